@@ -1,0 +1,30 @@
+# Everything on a fresh machine: Python 3.11 or 3.12, a shell, and this file.
+#   make gate            one model per task, its default recipes, the report in report/
+#   make gate K=unet     one model           make gate-all   the whole zoo
+#   make test            the project's own tests, each model's default case among them
+PYTHON ?= python3
+K ?= unet or mobilenet_v2
+OPTIONS ?=
+BIN = .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_ENABLE_ONEDNN_OPTS ?= 0
+
+.PHONY: gate gate-all test lint install
+gate: install
+	$(BIN)/python -m pytest -k "$(K)" --report report $(OPTIONS)
+
+gate-all: install
+	$(BIN)/python -m pytest --report report $(OPTIONS)
+
+test: install
+	$(BIN)/python -m pytest tests -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@

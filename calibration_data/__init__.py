@@ -1,0 +1,41 @@
+"""Data sets of each task, their splits, preprocessing, and the check of a calibration set.
+
+    sample_set.py     `SampleSet`: images by index, labels, sources
+    scenes.py         scenes composed from real pictures (the compact profile's data)
+    sources.py        the real pictures and digits, and which split owns which
+    folders.py        a user's own folder (`--data-dir`): its layout and its splits
+    pictures.py       reading its pictures and masks
+    preprocessing.py  from pixels to what a network takes
+    checks.py         what a calibration set must satisfy before it is used
+
+`load` is the one door. This room imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CLASSES_IN_SCENES = {"classification": 10, "segmentation": 2}
+
+
+def load(
+    task: str,
+    split: str,
+    size: tuple[int, int],
+    channels: int,
+    data_dir: Path | None = None,
+    classes: int | None = None,
+):
+    """The samples of a task's split, "calibration" or "evaluation", at height and width `size`.
+
+    With `data_dir`, the user's own pictures (`folders.py`), whose labels must fit `classes` when it
+    is given; else scenes drawn at that size.
+    Raises ValueError or FileNotFoundError with one sentence on what is wrong with a folder.
+    """
+    if data_dir is not None:
+        from calibration_data.folders import open_folder
+
+        return open_folder(Path(data_dir), task, split, size, channels, classes)
+    from calibration_data.scenes import SAMPLES, DigitScenes
+
+    return DigitScenes(task, split, size, channels, SAMPLES[task][split])

@@ -1,0 +1,54 @@
+"""What every data set offers: images by index, labels, and which samples share a source."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+
+
+class SampleSet(ABC):
+    """A finite, ordered, deterministic set of images with labels.
+
+    `sources` (n,) names what a sample was made from; samples of one source are not independent.
+    Two sets are equal when their digests are.
+    """
+
+    name: str
+    sources: np.ndarray
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 (h, w, channels) and its label: an int, or a label map (h, w)."""
+
+    def image(self, index: int) -> np.ndarray:
+        return self.sample(index)[0]
+
+    def batches(
+        self, size: int, indices: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images uint8 (b, h, w, channels) and labels (b, ...), in order, `size` at a time."""
+        chosen = np.arange(len(self)) if indices is None else indices
+        for start in range(0, len(chosen), size):
+            drawn = [self.sample(int(index)) for index in chosen[start : start + size]]
+            yield np.stack([image for image, _ in drawn]), np.stack([label for _, label in drawn])
+
+    def digest(self) -> str:
+        """Hex sha256 of every image and label: the set's name in cache keys."""
+        content = hashlib.sha256()
+        for images, labels in self.batches(64):
+            content.update(repr((images.shape, labels.dtype.str)).encode())
+            content.update(images.tobytes())
+            content.update(labels.tobytes())
+        return content.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SampleSet) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest())

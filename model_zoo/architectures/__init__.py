@@ -1,0 +1,1 @@
+"""Networks that no library ships, and what a library's network needs around it."""

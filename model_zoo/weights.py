@@ -1,0 +1,197 @@
+"""Weights as safetensors, and the manifest of those that come with the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model_zoo.spec import ModelSpec
+from runtimes.artifact import sha256_of
+
+SHIPPED = Path(__file__).parent / "weights"
+MANIFEST = "manifest.json"
+SUFFIXES = (".safetensors", ".weights.h5", ".h5")
+NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weights.h5` may hold
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a network's weights come from: `shipped`, `directory`, `official` or `random`."""
+
+    kind: str
+    path: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """What cache keys carry: the file's sha256, or the kind when there is no file."""
+        return sha256_of(self.path) if self.path else self.kind
+
+
+def find_weights(
+    spec: ModelSpec, profile: str, weights_dir: Path | None = None, random: bool = False
+) -> Weights:
+    """The weights of a profile; raises FileNotFoundError saying what was looked for and where."""
+    if random:
+        return Weights("random")
+    if weights_dir is not None:
+        return Weights("directory", _in_directory(spec.name, Path(weights_dir)))
+    if profile == "compact":
+        path = SHIPPED / f"{spec.name}.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{spec.name}: no trained compact weights at {path}: run "
+                f"`int8gate train {spec.name}`"
+            )
+        return Weights("shipped", path)
+    if spec.full.official is None:
+        raise FileNotFoundError(
+            f"{spec.name}: no official weights exist for the full profile: pass --weights-dir DIR "
+            f"with {spec.name}.safetensors, or --weights random for a structure-only run"
+        )
+    return Weights("official")
+
+
+def _in_directory(name: str, directory: Path) -> Path:
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"--weights-dir {directory} is not a directory: create it or mend the path"
+        )
+    for suffix in SUFFIXES:
+        if (directory / f"{name}{suffix}").is_file():
+            return directory / f"{name}{suffix}"
+    found = ", ".join(sorted(path.name for path in directory.iterdir())[:5]) or "nothing"
+    expected = " or ".join(f"{name}{suffix}" for suffix in SUFFIXES)
+    raise FileNotFoundError(
+        f"--weights-dir {directory} holds no weights for {name}: expected {expected}, found "
+        f"{found}: add the file"
+    )
+
+
+def load(model, path: Path) -> None:
+    """Sets a `keras.Model`'s weights from a file; only arrays are read, no code is run.
+
+    Raises ValueError naming the file and the first tensor that does not fit.
+    """
+    if path.suffix == ".h5":
+        _load_h5(model, path)
+    else:
+        _load_safetensors(model, path)
+    for variable in model.weights:
+        if not np.isfinite(variable.numpy()).all():
+            raise ValueError(
+                f"weights file {path}: tensor {variable.path} holds NaN or infinity: the training "
+                "diverged or the file is damaged, train or copy it again"
+            )
+
+
+def _load_safetensors(model, path: Path) -> None:
+    tensors = _read_safetensors(path)
+    wanted = {variable.path: variable for variable in model.weights}
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        where = "the file lacks it" if name in wanted else "the network has no such tensor"
+        raise ValueError(f"weights file {path} is not for {model.name}: tensor {name}: {where}")
+    for name, variable in wanted.items():
+        if tuple(variable.shape) != tensors[name].shape:
+            raise ValueError(
+                f"weights file {path}: tensor {name} has shape {tensors[name].shape}, "
+                f"{model.name} needs {tuple(variable.shape)}"
+            )
+        if tensors[name].dtype.kind != "f":
+            raise ValueError(
+                f"weights file {path}: tensor {name} is {tensors[name].dtype}, expected floating "
+                "point: bring the weights from before quantization"
+            )
+    for name, variable in wanted.items():
+        variable.assign(tensors[name])
+
+
+def _load_h5(model, path: Path) -> None:
+    """Keras's own formats, of `model` or of the library's network that stands inside it."""
+    before, refusal = model.get_weights(), None
+    for target in (model, *(layer for layer in model.layers if hasattr(layer, "layers"))):
+        try:
+            with warnings.catch_warnings():  # one for each layer that does not fit
+                warnings.simplefilter("ignore")
+                target.load_weights(path)
+            _refuse_surplus(target, path)
+            return
+        except Exception as error:  # of h5py and of Keras, there is no common one
+            refusal = refusal or error
+            model.set_weights(before)
+    raise ValueError(
+        f"weights file {path} cannot be loaded into {model.name} ({_in_short(refusal)}): it is "
+        "truncated, or of another network, or of another size of this one: replace it"
+    ) from refusal
+
+
+def _refuse_surplus(target, path: Path) -> None:
+    """Keras passes over what a `.weights.h5` holds beyond the network's own tensors."""
+    if not path.name.endswith(".weights.h5"):
+        return
+    import h5py
+
+    found = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: found.append(name) if hasattr(item, "shape") else None)
+    found = [name for name in found if not any(part in name for part in NOT_WEIGHTS)]
+    if len(found) > len(target.weights):
+        raise ValueError(f"it holds {len(found)} tensors, the network has {len(target.weights)}")
+
+
+def _in_short(error: Exception) -> str:
+    """Keras writes pages, all values of a tensor among them; the reason follows a heading."""
+    lines = [line for line in str(error).splitlines() if line] or [repr(error)]
+    reason = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return reason.split(" Target variable:")[0].rstrip(".:").replace(". ", "; ")
+
+
+def _read_safetensors(path: Path) -> dict:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"weights file {path} is truncated or not safetensors ({error}): copy or train it again"
+        ) from error
+
+
+def store(model, name: str, facts: dict, directory: Path = SHIPPED) -> Path:
+    """Writes a trained model's weights and its entry of the manifest, each atomically."""
+    from safetensors.numpy import save
+
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.safetensors"
+    tensors = {variable.path: variable.numpy() for variable in model.weights}
+    _write(path, save(tensors))
+    known = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    annotate(name, known | facts, directory)
+    return path
+
+
+def annotate(name: str, facts: dict, directory: Path = SHIPPED) -> None:
+    """Puts facts into a model's entry of the manifest."""
+    manifest = read_manifest(directory)
+    manifest[name] = manifest.get(name, {}) | facts
+    content = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    _write(directory / MANIFEST, content.encode())
+
+
+def read_manifest(directory: Path = SHIPPED) -> dict:
+    """The manifest by model name; empty before the first training."""
+    path = directory / MANIFEST
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

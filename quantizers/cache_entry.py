@@ -1,0 +1,141 @@
+"""Keys and entries of `quantizers.cache`: what is hashed, and what `entry.json` holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = 1
+_ENTRY = "entry.json"
+
+
+class DamagedEntry(Exception):
+    """The entry is there, but it is not what was built."""
+
+
+def cache_key(parts: dict) -> str:
+    """SHA-256 of the canonical JSON of `parts`: keys sorted, floats by repr.
+
+    1, 1.0, True and "1" differ; a tuple is the list of its items. Raises TypeError for anything but
+    dict (with str keys), list, tuple, str, int, float, bool and None, subclasses included: a NumPy
+    float is no float here.
+    """
+    return hashlib.sha256(_canonical(parts, "parts")).hexdigest()
+
+
+def array_digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's dtype (byte order included), shape and values in C order.
+
+    Raises TypeError for an array of Python objects.
+    """
+    if array.dtype.hasobject:
+        raise TypeError(f"an array of dtype {array.dtype} holds references, not values to hash")
+    digest = hashlib.sha256(repr((array.dtype.descr, array.shape)).encode())
+    digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_entry(directory: Path, kind: str, key: str, parts: dict, meta: dict) -> dict:
+    """Write `entry.json` for the files in `directory`, flush all to the disk, give back `meta`.
+
+    Raises TypeError for meta that is not plain, ValueError for a symbolic link, a special file, or
+    a file named entry.json.
+    """
+    _canonical(meta, "meta")
+    files = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_symlink() or not (path.is_dir() or path.is_file()) or name == _ENTRY:
+            raise ValueError(f"a cache entry holds files and directories, not {name}")
+        if path.is_file():
+            files[name] = {"bytes": path.stat().st_size, "sha256": _sha256_of(path)}
+        sync(path)
+    entry = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "key": key,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parts": parts,
+        "meta": meta,
+        "files": files,
+    }
+    entry["sha256"] = hashlib.sha256(_canonical(entry, _ENTRY)).hexdigest()
+    text = json.dumps(entry, indent=1)
+    (directory / _ENTRY).write_text(text)
+    sync(directory / _ENTRY)
+    sync(directory)
+    return json.loads(text)["meta"]
+
+
+def read_entry(place: Path, key: str) -> dict:
+    """The meta of an entry, all of whose files were checked (not what was added later).
+
+    Raises FileNotFoundError if there is none, DamagedEntry if it is not what was built.
+    """
+    if not os.path.lexists(place):
+        raise FileNotFoundError(place)
+    try:
+        entry = json.loads((place / _ENTRY).read_bytes())
+        digest = entry.pop("sha256")
+        if digest != hashlib.sha256(_canonical(entry, _ENTRY)).hexdigest():
+            raise ValueError(f"{_ENTRY} was altered")
+        if (entry["schema"], entry["key"]) != (SCHEMA, key):
+            raise ValueError(f"{_ENTRY} is of schema {entry['schema']}, key {entry['key']}")
+        for name, expected in entry["files"].items():
+            _check_file(place, name, expected)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedEntry(f"cache entry {place} is damaged ({error})") from error
+    return entry["meta"]
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_file(place: Path, name: str, expected: dict) -> None:
+    size = (place / name).stat().st_size
+    if size != expected["bytes"]:
+        raise ValueError(f"{name} has {size} bytes instead of {expected['bytes']}")
+    if _sha256_of(place / name) != expected["sha256"]:
+        raise ValueError(f"{name} was altered")
+
+
+def _sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical(value: Any, name: str) -> bytes:
+    _require_plain(value, name)
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _require_plain(value: Any, where: str) -> None:
+    if value is None or type(value) in (bool, int, float, str):
+        return
+    if type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            _require_plain(item, f"{where}[{index}]")
+    elif type(value) is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(f"{where} has the key {key!r}: keys must be str")
+            _require_plain(item, f"{where}[{key!r}]")
+    else:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(
+            f"{where} is a {kind}: expected dict, list, str, int, float, bool or None; pass an "
+            "array as array_digest(array), a file as its SHA-256, a NumPy scalar as .item()"
+        )

@@ -1,0 +1,19 @@
+"""What the command line chose, made once and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. Times in seconds, memory in bytes."""
+
+    profile: str = "compact"
+    weights_dir: Path | None = None
+    random_weights: bool = False
+    data_dir: Path | None = None
+    min_calibration_samples: int = 100
+    stage_timeout_s: float = 900
+    seed: int = 0

@@ -1,0 +1,68 @@
+"""What the HTML shows of a case once its details are opened: pairs of name and text."""
+
+from __future__ import annotations
+
+from reporting.fields import DASH, dig, listed, size, text, three_digits, with_unit
+
+Fact = tuple[str, str]
+
+
+def facts(record: dict) -> list[Fact]:
+    """All that the record holds beyond the row, in reading order; null is a dash."""
+    return [
+        *_accuracy(record),
+        ("Float operators", listed(dig(record, "integer_ops", "float_ops"))),
+        *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
+        ("Artifact", text(dig(record, "artifact", "path"))),
+        ("SHA-256", text(dig(record, "artifact", "sha256"))),
+        ("Seconds", _seconds(record)),
+        ("Peak memory", size(record.get("peak_rss_bytes"))),
+    ]
+
+
+def tensors(record: dict) -> list[tuple[str, str, str, str, str, str]]:
+    """Direction, name, shape, dtype, scale and zero point of each input and output."""
+    return [
+        (
+            direction,
+            text(spec.get("name")),
+            "×".join(map(str, spec.get("shape") or [])) or DASH,
+            text(spec.get("dtype")),
+            DASH if spec.get("scale") is None else f"{spec['scale']:.6g}",
+            text(spec.get("zero_point")),
+        )
+        for direction, key in (("in", "inputs"), ("out", "outputs"))
+        for spec in dig(record, "io", key) or []
+    ]
+
+
+def _accuracy(record: dict) -> list[Fact]:
+    samples, sources, rule = (
+        text(dig(record, "accuracy", key)) for key in ("samples", "sources", "tolerance_rule")
+    )
+    sqnr = with_unit(dig(record, "fidelity", "sqnr_db"), "dB")
+    cosine = dig(record, "fidelity", "cosine")
+    return [
+        ("Evaluated on", f"{samples} samples from {sources} independent sources"),
+        ("Tolerance rule", rule),
+        ("Fidelity", f"SQNR {sqnr}, cosine {DASH if cosine is None else f'{cosine:.5f}'}"),
+    ]
+
+
+def _npu(entry: dict) -> list[Fact]:
+    target = text(entry.get("target"))
+    baseline = entry.get("cpu_baseline")
+    best, typical = (three_digits(dig(baseline, key)) for key in ("best_ms", "typical_ms"))
+    core, kind = text(dig(baseline, "core")), text(dig(baseline, "kind"))
+    placed = f"{text(entry.get('npu_ops'))} on the NPU, {text(entry.get('cpu_ops'))} on the CPU"
+    fallback = with_unit(entry.get("fallback_ms"), "ms")
+    return [
+        (f"{target}: operators", placed),
+        (f"{target}: left to the CPU", f"{listed(entry.get('cpu_fallback'))} ({fallback})"),
+        (f"{target}: CPU baseline", f"{core}, {kind}: best {best} ms, typical {typical} ms"),
+    ]
+
+
+def _seconds(record: dict) -> str:
+    stages = record.get("seconds") or {}
+    return ", ".join(f"{stage} {three_digits(took)}" for stage, took in stages.items()) or DASH

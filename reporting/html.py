@@ -1,0 +1,147 @@
+"""`report.html`: one file that can be forwarded, without scripts or outside resources.
+
+Names and messages come from model files that nobody vouches for, so Jinja2 escapes everything;
+the only markup passed through is the SVG of `plots.py`, which holds no name from a record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from reporting.details import facts, tensors
+from reporting.fields import DASH, change, dig, size_change, text
+from reporting.legend import LEGEND, environment_pairs, setups
+from reporting.plots import Mark, Picture, marks, pictures
+from reporting.rows import CaseRow, rows_of
+from reporting.verdicts import headline
+
+TEMPLATES = Path(__file__).parent / "templates"
+SIGNS = {
+    "passed": ("good", "✓"),
+    "failed": ("bad", "✗"),
+    "error": ("bad", "!"),
+    "inconclusive": ("warn", "?"),
+    "invalid": ("warn", "?"),
+    "not_measured": ("warn", "?"),
+    "unsupported": ("mute", "∅"),
+    "recorded": ("mute", "·"),
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A cell of the table: the gate's name and state, the main figure, a line beneath it."""
+
+    name: str
+    label: str
+    state: str | None
+    figure: str
+    beneath: str
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One case as the template shows it."""
+
+    row: CaseRow
+    anchor: str
+    gates: list[Gate]
+    facts: list[tuple[str, str]]
+    tensors: list[tuple[str, str, str, str, str, str]]
+
+
+@dataclass(frozen=True)
+class ModelView:
+    name: str
+    about: str
+    cases: list[CaseView]
+    pictures: list[Picture]
+
+
+def render(results: dict) -> str:
+    """The whole page; the same records give the same text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = rows_of(results)
+    looks = marks(rows)
+    return environment.get_template("report.html.j2").render(
+        headline=headline(rows),
+        models=_models(rows, looks),
+        looks=looks,
+        environment=environment_pairs(results),
+        run=[text(dig(results, "environment", key)) for key in ("started", "profile", "command")],
+        legend=LEGEND,
+        setups=setups(results),
+        sign=lambda state: SIGNS.get(state, ("mute", "·")),
+    )
+
+
+def _models(rows: list[CaseRow], looks: dict[str, Mark]) -> list[ModelView]:
+    models = []
+    for number, (name, group) in enumerate(groupby(rows, key=lambda row: row.model)):
+        of_model = list(group)
+        cases = [_case(row, f"case-{number}-{place}") for place, row in enumerate(of_model)]
+        models.append(ModelView(name, _about(of_model), cases, pictures(of_model, looks)))
+    return models
+
+
+def _about(rows: list[CaseRow]) -> str:
+    """What the cases share, or all values where they differ: task, format, profile, metric."""
+    records = [{**row.record, "metric": dig(row.record, "accuracy", "metric")} for row in rows]
+    keys = ("task", "source_format", "profile", "metric")
+    found = [dict.fromkeys(str(each[key]) for each in records if each.get(key)) for key in keys]
+    return ", ".join(" or ".join(values) for values in found if values)
+
+
+def _case(row: CaseRow, anchor: str) -> CaseView:
+    return CaseView(row, anchor, _gates(row), facts(row.record), tensors(row.record))
+
+
+def _gates(row: CaseRow) -> list[Gate]:
+    named = [
+        ("accuracy", "Accuracy", *_accuracy(row)),
+        ("io_dtype", "Input type", row.input_dtype, ""),
+        ("integer_only", "Integer", row.integer, ""),
+        ("size", "Size", row.size, _bytes(row.record)),
+        ("cpu_speedup", "CPU speed", row.cpu, _cpu(row.record)),
+        ("npu_speedup", "NPU speed", *_npu(row)),
+    ]
+    known = [Gate(key, label, row.gates.get(key), *said) for key, label, *said in named]
+    others = set(row.gates) - {gate.name for gate in known}
+    return known + [Gate(name, name, row.gates[name], DASH, "") for name in sorted(others)]
+
+
+def _accuracy(row: CaseRow) -> tuple[str, str]:
+    figure = DASH if row.float == row.quantized == DASH else f"{row.float} → {row.quantized}"
+    if row.drop == row.drop_upper == row.tolerance == DASH:
+        return figure, ""
+    return figure, f"drop {row.drop} (≤ {row.drop_upper}), allowed {row.tolerance}"
+
+
+def _bytes(record: dict) -> str:
+    sizes = record.get("size_bytes")
+    return size_change(dig(sizes, "float"), dig(sizes, "quantized")) if sizes else ""
+
+
+def _cpu(record: dict) -> str:
+    cpu = record.get("cpu")
+    if not cpu:
+        return ""
+    return f"{change(cpu.get('float_ms'), cpu.get('quantized_ms'), 'ms')} {text(cpu.get('kind'))}"
+
+
+def _npu(row: CaseRow) -> tuple[str, str]:
+    """Speedups and, beneath, latencies with their targets."""
+    if not row.npu:
+        return DASH, ""
+    latencies = [f"{npu.latency} ms {npu.kind}, {npu.target}" for npu in row.npu]
+    return " / ".join(npu.speedup for npu in row.npu), "; ".join(latencies)

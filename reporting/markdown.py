@@ -1,0 +1,117 @@
+"""`report.md`: the verdict, the table of cases, what needs attention, where it ran, a legend."""
+
+from __future__ import annotations
+
+import re
+
+from reporting.fields import DASH, printable, text
+from reporting.legend import LEGEND, environment_pairs, setups
+from reporting.rows import CaseRow, rows_of
+from reporting.verdicts import headline
+
+CASE_HEADER = (
+    "case",
+    "verdict",
+    "metric",
+    "float",
+    "quantized",
+    "drop",
+    "drop, upper 95%",
+    "allowed",
+    "input",
+    "integer",
+    "size",
+)
+
+
+def render(results: dict) -> str:
+    """The whole document, ending in a newline."""
+    rows = rows_of(results)
+    parts = [
+        "# int8gate report",
+        _verdict_line(rows),
+        "## Cases",
+        _case_table(rows) if rows else "No case ran.",
+    ]
+    remarkable = [row for row in rows if not row.is_plain_pass]
+    if remarkable:
+        parts += ["## What needs attention", *(_section(row) for row in remarkable)]
+    environment = [list(pair) for pair in environment_pairs(results)]
+    parts += ["## Environment", _table(["what", "value"], environment)]
+    legend = [f"**{term}**: {meaning}" for term, meaning in LEGEND]
+    legend += [escape(setup) for setup in setups(results)]
+    parts += ["## Legend", _bullets(legend)]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(value: str) -> str:
+    """Text of others on one line, without effect as Markdown or HTML."""
+    one_line = printable(" ".join(value.split()))
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", one_line.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def _verdict_line(rows: list[CaseRow]) -> str:
+    answer = headline(rows)
+    return f"**May these ship? {answer.answer}** {escape(answer.detail)}".strip()
+
+
+def _case_table(rows: list[CaseRow]) -> str:
+    targets = sorted({(figure.target, figure.kind) for row in rows for figure in row.npu})
+    npu_header = [f"{target}, {kind}" for target, kind in targets]
+    body = [_case_cells(row, targets) for row in rows]
+    return _table([*CASE_HEADER, f"CPU, {_cpu_kinds(rows)}", *npu_header], body)
+
+
+def _case_cells(row: CaseRow, targets: list[tuple[str, str]]) -> list[str]:
+    figures = {(figure.target, figure.kind): figure for figure in row.npu}
+    npu = [figures.get(target) for target in targets]
+    return [
+        row.id,
+        row.verdict,
+        row.metric,
+        row.float,
+        row.quantized,
+        row.drop,
+        row.drop_upper,
+        row.tolerance,
+        row.input_dtype,
+        row.integer,
+        row.size,
+        row.cpu,
+        *(f"{figure.latency} ms, {figure.speedup}" if figure else DASH for figure in npu),
+    ]
+
+
+def _cpu_kinds(rows: list[CaseRow]) -> str:
+    kinds = {text((row.record.get("cpu") or {}).get("kind")) for row in rows} - {DASH}
+    return " or ".join(sorted(kinds)) or DASH
+
+
+def _table(header: list[str], body: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
+
+
+def _section(row: CaseRow) -> str:
+    parts = [f"### {escape(row.id)}: {escape(row.verdict)}"]
+    if row.reason:
+        parts.append(escape(row.reason))
+    silent = [gate for gate in row.open_gates if gate not in row.messages]
+    bullets = [f"{gate}: {row.gates[gate]}" for gate in silent] + list(row.notes)
+    if bullets:
+        parts.append(_bullets([escape(bullet) for bullet in bullets]))
+    for gate, message in row.messages.items():
+        parts.append(f"{escape(gate)}: {escape(text(row.gates.get(gate)))}\n\n{_fenced(message)}")
+    return "\n\n".join(parts)
+
+
+def _fenced(message: str) -> str:
+    """A block that no run of backticks inside can close."""
+    message = "\n".join(printable(line) for line in message.splitlines())
+    longest = max((len(run) for run in re.findall(r"`+", message)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{message}\n{fence}"
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,233 @@
+"""Arm Ethos-U NPUs, modelled by the Vela compiler (https://pypi.org/project/ethos-u-vela).
+
+Every figure here is *modelled*: Vela estimates cycles from its model of the accelerator and of the
+memories named in the system configuration, which moves the estimate by 1.6x. Vela charges nothing
+for operators that stay on the CPU, so a partial fallback looks faster than it is: `NpuEstimate`
+carries those operators, and `arm_cpu.npu_speedup` charges them.
+
+To add a configuration, add an entry to `TARGETS`. Importing this module does not import Vela.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from .tflite_graph import Graph, Operator, read_graph
+
+CONFIG_FILE = "Arm/vela.ini"  # Vela resolves it inside its own package
+NPU_OPCODE = "CUSTOM:ethos-u"
+# What Vela prints for an operator that it leaves to the CPU; its files do not hold the reason.
+WARNING = re.compile(
+    r"^Warning \([^)\n]*\) operator: \w+, ofm: '(?P<name>.*)'\n"
+    r"(?:Reason: )?(?P<reason>(?:.+\n)+)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class EthosUTarget:
+    """An accelerator with a system configuration and a memory mode that Vela accepts with it."""
+
+    name: str
+    system_config: str
+    memory_mode: str
+
+    @property
+    def accelerator(self) -> str:
+        return self.name.replace("_", "-")
+
+
+TARGETS: dict[str, EthosUTarget] = {
+    target.name: target
+    for target in (
+        EthosUTarget("ethos_u55_128", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
+        EthosUTarget("ethos_u65_256", "Ethos_U65_High_End", "Dedicated_Sram"),
+        EthosUTarget("ethos_u85_512", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_384KB"),
+        EthosUTarget("ethos_u85_2048", "Ethos_U85_SYS_DRAM_High", "Dedicated_Sram_512KB"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class NpuEstimate:
+    """Vela's estimate of one inference. Clock in MHz, memories in bytes at their peak.
+
+    `latency_ms` and `cycles` are the NPU's part alone, and None where nothing runs on it.
+    `npu_ops` counts the model's own operators that went to the NPU, `cpu_ops` those left over,
+    which are `fallback_operators`, and for the record `cpu_fallback`: {op, name, reason or None}.
+    `compiled_path` is what an integrator flashes.
+    """
+
+    target: str
+    compiler: str
+    system_config: str
+    memory_mode: str
+    clock_mhz: float
+    latency_ms: float | None
+    cycles: int | None
+    sram_bytes: int
+    flash_bytes: int
+    dram_bytes: int
+    npu_ops: int
+    cpu_ops: int
+    cpu_fallback: tuple[dict[str, str | None], ...]
+    compiled_path: Path
+    fallback_operators: tuple[Operator, ...] = field(repr=False)
+    kind: str = "modelled"
+
+
+class VelaError(RuntimeError):
+    """Vela is missing, failed, hung, or contradicts itself. The message has its last words."""
+
+
+def targets() -> dict[str, EthosUTarget]:
+    """The targets that this module can estimate, by name."""
+    return dict(TARGETS)
+
+
+def find_target(name: str) -> EthosUTarget:
+    """Raises ValueError, with the closest known name, for an unknown target."""
+    if name in TARGETS:
+        return TARGETS[name]
+    close = difflib.get_close_matches(name, TARGETS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"--target {name} is unknown: expected one of {', '.join(TARGETS)}{hint}")
+
+
+def estimate(
+    artifact_path: str | Path, target_name: str, work_dir: str | Path, timeout_s: float = 300.0
+) -> NpuEstimate:
+    """Compile a .tflite file for a target and return Vela's estimate.
+
+    The compiled model stays in `work_dir` as `<stem>_<target>_vela.tflite`. Raises ValueError for
+    an unknown target, a file that is no TFLite model, or one with loops or several signatures
+    (Vela counts each body once); VelaError when Vela gives no result.
+    """
+    target = find_target(target_name)
+    artifact = Path(artifact_path).resolve()
+    source = read_graph(artifact)  # a damaged file ends Vela by a segmentation fault
+    if any(operator.subgraph for operator in source.operators):
+        raise ValueError(
+            f"{artifact}: expected one subgraph, found control flow or several signatures, whose "
+            "cycles Vela cannot total: export the part without loops, or one signature"
+        )
+    work = Path(work_dir).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    compiled_path = work / f"{artifact.stem}_{target.name}_vela.tflite"
+    with tempfile.TemporaryDirectory(prefix="vela-", dir=work) as scratch:
+        output = _run_vela(artifact, target, Path(scratch), timeout_s)
+        summary = _one_row(_only(scratch, "*_summary_*.csv", output))
+        cpu_rows = _cpu_rows(_only(scratch, "*_per-layer.csv", output))
+        os.replace(_only(scratch, "*_vela.tflite", output), compiled_path)
+    run = _VelaRun(output, summary, read_graph(compiled_path))
+    if len(run.fallback) != cpu_rows:
+        raise VelaError(
+            f"{artifact.name} on {target.name}: Vela's table has {cpu_rows} CPU operators, its "
+            f"compiled model {compiled_path} has {len(run.fallback)}: do not trust this estimate"
+        )
+    return _to_estimate(target, source, run)
+
+
+@dataclass(frozen=True)
+class _VelaRun:
+    output: str
+    summary: dict[str, str]
+    compiled: Graph
+
+    @property
+    def fallback(self) -> tuple[Operator, ...]:
+        return tuple(op for op in self.compiled.operators if op.opcode != NPU_OPCODE)
+
+
+def _run_vela(artifact: Path, target: EthosUTarget, scratch: Path, timeout_s: float) -> str:
+    if importlib.util.find_spec("ethosu") is None:
+        raise VelaError("Vela is not installed: pip install ethos-u-vela")
+    command = [sys.executable, "-m", "ethosu.vela", str(artifact), "--output-dir", str(scratch)]
+    command += ["--accelerator-config", target.accelerator, "--config", CONFIG_FILE]
+    command += ["--system-config", target.system_config, "--memory-mode", target.memory_mode]
+    command += ["--verbose-performance"]  # writes the per-layer table
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    try:  # a list and no shell: a model's name is never interpreted
+        done = subprocess.run(command, cwd=scratch, timeout=timeout_s, check=False, **pipes)
+        output, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as late:
+        output, code = late.stdout or b"", None
+    text = output.decode(errors="replace")
+    if code == 0:
+        return text
+    ended = f"exited with {code}"
+    if code is None:
+        ended = f"gave no result within {timeout_s:g} s"
+    elif code < 0:
+        ended = f"crashed with {signal.Signals(-code).name}"
+    raise VelaError(
+        f"Vela on {artifact.name} for {target.name} {ended}; last words: {_last_words(text)}"
+    )
+
+
+def _last_words(output: str, lines: int = 5) -> str:
+    return " | ".join([line for line in output.splitlines() if line.strip()][-lines:]) or "(none)"
+
+
+def _only(folder: str, pattern: str, output: str) -> Path:
+    found = list(Path(folder).glob(pattern))
+    if len(found) != 1:
+        words = _last_words(output)
+        raise VelaError(f"Vela wrote {len(found)} {pattern}, expected one; last words: {words}")
+    return found[0]
+
+
+def _one_row(path: Path) -> dict[str, str]:
+    with open(path, newline="") as file:
+        return next(csv.DictReader(file))
+
+
+def _cpu_rows(path: Path) -> int:
+    """Rows of the per-layer table with the target CPU (names are last and unquoted there)."""
+    lines = path.read_text(errors="replace").splitlines()
+    column = lines[0].split(",").index("Target")
+    return sum(line.split(",")[column : column + 1] == ["CPU"] for line in lines[1:])
+
+
+def _to_estimate(target: EthosUTarget, source: Graph, run: _VelaRun) -> NpuEstimate:
+    summary, fallback = run.summary, run.fallback
+    on_npu = len(fallback) < len(run.compiled.operators)
+    cycles, clock_hz = round(float(summary["cycles_total"])), float(summary["core_clock"])
+    timed = on_npu and cycles > 0
+    reasons = {found["name"]: found["reason"] for found in WARNING.finditer(run.output + "\n")}
+    names = [(op.opcode, op.outputs[0].name if op.outputs else "") for op in fallback]
+
+    def used(*areas: str) -> int:  # the table is in KiB
+        return round(1024 * sum(float(summary[f"{area}_memory_used"]) for area in areas))
+
+    return NpuEstimate(
+        target=target.name,
+        compiler=f"vela {version('ethos-u-vela')}",
+        system_config=summary["system_config"],
+        memory_mode=summary["memory_mode"],
+        clock_mhz=clock_hz / 1e6,
+        latency_ms=cycles / clock_hz * 1e3 if timed else None,
+        cycles=cycles if timed else None,
+        sram_bytes=used("sram"),
+        flash_bytes=used("on_chip_flash", "off_chip_flash"),
+        dram_bytes=used("dram"),
+        npu_ops=max(0, len(source.operators) - len(fallback)) if on_npu else 0,
+        cpu_ops=len(fallback),
+        cpu_fallback=tuple(
+            {"op": op, "name": name, "reason": " ".join(reasons.get(name, "").split()) or None}
+            for op, name in names
+        ),
+        compiled_path=run.compiled.path,
+        fallback_operators=fallback,
+    )

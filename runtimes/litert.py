@@ -1,0 +1,108 @@
+"""LiteRT (TensorFlow Lite) on the host CPU, with XNNPACK: measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from runtimes.artifact import Artifact, TensorSpec, sha256_of
+
+
+class LiteRTSession:
+    """A loaded `.tflite` file that runs one sample at a time (its batch dimension is 1).
+
+    Raises ValueError naming the file when it cannot be loaded.
+    """
+
+    def __init__(self, path: Path, threads: int = 1):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.path = Path(path)
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"LiteRT cannot load {path}: {error} (a truncated file, or an operator without a "
+                "kernel for these types)"
+            ) from error
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+        self.inputs = tuple(_spec(details) for details in self._inputs)
+        self.outputs = tuple(_spec(details) for details in self._outputs)
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """One inference on arrays of exactly the declared shapes and dtypes; so are the outputs.
+
+        Raises TypeError for another dtype, ValueError for another shape: nothing is cast silently.
+        """
+        self.feed(inputs)
+        self.invoke()
+        return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
+
+    def feed(self, inputs: Sequence[np.ndarray]) -> None:
+        """Checks and copies the inputs; see `run`."""
+        self._check_count(inputs)
+        for details, spec, value in zip(self._inputs, self.inputs, inputs, strict=True):
+            _check(self.path.name, spec, value)
+            self._interpreter.set_tensor(details["index"], value)
+
+    def invoke(self) -> None:
+        """Runs the network on what was fed: what a speed gate times."""
+        self._interpreter.invoke()
+
+    def predict(self, *batches: np.ndarray) -> list[np.ndarray]:
+        """Real inputs (n, ...) to real outputs (n, ...): quantized and dequantized around `run`."""
+        self._check_count(batches)
+        stored = [spec.quantize(batch) for spec, batch in zip(self.inputs, batches, strict=True)]
+        return self.dequantize(self.run_each(*stored))
+
+    def run_each(self, *batches: np.ndarray) -> list[np.ndarray]:
+        """Stored inputs (n, ...) each to stored outputs (n, ...), a sample at a time."""
+        rows = [self.run([batch[i : i + 1] for batch in batches]) for i in range(len(batches[0]))]
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+    def _check_count(self, inputs: Sequence[np.ndarray]) -> None:
+        if len(inputs) != len(self.inputs):
+            raise ValueError(f"{self.path.name} takes {len(self.inputs)} inputs, got {len(inputs)}")
+
+    def dequantize(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Stored outputs to float32 reals."""
+        return [spec.dequantize(output) for spec, output in zip(self.outputs, outputs, strict=True)]
+
+
+def read_artifact(path: Path, provenance: dict) -> Artifact:
+    """The artifact that a `.tflite` file is, its tensors read from the file itself."""
+    session = LiteRTSession(path)
+    return Artifact(
+        Path(path), sha256_of(path), "tflite", session.inputs, session.outputs, provenance
+    )
+
+
+def _spec(details: dict) -> TensorSpec:
+    scales = details["quantization_parameters"]["scales"]
+    zero_points = details["quantization_parameters"]["zero_points"]
+    return TensorSpec(
+        name=details["name"],
+        shape=tuple(int(side) for side in details["shape"]),
+        dtype=np.dtype(details["dtype"]).name,
+        scale=float(scales[0]) if len(scales) else None,
+        zero_point=int(zero_points[0]) if len(zero_points) else None,
+    )
+
+
+def _check(model: str, spec: TensorSpec, value: np.ndarray) -> None:
+    if value.dtype.name != spec.dtype:
+        how = (
+            f" (scale {spec.scale:g}, zero point {spec.zero_point}): quantize it first, "
+            "with TensorSpec.quantize or LiteRTSession.predict"
+            if spec.is_quantized
+            else ": convert it first"
+        )
+        raise TypeError(
+            f"{model}: input {spec.name} takes {spec.dtype}, got {value.dtype.name}{how}"
+        )
+    if value.shape != spec.shape:
+        raise ValueError(f"{model}: input {spec.name} takes shape {spec.shape}, got {value.shape}")

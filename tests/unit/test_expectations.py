@@ -1,0 +1,135 @@
+"""Expectations: what the shipped file says, how entries combine, what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+
+from quantizers.recipe import RECIPES
+from validation.expectations import expectations_for
+
+COMPLETE = """
+["*"]
+accuracy = "0.99 * float"
+size_ratio = 0.4
+cpu_speedup_x86 = 1.0
+npu_speedup = 1.0
+npu_coverage = 1.0
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a complete file with some lines more, and gives its path."""
+
+    def write(lines: str = "", base: str = COMPLETE):
+        file = tmp_path / "expectations.toml"
+        file.write_text(base + lines)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_shipped_file_holds_for_every_recipe(recipe):
+    expected = expectations_for(f"unet-{recipe}")
+    assert 0.9 <= expected.minimum(1.0) < 1.0
+    assert 0.25 < expected.size_ratio < 1.0
+    assert ("npu_speedup" in expected.unsupported) == (RECIPES[recipe].activations == "float32")
+
+
+def test_later_entries_override_key_by_key(written):
+    file = written(
+        """
+        ["*-tflite_int8"]
+        size_ratio = 0.3
+        unsupported.cpu_speedup = "no kernel"
+        ["unet-*"]
+        size_ratio = 0.5
+        unsupported.npu_speedup = "no NPU"
+        """
+    )
+    both = expectations_for("unet-tflite_int8", file)
+    assert both.size_ratio == 0.5
+    assert both.npu_coverage == 1.0
+    assert both.unsupported == {"cpu_speedup": "no kernel", "npu_speedup": "no NPU"}
+    assert expectations_for("vit-tflite_int8", file).size_ratio == 0.3
+    assert expectations_for("vit-tflite_fp16", file).size_ratio == 0.4
+    assert expectations_for("vit-tflite_fp16", file).unsupported == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "minimum"),
+    [
+        ("0.99 * float", 0.792),
+        ("float - 0.01", 0.79),
+        ("(float + 1) * 0.5", 0.9),
+        ("float + 1 * 0.5", 1.3),
+        ("0.7", 0.7),
+    ],
+)
+def test_accuracy_is_arithmetic(written, text, minimum):
+    file = written(f'["unet-*"]\naccuracy = "{text}"')
+    assert expectations_for("unet-tflite_int8", file).minimum(0.8) == pytest.approx(minimum)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "float / 2",
+        "0.99 float",
+        "-float",
+        "float ** 2",
+        "int",
+        "__import__('os')",
+        "True",
+        "1j",
+        "",
+        "float.real",
+        "[float]",
+        "float if float else 1",
+        "0.99 * float; 1",
+        "'a' * float",
+    ],
+)
+def test_other_syntax_is_refused_by_name(written, text):
+    file = written(f'["unet-*"]\naccuracy = "{text}"')
+    with pytest.raises(ValueError, match=r'\["unet-\*"\]: accuracy = .* must be arithmetic'):
+        expectations_for("vit-tflite_int8", file)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("size_ration = 0.4", r'\["unet-\*"\]: unknown size_ration; known: accuracy, .*size_ratio'),
+        ("accuracy = 0.99", "accuracy = 0.99 must be arithmetic"),
+        ('size_ratio = "0.4"', "size_ratio must be a positive number, found '0.4'"),
+        ("size_ratio = true", "size_ratio must be a positive number, found True"),
+        ("npu_speedup = -1", "npu_speedup must be a positive number"),
+        ("npu_speedup = inf", "npu_speedup must be a positive number"),
+        ('unsupported = "all"', "unsupported must be gate = "),
+        ('unsupported.size = ""', "unsupported must be gate = "),
+        ('unsupported.npu = "why"', "no gate npu; known: accuracy, .*npu_speedup"),
+    ],
+)
+def test_a_wrong_entry_is_named(written, lines, message):
+    with pytest.raises(ValueError, match=message):
+        expectations_for("vit-tflite_int8", written(f'["unet-*"]\n{lines}'))
+
+
+def test_a_general_entry_below_a_specific_one_is_refused(written):
+    file = written('["unet-tflite_int8"]\nsize_ratio = 0.5\n["*-tflite_int8"]\nsize_ratio = 0.3')
+    with pytest.raises(ValueError, match=r'"\*-tflite_int8".* stands below \["unet-tflite_int8"\]'):
+        expectations_for("unet-tflite_int8", file)
+
+
+def test_a_key_that_nothing_sets_is_named(written):
+    file = written(base=COMPLETE.replace("npu_coverage = 1.0", ""))
+    with pytest.raises(ValueError, match="no entry sets npu_coverage for case unet-tflite_int8"):
+        expectations_for("unet-tflite_int8", file)
+
+
+def test_nothing_heavy_is_imported():
+    code = "import sys, validation.expectations; print({'numpy', 'scipy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

@@ -1,0 +1,202 @@
+"""The non-inferiority test: exact where theory is, honest where only simulation can tell."""
+
+import re
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import beta, binomtest
+
+from benchmarks.noninferiority import MeanIou, Top1, passes
+from validation.metrics import metric
+from validation.statistics import DistinctOutputs, NonInferiority, non_inferiority
+
+TOP1 = metric("top1")
+
+
+def rows(correct: np.ndarray) -> np.ndarray:
+    return np.stack([correct, np.ones(len(correct))], axis=1).astype(float)
+
+
+def flips(n: int, losses: int, gains: int = 0, wrong: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a float and a quantized model; `wrong` samples are wrong in both."""
+    reference, quantized = np.ones(n), np.ones(n)
+    quantized[:losses] = 0
+    reference[losses : losses + gains] = 0
+    reference[n - wrong :] = quantized[n - wrong :] = 0
+    return rows(reference), rows(quantized)
+
+
+def judge(pair, tolerance=0.01, sources=None, score=TOP1, **options) -> NonInferiority:
+    options = {"chance": 0.1, "distinct_outputs": 100} | options
+    sources = np.arange(len(pair[0])) if sources is None else sources
+    return non_inferiority(score, *pair, sources, tolerance, **options)
+
+
+def too_many(false_passes: int, simulations: int) -> bool:
+    """Whether a rate above 5% explains the passes; wrongly so once in a thousand times."""
+    return binomtest(false_passes, simulations, 0.05, alternative="greater").pvalue < 0.001
+
+
+HARD = [
+    (Top1(1000, 0.005, symmetric=0.0, drop=0.005), 800),
+    (Top1(300, 0.005, symmetric=0.01, drop=0.005), 800),
+    (Top1(2000, 0.01, symmetric=0.01, drop=0.01), 800),
+    (Top1(4000, 0.02, symmetric=0.03, drop=0.02), 800),
+    (Top1(1000, 0.02, symmetric=0.01, drop=0.02, cluster=10), 800),
+    (Top1(4000, 0.01, symmetric=0.01, drop=0.01, cluster=10, mixed=True), 400),
+    (MeanIou(300, 0.02, 0.02, failure=0.02, presence=0.1), 200),
+    (MeanIou(300, 0.02, 0.02, failure=0.02, whole=True), 200),
+]
+
+
+@pytest.mark.parametrize(("scenario", "simulations"), HARD, ids=lambda value: str(value))
+def test_passes_at_the_margin_are_rare(scenario, simulations):
+    assert not too_many(passes(scenario, simulations), simulations)
+
+
+@pytest.mark.parametrize(("scenario", "simulations"), [HARD[1], HARD[4], HARD[6]], ids=str)
+def test_a_percentile_bootstrap_would_be_caught(scenario, simulations):
+    assert too_many(passes(scenario, simulations, naive=True), simulations)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [Top1(2000, 0.01, symmetric=0.01, drop=0.0), MeanIou(500, 0.01, drop=0.0, failure=0.0)],
+    ids=str,
+)
+def test_a_model_without_drop_passes_nearly_always(scenario):
+    assert passes(scenario, 100) >= 95
+
+
+@pytest.mark.parametrize("losses", [0, 1, 4, 20])
+def test_losses_alone_give_the_clopper_pearson_bound(losses):
+    n, seeds = 1500, 20
+    uppers = [judge(flips(n, losses), seed=seed).drop_upper_95 for seed in range(seeds)]
+    assert np.mean(uppers) == pytest.approx(beta.ppf(0.95, losses + 1, n - losses), rel=0.02)
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(270, "inconclusive"), (330, "passed")])
+def test_no_discordance_follows_the_rule_of_three(n, verdict):
+    assert judge(flips(n, losses=0)).verdict == verdict
+
+
+@given(losses=st.integers(0, 12), gains=st.integers(0, 12), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_gains_help_and_losses_hurt(losses, gains, seed):
+    result = judge(flips(900, losses, gains), seed=seed)
+    assert result.drop == pytest.approx((losses - gains) / 900)
+    assert result.drop_upper_95 > result.drop
+    more = judge(flips(900, losses + 3, gains), seed=seed)
+    assert more.drop_upper_95 > result.drop_upper_95
+
+
+def test_a_drop_beyond_the_tolerance_fails():
+    result = judge(flips(1000, losses=20))
+    assert (result.verdict, result.samples_needed) == ("failed", None)
+    assert "top1 drops by 0.02, beyond the tolerance of 0.01" in result.reason
+
+
+def test_a_drop_of_the_tolerance_is_inconclusive_for_ever():
+    result = judge(flips(1000, losses=10))
+    assert (result.verdict, result.samples_needed) == ("inconclusive", None)
+
+
+@pytest.mark.parametrize(("losses", "gains"), [(6, 0), (8, 6), (3, 3)])
+def test_the_samples_it_asks_for_settle_it(losses, gains):
+    n = 600 if losses == 3 else 1000
+    result = judge(flips(n, losses, gains), tolerance=0.008)
+    assert result.verdict == "inconclusive"
+    assert f"about {result.samples_needed} samples would settle it" in result.reason
+
+    def scaled(factor: float) -> str:
+        pair = flips(*(round(factor * count) for count in (n, losses, gains)))
+        return judge(pair, tolerance=0.008).verdict
+
+    times = result.samples_needed / n
+    assert (scaled(1.25 * times), scaled(0.75 * times)) == ("passed", "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("pair", "options", "reason"),
+    [
+        (flips(1000, 0), {"distinct_outputs": 1}, "same output for every sample"),
+        (flips(1000, 0, wrong=890), {}, r"not significantly better than chance \(0.1\)"),
+        (flips(1000, 0, wrong=1000), {"tolerance": 0.0}, "not significantly better than chance"),
+        (flips(60, 0), {}, r"one of 60 samples moves top1 by 0.01639, the tolerance is less"),
+    ],
+)
+def test_what_proves_nothing_is_invalid(pair, options, reason):
+    result = judge(pair, **options)
+    assert result.verdict == "invalid"
+    assert re.search(reason, result.reason)
+
+
+def test_few_samples_still_show_a_broken_model():
+    assert judge(flips(60, losses=50)).verdict == "failed"
+
+
+def test_samples_of_one_source_count_as_one():
+    reference, quantized = flips(2000, losses=10, gains=10)
+    apart = judge((reference, quantized))
+    together = judge((reference, quantized), sources=np.arange(2000) // 10)
+    assert (apart.sources, together.sources) == (2000, 200)
+    assert (apart.verdict, together.verdict) == ("passed", "inconclusive")
+
+
+def test_the_order_of_the_samples_does_not_matter():
+    simulated = MeanIou(300, 0.02, 0.02, failure=0.01).simulate(np.random.default_rng(0))
+    sources = simulated.sources // 3
+    order = np.random.default_rng(1).permutation(300)
+    pair = simulated.reference, simulated.quantized
+    straight = judge(pair, sources=sources, score=simulated.metric)
+    shuffled = judge([part[order] for part in pair], sources=sources[order], score=simulated.metric)
+    assert shuffled.drop_upper_95 == pytest.approx(straight.drop_upper_95, rel=1e-6)
+    assert judge(pair, sources=sources, score=simulated.metric) == straight
+
+
+def test_statistics_that_do_not_add_up_give_the_same_bound():
+    pair, sources = flips(1200, losses=9, gains=4, wrong=100), np.arange(1200) // 3
+    additive = judge(pair, sources=sources)
+    general = judge(pair, sources=sources, score=replace(TOP1, additive=False))
+    assert general.drop == additive.drop
+    assert general.drop_upper_95 == pytest.approx(additive.drop_upper_95, rel=0.06)
+
+
+def test_a_metric_that_is_better_when_lower():
+    def error_rate(statistics, weights=None):
+        return 1 - TOP1.score(statistics, weights)
+
+    pair = flips(1000, losses=3, wrong=100)
+    lower = judge(pair, score=replace(TOP1, higher_is_better=False, score=error_rate), chance=0.9)
+    assert lower.drop == pytest.approx(judge(pair).drop)
+    assert lower.drop_upper_95 == pytest.approx(judge(pair).drop_upper_95)
+    assert lower.verdict == "passed"
+
+
+def test_shapes_and_tolerance_are_checked():
+    reference, quantized = flips(10, 0)
+    with pytest.raises(ValueError, match="not of the same samples"):
+        judge((reference, quantized[:5]))
+    with pytest.raises(ValueError, match="not of the same samples"):
+        judge((reference, quantized), sources=np.arange(5))
+    with pytest.raises(ValueError, match=r"tolerance is -0\.1"):
+        judge((reference, quantized), tolerance=-0.1)
+
+
+def test_distinct_outputs_are_counted_across_batches():
+    distinct = DistinctOutputs()
+    distinct.add(np.zeros((3, 2)))
+    assert distinct.count == 1
+    distinct.add(np.array([[0.0, 0.0], [0.0, 1.0]]))
+    assert distinct.count == 2
+
+
+def test_it_is_fast():
+    simulated = MeanIou(4000, 0.01, 0.0, failure=0.0, classes=11).simulate(np.random.default_rng(0))
+    start = time.process_time()
+    judge((simulated.reference, simulated.quantized), score=simulated.metric)
+    assert time.process_time() - start < 2  # about 0.6 s on an idle core

@@ -1,0 +1,125 @@
+"""What a case must reach, read from `expectations.toml`; the file explains its keys.
+
+Read while pytest collects: nothing heavy is imported. To add a key: a field of `Expectations`, a
+line in the file.
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType
+
+from quantizers.recipe import ALL_GATES
+
+DEFAULT_FILE = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """What one case must reach; `unsupported` maps a gate to the reason why it cannot hold."""
+
+    accuracy: str
+    size_ratio: float
+    cpu_speedup_x86: float
+    npu_speedup: float
+    npu_coverage: float
+    unsupported: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def minimum(self, float_metric: float) -> float:
+        """Least metric of the quantized model, for that of the float model."""
+        return _evaluate(ast.parse(self.accuracy, mode="eval").body, float_metric)
+
+
+KEYS = {entry.name for entry in fields(Expectations)}
+NUMBERS = KEYS - {"accuracy", "unsupported"}
+
+
+@cache
+def expectations_for(case_id: str, file: Path = DEFAULT_FILE) -> Expectations:
+    """Expectations of a case such as `unet-tflite_int8`.
+
+    Raises ValueError naming the entry that is wrong, or the keys that no entry sets.
+    """
+    merged, unsupported = {}, {}
+    for pattern, entry in _read(file).items():
+        if fnmatchcase(case_id, pattern):
+            merged |= entry
+            unsupported |= entry.get("unsupported", {})
+    if missing := KEYS - merged.keys() - {"unsupported"}:
+        raise ValueError(f"{file.name}: no entry sets {_names(missing)} for case {case_id}")
+    return Expectations(**merged | {"unsupported": MappingProxyType(unsupported)})
+
+
+@cache
+def _read(file: Path) -> dict[str, dict]:
+    """The checked entries in the order of the file."""
+    with open(file, "rb") as stream:
+        entries = tomllib.load(stream)
+    for pattern, entry in entries.items():
+        _check(f'{file.name}, ["{pattern}"]', entry)
+    for above, below in combinations(entries, 2):
+        if fnmatchcase(above, below):
+            raise ValueError(
+                f'{file.name}: ["{below}"] stands below ["{above}"], which it covers and would'
+                " override: move it up"
+            )
+    return entries
+
+
+def _check(where: str, entry: object) -> None:
+    """Raises ValueError for a key, type, gate or arithmetic that is not known."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected a table of expectations, found {entry!r}")
+    if unknown := entry.keys() - KEYS:
+        raise ValueError(f"{where}: unknown {_names(unknown)}; known: {_names(KEYS)}")
+    for key in NUMBERS & entry.keys():
+        if type(entry[key]) not in (int, float) or not 0 < entry[key] < float("inf"):
+            raise ValueError(f"{where}: {key} must be a positive number, found {entry[key]!r}")
+    if "accuracy" in entry:
+        _check_arithmetic(where, entry["accuracy"])
+    reasons = entry.get("unsupported", {})
+    if not isinstance(reasons, dict) or not all(
+        isinstance(reason, str) and reason.strip() for reason in reasons.values()
+    ):
+        raise ValueError(f'{where}: unsupported must be gate = "reason", found {reasons!r}')
+    if unknown := reasons.keys() - set(ALL_GATES):
+        raise ValueError(
+            f"{where}: unsupported has no gate {_names(unknown)}; known: {_names(ALL_GATES)}"
+        )
+
+
+def _check_arithmetic(where: str, text: object) -> None:
+    try:
+        _evaluate(ast.parse(text, mode="eval").body, 1.0)
+    except (SyntaxError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where}: accuracy = {text!r} must be arithmetic of numbers, float, + - * and"
+            f" parentheses, such as '0.99 * float' ({error})"
+        ) from error
+
+
+def _evaluate(node: ast.expr, float_metric: float) -> float:
+    """Value of a whitelisted expression. Raises ValueError for any other syntax."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return number
+        case ast.Name(id="float"):
+            return float_metric
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _evaluate(left, float_metric) + _evaluate(right, float_metric)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _evaluate(left, float_metric) - _evaluate(right, float_metric)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _evaluate(left, float_metric) * _evaluate(right, float_metric)
+    raise ValueError(f"{ast.unparse(node)!r} is not allowed")
+
+
+def _names(names: object) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,199 @@
+"""Accuracy metrics: one registry, one signature.
+
+A metric works in two steps, so that memory stays flat and resampling is cheap:
+
+    sample_statistics(outputs, labels)   a batch to one row per sample; rows of all batches are
+                                         concatenated along the first axis
+    score(statistics, weights)           rows to the metric; `weights` are how often each sample
+                                         counts, (n,) for one score or (B, n) for B scores at once
+
+Only the proportions of the weights matter. A row holds whatever the metric needs of a sample
+(numbers here; an object array of detections would do as well).
+To add a metric: write its functions and add a `Metric` to `METRICS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORE_LABEL = 255
+SQNR_CEILING_DB = 150.0  # about the 146 dB of float32's 24-bit significand: identical in float32
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named score over samples.
+
+    Attributes
+    ----------
+    sample_statistics : outputs (n, ...) and labels (n, ...) to rows (n, k). Raises ValueError on
+        NaN, and on shapes or labels that do not fit.
+    score : rows (n, k) and weights None, (n,) or (B, n) to a float or (B,).
+    chance : labels (n, ...) to the best score reached without looking at the input.
+    lost : rows (n, k) to the rows of two models on the same samples, one that got them wholly
+        right and one that got them wholly wrong: the most a sample can lose.
+    unit : what a score is counted in; "fraction" is 0 to 1.
+    additive : the score depends on the weighted sum of the rows alone, so that the rows of
+        samples which always count together may be added up beforehand.
+    """
+
+    name: str
+    sample_statistics: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    score: Callable[..., float | np.ndarray]
+    chance: Callable[[np.ndarray], float]
+    lost: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    unit: str = "fraction"
+    higher_is_better: bool = True
+    additive: bool = True
+
+    def drop(self, reference: float | np.ndarray, score: float | np.ndarray) -> float | np.ndarray:
+        """How much worse `score` is than `reference`, whichever direction is better."""
+        return reference - score if self.higher_is_better else score - reference
+
+
+def metric(name: str) -> Metric:
+    """The registered metric of that name. Raises KeyError that lists the known names."""
+    if name not in METRICS:
+        raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS))}")
+    return METRICS[name]
+
+
+class Fidelity:
+    """How far quantized outputs are from the float ones, added batch by batch in float64."""
+
+    def __init__(self) -> None:
+        self._signal = self._quantized = self._product = self._noise = 0.0
+
+    def add(self, reference: np.ndarray, quantized: np.ndarray) -> None:
+        """Real values of one shape. Raises ValueError if shapes differ or a value is not finite."""
+        if reference.shape != quantized.shape:
+            raise ValueError(f"reference {reference.shape} and quantized {quantized.shape} differ")
+        r, q = (np.asarray(values, np.float64).ravel() for values in (reference, quantized))
+        noise = float((r - q) @ (r - q))
+        if not math.isfinite(noise):
+            raise ValueError("outputs hold NaN or infinity: there is no fidelity to measure")
+        self._noise += noise
+        self._signal += float(r @ r)
+        self._quantized += float(q @ q)
+        self._product += float(r @ q)
+
+    def sqnr_db(self) -> float | None:
+        """Signal to quantization noise ratio in dB, at most `SQNR_CEILING_DB`.
+
+        No noise gives the ceiling (JSON has no infinity); no signal gives None: not measurable.
+        """
+        if self._signal == 0:
+            return None
+        floor = self._signal * 10 ** (-SQNR_CEILING_DB / 10)
+        return 10 * math.log10(self._signal / max(self._noise, floor))
+
+    def cosine(self) -> float | None:
+        """Cosine of the angle between the two, -1 to 1; None if either is all zero."""
+        norm = math.sqrt(self._signal) * math.sqrt(self._quantized)
+        return max(-1.0, min(1.0, self._product / norm)) if norm else None
+
+
+def _predictions(outputs: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Class of the largest score (the first of equals); checks outputs against labels."""
+    if outputs.shape[:-1] != labels.shape:
+        fit = f"outputs {outputs.shape} do not fit labels {labels.shape}"
+        raise ValueError(f"{fit}: outputs have one more axis, the classes")
+    if np.issubdtype(outputs.dtype, np.floating) and np.isnan(outputs).any():
+        raise ValueError("outputs hold NaN: the model is broken, there is nothing to score")
+    used, classes = labels[valid], outputs.shape[-1]
+    if used.size and (used.min() < 0 or used.max() >= classes):
+        span = f"labels span {used.min()}..{used.max()}, but outputs have {classes} classes"
+        raise ValueError(f"{span}: check for a background class or an offset of one")
+    return outputs.argmax(axis=-1)
+
+
+def _totals(statistics: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Weighted sum of the rows: (k,), or (B, k) for weights (B, n)."""
+    return statistics.sum(axis=0) if weights is None else weights @ statistics
+
+
+def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> float | np.ndarray:
+    """A float, or (B,) scores. Raises ValueError if there was nothing to score."""
+    if not np.all(denominator > 0):
+        raise ValueError("nothing to score: no sample, or no labelled pixel, has any weight")
+    quotient = numerator / denominator
+    return float(quotient) if np.ndim(quotient) == 0 else quotient
+
+
+def _top1_statistics(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Outputs (n, classes), labels (n,) to rows (correct, 1)."""
+    correct = _predictions(outputs, labels, np.ones(labels.shape, bool)) == labels
+    return np.stack([correct, np.ones_like(correct)], axis=1).astype(np.float64)
+
+
+def _top1_score(statistics: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
+    totals = _totals(statistics, weights)
+    return _quotient(totals[..., 0], totals[..., 1])
+
+
+def _top1_lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counted = statistics[:, 1:]
+    return np.hstack([counted, counted]), np.hstack([0 * counted, counted])
+
+
+def _top1_chance(labels: np.ndarray) -> float:
+    """Share of the most frequent class: always guessing it."""
+    return float(np.bincount(labels).max() / labels.size)
+
+
+def _mean_iou_statistics(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Outputs (n, h, w, classes), labels (n, h, w) to rows (intersections, unions) in pixels."""
+    valid = labels != IGNORE_LABEL
+    predictions = _predictions(outputs, labels, valid)
+    samples, classes = len(labels), outputs.shape[-1]
+    offset = np.broadcast_to((np.arange(samples) * classes)[:, None, None], labels.shape)
+
+    def areas(classmap: np.ndarray, where: np.ndarray) -> np.ndarray:
+        counts = np.bincount((classmap + offset)[where], minlength=samples * classes)
+        return counts.reshape(samples, classes)
+
+    intersection = areas(labels.astype(np.int64), valid & (predictions == labels))
+    union = areas(labels.astype(np.int64), valid) + areas(predictions, valid) - intersection
+    return np.concatenate([intersection, union], axis=1).astype(np.float64)
+
+
+def _mean_iou_score(
+    statistics: np.ndarray, weights: np.ndarray | None = None
+) -> float | np.ndarray:
+    """Mean over classes of summed intersection / summed union (Everingham et al. 2010, PASCAL VOC).
+
+    A class in neither prediction nor label is left out of the mean.
+    """
+    intersection, union = np.split(_totals(statistics, weights), 2, axis=-1)
+    present = union > 0
+    iou = np.divide(intersection, union, out=np.zeros_like(union), where=present)
+    return _quotient(iou.sum(axis=-1), present.sum(axis=-1))
+
+
+def _mean_iou_lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All or none of each union; the union stays, as if wrong pixels went to no class."""
+    union = np.split(statistics, 2, axis=1)[1]
+    return np.hstack([union, union]), np.hstack([0 * union, union])
+
+
+def _mean_iou_chance(labels: np.ndarray) -> float:
+    """Best of three blind predictions: the most frequent class everywhere, classes drawn evenly,
+    classes drawn by their frequency p (drawn with probability q, IoU is pq / (p + q - pq)).
+    """
+    areas = np.bincount(labels[labels != IGNORE_LABEL])
+    p = areas[areas > 0] / areas.sum()
+    even = np.full_like(p, 1 / p.size)
+    return float(max(p.max() / p.size, *(np.mean(p * q / (p + q - p * q)) for q in (even, p))))
+
+
+METRICS: dict[str, Metric] = {
+    entry.name: entry
+    for entry in (
+        Metric("top1", _top1_statistics, _top1_score, _top1_chance, _top1_lost),
+        Metric("mean_iou", _mean_iou_statistics, _mean_iou_score, _mean_iou_chance, _mean_iou_lost),
+    )
+}

@@ -1,0 +1,25 @@
+"""What a task is scored by, and whether a run can score it."""
+
+from __future__ import annotations
+
+from calibration_data import CLASSES_IN_SCENES
+from model_zoo.spec import ModelSpec
+from quantizers.settings import Settings
+
+METRIC_OF_TASK = {"classification": "top1", "segmentation": "mean_iou"}
+# How many samples a recipe without fast kernels on this host is scored on (int16x8 runs about 40
+# times slower than float32 on x86): few enough for minutes, enough for the 1% tolerance.
+SLOW_SAMPLES_OF_TASK = {"classification": 500, "segmentation": 400}
+
+
+def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
+    """Why accuracy cannot be measured in this run; None when it can."""
+    if settings.random_weights:
+        return "accuracy not measured: the weights are random (structure-only run)"
+    classes = spec.network(settings.profile).classes
+    if settings.data_dir is None and classes != CLASSES_IN_SCENES[spec.task]:
+        return (
+            f"accuracy not measured: the {settings.profile} network has {classes} classes and no "
+            "labelled pictures of them come with the project: pass --data-dir DIR"
+        )
+    return None
