@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from tiny_models import write_all
 
 from runtimes import arm_cpu
-from runtimes.arm_cpu import CORES, best_ms, estimate, npu_speedup, operator_ms
+from runtimes.arm_cpu import (
+    CORES,
+    best_ms,
+    estimate,
+    npu_speedup,
+    operator_ms,
+    with_measured_baseline,
+)
 from runtimes.ethos_u import NpuEstimate
 from runtimes.ethos_u import estimate as estimate_npu
 from runtimes.tflite_graph import Graph, Operator, Tensor, read_graph
@@ -169,7 +176,8 @@ def test_a_model_wholly_on_the_cpu_has_no_speedup(models, npu):
 
 def test_a_measured_baseline_takes_the_models_place(models, npu):
     graph = read_graph(models["int8"])
-    entry = npu_speedup(npu["int8"], graph, "Cortex-A55", measured_baseline=("aarch64", 2.5))
+    modelled = npu_speedup(npu["int8"], graph, "Cortex-A55")
+    entry = with_measured_baseline(modelled, "aarch64", 2.5)
     assert entry["cpu_baseline"] == {
         "core": "host aarch64",
         "kind": "measured",
@@ -177,3 +185,24 @@ def test_a_measured_baseline_takes_the_models_place(models, npu):
         "typical_ms": 2.5,
     }
     assert entry["speedup"] == pytest.approx(2.5 / npu["int8"].latency_ms)
+
+
+def test_a_measured_baseline_gives_no_speedup_to_a_model_wholly_on_the_cpu(models, npu):
+    modelled = npu_speedup(npu["fp32"], read_graph(models["fp32"]), "Cortex-A55")
+    assert with_measured_baseline(modelled, "aarch64", 2.5)["speedup"] is None
+
+
+def test_int16_activations_get_no_dot_product():
+    """SMLAL adds into four 32-bit lanes of a register, as FP32 does; SDOT takes 8 bits."""
+    times = {
+        kind: best_ms(macs_only(kind), CORES["Cortex-A55"]) for kind in ("int8", "int16", "float32")
+    }
+    assert times["int16"] == pytest.approx(4 * times["int8"])
+    assert times["int16"] == pytest.approx(times["float32"])
+
+
+def macs_only(kind: str) -> Operator:
+    """A convolution of a million MAC that moves next to nothing; int16 has int8 weights."""
+    weights = Tensor("w", (1,), "float32" if kind == "float32" else "int8", True)
+    ends = ((Tensor("x", (1,), kind, False), weights), (Tensor("y", (1,), kind, False),))
+    return Operator(0, "CONV_2D", *ends, 10**6, 3, 1, kind)

@@ -85,7 +85,7 @@ def test_damaged_entry_is_removed_and_built_again(cache, damage):
 
 
 @pytest.mark.filterwarnings("ignore::quantizers.cache.CacheWarning")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_flipped_bit_is_repaired_or_harmless(data):
     with tempfile.TemporaryDirectory() as directory:

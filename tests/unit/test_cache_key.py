@@ -48,13 +48,13 @@ def test_key_does_not_depend_on_order(parts):
     assert cache_key(parts) == cache_key(reordered(parts))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(dicts, dicts)
 def test_keys_are_equal_exactly_when_the_parts_are(a, b):
     assert (cache_key(a) == cache_key(b)) == is_same(a, b)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(dicts, st.text(max_size=2), plain)
 def test_key_notices_every_change(parts, name, value):
     changed = parts | {name: value}

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
-from sklearn.metrics.pairwise import cosine_similarity
 
 from validation.metrics import IGNORE_LABEL, METRICS, SQNR_CEILING_DB, Fidelity, metric
 
@@ -32,6 +30,8 @@ def score(name: str, outputs: np.ndarray, labels: np.ndarray) -> float:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
 def test_top1_is_accuracy(seed):
+    from sklearn.metrics import accuracy_score
+
     outputs, labels = batch("top1", seed)
     assert score("top1", outputs, labels) == accuracy_score(labels, outputs.argmax(-1))
 
@@ -39,6 +39,8 @@ def test_top1_is_accuracy(seed):
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
 def test_mean_iou_is_macro_jaccard(seed):
+    from sklearn.metrics import jaccard_score
+
     outputs, labels = batch("mean_iou", seed)
     seen = labels != IGNORE_LABEL
     expected = jaccard_score(labels[seen], outputs.argmax(-1)[seen], average="macro")
@@ -46,6 +48,8 @@ def test_mean_iou_is_macro_jaccard(seed):
 
 
 def test_mean_iou_rows_are_each_sample_s_confusion_matrix():
+    from sklearn.metrics import confusion_matrix
+
     outputs, labels = batch("mean_iou", 3)
     rows = metric("mean_iou").sample_statistics(outputs, labels)
     for row, predicted, label in zip(rows, outputs.argmax(-1), labels, strict=True):
@@ -149,6 +153,8 @@ def fidelity(reference: np.ndarray, quantized: np.ndarray, batches: int = 1) -> 
 
 
 def test_fidelity_over_batches_is_that_of_the_whole():
+    from sklearn.metrics.pairwise import cosine_similarity
+
     rng = np.random.default_rng(0)
     reference = rng.normal(3, 1, (40, 10)).astype(np.float32)
     quantized = np.round(reference * 8) / 8

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binomtest
 
 from benchmarks.noninferiority import MeanIou, Top1, passes
 from validation.metrics import metric
@@ -38,6 +37,8 @@ def judge(pair, tolerance=0.01, sources=None, score=TOP1, **options) -> NonInfer
 
 def too_many(false_passes: int, simulations: int) -> bool:
     """Whether a rate above 5% explains the passes; wrongly so once in a thousand times."""
+    from scipy.stats import binomtest
+
     return binomtest(false_passes, simulations, 0.05, alternative="greater").pvalue < 0.001
 
 
@@ -74,6 +75,8 @@ def test_a_model_without_drop_passes_nearly_always(scenario):
 
 @pytest.mark.parametrize("losses", [0, 1, 4, 20])
 def test_losses_alone_give_the_clopper_pearson_bound(losses):
+    from scipy.stats import beta
+
     n, seeds = 1500, 20
     uppers = [judge(flips(n, losses), seed=seed).drop_upper_95 for seed in range(seeds)]
     assert np.mean(uppers) == pytest.approx(beta.ppf(0.95, losses + 1, n - losses), rel=0.02)
@@ -191,7 +194,7 @@ def test_distinct_outputs_are_counted_across_batches():
     distinct = DistinctOutputs()
     distinct.add(np.zeros((3, 2)))
     assert distinct.count == 1
-    distinct.add(np.array([[0.0, 0.0], [0.0, 1.0]]))
+    distinct.add(np.eye(2) * [0, 1])
     assert distinct.count == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -71,6 +72,22 @@ def test_ctrl_c_ends_both_with_one_traceback(tmp_path):
     assert parent.returncode != 0
     assert output.count("Traceback") == output.count("KeyboardInterrupt") == 1
     assert is_gone(worker_pid)
+
+
+def test_ctrl_c_while_workers_start(tmp_path):
+    body = """
+    open(sys.argv[1], "w").write("1")
+    while True:
+        worker.run(tasks.pid, timeout_s=60)
+        worker.close()"""
+    moments = random.Random(0)
+    for _ in range(5):
+        parent, _ = start_parent(tmp_path, body)
+        time.sleep(moments.uniform(0.05, 0.3))
+        os.killpg(parent.pid, signal.SIGINT)
+        output, _ = parent.communicate(timeout=5)
+        assert output.count("Traceback") == output.count("KeyboardInterrupt") == 1
+        (tmp_path / "pid").unlink()
 
 
 def test_a_pending_worker_does_not_keep_its_parent_alive(tmp_path):

@@ -1,0 +1,266 @@
+"""Each gate at its limit and on both sides of it, and what a failed one tells its reader."""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _pytest.mark.expression import Expression
+
+from model_zoo.registry import zoo
+from quantizers.recipe import ALL_GATES, RECIPES
+from runtimes.artifact import Artifact, TensorSpec
+from validation import gates
+from validation.expectations import Expectations
+from validation.statistics import NonInferiority
+
+EXPECTED = Expectations(
+    accuracy="0.99 * float",
+    size_ratio=0.4,
+    cpu_speedup_x86=1.0,
+    npu_speedup=2.0,
+    npu_coverage=0.9,
+)
+INT8, UINT8 = RECIPES["tflite_int8"], RECIPES["tflite_uint8"]
+CASE = f"{next(iter(zoo()))}-tflite_int8"
+PARTS = ("measured: ", "allowed: ", "likely cause: ", "next: pytest ")
+ITEMS = [
+    f"test_{gate}[{model}-{recipe}{'-ethos_u85_512' if gate == 'npu_speedup' else ''}]"
+    for model, spec in zoo().items()
+    for recipe in spec.recipes
+    for gate in RECIPES[recipe].gates
+]
+
+
+def selects(expression: str, item: str) -> bool:
+    """What `pytest -k` does with a test's name."""
+    return Expression.compile(expression).evaluate(lambda name, **_: name in item)
+
+
+def assert_failed(result: gates.GateResult, *facts: str) -> None:
+    """Failed, with its four parts, the facts among them, and a command that selects a test."""
+    assert result.status == "failed"
+    lines = result.message.splitlines()
+    assert [line.startswith(part) for line, part in zip(lines, PARTS, strict=True)] == [True] * 4
+    assert all(len(line) > len(part) for line, part in zip(lines, PARTS, strict=True))
+    for fact in facts:
+        assert fact in result.message
+    assert not re.search(r"None|nan|\d\.0*[1-9]\d{6}", result.message), (
+        "a figure as nobody reads it"
+    )
+    (expression,) = re.findall(r'next: pytest -k "([^"]+)"', result.message)
+    selected = [item for item in ITEMS if selects(expression, item)]
+    assert selected, f"-k {expression!r} selects nothing"
+    assert len(selected) < len(ITEMS)
+
+
+def test_items_are_those_of_the_zoo():
+    assert {re.match(r"test_(\w+)\[", item)[1] for item in ITEMS} == set(ALL_GATES)
+
+
+def outcome(verdict: str, **changed) -> NonInferiority:
+    values = {"drop": 0.02, "drop_upper_95": 0.03, "tolerance": 0.01, "samples": 500}
+    values |= {"sources": 200, "samples_needed": None, "reason": "the reason"} | changed
+    return NonInferiority(verdict=verdict, **values)
+
+
+def test_accuracy_gate():
+    def judge(result):
+        return gates.accuracy_gate(result, "0.99 * float", "top1", CASE)
+
+    assert judge(outcome("passed")).status == "passed"
+    facts = ("top1 drops by 0.0200", "0.0300 at 95%", "500 samples of 200", "0.99 * float")
+    assert_failed(judge(outcome("failed")), *facts)
+    unsure = judge(outcome("inconclusive", reason="about 900 samples would settle it"))
+    assert unsure.status == "inconclusive"
+    assert "about 900 samples" in unsure.message
+    assert "0.0300" in unsure.message
+    assert judge(outcome("invalid")) == gates.GateResult("invalid", "the reason")
+
+
+def test_export_gate():
+    limit = gates.EXPORT_SQNR_DB
+    assert gates.export_gate(limit, CASE).status == "passed"
+    assert_failed(gates.export_gate(np.nextafter(limit, 0), CASE), "SQNR of 60.0 dB", "least 60 dB")
+    assert_failed(gates.export_gate(-3.123456789, CASE), "SQNR of -3.1 dB")
+    assert_failed(gates.export_gate(None, CASE), "no signal")
+
+
+def artifact(dtype="int8", scale=1 / 255, zero_point=-128) -> Artifact:
+    taken = TensorSpec("image", (1, 8, 8, 3), dtype, scale, zero_point)
+    given = TensorSpec("classes", (1, 10), dtype, scale, zero_point)
+    return Artifact(Path("model.tflite"), "", "tflite", (taken,), (given,))
+
+
+def io_gate(found: Artifact, recipe=INT8, pixel_range=(0.0, 1.0)) -> gates.GateResult:
+    return gates.io_dtype_gate(found, recipe, pixel_range, CASE)
+
+
+def test_io_gate_takes_what_was_declared():
+    assert io_gate(artifact()).status == "passed"
+    assert io_gate(artifact("uint8", zero_point=0), UINT8).status == "passed"
+    assert io_gate(artifact("int16", zero_point=0), RECIPES["tflite_int16x8"]).status == "passed"
+    in_float = artifact("float32", None, None)
+    assert io_gate(in_float, RECIPES["tflite_fp32"]).status == "passed"
+    assert io_gate(artifact(scale=5.0), pixel_range=None).status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("found", "facts"),
+    [
+        (artifact("float32", None, None), ("input image is float32", "declares int8")),
+        (artifact("uint8", zero_point=0), ("input image is uint8",)),
+        (artifact(dtype="int8", scale=None), ("has scale",)),
+        (artifact(scale=0.0), ("input image has scale 0",)),
+        (artifact(scale=-1.0), ("scale -1",)),
+        (artifact(scale=math.inf), ("scale inf",)),
+        (artifact(zero_point=-129), ("zero point -129, outside int8",)),
+    ],
+)
+def test_io_gate_refuses(found, facts):
+    result = io_gate(found)
+    if found.inputs[0].scale is None and found.inputs[0].dtype == "int8":
+        assert "scale None" in result.message  # None is the finding here
+        result = replace(result, message=result.message.replace("None", "absent"))
+    assert_failed(result, *facts)
+
+
+def test_io_gate_looks_at_outputs_too():
+    in_float = TensorSpec("classes", (1, 10), "float32")
+    assert_failed(io_gate(replace(artifact(), outputs=(in_float,))), "output classes is float32")
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_io_gate_scale_must_map_raw_pixels(off):
+    limit = gates.SCALE_TOLERANCE
+    within, beyond = (1 + off * limit * f for f in (0.99, 1.01))
+    assert io_gate(artifact(scale=within / 255)).status == "passed"
+    assert_failed(io_gate(artifact(scale=beyond / 255)), "raw pixels need 0.00392157")
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_io_gate_zero_point_must_map_pixel_0(off):
+    """SIGNED_UNIT's pixel 0 is -1: level 0.5 with zero point 0, as a converter rounds it."""
+    exact = artifact(scale=2 / 255, zero_point=0)
+    assert io_gate(exact, pixel_range=(-1.0, 1.0)).status == "passed"
+    beyond = artifact(scale=2 / 255, zero_point=2 * off)
+    level = 0.5 + 2 * off
+    result = io_gate(beyond, pixel_range=(-1.0, 1.0))
+    assert_failed(result, f"stores pixel 0 as level {level} instead of 0")
+
+
+def test_integer_only_gate():
+    assert gates.integer_only_gate([], CASE).status == "passed"
+    assert_failed(
+        gates.integer_only_gate(["ELU (x, float32)"], CASE), "1 float", "ELU (x, float32)"
+    )
+    many = [f"ELU (x{number}, float32)" for number in range(7)]
+    assert_failed(gates.integer_only_gate(many, CASE), "7 float", "x4", "and 2 more")
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.4])
+def test_size_gate_passes(ratio):
+    assert gates.size_gate(ratio, EXPECTED, CASE).status == "passed"
+
+
+@pytest.mark.parametrize("ratio", [0.4001, 1.0, 3.0])
+def test_size_gate_fails(ratio):
+    assert_failed(gates.size_gate(ratio, EXPECTED, CASE), "at most 0.40")
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_cpu_gate_asks_for_what_this_kind_of_host_gives(machine, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    limit = {"x86_64": 1.0, "aarch64": 1.5}[machine]
+
+    def judge(speedup):
+        return gates.cpu_speed_gate(speedup, INT8, 1.5, EXPECTED, CASE)
+
+    assert judge(limit).status == "passed"
+    assert judge(9.0).status == "passed"
+    assert_failed(
+        judge(limit - 0.01), f"{limit - 0.01:.2f}x of float on {machine}", f"{limit:.2f}x"
+    )
+    assert judge(math.nan).status == "failed"
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name].gates_cpu_speed])
+def test_cpu_speed_of_recipes_slow_by_nature_is_recorded(name):
+    for speedup in (0.02, 1.0, 5.0):
+        result = gates.cpu_speed_gate(speedup, RECIPES[name], 1.5, EXPECTED, CASE)
+        assert result.status == "recorded"
+        assert f"{speedup:.2f}x" in result.message
+
+
+def npu_entry(npu_ops=9, cpu_ops=1, speedup=2.0, latency_ms=1.23456789) -> dict:
+    return {
+        "target": "ethos_u85_512",
+        "npu_ops": npu_ops,
+        "cpu_ops": cpu_ops,
+        "cpu_fallback": [{"op": "GATHER", "name": f"g{i}", "reason": None} for i in range(cpu_ops)],
+        "latency_ms": latency_ms,
+        "speedup": speedup,
+        "system_config": "Ethos_U85_SYS_DRAM_Mid",
+        "memory_mode": "Dedicated_Sram_384KB",
+        "cpu_baseline": {"core": "Cortex-A55", "kind": "modelled", "best_ms": 2.46913578},
+    }
+
+
+def npu_gate(**changed) -> gates.GateResult:
+    return gates.npu_speed_gate(npu_entry(**changed), EXPECTED, CASE)
+
+
+def test_npu_gate_at_its_limits():
+    assert npu_gate().status == "passed"  # coverage 0.9, speedup 2.0: both at the limit
+    assert npu_gate(npu_ops=10, cpu_ops=0, speedup=50.0).status == "passed"
+    facts = (
+        "1.99x on ethos_u85_512",
+        "1.235 ms",
+        "Cortex-A55 best case 2.469 ms",
+        "at least 2.00x",
+    )
+    assert_failed(npu_gate(speedup=1.99), *facts)
+    assert_failed(npu_gate(npu_ops=89, cpu_ops=11), "89 of 100 operators", "GATHER", "90%")
+
+
+@pytest.mark.parametrize("speedup", [None, 0.5, 2.0, 1e9])
+@pytest.mark.parametrize("cpu_ops", [0, 12])
+def test_npu_gate_without_coverage_fails_whatever_the_speed(speedup, cpu_ops):
+    """Vela calls a model that stays on the CPU 0 ms."""
+    result = npu_gate(npu_ops=0, cpu_ops=cpu_ops, speedup=speedup, latency_ms=None)
+    assert_failed(result, f"0 of {cpu_ops} operators", "Ethos_U85_SYS_DRAM_Mid")
+
+
+def test_npu_gate_without_a_speedup_fails():
+    assert_failed(npu_gate(npu_ops=10, cpu_ops=0, speedup=None, latency_ms=None), "no speedup on")
+    assert npu_gate(npu_ops=10, cpu_ops=0, speedup=math.nan).status == "failed"
+
+
+def test_raw_pixels_gate():
+    limit = 0.99 * 0.8
+    assert gates.raw_pixels_gate(limit, 0.8, EXPECTED, CASE).status == "passed"
+    below = np.nextafter(limit, 0)
+    assert_failed(gates.raw_pixels_gate(below, 0.8, EXPECTED, CASE), "0.8000 on preprocessed ones")
+
+
+class Session:
+    """Takes what it declares, or casts silently: the two ways of runtimes."""
+
+    def __init__(self, refuses: bool):
+        self.inputs, self.refuses = artifact().inputs, refuses
+
+    def run(self, batch):
+        if self.refuses and batch[0].dtype != np.int8:
+            raise TypeError(batch[0].dtype)
+
+
+def test_float_batch_must_be_refused():
+    assert gates.float_refused_gate(Session(refuses=True), CASE).status == "passed"
+    assert_failed(
+        gates.float_refused_gate(Session(refuses=False), CASE), "float32 batch was accepted"
+    )

@@ -1,0 +1,273 @@
+"""From a declaration to artifacts, with real networks, TensorFlow's converter and a real cache."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_zoo
+from tiny_zoo import TINY
+
+from calibration_data.preprocessing import UNIT
+from calibration_data.sample_set import SampleSet
+from quantizers import pipeline as pipeline_module
+from quantizers import tflite
+from quantizers.cache import ArtifactCache, CacheWarning
+from quantizers.pipeline import Pipeline
+from quantizers.recipe import RECIPES
+from quantizers.settings import Settings
+from quantizers.worker import TaskFailed, Worker, WorkerCrashed
+from runtimes.litert import LiteRTSession
+from runtimes.tflite_graph import float_operators, read_graph
+from validation import case_run, measure
+from validation.case_run import CaseRun
+
+INT8, UINT8 = RECIPES["tflite_int8"], RECIPES["tflite_uint8"]
+STAGES = ("saved_model", "samples", "ranges", "artifact")
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Worker() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> Settings:
+    folder = tmp_path_factory.mktemp("tiny")
+    return Settings(
+        weights_dir=tiny_zoo.store_weights(folder / "weights"),
+        data_dir=tiny_zoo.store_pictures(folder / "pictures", 600),
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline(worker, settings, tmp_path_factory) -> Pipeline:
+    """One cache for all tests of this module that add to it and damage nothing."""
+    return Pipeline(settings, ArtifactCache(tmp_path_factory.mktemp("cache")), worker)
+
+
+@pytest.fixture
+def fresh(worker, settings, tmp_path) -> Pipeline:
+    return Pipeline(settings, ArtifactCache(tmp_path / "cache"), worker)
+
+
+def entries(pipeline: Pipeline) -> dict[str, set[str]]:
+    """The keys in the cache by stage."""
+    root = pipeline.cache.root
+    return {stage: {path.name for path in root.glob(f"{stage}/*/*")} for stage in STAGES}
+
+
+def added(pipeline: Pipeline, spec=TINY, recipe=INT8) -> dict[str, int]:
+    """How many entries of each stage it takes to make an artifact."""
+    before = entries(pipeline)
+    pipeline.artifact(spec, recipe)
+    return {stage: len(keys - before[stage]) for stage, keys in entries(pipeline).items()}
+
+
+def evaluation_images(pipeline: Pipeline) -> np.ndarray:
+    """Every ninth: they stand class by class."""
+    samples = pipeline.samples(TINY, "evaluation")
+    images, _ = next(samples.batches(100, np.arange(0, len(samples), 9)))
+    return TINY.preprocessing.apply(images)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_recipe_gives_its_dtypes_and_computes_what_float_does(pipeline, recipe):
+    artifact = pipeline.artifact(TINY, recipe).artifact
+    assert [spec.dtype for spec in artifact.inputs + artifact.outputs] == [recipe.io] * 2
+    assert artifact.inputs[0].shape == (1, 32, 32, 3)
+    left = [found.op for found in float_operators(read_graph(artifact.path))]
+    assert bool(left) is not recipe.is_full_integer, left
+    images = evaluation_images(pipeline)
+    reference = pipeline.artifact(TINY, RECIPES["tflite_fp32"]).artifact
+    expected, found = (
+        LiteRTSession(path).predict(images)[0] for path in (reference.path, artifact.path)
+    )
+    assert (expected.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.9
+    assert np.unique(expected.argmax(axis=1)).size > 5  # or the agreement would say nothing
+
+
+def convert_publicly(saved_model: Path, samples: Path, io: str, directory: Path) -> None:
+    """In the worker: TensorFlow's documented way, calibrating for each artifact."""
+    import tensorflow as tf
+
+    batch = np.load(samples)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample[None]] for sample in batch)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
+    (directory / tflite.MODEL).write_bytes(converter.convert())
+
+
+@pytest.mark.parametrize("recipe", [INT8, UINT8], ids=["tflite_int8", "tflite_uint8"])
+def test_calibrating_once_gives_what_the_public_converter_gives(pipeline, recipe, tmp_path):
+    """But for CONVERSION_METADATA, a buffer of 64 bytes that the public way adds at the end."""
+    ours = pipeline.artifact(TINY, recipe).artifact
+    exported = pipeline.exported(TINY).path / "saved_model"
+    samples = pipeline._calibration_samples(TINY).path / pipeline_module.SAMPLES
+    pipeline.worker.run(convert_publicly, exported, samples, recipe.io, tmp_path, timeout_s=120)
+    public = LiteRTSession(tmp_path / tflite.MODEL)
+    assert (ours.inputs, ours.outputs) == (public.inputs, public.outputs)
+    levels = ours.inputs[0].quantize(evaluation_images(pipeline))
+    expected, found = public.run_each(levels), LiteRTSession(ours.path).run_each(levels)
+    np.testing.assert_array_equal(expected[0], found[0])
+    assert len(np.unique(found[0], axis=0)) > 5
+
+
+def test_same_inputs_give_the_same_bytes_in_another_cache(pipeline, fresh):
+    """Whatever the worker built before: Keras numbers automatic layer names per process."""
+    for recipe in RECIPES.values():
+        first, second = (made.artifact(TINY, recipe).artifact for made in (pipeline, fresh))
+        assert first.path != second.path
+        assert first.sha256 == second.sha256, recipe.name
+
+
+def test_each_stage_runs_once_for_all_the_recipes_that_need_it(fresh):
+    assert added(fresh, recipe=INT8) == dict.fromkeys(STAGES, 1)
+    assert added(fresh, recipe=INT8) == dict.fromkeys(STAGES, 0)
+    only_quantized = dict.fromkeys(STAGES, 0) | {"artifact": 1}
+    assert added(fresh, recipe=UINT8) == only_quantized
+    assert added(fresh, recipe=RECIPES["tflite_int16x8"]) == only_quantized
+    assert added(fresh, recipe=RECIPES["tflite_fp32"]) == only_quantized
+    seconds = fresh.artifact(TINY, UINT8).seconds
+    assert seconds["export"] > 0 < seconds["calibrate"]  # of the run that did it
+
+
+def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp_path, monkeypatch):
+    def rerun(spec=TINY, **changed) -> dict[str, int]:
+        return added(Pipeline(replace(settings, **changed), pipeline.cache, worker), spec)
+
+    pipeline.artifact(TINY, INT8)
+    rebuilt = dict.fromkeys(STAGES, 1) | {"samples": 0}
+    assert rerun() == dict.fromkeys(STAGES, 0)
+    assert rerun(weights_dir=tiny_zoo.store_weights(tmp_path / "w", seed=1)) == rebuilt
+    assert rerun(random_weights=True) == rebuilt
+    assert rerun(random_weights=True, seed=1) == rebuilt
+    more = tiny_zoo.store_pictures(tmp_path / "pictures", 650)
+    assert rerun(data_dir=more) == dict.fromkeys(STAGES, 1) | {"saved_model": 0}
+    assert rerun(replace(TINY, preprocessing=UNIT)) == dict.fromkeys(STAGES, 1)
+    digest = pipeline_module.code_digest
+    for edited, stages in {"tiny_zoo": rebuilt, "quantizers.tflite": rebuilt}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                pipeline_module,
+                "code_digest",
+                lambda name, e=edited: digest(name) + (name == e) * "!",
+            )
+            assert rerun() == stages, edited
+
+
+def test_code_that_scores_is_in_the_key_of_an_evaluation(pipeline, monkeypatch):
+    def evaluations() -> int:
+        assert len(CaseRun(TINY, INT8, pipeline).evaluation.statistics) == 480
+        return len(list(pipeline.cache.root.glob("evaluation/*/*")))
+
+    once = evaluations()
+    assert evaluations() == once
+    digest = case_run.code_digest
+    monkeypatch.setattr(
+        case_run, "code_digest", lambda name: digest(name) + (name == "validation.metrics") * "!"
+    )
+    assert evaluations() == once + 1
+
+
+def test_model_is_timed_in_the_worker(pipeline, worker, monkeypatch):
+    """A file that crashes its runtime must not take the whole run along."""
+    pipeline.artifact(TINY, RECIPES["tflite_fp32"])
+    pipeline.artifact(TINY, INT8)
+    ran, in_worker = [], worker.run
+
+    def watch(function, *args, **options):
+        ran.append(function.__name__)
+        return in_worker(function, *args, **options)
+
+    monkeypatch.setattr(worker, "run", watch)
+    assert measure.cpu_speedup(CaseRun(TINY, INT8, pipeline)).fields["cpu"]["speedup"] > 0
+    assert ran == ["interleave"]
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"), [("artifact", "model.tflite"), ("saved_model", "saved_model/saved_model.pb")]
+)
+def test_truncated_file_in_the_cache_is_built_again(fresh, stage, file):
+    intact = fresh.artifact(TINY, INT8).artifact.sha256
+    (damaged,) = fresh.cache.root.glob(f"{stage}/*/*/{file}")
+    shorten(damaged)
+    with pytest.warns(CacheWarning, match=f"{file} has .* bytes instead of"):
+        assert fresh.artifact(TINY, INT8).artifact.sha256 == intact
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fresh.artifact(TINY, INT8)
+
+
+class Broken(SampleSet):
+    """The pictures, and one that no camera takes: what a preprocessing of one's own may give."""
+
+    name = "broken"
+
+    def __init__(self, samples: SampleSet, value: float):
+        self.samples, self.value, self.sources = samples, value, samples.sources
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def sample(self, index: int):
+        image, label = self.samples.sample(index)
+        image = image.astype(np.float32)
+        image[0, 0, 0] = self.value if index == 7 else image[0, 0, 0]
+        return image, label
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
+def test_sample_that_crashes_converters_is_refused_first(worker, settings, tmp_path, value):
+    class BrokenPipeline(Pipeline):
+        def samples(self, spec, split):
+            return Broken(super().samples(spec, split), value)
+
+    broken = BrokenPipeline(settings, ArtifactCache(tmp_path), worker)
+    with pytest.raises(ValueError, match=f"set for tiny: sample 7 holds {value} .1 of .* remove"):
+        broken.artifact(TINY, INT8)
+    assert not entries(broken)["ranges"]
+
+
+def test_converter_that_segfaults_takes_its_worker_along_and_no_more(pipeline, settings, tmp_path):
+    exported = pipeline.exported(TINY).path / "saved_model"
+    samples = np.zeros((4, 32, 32, 3), np.float32)
+    samples[2, 0, 0, 0] = -np.inf
+    np.save(tmp_path / "samples.npy", samples)
+    arguments = (exported, tmp_path / "samples.npy", tmp_path)
+    calibrated = tmp_path / tflite.CALIBRATED
+    with Worker() as worker:
+        worker.run(tflite.calibrate, *arguments, timeout_s=120)
+        with pytest.raises(WorkerCrashed, match="SIGSEGV"):
+            worker.run(tflite.convert, exported, INT8, calibrated, None, tmp_path, timeout_s=120)
+        again = Pipeline(settings, ArtifactCache(tmp_path / "cache"), worker)
+        assert again.artifact(TINY, INT8).artifact.sha256 == (
+            pipeline.artifact(TINY, INT8).artifact.sha256
+        )
+
+
+def test_dynamic_input_is_fixed_at_export(pipeline, settings, worker):
+    """A Keras network for pictures of any size, which converters refuse or leave to the CPU."""
+    spec = tiny_zoo.dynamic(replace(TINY, name="dynamic"))
+    chosen = replace(settings, random_weights=True)
+    artifact = Pipeline(chosen, pipeline.cache, worker).artifact(spec, INT8).artifact
+    assert artifact.inputs[0].shape == (1, 32, 32, 3)
+    assert artifact.outputs[0].shape == (1, 10)
+    shapes = {op.outputs[0].shape for op in read_graph(artifact.path).operators}
+    assert {(1, 16, 16, 8), (1, 8, 8, 16)} <= shapes
+
+
+def test_weights_of_another_network_are_refused(settings, worker, tmp_path):
+    spec = tiny_zoo.declare("tiny", pool=True)
+    with pytest.raises(TaskFailed, match=r"dense/kernel has shape .1024, 10., tiny needs"):
+        Pipeline(settings, ArtifactCache(tmp_path), worker).artifact(spec, INT8)

@@ -1,0 +1,95 @@
+"""pytest on the zoo of `tiny_zoo`, in processes of its own, as a user starts it.
+
+Networks, pictures, converters, Vela and the clock are real; only the declarations are tiny.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import tiny_zoo
+
+ROOT = Path(__file__).parents[2]
+LENIENT = """
+["*"]
+accuracy = "0.9 * float"
+cpu_speedup_x86 = 0.01
+npu_speedup = 0.01
+npu_coverage = 1.0
+size_ratio = 0.6
+["*-tflite_fp32".unsupported]
+npu_speedup = "Ethos-U runs integer operators only"
+"""
+# Exceptions that do not hold: a gate that passes, and one that is not measured with random weights.
+STRICT = LENIENT + '["tiny-tflite_int8".unsupported]\nsize = "metadata weighs most"\n'
+HOPELESS = LENIENT + '["tiny-tflite_int8".unsupported]\naccuracy = "hopeless"\n'
+
+
+class Project:
+    """A folder with weights, pictures, expectations, and a cache that its runs share."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        tiny_zoo.store_weights(folder / "weights")
+        tiny_zoo.store_pictures(folder / "pictures")
+        for name, rules in {"lenient": LENIENT, "strict": STRICT, "hopeless": HOPELESS}.items():
+            (folder / f"{name}.toml").write_text(rules)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def run(self, *options, **chosen) -> subprocess.CompletedProcess:
+        """A whole run; `chosen` as for `start`."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = self.start(*options, **pipes, **chosen)
+        output = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, *output)
+
+    def start(
+        self, *options, models="tiny", rules="lenient", cache="cache", **pipes
+    ) -> subprocess.Popen:
+        """pytest with these options, these models of the tiny zoo, and `rules`.toml."""
+        chosen = [str(option) for option in options]
+        for name, folder in {"--weights-dir": "weights", "--data-dir": "pictures"}.items():
+            if name not in chosen:
+                chosen += [name, str(self / folder)]
+        fixed = ["tests/zoo", "--artifact-cache", str(self / cache)]
+        fixed += ["-p", "no:cacheprovider", "-p", "tiny_zoo"]
+        arguments = [sys.executable, "-m", "pytest", *fixed, *chosen]
+        chosen = {"TINY_MODELS": models, "TINY_EXPECTATIONS": str(self / f"{rules}.toml")}
+        return subprocess.Popen(arguments, env=environment() | chosen, cwd=ROOT, text=True, **pipes)
+
+
+def environment() -> dict[str, str]:
+    """This process's, without what would change a run's options."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return kept | {
+        "PYTHONPATH": str(ROOT / "tests/unit"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "COLUMNS": "160",
+    }
+
+
+def counts(done: subprocess.CompletedProcess) -> dict[str, int]:
+    """`{"passed": 5, "failed": 1}` of pytest's last line."""
+    last = done.stdout.strip().splitlines()[-1]
+    found = re.findall(r"(\d+) (passed|failed|skipped|xfailed|error)", last)
+    assert found, done.stdout + done.stderr
+    return {word: int(number) for number, word in found}
+
+
+def cases(report: Path) -> dict[str, dict]:
+    """The case records that a run left, by case id; empty where it left none yet."""
+    if not (report / "results.json").exists():
+        return {}
+    whole = json.loads((report / "results.json").read_text())
+    return {f"{case['model']}-{case['recipe']}": case for case in whole["cases"]}
+
+
+def verdicts(report: Path) -> dict[str, tuple]:
+    return {name: (case["verdict"], case["gates"]) for name, case in cases(report).items()}
