@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from validation.metrics import Metric, metric
 from validation.statistics import CONFIDENCE, RESAMPLES, non_inferiority
 
 ACCURACY = 0.85  # of the simulated float classifier
-NAIVE_SIMULATIONS = 400
+NAIVE_SIMULATIONS = 200
 ICC = 0.5  # share of sources whose samples all behave alike
 
 
@@ -158,8 +157,9 @@ def at_the_margin() -> Iterator[Top1 | MeanIou]:
     yield MeanIou(300, 0.02, 0.02, failure=0.02)
     yield MeanIou(300, 0.02, 0.02, failure=0.02, presence=0.1)
     yield MeanIou(300, 0.02, 0.02, failure=0.02, whole=True)
-    yield MeanIou(600, 0.01, 0.01, failure=0.01)
-    yield MeanIou(600, 0.01, 0.01, failure=0.005, whole=True)
+    yield MeanIou(1000, 0.02, 0.02, failure=0.02)
+    yield MeanIou(1000, 0.02, 0.02, failure=0.02, presence=0.1)
+    yield MeanIou(1000, 0.02, 0.02, failure=0.01, whole=True)
 
 
 def without_drop() -> Iterator[Top1 | MeanIou]:
@@ -187,6 +187,8 @@ def passes(scenario: Top1 | MeanIou, simulations: int, *, naive: bool = False) -
 
 
 def report(title: str, scenarios: Iterator[Top1 | MeanIou], simulations: int, only: str) -> None:
+    from scipy.stats import binomtest
+
     print(f"\n{title}, {simulations} simulations each")
     print(f"{'scenario':48} {'n':>5} {'tolerance':>9} {'passed':>8}  95% interval      percentile")
     for scenario in scenarios:
