@@ -6,7 +6,7 @@ import re
 
 from reporting.fields import DASH, printable, text
 from reporting.legend import LEGEND, environment_pairs, setups
-from reporting.rows import CaseRow, rows_of
+from reporting.rows import CaseRow, NpuFigure, rows_of
 from reporting.verdicts import headline
 
 CASE_HEADER = (
@@ -33,9 +33,12 @@ def render(results: dict) -> str:
         "## Cases",
         _case_table(rows) if rows else "No case ran.",
     ]
-    remarkable = [row for row in rows if not row.is_plain_pass]
-    if remarkable:
-        parts += ["## What needs attention", *(_section(row) for row in remarkable)]
+    for title, sections in (
+        ("What did not pass", [row for row in rows if row.verdict != "passed"]),
+        ("Remarks", [row for row in rows if row.verdict == "passed" and not row.is_plain_pass]),
+    ):
+        if sections:
+            parts += [f"## {title}", *(_section(row) for row in sections)]
     environment = [list(pair) for pair in environment_pairs(results)]
     parts += ["## Environment", _table(["what", "value"], environment)]
     legend = [f"**{term}**: {meaning}" for term, meaning in LEGEND]
@@ -78,8 +81,14 @@ def _case_cells(row: CaseRow, targets: list[tuple[str, str]]) -> list[str]:
         row.integer,
         row.size,
         row.cpu,
-        *(f"{figure.latency} ms, {figure.speedup}" if figure else DASH for figure in npu),
+        *(_npu_cell(figure) for figure in npu),
     ]
+
+
+def _npu_cell(figure: NpuFigure | None) -> str:
+    if figure is None or figure.latency == DASH:
+        return DASH
+    return f"{figure.latency} ms, {figure.speedup}"
 
 
 def _cpu_kinds(rows: list[CaseRow]) -> str:

@@ -40,12 +40,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot with its words; `svg` is empty where no case had both figures."""
+    """A plot with its words; `svg` is empty where no case had both figures.
+
+    `fewer` names the recipes that were scored on fewer samples than the others, so that they are
+    comparable with their own dashed line only.
+    """
 
     title: str
     about: str
     svg: str
     left_out: tuple[str, ...]
+    fewer: tuple[str, ...]
 
 
 def marks(rows: list[CaseRow]) -> dict[str, Mark]:
@@ -69,9 +74,17 @@ def pictures(rows: list[CaseRow], looks: dict[str, Mark]) -> list[Picture]:
     for target, kind in sorted({(npu.target, npu.kind) for row in rows for npu in row.npu}):
         about = f"{metrics}; {kind} for {target}"
         axes.append(("Accuracy against NPU latency", about, MS, _npu_ms(target, kind)))
+    fewer = _fewer(rows)
     return [
-        Picture(title, about, *_plot(unit, rows, looks, x_of)) for title, about, unit, x_of in axes
+        Picture(title, about, *_plot(unit, rows, looks, x_of), fewer)
+        for title, about, unit, x_of in axes
     ]
+
+
+def _fewer(rows: list[CaseRow]) -> tuple[str, ...]:
+    samples = {row.recipe: dig(row.record, "accuracy", "samples") or 0 for row in rows}
+    most = max(samples.values(), default=0)
+    return tuple(f"{recipe} on {count}" for recipe, count in samples.items() if 0 < count < most)
 
 
 def _either(values: set[str | None]) -> str:

