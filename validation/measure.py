@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from quantizers.recipe import RECIPES
 from runtimes import arm_cpu
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, integer_fraction
@@ -21,6 +22,9 @@ from validation.gates import GateResult
 from validation.metrics import metric
 from validation.statistics import non_inferiority
 from validation.tasks import METRIC_OF_TASK
+
+UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
+NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ def accuracy(run: CaseRun) -> Measurement:
         "sources": result.sources,
         "tolerance_rule": run.expected.accuracy,
     }
+    if result.drop > NOTICEABLE_DROP * float_score and run.recipe.is_full_integer:
+        fields["notes"].append(_whose_drop(run, result.drop, float_score, count))
     gate = gates.accuracy_gate(result, run.expected.accuracy, score.name, run.case_id)
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.sqnr_db, run.case_id)
@@ -148,6 +154,23 @@ def _artifact(run: CaseRun) -> dict:
     """Which file the figures are of: every gate says it, whichever of them run."""
     artifact = run.built.artifact
     return {"artifact": {"path": str(artifact.path), "sha256": artifact.sha256}}
+
+
+def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> str:
+    """Tells how much of a drop is left with the same weights and no calibrated ranges."""
+    uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
+    score = metric(METRIC_OF_TASK[run.spec.task])
+    without = float_score - score.score(uncalibrated.statistics[:count])
+    advice = (
+        "8 bits cost most of it, calibration does not: int16 activations, wider layers or "
+        "quantization-aware training may help"
+        if without > drop / 2
+        else "calibrated ranges cost most of it: look at the calibration set"
+    )
+    return (
+        f"the drop is {drop / float_score:.2%} of float; with the same weights and the range "
+        f"of each sample ({UNCALIBRATED.name}) it is {without:.4f} instead of {drop:.4f}: {advice}"
+    )
 
 
 def _notes(run: CaseRun) -> list[str]:

@@ -81,6 +81,7 @@ def test_accuracy_that_falls_fails_the_run(whole, project):
     assert case["verdict"] == "failed"
     assert case["gates"]["accuracy"] == "failed"
     assert case["accuracy"]["drop"] > 0.5
+    assert "8 bits cost most of it, calibration does not" in " ".join(case["notes"])
     text = re.search(r"stretched-tflite_int8: accuracy failed\n(.*\n){4}", whole.stdout)[0]
     assert "measured: top1 drops by 0.8" in text
     assert "(0.9 * float)" in text
@@ -104,12 +105,11 @@ def test_declared_exception_is_no_failure(whole, project):
 def test_every_case_has_its_record(whole, project):
     found = cases(project / "report")
     assert len(found) == 5
-    scored = {"tiny-tflite_uint8": 647, "tiny-tflite_int16x8": 500}  # the latter is slow here
-    for name, samples in scored.items():
+    for name in ("tiny-tflite_uint8", "tiny-tflite_int16x8"):
         case = found[name]
         assert (case["verdict"], case["reason"]) == ("passed", ""), name
         assert case["integer_ops"] == {"fraction": 1.0, "float_ops": []}
-        assert case["accuracy"]["samples"] == samples, name
+        assert case["accuracy"]["samples"] == 647, name
         assert case["fidelity"]["cosine"] > 0.9
         assert case["seconds"]["quantize"] > 0
         assert case["npu"][0]["target"] == "ethos_u85_512"
