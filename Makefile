@@ -17,7 +17,7 @@ gate-all: install
 	$(BIN)/python -m pytest --report report $(OPTIONS)
 
 test: install
-	$(BIN)/python -m pytest tests -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
+	$(BIN)/python -m pytest tests -n 2 -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
