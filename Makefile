@@ -1,7 +1,8 @@
 # Everything on a fresh machine: Python 3.11 or 3.12, a shell, and this file.
 #   make gate            one model per task, its default recipes, the report in report/
 #   make gate K=unet     one model           make gate-all   the whole zoo
-#   make test            the project's own tests, each model's default case among them
+#   make test            the project's own tests, and the gates of every model
+#   make test-heavy      the tests of minutes or gigabytes that `make test` leaves out
 PYTHON ?= python3
 K ?= unet or mobilenet_v2
 OPTIONS ?=
@@ -9,7 +10,7 @@ BIN = .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: gate gate-all test lint install
+.PHONY: gate gate-all test test-heavy lint install
 gate: install
 	$(BIN)/python -m pytest -k "$(K)" --report report $(OPTIONS)
 
@@ -18,6 +19,9 @@ gate-all: install
 
 test: install
 	$(BIN)/python -m pytest tests -n 2 -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
+
+test-heavy: install
+	$(BIN)/python -m pytest tests -m heavy -p _hypothesis_pytestplugin $(OPTIONS)
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ def main() -> None:
     collect = [_run("--collect-only", "-q")[0] for _ in range(5)]
     _print("collect-only, median of 5", statistics.median(collect), 1.5)
     with tempfile.TemporaryDirectory() as cache:
-        arguments = ("-k", model, "--artifact-cache", cache)
+        arguments = ("-k", model, f"--artifact-cache={cache}")
         cold, cold_exit = _run(*arguments)
         warm, warm_exit = _run(*arguments)
     _print(f"pytest -k {model}, cold (exit {cold_exit})", cold, 120)
