@@ -222,6 +222,7 @@ class Records:
         self.config = config
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.cases: dict[tuple, dict] = {}
+        self.finished = False
 
     def of(self, case: tuple) -> dict:
         """The record of (model, recipe, task, source format)."""
@@ -236,7 +237,8 @@ class Records:
 
     def results(self) -> dict:
         command = shlex.join(["pytest", *self.config.invocation_params.args])
-        about = records.environment(self.config.getoption("--profile"), self.started, command)
+        profile = self.config.getoption("--profile")
+        about = records.environment(profile, self.started, command, self.finished)
         return records.results(list(self.cases.values()), about)
 
     def begin(self) -> None:
@@ -251,7 +253,8 @@ class Records:
         if told and report.when == "teardown" and self.reports_to:
             write_results(self.results(), self.reports_to)
 
-    def pytest_terminal_summary(self, terminalreporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter, exitstatus: int) -> None:
+        self.finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if not self.cases:
             return
         results = self.results()

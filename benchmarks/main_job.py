@@ -4,12 +4,13 @@
 
 Wall seconds on this machine, beside the goal. "cold" has an empty artifact cache (the operating
 system's file cache is warm), "warm" repeats it. Peak memory is the largest resident set of any one
-process below pytest (getrusage, RUSAGE_CHILDREN).
+process: of pytest and what it waited for (getrusage), and of the worker (its own records).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
@@ -28,13 +29,15 @@ def main() -> None:
     collect = [_run("--collect-only", "-q")[0] for _ in range(5)]
     _print("collect-only, median of 5", statistics.median(collect), 1.5)
     with tempfile.TemporaryDirectory() as cache:
-        arguments = ("-k", model, f"--artifact-cache={cache}")
+        arguments = ("-k", model, f"--artifact-cache={cache}", f"--report={cache}/report")
         cold, cold_exit = _run(*arguments)
         warm, warm_exit = _run(*arguments)
+        cases = json.loads(Path(cache, "report", "results.json").read_text())["cases"]
     _print(f"pytest -k {model}, cold (exit {cold_exit})", cold, 120)
     _print(f"pytest -k {model}, warm (exit {warm_exit})", warm, 25)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{'peak memory of one process':42} {peak:7.2f} GB   goal <= 3 GB")
+    waited_for = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    peak = max(waited_for, *(case["peak_rss_bytes"] or 0 for case in cases))
+    print(f"{'peak memory of one process':42} {peak / 1e9:7.2f} GB   goal <= 3 GB")
 
 
 def _run(*arguments: str) -> tuple[float, int]:

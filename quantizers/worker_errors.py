@@ -11,11 +11,14 @@ from pathlib import Path
 _LAST_WORDS = 15  # lines
 _LINE_LENGTH = 300
 _TAIL_BYTES = 64 * 1024
-# Not the task's words: TensorFlow's INFO lines, and what faulthandler says of this machinery.
+# Not the task's words: what TensorFlow says at every start, and what faulthandler says of this
+# machinery.
 _NOISE = re.compile(
     r"\s*$"
     r"|\d{4}-\d\d-\d\d \S+: I |I\d{4} \d\d:"
     r"|WARNING: All log messages before absl::InitializeLog"
+    r"|To enable the following instructions|E\d{4} .*failed call to cuInit"
+    r"|INFO: Created TensorFlow Lite XNNPACK delegate"
     r"|Extension modules: "
     r'|  File ".*/(multiprocessing|quantizers)/(process|spawn|worker_child)\.py"'
     r'|  File "<string>", line 1 in <module>'

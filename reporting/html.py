@@ -74,7 +74,7 @@ def render(results: dict) -> str:
     rows = rows_of(results)
     looks = marks(rows)
     return environment.get_template("report.html.j2").render(
-        headline=headline(rows),
+        headline=headline(rows, results),
         models=_models(rows, looks),
         looks=looks,
         environment=environment_pairs(results),

@@ -29,7 +29,7 @@ def render(results: dict) -> str:
     rows = rows_of(results)
     parts = [
         "# int8gate report",
-        _verdict_line(rows),
+        _verdict_line(rows, results),
         "## Cases",
         _case_table(rows) if rows else "No case ran.",
     ]
@@ -53,8 +53,8 @@ def escape(value: str) -> str:
     return re.sub(r"([\\`*\[\]|])", r"\\\1", one_line.replace("&", "&amp;").replace("<", "&lt;"))
 
 
-def _verdict_line(rows: list[CaseRow]) -> str:
-    answer = headline(rows)
+def _verdict_line(rows: list[CaseRow], results: dict) -> str:
+    answer = headline(rows, results)
     return f"**May these ship? {answer.answer}** {escape(answer.detail)}".strip()
 
 

@@ -72,7 +72,7 @@ def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
         lines += _wrapped(EXPLANATION, width, {})
     for setup in setups(results):
         lines += _wrapped(printable(setup), width, {})
-    answer = headline(rows)
+    answer = headline(rows, results)
     verdict = f"May these ship? {answer.answer} {answer.detail}".strip()
     return lines + _wrapped(printable(verdict), width, TONES[answer.tone])
 

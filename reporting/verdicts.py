@@ -20,7 +20,8 @@ class Headline:
     counts: dict[str, int]
 
 
-def headline(rows: list[CaseRow]) -> Headline:
+def headline(rows: list[CaseRow], results: dict) -> Headline:
+    """A run that has not come to its end says so first: what it found so far may be half a case."""
     counts = _count_verdicts(rows)
     passed, total = counts.get("passed", 0), len(rows)
     if not rows:
@@ -33,10 +34,13 @@ def headline(rows: list[CaseRow]) -> Headline:
         answer = f"No: none of {_cases(total)} may ship."
     others = [f"{count} {verdict}" for verdict, count in counts.items() if verdict != "passed"]
     sentences = [", ".join(others) + "."] if others else []
+    unfinished = (results.get("environment") or {}).get("finished") is False
+    if unfinished:
+        answer = f"Not known: the run did not finish. So far: {answer}"
     partly = sum("not_measured" in row.gates.values() for row in rows if row.verdict == "passed")
     if partly:
         sentences.append(f"{partly} of the passed left a gate unmeasured.")
-    return Headline(_tone(counts, partly), answer, " ".join(sentences), counts)
+    return Headline(_tone(counts, partly or unfinished), answer, " ".join(sentences), counts)
 
 
 def _cases(count: int) -> str:
@@ -49,7 +53,7 @@ def _count_verdicts(rows: list[CaseRow]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in known + sorted(set(counts) - set(known))}
 
 
-def _tone(counts: dict[str, int], partly: int) -> str:
+def _tone(counts: dict[str, int], partly: int | bool) -> str:
     if counts.get("failed") or counts.get("error"):
         return "bad"
     if partly or not counts.get("passed") or set(counts) - {"passed", "unsupported"}:

@@ -76,8 +76,8 @@ def results(cases: list[dict], environment: dict) -> dict:
     return {"schema": SCHEMA, "environment": environment, "cases": ordered}
 
 
-def environment(profile: str, started: str, command: str) -> dict:
-    """What the figures depend on besides the models."""
+def environment(profile: str, started: str, command: str, finished: bool) -> dict:
+    """What the figures depend on besides the models, and whether the run came to its end."""
     return {
         "int8gate": _version("int8gate"),
         "python": platform.python_version(),
@@ -88,6 +88,7 @@ def environment(profile: str, started: str, command: str) -> dict:
         "profile": profile,
         "started": started,
         "command": command,
+        "finished": finished,
     }
 
 

@@ -150,7 +150,7 @@ def test_unknown_status_is_refused():
 
 
 def test_results_say_what_they_depend_on():
-    about = records.environment("compact", "2026-01-01T00:00:00+00:00", "pytest -k tiny")
+    about = records.environment("compact", "2026-01-01T00:00:00+00:00", "pytest -k tiny", True)
     whole = records.results([told(("size", "passed", "", SIZE)), new() | {"model": "a"}], about)
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
     assert [case["model"] for case in whole["cases"]] == ["a", "tiny"]

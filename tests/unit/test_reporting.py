@@ -175,12 +175,21 @@ class TestHeadline:
     )
     def test_answer(self, verdicts, tone, answer):
         cases = [{"model": "m", "recipe": str(i), "verdict": v} for i, v in enumerate(verdicts)]
-        said = headline(rows_of(of(*cases)))
+        said = headline(rows_of(of(*cases)), of(*cases))
         assert (said.tone, said.answer) == (tone, answer)
 
     def test_unmeasured_gate_is_told_beside_a_pass(self):
-        said = headline(rows_of(of(passed(gates={"npu_speedup": "not_measured"}))))
+        results = of(passed(gates={"npu_speedup": "not_measured"}))
+        said = headline(rows_of(results), results)
         assert (said.tone, said.detail) == ("warn", "1 of the passed left a gate unmeasured.")
+
+    def test_a_run_that_did_not_finish_proves_nothing_yet(self):
+        results = of(passed(gates={"accuracy": "passed"})) | {"environment": {"finished": False}}
+        said = headline(rows_of(results), results)
+        assert said.tone == "warn"
+        assert said.answer.startswith("Not known: the run did not finish")
+        assert said.answer in markdown.render(results)
+        assert said.answer in html.render(results)
 
 
 class TestTerminal:

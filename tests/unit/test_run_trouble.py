@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -105,6 +106,8 @@ def test_interrupted_run_leaves_what_it_found(project):
             time.sleep(0.02)
         started.send_signal(signal.SIGINT)
         assert started.wait(60) == pytest.ExitCode.INTERRUPTED, logged.read_text()
+    assert json.loads((report / "results.json").read_text())["environment"]["finished"] is False
+    assert "Not known: the run did not finish" in (report / "report.md").read_text()
     left = verdicts(report)
     assert left["tiny-tflite_int8"][0] == "passed"
     assert left.get("tiny-tflite_int16x8", (None, {}))[1].get("size") is None
@@ -115,3 +118,4 @@ def test_interrupted_run_leaves_what_it_found(project):
     assert done.returncode == 0, done.stdout
     assert keys <= set((project / "new").glob("*/*/*"))
     assert set(verdicts(report)) == {"tiny-tflite_int8", "tiny-tflite_int16x8"}
+    assert json.loads((report / "results.json").read_text())["environment"]["finished"] is True
