@@ -1,0 +1,28 @@
+"""Native width and resolution, random weights: minutes and gigabytes, `make test-heavy`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tiny_run import ROOT, environment
+
+from model_zoo.registry import zoo
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("model", zoo())
+def test_native_network_goes_through_every_gate_but_accuracy(model, tmp_path):
+    command = [sys.executable, "-m", "pytest", "-k", f"{model} and tflite_int8"]
+    options = ["--profile=full", "--weights=random", f"--report={tmp_path}"]
+    done = subprocess.run([*command, *options], env=environment(), cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    gates = case["gates"]
+    assert gates.pop("accuracy") == "not_measured"
+    assert set(gates.values()) == {"passed"}
+    assert case["verdict"] == "invalid"
+    assert case["accuracy"] is None
+    assert case["npu"][0]["cpu_ops"] == 0
