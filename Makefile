@@ -1,4 +1,4 @@
-# Everything on a fresh machine: Python 3.11 or 3.12, a shell, and this file.
+# Everything on a fresh machine: Python 3.11 or later, a shell, and this file.
 #   make gate            one model per task, its default recipes, the report in report/
 #   make gate K=unet     one model           make gate-all   the whole zoo
 #   make test            the project's own tests, and the gates of every model
