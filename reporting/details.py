@@ -60,6 +60,7 @@ def _npu(entry: dict) -> list[Fact]:
         (f"{target}: operators", placed),
         (f"{target}: left to the CPU", f"{listed(entry.get('cpu_fallback'))} ({fallback})"),
         (f"{target}: CPU baseline", f"{core}, {kind}: best {best} ms, typical {typical} ms"),
+        (f"{target}: compiled model", text(entry.get("compiled"))),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Arm Ethos-U NPUs, modelled by the Vela compiler (https://pypi.org/project/ethos-u-vela).
+"""Arm Ethos-U NPUs, modelled by the Vela compiler (package ethos-u-vela).
 
 Every figure here is *modelled*: Vela estimates cycles from its model of the accelerator and of the
 memories named in the system configuration, which moves the estimate by 1.6x. Vela charges nothing

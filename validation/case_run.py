@@ -126,7 +126,9 @@ class CaseRun:
             estimate = ethos_u.estimate(artifact.path, target, directory, timeout_s)
             return {"entry": arm_cpu.npu_speedup(estimate, self.graph, core)}
 
-        return self.pipeline.cache.get_or_build("compiled", parts, build).meta["entry"]
+        kept = self.pipeline.cache.get_or_build("compiled", parts, build)
+        compiled = next(kept.path.glob("*_vela.tflite"))
+        return kept.meta["entry"] | {"compiled": str(compiled)}
 
     def _evaluate_float(self) -> Evaluation:
         exported = self.pipeline.exported(self.spec)
