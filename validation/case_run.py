@@ -87,12 +87,15 @@ class CaseRun:
 
     @property
     def evaluated_samples(self) -> int:
-        """Fewer than there are where kernels are slow on this host or nothing is scored."""
-        available = len(self.pipeline.samples(self.spec, "evaluation"))
-        if self.unscored_reason:
-            return min(FIDELITY_SAMPLES, available)
+        """Fewer than the float artifact is scored on where kernels are slow on this host."""
         limit = SLOW_SAMPLES_OF_TASK[self.spec.task]
-        return min(limit, available) if self.recipe.slow_on_host else available
+        return min(limit, self._samples) if self.recipe.slow_on_host else self._samples
+
+    @property
+    def _samples(self) -> int:
+        """All there are; where nothing is scored, what fidelity needs."""
+        available = len(self.pipeline.samples(self.spec, "evaluation"))
+        return min(FIDELITY_SAMPLES, available) if self.unscored_reason else available
 
     @property
     def timed(self) -> Interleaved:
@@ -132,10 +135,8 @@ class CaseRun:
 
     def _evaluate_float(self) -> Evaluation:
         exported = self.pipeline.exported(self.spec)
-        available = len(self.pipeline.samples(self.spec, "evaluation"))
-        count = min(FIDELITY_SAMPLES, available) if self.unscored_reason else available
         source = exported.path / tflite.SAVED_MODEL
-        return self._evaluate(self.float_built, source, exported.path.name, count)
+        return self._evaluate(self.float_built, source, exported.path.name, self._samples)
 
     def _evaluate(
         self, built: Built, reference: Path, reference_identity: str, count: int
