@@ -337,3 +337,15 @@ class TestFields:
     def test_unknown_is_a_dash_and_zero_is_a_number(self, write):
         assert write(None) == "–"
         assert write(0) != "–"
+
+
+def test_a_recipe_scored_on_fewer_samples_is_told_under_the_plots():
+    def scored(recipe: str, samples: int) -> dict:
+        accuracy = {"metric": "top1", "float": 0.9, "quantized": 0.9, "samples": samples}
+        return passed(accuracy=accuracy, size_bytes={"float": 9, "quantized": 3}) | {
+            "recipe": recipe
+        }
+
+    told = "Fewer samples, read against its own dashed line: slow on 400."
+    assert told in html.render(of(scored("fast", 2000), scored("slow", 400)))
+    assert "Fewer samples" not in html.render(of(scored("fast", 400), scored("slow", 400)))
