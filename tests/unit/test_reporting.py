@@ -348,4 +348,7 @@ def test_a_recipe_scored_on_fewer_samples_is_told_under_the_plots():
 
     told = "Fewer samples, read against its own dashed line: slow on 400."
     assert told in html.render(of(scored("fast", 2000), scored("slow", 400)))
+    unplotted = passed(accuracy={"quantized": 0.9}) | {"recipe": "unplotted"}
+    page = html.render(of(scored("fast", 2000), scored("slow", 400), unplotted))
+    assert "unplotted. Fewer" in " ".join(page.split())
     assert "Fewer samples" not in html.render(of(scored("fast", 400), scored("slow", 400)))
