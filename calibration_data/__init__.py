@@ -13,9 +13,15 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 CLASSES_IN_SCENES = {"classification": 10, "segmentation": 2}
+# Who draws the compact profile's samples: called with (task, split, size, channels).
+SCENES_OF_TASK = {
+    "classification": "calibration_data.scenes:draw",
+    "segmentation": "calibration_data.scenes:draw",
+}
 
 
 def load(
@@ -36,6 +42,5 @@ def load(
         from calibration_data.folders import open_folder
 
         return open_folder(Path(data_dir), task, split, size, channels, classes)
-    from calibration_data.scenes import SAMPLES, DigitScenes
-
-    return DigitScenes(task, split, size, channels, SAMPLES[task][split])
+    module, _, name = SCENES_OF_TASK[task].partition(":")
+    return getattr(importlib.import_module(module), name)(task, split, size, channels)

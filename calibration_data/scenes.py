@@ -63,6 +63,11 @@ SAMPLES = {
 }
 
 
+def draw(task: str, split: str, size: tuple[int, int], channels: int) -> DigitScenes:
+    """The scenes of a task and split that calibration and evaluation use."""
+    return DigitScenes(task, split, size, channels, SAMPLES[task][split])
+
+
 class DigitScenes(SampleSet):
     """Scenes of one task and split, drawn when asked for.
 

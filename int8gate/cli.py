@@ -50,7 +50,8 @@ def train(
     output: Annotated[Path, typer.Option(help="where the weights go")] = SHIPPED,
 ) -> None:
     """Train a model's compact weights, measure them, and store both with their manifest entry."""
-    from model_zoo import training, weights
+    from model_zoo import weights
+    from model_zoo.training import loop as training
 
     try:
         spec = model(name)

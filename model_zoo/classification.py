@@ -3,35 +3,101 @@
 from calibration_data.preprocessing import PIXELS, SIGNED_UNIT
 from model_zoo.spec import ModelSpec, Network
 
+CAFFE_INPUT = "model_zoo.architectures.caffe_input:with_caffe_input"
+
+
+def _compact(builder: str, width: float = 1.0, side: int = 128, **arguments) -> Network:
+    return Network(builder, (side, side, 3), (side, side), 10, width=width, arguments=arguments)
+
+
+def _imagenet(builder: str, side: int = 224) -> Network:
+    return Network(builder, (side, side, 3), (side, side), 1000, official="imagenet")
+
+
 MODELS = [
     ModelSpec(
         name="resnet50_v1",
         task="classification",
         source_format="keras",
         preprocessing=PIXELS,  # the caffe-style BGR means stand inside the network
-        compact=Network("keras.applications:ResNet50", (128, 128, 3), (128, 128), 10, width=1 / 8),
-        full=Network(
-            "keras.applications:ResNet50", (224, 224, 3), (224, 224), 1000, official="imagenet"
-        ),
+        compact=_compact("keras.applications:ResNet50", width=1 / 8),
+        full=_imagenet("keras.applications:ResNet50"),
         paper="He et al., Deep Residual Learning for Image Recognition, 2015",
-        wrapper="model_zoo.architectures.caffe_input:with_caffe_input",
+        wrapper=CAFFE_INPUT,
         arm_speedup=2.0,
+    ),
+    ModelSpec(
+        name="resnet50_v2",
+        task="classification",
+        source_format="keras",
+        preprocessing=SIGNED_UNIT,
+        compact=_compact("keras.applications:ResNet50V2", width=1 / 8),
+        full=_imagenet("keras.applications:ResNet50V2"),
+        paper="He et al., Identity Mappings in Deep Residual Networks, 2016",
+        arm_speedup=2.0,
+    ),
+    ModelSpec(
+        name="inception_v3",
+        task="classification",
+        source_format="keras",
+        preprocessing=SIGNED_UNIT,
+        compact=_compact("keras.applications:InceptionV3", width=1 / 8, side=160),  # half is > 75
+        full=_imagenet("keras.applications:InceptionV3", side=299),
+        paper="Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2015",
+        arm_speedup=2.0,
+    ),
+    ModelSpec(
+        name="mobilenet_v1",
+        task="classification",
+        source_format="keras",
+        preprocessing=SIGNED_UNIT,
+        compact=_compact("keras.applications:MobileNet", alpha=0.35),
+        full=_imagenet("keras.applications:MobileNet"),
+        paper="Howard et al., MobileNets: Efficient Convolutional Neural Networks, 2017",
     ),
     ModelSpec(
         name="mobilenet_v2",
         task="classification",
         source_format="keras",
         preprocessing=SIGNED_UNIT,
-        compact=Network(
-            "keras.applications:MobileNetV2",
-            (128, 128, 3),
-            (128, 128),
-            10,
-            arguments={"alpha": 0.35},
+        compact=_compact("keras.applications:MobileNetV2", alpha=0.35),
+        full=_imagenet("keras.applications:MobileNetV2"),
+        paper="Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018",
+    ),
+    ModelSpec(
+        name="vgg16",
+        task="classification",
+        source_format="keras",
+        preprocessing=PIXELS,  # the caffe-style BGR means stand inside the network
+        compact=_compact("keras.applications:VGG16", width=1 / 12),
+        full=_imagenet("keras.applications:VGG16"),
+        paper="Simonyan and Zisserman, Very Deep Convolutional Networks, 2014",
+        wrapper=CAFFE_INPUT,
+        arm_speedup=2.0,
+    ),
+    ModelSpec(
+        name="efficientnet_b0",
+        task="classification",
+        source_format="keras",
+        preprocessing=PIXELS,  # a Rescaling and a Normalization layer stand inside the network
+        compact=_compact("keras.applications:EfficientNetB0", width=0.35),
+        full=_imagenet("keras.applications:EfficientNetB0"),
+        paper="Tan and Le, EfficientNet: Rethinking Model Scaling, 2019",
+    ),
+    ModelSpec(
+        name="efficientnet_edgetpu_s",
+        task="classification",
+        source_format="tflite",
+        preprocessing=SIGNED_UNIT,
+        compact=_compact(
+            "model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s", width=0.25
         ),
         full=Network(
-            "keras.applications:MobileNetV2", (224, 224, 3), (224, 224), 1000, official="imagenet"
+            "model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
+            (224, 224, 3),
+            (224, 224),
+            1001,
         ),
-        paper="Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018",
+        paper="Gupta and Akin, Accelerator-aware Neural Network Design using AutoML, 2020",
     ),
 ]

@@ -15,7 +15,9 @@ def build(spec: ModelSpec, profile: str, official: bool = False):
     raises RuntimeError saying what to do instead.
     """
     network = spec.network(profile)
-    shape = {"input_shape": network.input_shape, "classes": network.classes}
+    shape = {"input_shape": network.input_shape}
+    if network.classes is not None:
+        shape["classes"] = network.classes
     if network.builder.startswith("keras.applications:"):
         shape["weights"] = network.official if official else None
     try:
@@ -35,16 +37,20 @@ def build(spec: ModelSpec, profile: str, official: bool = False):
 
 
 def narrow(model, width: float):
-    """The same functional topology with every convolution's filters times `width` (at least 4).
+    """The same functional topology with every layer's filters and units times `width` (at least 4).
 
-    For networks of `keras.applications` that have no width setting. Weights start afresh.
+    For networks of `keras.applications` that have no width setting. The last layer keeps its
+    units: the classes. Weights start afresh.
     """
     import keras
 
     def narrower(layer):
         config = layer.get_config()
-        if "filters" in config:
-            config["filters"] = max(4, round(config["filters"] * width))
+        for size in {"filters", "units"} & config.keys():
+            if layer is not model.layers[-1]:
+                config[size] = max(4, round(config[size] * width))
+        if isinstance(layer, keras.layers.Reshape):  # of squeeze-and-excitation: (1, 1, filters)
+            config["target_shape"] = (*config["target_shape"][:-1], -1)
         return layer.__class__.from_config(config)
 
     return keras.models.clone_model(model, clone_function=narrower)
@@ -76,6 +82,6 @@ def layers(model):
 
 
 def resolve(path: str) -> Callable:
-    """The function that ``module:function`` names."""
+    """What ``module:name`` names, a function as a rule."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

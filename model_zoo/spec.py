@@ -8,10 +8,10 @@ from calibration_data.preprocessing import Preprocessing
 
 PROFILES = ("compact", "full")
 TFLITE_RECIPES = (
+    "tflite_int8",
     "tflite_fp32",
     "tflite_fp16",
     "tflite_dynamic_int8",
-    "tflite_int8",
     "tflite_uint8",
     "tflite_int16x8",
 )
@@ -22,27 +22,38 @@ class Network:
     """One profile of a model: who builds it, for what input, with which official weights.
 
     `builder` is ``module:function``; it is called with ``input_shape`` (h, w, channels; None where
-    dynamic), ``classes`` and `arguments`. `size` (h, w) is the input that conversion fixes.
-    `width` below 1 narrows every convolution of a network that has no such setting of its own.
-    `official` is what the builder's ``weights=`` takes to fetch the official weights.
+    dynamic), ``classes`` (unless that is None) and `arguments`. `size` (h, w) is the input that
+    conversion fixes. `width` below 1 narrows every convolution of a network that has no such
+    setting of its own. `official` is what the builder's ``weights=`` takes to fetch the official
+    weights. `picture` (h, w) is the size of the user's pictures where the host resizes them.
     """
 
     builder: str
     input_shape: tuple[int | None, int | None, int]
     size: tuple[int, int]
-    classes: int
+    classes: int | None
     width: float = 1.0
     arguments: dict = field(default_factory=dict)
     official: str | None = None
+    picture: tuple[int, int] | None = None
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a sample, before any preprocessing."""
+        return (*(self.picture or self.size), self.input_shape[-1])
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A model: task, source format, preprocessing, its two networks, the recipes it goes through.
 
-    `wrapper` (``module:function``) puts layers around the built network, such as preprocessing that
-    one scale and one zero point cannot express. `arm_speedup` is the least INT8 speedup over float
-    that its users expect on an ARM CPU.
+    The functions are named ``module:function``. `wrapper` puts layers around the built network,
+    such as preprocessing that one scale and one zero point cannot express. `graph` makes, of the
+    built network with its weights and the `Network`, the TF1 frozen graph that users of a
+    `frozen_graph` model have: with control flow around it. `decode` turns the model's outputs, a
+    list of arrays (n, ...), and the `Network` into the one array that the task's metric takes.
+    `arm_speedup` is the least INT8 speedup over float that its users expect on an ARM CPU. The
+    first of `recipes` is the default: what is gated when one case must stand for the model.
     """
 
     name: str
@@ -53,8 +64,14 @@ class ModelSpec:
     full: Network
     paper: str
     wrapper: str | None = None
+    graph: str | None = None
+    decode: str | None = None
     arm_speedup: float = 1.5
     recipes: tuple[str, ...] = TFLITE_RECIPES
+
+    @property
+    def default_recipe(self) -> str:
+        return self.recipes[0]
 
     def network(self, profile: str) -> Network:
         return {"compact": self.compact, "full": self.full}[profile]

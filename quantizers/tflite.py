@@ -48,7 +48,10 @@ def export_saved_model(
         lambda image: {"output": frozen(image)[0]}, input_signature=[signature]
     )
     tf.saved_model.save(
-        module, str(directory / SAVED_MODEL), signatures={"serving_default": module.serve}
+        module,
+        str(directory / SAVED_MODEL),
+        signatures={"serving_default": module.serve},
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # swish has one
     )
 
 
