@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.options import DEFAULT_TARGETS
+from int8gate.options import DEFAULT_RECIPE, DEFAULT_TARGETS
 from model_zoo.registry import zoo
 from quantizers.recipe import RECIPES, recipe
 from quantizers.settings import Settings
@@ -40,7 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
     for name in config.getoption("--recipe") or ():
-        _usage(recipe, name)
+        if name != DEFAULT_RECIPE:
+            _usage(recipe, name)
     for name in config.getoption("--target") or ():
         if name != HOST:
             from runtimes.ethos_u import find_target
@@ -65,8 +66,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         (spec.name, name)
         for spec in zoo().values()
-        for name in spec.recipes
-        if name in (option("--recipe") or spec.recipes) and gate_name in RECIPES[name].gates
+        for name in _recipes_of(spec, option("--recipe"))
+        if gate_name in RECIPES[name].gates
     ]
     if "target" in metafunc.fixturenames:
         parameters = [_parameter(case, npu) for case in cases for npu in targets if npu != HOST]
@@ -75,6 +76,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if gate_name == "cpu_speedup" and HOST not in targets:
         cases = []
     metafunc.parametrize("case_run", [_parameter(case) for case in cases], indirect=True)
+
+
+def _recipes_of(spec, chosen: list[str] | None) -> list[str]:
+    """The model's recipes that the command line asks for, all of them when it names none."""
+    if not chosen:
+        return list(spec.recipes)
+    named = {spec.default_recipe if name == DEFAULT_RECIPE else name for name in chosen}
+    return [name for name in spec.recipes if name in named]
 
 
 def _gate_of(function) -> str:
@@ -146,6 +155,8 @@ def case_run(request: pytest.FixtureRequest, case_runs: dict, pipeline):
 @pytest.fixture
 def gate(request: pytest.FixtureRequest, case_run):
     """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
+    from validation.conversion import describe
+
     name = _gate_of(request.function)
 
     def check(measurement, *arguments, history=None) -> None:
@@ -153,7 +164,8 @@ def gate(request: pytest.FixtureRequest, case_run):
             found = measurement(case_run, *arguments)
             unsupported = case_run.expected.unsupported.get(name)
         except Exception as error:
-            _tell(request.node, case_run, name, "error", str(error), {})
+            fields = {"conversion": describe(case_run)}
+            _tell(request.node, case_run, name, "error", str(error), fields)
             if isinstance(error, EXPECTED_ERRORS):
                 message = f"{case_run.case_id}: {error}"
                 raise pytest.fail.Exception(message, pytrace=False) from None

@@ -3,6 +3,7 @@
     sample_set.py     `SampleSet`: images by index, labels, sources
     scenes.py         scenes composed from real pictures (the compact profile's data)
     sources.py        the real pictures and digits, and which split owns which
+    figures.py        scenes of drawn people, their drawing in figure_drawing.py
     folders.py        a user's own folder (`--data-dir`): its layout and its splits
     pictures.py       reading its pictures and masks
     preprocessing.py  from pixels to what a network takes
@@ -16,11 +17,20 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-CLASSES_IN_SCENES = {"classification": 10, "segmentation": 2}
+CLASSES_IN_SCENES = {
+    "classification": 10,
+    "segmentation": 2,
+    "detection": 5,
+    "super_resolution": None,
+    "pose": 17,
+}
 # Who draws the compact profile's samples: called with (task, split, size, channels).
 SCENES_OF_TASK = {
     "classification": "calibration_data.scenes:draw",
     "segmentation": "calibration_data.scenes:draw",
+    "detection": "calibration_data.detection_scenes:draw",
+    "super_resolution": "calibration_data.super_resolution:draw",
+    "pose": "calibration_data.figures:draw",
 }
 
 
@@ -39,8 +49,13 @@ def load(
     Raises ValueError or FileNotFoundError with one sentence on what is wrong with a folder.
     """
     if data_dir is not None:
-        from calibration_data.folders import open_folder
+        from calibration_data.folders import TASKS, open_folder
 
+        if task not in TASKS:
+            raise ValueError(
+                f"--data-dir {data_dir}: folders are read for {' and '.join(TASKS)}, not for {task}: "
+                "leave the option out, or choose other models with -k"
+            )
         return open_folder(Path(data_dir), task, split, size, channels, classes)
     module, _, name = SCENES_OF_TASK[task].partition(":")
     return getattr(importlib.import_module(module), name)(task, split, size, channels)

@@ -28,6 +28,11 @@ class Preprocessing:
         return ((pixels.astype(np.float32) - self.mean) / self.std).astype(np.float32)
 
     @property
+    def is_identity(self) -> bool:
+        """The network takes pixels as they are."""
+        return self.mean == 0 and self.std == 1
+
+    @property
     def range(self) -> tuple[float, float]:
         """The values of pixel 0 and of pixel 255."""
         return (0 - self.mean) / self.std, (255 - self.mean) / self.std
@@ -36,3 +41,4 @@ class Preprocessing:
 PIXELS = Preprocessing(mean=0.0, std=1.0)  # 0..255: the network normalizes by itself
 UNIT = Preprocessing(mean=0.0, std=255.0)  # 0..1
 SIGNED_UNIT = Preprocessing(mean=127.5, std=127.5)  # -1..1, `mode="tf"` of keras.applications
+EDGETPU = Preprocessing(mean=127.0, std=128.0)  # of the EfficientNet-EdgeTPU files: exact in binary

@@ -61,15 +61,19 @@ def train(
         raise typer.BadParameter("a trial must not replace the shipped weights: pass --output DIR")
     trained = training.train(spec, epochs)
     path = weights.store(trained.model, spec.name, training.facts(trained), output)
-    measured = _measure(spec, output)
-    weights.annotate(spec.name, measured, output)
-    typer.echo(f"{path}: {measured['metric']} {measured['float']:.4f}")
+    facts = _finish(spec, output)
+    weights.annotate(spec.name, facts, output)
+    typer.echo(f"{path}: {facts['metric']} {facts['float']:.4f}")
 
 
-def _measure(spec, weights_dir: Path) -> dict:
-    """The metric of the float artifact with the weights in a directory, on the evaluation set."""
+def _finish(spec, weights_dir: Path) -> dict:
+    """Measures the float artifact on the evaluation set, and writes the file of a model that comes
+    quantized; returns what the manifest says of both.
+    """
+    from model_zoo.weights import store_quantized
     from quantizers.cache import open_cache
     from quantizers.pipeline import REFERENCE, Pipeline
+    from quantizers.recipe import RECIPES
     from quantizers.settings import Settings
     from quantizers.worker import Worker
     from validation.case_run import CaseRun
@@ -79,9 +83,13 @@ def _measure(spec, weights_dir: Path) -> dict:
     score = metric(METRIC_OF_TASK[spec.task])
     settings = Settings(weights_dir=weights_dir)
     with Worker() as worker:
-        run = CaseRun(spec, REFERENCE, Pipeline(settings, open_cache("none"), worker))
-        statistics = run.float_evaluation.statistics
-    return {"metric": score.name, "float": score.score(statistics), "samples": len(statistics)}
+        pipeline = Pipeline(settings, open_cache("none"), worker)
+        statistics = CaseRun(spec, REFERENCE, pipeline).float_evaluation.statistics
+        facts = {"metric": score.name, "float": score.score(statistics), "samples": len(statistics)}
+        if spec.source_format == "tflite":
+            quantized = pipeline.artifact(spec, RECIPES["tflite_uint8"]).artifact
+            facts |= store_quantized(quantized.path, spec.name, weights_dir)
+    return facts
 
 
 def _size(network) -> str:

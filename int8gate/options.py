@@ -13,6 +13,7 @@ import pytest
 from model_zoo.spec import PROFILES
 from quantizers.recipe import RECIPES
 
+DEFAULT_RECIPE = "default"
 DEFAULT_TARGETS = ("host_cpu", "ethos_u85_512")
 TAKE_DIRECTORIES = ("--report", "--artifact-cache", "--weights-dir", "--data-dir")
 
@@ -30,7 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--recipe",
         action="append",
         metavar="NAME",
-        help=f"only this recipe (repeatable): {', '.join(RECIPES)}",
+        help=f"only this recipe (repeatable): {DEFAULT_RECIPE} (the model's own first one), "
+        f"{', '.join(RECIPES)}",
     )
     option(
         "--target",

@@ -1,7 +1,7 @@
 """Image classifiers. Compact: 10 digit classes in natural scenes. Full: ImageNet-1k."""
 
-from calibration_data.preprocessing import PIXELS, SIGNED_UNIT
-from model_zoo.spec import ModelSpec, Network
+from calibration_data.preprocessing import EDGETPU, PIXELS, SIGNED_UNIT
+from model_zoo.spec import TFLITE_RECIPES, ModelSpec, Network
 
 CAFFE_INPUT = "model_zoo.architectures.caffe_input:with_caffe_input"
 
@@ -54,6 +54,7 @@ MODELS = [
         compact=_compact("keras.applications:MobileNet", alpha=0.35),
         full=_imagenet("keras.applications:MobileNet"),
         paper="Howard et al., MobileNets: Efficient Convolutional Neural Networks, 2017",
+        recipes=(*TFLITE_RECIPES, "tflite_int8_per_tensor"),
     ),
     ModelSpec(
         name="mobilenet_v2",
@@ -88,7 +89,7 @@ MODELS = [
         name="efficientnet_edgetpu_s",
         task="classification",
         source_format="tflite",
-        preprocessing=SIGNED_UNIT,
+        preprocessing=EDGETPU,
         compact=_compact(
             "model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s", width=0.25
         ),
@@ -96,8 +97,10 @@ MODELS = [
             "model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
             (224, 224, 3),
             (224, 224),
-            1001,
+            1001,  # class 0 is the background
+            official="efficientnet-edgetpu-S_quant.tflite",
         ),
         paper="Gupta and Akin, Accelerator-aware Neural Network Design using AutoML, 2020",
+        recipes=("prequantized", *TFLITE_RECIPES),
     ),
 ]

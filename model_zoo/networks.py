@@ -37,7 +37,7 @@ def build(spec: ModelSpec, profile: str, official: bool = False):
 
 
 def narrow(model, width: float):
-    """The same functional topology with every layer's filters and units times `width` (at least 4).
+    """The same functional topology with every layer's filters and units times `width` (at least 8).
 
     For networks of `keras.applications` that have no width setting. The last layer keeps its
     units: the classes. Weights start afresh.
@@ -48,7 +48,7 @@ def narrow(model, width: float):
         config = layer.get_config()
         for size in {"filters", "units"} & config.keys():
             if layer is not model.layers[-1]:
-                config[size] = max(4, round(config[size] * width))
+                config[size] = max(8, round(config[size] * width))
         if isinstance(layer, keras.layers.Reshape):  # of squeeze-and-excitation: (1, 1, filters)
             config["target_shape"] = (*config["target_shape"][:-1], -1)
         return layer.__class__.from_config(config)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from functools import cache
 
 from model_zoo.spec import ModelSpec
+
+TASK_FILES = ("classification", "segmentation", "detection", "pose", "super_resolution")
 
 
 @cache
 def zoo() -> dict[str, ModelSpec]:
     """Every model by name, in the order of the task files."""
-    from model_zoo import classification, segmentation
-
-    declared = [*classification.MODELS, *segmentation.MODELS]
-    return {spec.name: spec for spec in declared}
+    task_files = [importlib.import_module(f"model_zoo.{task}") for task in TASK_FILES]
+    return {spec.name: spec for file in task_files for spec in file.MODELS}
 
 
 def model(name: str) -> ModelSpec:

@@ -25,7 +25,8 @@ class Network:
     dynamic), ``classes`` (unless that is None) and `arguments`. `size` (h, w) is the input that
     conversion fixes. `width` below 1 narrows every convolution of a network that has no such
     setting of its own. `official` is what the builder's ``weights=`` takes to fetch the official
-    weights. `picture` (h, w) is the size of the user's pictures where the host resizes them.
+    weights, or the name of the official file of a model that comes as one. `picture` (h, w) is the
+    size of the user's pictures where the host resizes them.
     """
 
     builder: str

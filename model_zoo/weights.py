@@ -40,7 +40,9 @@ def find_weights(
     if random:
         return Weights("random")
     if weights_dir is not None:
-        return Weights("directory", _in_directory(spec.name, Path(weights_dir)))
+        suffixes = (".pb", *SUFFIXES) if spec.source_format == "frozen_graph" else SUFFIXES
+        names = [f"{spec.name}{suffix}" for suffix in suffixes]
+        return Weights("directory", _in_directory(spec.name, names, Path(weights_dir)))
     if profile == "compact":
         path = SHIPPED / f"{spec.name}.safetensors"
         if not path.is_file():
@@ -49,27 +51,45 @@ def find_weights(
                 f"`int8gate train {spec.name}`"
             )
         return Weights("shipped", path)
-    if spec.full.official is None:
+    if spec.full.official is None or spec.source_format != "keras":
+        graph = f"{spec.name}.pb or " if spec.source_format == "frozen_graph" else ""
         raise FileNotFoundError(
-            f"{spec.name}: no official weights exist for the full profile: pass --weights-dir DIR "
-            f"with {spec.name}.safetensors, or --weights random for a structure-only run"
+            f"{spec.name}: no loader fetches weights for the full profile: pass --weights-dir DIR "
+            f"with {graph}{spec.name}.safetensors, or --weights random for a structure-only run"
         )
     return Weights("official")
 
 
-def _in_directory(name: str, directory: Path) -> Path:
+def find_quantized_file(spec: ModelSpec, profile: str, weights_dir: Path | None = None) -> Path:
+    """The file of a model that comes quantized; raises FileNotFoundError as `find_weights` does."""
+    name = f"{spec.name}.tflite"
+    if weights_dir is not None:
+        names = [name, *filter(None, [spec.network(profile).official])]
+        return _in_directory(spec.name, names, Path(weights_dir))
+    if profile == "full":
+        raise FileNotFoundError(
+            f"{spec.name}: the full profile takes the official file: pass --weights-dir DIR with "
+            f"{spec.full.official} or {name}"
+        )
+    if not (SHIPPED / name).is_file():
+        raise FileNotFoundError(
+            f"{spec.name}: no quantized file at {SHIPPED / name}: run `int8gate train {spec.name}`"
+        )
+    return SHIPPED / name
+
+
+def _in_directory(model: str, names: list[str], directory: Path) -> Path:
     if not directory.is_dir():
         raise FileNotFoundError(
             f"--weights-dir {directory} is not a directory: create it or mend the path"
         )
-    for suffix in SUFFIXES:
-        if (directory / f"{name}{suffix}").is_file():
-            return directory / f"{name}{suffix}"
+    for name in names:
+        if (directory / name).is_file():
+            return directory / name
     found = ", ".join(sorted(path.name for path in directory.iterdir())[:5]) or "nothing"
-    expected = " or ".join(f"{name}{suffix}" for suffix in SUFFIXES)
     raise FileNotFoundError(
-        f"--weights-dir {directory} holds no weights for {name}: expected {expected}, found "
-        f"{found}: add the file"
+        f"--weights-dir {directory} holds no weights for {model}: expected {' or '.join(names)}, "
+        f"found {found}: add the file"
     )
 
 
@@ -174,6 +194,13 @@ def store(model, name: str, facts: dict, directory: Path = SHIPPED) -> Path:
     known = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     annotate(name, known | facts, directory)
     return path
+
+
+def store_quantized(model: Path, name: str, directory: Path = SHIPPED) -> dict:
+    """Copies a quantized file to the weights, atomically; returns its facts for the manifest."""
+    path = directory / f"{name}.tflite"
+    _write(path, model.read_bytes())
+    return {"quantized_sha256": sha256_of(path), "quantized_bytes": path.stat().st_size}
 
 
 def annotate(name: str, facts: dict, directory: Path = SHIPPED) -> None:

@@ -3,15 +3,17 @@
     pipeline = Pipeline(settings, cache, worker)
     pipeline.artifact(spec, recipe)      -> Built, with the `Artifact` and what it took
 
-Each stage is a function of `tflite.py` that runs in the worker process; its cache key holds all
-that its result depends on: the declaration, the code that builds and converts, weights, calibration
-samples, recipe, library versions.
+Each stage is a function of `export.py` or `tflite.py` that runs in the worker process; its cache
+key holds all that its result depends on: the declaration, the code that builds and converts,
+weights, calibration samples, recipe, library versions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import pkgutil
+import shutil
 from dataclasses import dataclass, field
 from functools import cache as memoize
 from importlib.metadata import version
@@ -22,17 +24,21 @@ import numpy as np
 import calibration_data
 from calibration_data.checks import check_calibration
 from model_zoo.spec import ModelSpec
-from model_zoo.weights import Weights, find_weights
-from quantizers import tflite
+from model_zoo.weights import Weights, find_quantized_file, find_weights
+from quantizers import export, tflite
 from quantizers.cache import ArtifactCache, CacheEntry, cache_key
+from quantizers.diagnosis import ConversionFailed, diagnosed
 from quantizers.recipe import RECIPES, Recipe
 from quantizers.settings import Settings
 from quantizers.worker import Worker, WorkerError
-from runtimes.artifact import Artifact
-from runtimes.litert import read_artifact
+from runtimes.artifact import Artifact, sha256_of
+from runtimes.litert import as_artifact, describe
 
 LIBRARIES = ("tensorflow", "keras", "numpy")
 SAMPLES = "samples.npy"
+IMPORTERS = "model_zoo.importers"
+HOST_CODE = "runtimes.frozen_graph"
+CONVERTED_BY = ("quantizers.tflite", "runtimes.litert", "runtimes.artifact")
 REFERENCE = RECIPES["tflite_fp32"]
 
 
@@ -49,11 +55,14 @@ class Built:
 
 
 class Pipeline:
-    """The stages, over one cache and one worker. Raises WorkerError when a converter fails."""
+    """The stages, over one cache and one worker.
+
+    Raises ConversionFailed or WorkerError when a converter fails; their `log` is all it wrote.
+    """
 
     def __init__(self, settings: Settings, cache: ArtifactCache, worker: Worker):
         self.settings, self.cache, self.worker = settings, cache, worker
-        self._failures: dict[str, WorkerError] = {}
+        self._failures: dict[str, WorkerError | ConversionFailed] = {}
 
     def weights(self, spec: ModelSpec) -> Weights:
         """Where the model's weights come from in this run; see `find_weights`."""
@@ -63,66 +72,84 @@ class Pipeline:
     def samples(self, spec: ModelSpec, split: str):
         """The model's `SampleSet` of a split, at the size of the run's profile."""
         network = spec.network(self.settings.profile)
+        *size, channels = network.picture_shape
         return calibration_data.load(
-            spec.task,
-            split,
-            network.size,
-            network.input_shape[-1],
-            self.settings.data_dir,
-            network.classes,
+            spec.task, split, tuple(size), channels, self.settings.data_dir, network.classes
         )
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model quantized by the recipe; for `tflite_fp32` the float reference."""
+        if recipe.is_prequantized:
+            return self._prequantized(spec, recipe)
         exported = self.exported(spec)
-        needs_samples = recipe.activations == "int16"
         calibrated = self._calibrate(spec) if recipe.activations == "int8" else None
-        samples = self._calibration_samples(spec) if needs_samples else None
+        samples = self._network_inputs(spec) if recipe.activations == "int16" else None
         inputs = [stage for stage in (exported, calibrated, samples) if stage]
         converted = self._run(
             "artifact",
             {
                 "inputs": [stage.path.name for stage in inputs],
                 "recipe": repr(recipe),
-                "code": code_digest("quantizers.tflite"),
+                "code": [code_digest(name) for name in CONVERTED_BY],
                 "versions": _versions(),
             },
             tflite.convert,
-            exported.path / tflite.SAVED_MODEL,
+            exported.path / export.SAVED_MODEL,
             recipe,
             calibrated and calibrated.path / tflite.CALIBRATED,
-            samples and samples.path / SAMPLES,
+            samples and _arrays(samples),
         )
         stages = {"export": exported, "calibrate": calibrated, "quantize": converted}
         peaks = [stage.meta["peak_rss_bytes"] for stage in stages.values() if stage]
         return Built(
-            read_artifact(converted.path / tflite.MODEL, self._provenance(spec, recipe)),
+            as_artifact(
+                converted.path / tflite.MODEL,
+                converted.meta["result"],
+                self._provenance(recipe, spec, self.weights(spec).identity),
+            ),
             {name: stage and stage.meta["seconds"] for name, stage in stages.items()},
             max((peak for peak in peaks if peak is not None), default=None),
         )
 
     def exported(self, spec: ModelSpec) -> CacheEntry:
-        """The float network as a SavedModel of fixed shape, in the entry's `saved_model`."""
-        weights = self.weights(spec)
-        profile = self.settings.profile
-        return self._run(
-            "saved_model",
-            {
-                "network": repr((spec.network(profile), spec.wrapper, spec.preprocessing)),
-                "weights": weights.identity,
-                "seed": self.settings.seed,
-                "code": [code_digest(name) for name in _modules_of(spec, profile)],
-                "versions": _versions(),
-            },
-            tflite.export_saved_model,
-            spec,
-            profile,
-            weights,
-            self.settings.seed,
+        """The float network as a SavedModel of fixed shape, in the entry's `saved_model`.
+
+        Of a frozen graph the entry is what the importer wrote, its report in ``meta["result"]``.
+        """
+        weights, profile = self.weights(spec), self.settings.profile
+        declared = (spec.network(profile), spec.wrapper, spec.graph, spec.preprocessing)
+        parts = {
+            "network": repr(declared),
+            "weights": weights.identity,
+            "seed": self.settings.seed,
+            "code": [code_digest(name) for name in _modules_of(spec, profile)],
+            "versions": _versions(),
+        }
+        chosen = (spec, profile, weights, self.settings.seed)
+        if spec.source_format != "frozen_graph":
+            return self._run("saved_model", parts, export.export_keras, *chosen)
+        samples = self._calibration_samples(spec)
+        parts["samples"] = samples.path.name
+        drawn = samples.path / SAMPLES
+        return self._run("imported", parts, export.export_frozen_graph, *chosen, drawn)
+
+    def _prequantized(self, spec: ModelSpec, recipe: Recipe) -> Built:
+        """The model's own quantized file, copied to the cache under its content's name."""
+        source = find_quantized_file(spec, self.settings.profile, self.settings.weights_dir)
+        parts = {"file": sha256_of(source), "code": code_digest("runtimes.litert")}
+        kept = self._run("prequantized", parts, _take, source)
+        return Built(
+            as_artifact(
+                kept.path / tflite.MODEL,
+                kept.meta["result"],
+                self._provenance(recipe, spec, parts["file"]) | {"file": source.name},
+            ),
+            {"export": None, "calibrate": None, "quantize": None},
+            kept.meta["peak_rss_bytes"],
         )
 
     def _calibrate(self, spec: ModelSpec) -> CacheEntry:
-        exported, samples = self.exported(spec), self._calibration_samples(spec)
+        exported, samples = self.exported(spec), self._network_inputs(spec)
         return self._run(
             "ranges",
             {
@@ -131,21 +158,41 @@ class Pipeline:
                 "versions": _versions(),
             },
             tflite.calibrate,
-            exported.path / tflite.SAVED_MODEL,
+            exported.path / export.SAVED_MODEL,
+            _arrays(samples),
+        )
+
+    def _network_inputs(self, spec: ModelSpec) -> CacheEntry:
+        """The calibration samples as they reach the network."""
+        samples = self._calibration_samples(spec)
+        if spec.source_format != "frozen_graph":
+            return samples
+        imported = self.exported(spec)
+        return self._run(
+            "network_inputs",
+            {
+                "inputs": [imported.path.name, samples.path.name],
+                "code": [code_digest(name) for name in ("quantizers.export", HOST_CODE)],
+                "versions": _versions(),
+            },
+            export.network_inputs,
+            imported.path,
             samples.path / SAMPLES,
         )
 
     def _calibration_samples(self, spec: ModelSpec) -> CacheEntry:
         """The preprocessed calibration samples, checked before anything sees them."""
         drawn = self.samples(spec, "calibration")
-        network = spec.network(self.settings.profile)
+        as_pixels = spec.source_format == "frozen_graph" and spec.preprocessing.is_identity
 
         def build(directory: Path) -> None:
             images = np.concatenate([images for images, _ in drawn.batches(64)])
-            np.save(directory / SAMPLES, spec.preprocessing.apply(images))
+            samples = images if as_pixels else spec.preprocessing.apply(images)
+            np.save(directory / SAMPLES, samples)
 
         parts = {
             "digest": drawn.digest(),
+            "as_pixels": as_pixels,
             "preprocessing": repr(spec.preprocessing),
             "code": code_digest("calibration_data.preprocessing"),
         }
@@ -153,7 +200,7 @@ class Pipeline:
         check_calibration(
             np.load(entry.path / SAMPLES, mmap_mode="r", allow_pickle=False),
             spec.name,
-            (*network.size, network.input_shape[-1]),
+            spec.network(self.settings.profile).picture_shape,
             spec.preprocessing.range,
             self.settings.min_calibration_samples,
         )
@@ -162,7 +209,8 @@ class Pipeline:
     def _run(self, kind: str, parts: dict, function, *arguments) -> CacheEntry:
         """The cached result of a stage, run in the worker on a miss, its log kept either way.
 
-        A stage that failed raises the same exception to every recipe that needs it.
+        A stage that failed raises the same exception to every recipe that needs it:
+        ConversionFailed where the reason is known, else the WorkerError.
         """
         key = cache_key({"kind": kind, "parts": parts})
         if key in self._failures:
@@ -174,30 +222,50 @@ class Pipeline:
                 function, *arguments, directory, timeout_s=self.settings.stage_timeout_s, log=log
             )
             log.replace(directory / "converter.log")
-            return {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
+            took = {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
+            return took | {"result": result.value}
 
         try:
             return self.cache.get_or_build(kind, parts, build)
         except WorkerError as error:
-            self._failures[key] = error
-            raise
+            self._failures[key] = diagnosed(error, kind)
+            raise self._failures[key] from error
 
-    def _provenance(self, spec: ModelSpec, recipe: Recipe) -> dict:
+    def _provenance(self, recipe: Recipe, spec: ModelSpec, weights: str) -> dict:
         return {
             "model": spec.name,
             "recipe": recipe.name,
             "profile": self.settings.profile,
-            "weights": self.weights(spec).identity,
+            "weights": weights,
             "versions": _versions(),
         }
 
 
+def _arrays(entry: CacheEntry) -> Path:
+    """The file of calibration samples in an entry."""
+    behind_the_host = entry.path / export.NETWORK_INPUTS
+    return behind_the_host if behind_the_host.is_file() else entry.path / SAMPLES
+
+
+def _take(source: Path, directory: Path) -> dict:
+    """Copies a quantized file into the cache; returns its description. Runs in the worker."""
+    shutil.copyfile(source, directory / tflite.MODEL)
+    return describe(directory / tflite.MODEL)
+
+
 def _modules_of(spec: ModelSpec, profile: str) -> list[str]:
     """The modules whose code decides what is exported; of libraries the version does."""
-    named = [spec.network(profile).builder, spec.wrapper or ""]
+    named = [spec.network(profile).builder, spec.wrapper or "", spec.graph or ""]
     builders = [path.partition(":")[0] for path in named]
     ours = [name for name in builders if name and name.partition(".")[0] not in LIBRARIES]
-    return ["model_zoo.networks", "model_zoo.weights", "quantizers.tflite", *ours]
+    if spec.graph:
+        ours += [f"{IMPORTERS}.{found.name}" for found in _submodules(IMPORTERS)]
+    return ["model_zoo.networks", "model_zoo.weights", "quantizers.export", *ours]
+
+
+def _submodules(package: str) -> list:
+    found = pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations)
+    return sorted(found, key=lambda module: module.name)
 
 
 @memoize

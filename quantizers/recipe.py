@@ -17,7 +17,9 @@ class Recipe:
     """One way to quantize.
 
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a fixed smaller
-    sample. `gates` are the assertions that make sense for it; the others do not apply.
+    sample. `per_channel`: a convolution's weights have a scale for each output channel.
+    `is_prequantized`: the model comes as a quantized file, which is taken as it is. `gates` are the
+    assertions that make sense for it; the others do not apply.
     """
 
     name: str
@@ -27,6 +29,13 @@ class Recipe:
     io: str
     gates: tuple[str, ...] = ALL_GATES
     slow_on_host: bool = False
+    per_channel: bool = True
+    is_prequantized: bool = False
+
+    @property
+    def io_dtypes(self) -> tuple[str, ...]:
+        """The dtypes that inputs and outputs may have."""
+        return ("int8", "uint8") if self.is_prequantized else (self.io,)
 
     @property
     def is_reference(self) -> bool:
@@ -46,6 +55,14 @@ _FLOAT_GATES = tuple(gate for gate in ALL_GATES if gate != "integer_only")
 RECIPES = {
     recipe.name: recipe
     for recipe in (
+        Recipe(
+            "prequantized",
+            "the model's own quantized file as it is, int8 or uint8 input and output",
+            "int8",
+            "int8",
+            "uint8",
+            is_prequantized=True,
+        ),
         Recipe(
             "tflite_fp32",
             "float32 weights and activations: the reference",
@@ -72,6 +89,14 @@ RECIPES = {
         ),
         Recipe("tflite_int8", "full INT8, int8 input and output", "int8", "int8", "int8"),
         Recipe("tflite_uint8", "full INT8, uint8 input and output", "int8", "int8", "uint8"),
+        Recipe(
+            "tflite_int8_per_tensor",
+            "full INT8 with one scale for all channels of a weight tensor: what it costs",
+            "int8",
+            "int8",
+            "int8",
+            per_channel=False,
+        ),
         Recipe(
             "tflite_int16x8",
             "int8 weights, int16 activations, input and output",

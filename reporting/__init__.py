@@ -1,6 +1,7 @@
 """Case records to what people read: a terminal summary, Markdown, and one HTML file.
 
     rows.py       a case record as the row of texts that all three documents show
+    conversion.py what became of each model's conversion, its cases merged into a row
     verdicts.py   may these ship: the headline over all cases
     legend.py     measured, simulated, modelled; the set-ups behind the speed figures
     terminal.py   `summary_lines`: aligned, coloured lines for the end of a pytest run

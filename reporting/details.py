@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from reporting.fields import DASH, dig, listed, size, text, three_digits, with_unit
+from reporting.rows import CaseRow
 
 Fact = tuple[str, str]
 
 
-def facts(record: dict) -> list[Fact]:
-    """All that the record holds beyond the row, in reading order; null is a dash."""
+def facts(row: CaseRow) -> list[Fact]:
+    """All that the record holds beyond the table, in reading order; null is a dash."""
+    record = row.record
     return [
         *_accuracy(record),
+        *_compared(row),
         ("Float operators", listed(dig(record, "integer_ops", "float_ops"))),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
         ("Artifact", text(dig(record, "artifact", "path"))),
@@ -47,6 +50,17 @@ def _accuracy(record: dict) -> list[Fact]:
         ("Tolerance rule", rule),
         ("Fidelity", f"SQNR {sqnr}, cosine {DASH if cosine is None else f'{cosine:.5f}'}"),
     ]
+
+
+def _compared(row: CaseRow) -> list[Fact]:
+    """The baseline and the metrics beside the gated one, where there are any."""
+    facts = [
+        (f"{name}, not gated", f"{scores} (float → quantized)") for name, scores in row.also.items()
+    ]
+    if row.baseline:
+        gain = f"quantized must be above it: {row.baseline.gain}"
+        facts.append((f"Baseline {row.baseline.name}", f"{row.baseline.score}, {gain}"))
+    return facts
 
 
 def _npu(entry: dict) -> list[Fact]:

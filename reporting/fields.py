@@ -27,10 +27,15 @@ def printable(line: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in line)
 
 
-def metric(value: float | None) -> str:
-    """Four decimals for a score of order one, two for a PSNR or a perplexity; never -0.0000."""
+def metric(value: float | None, unit: str | None = None) -> str:
+    """Four decimals for a score of order one, two for a PSNR or a perplexity; never -0.0000.
+
+    Decibels say so, `32.41 dB`; a fraction or an unknown unit goes without.
+    """
     if value is None:
         return DASH
+    if unit == "dB":
+        return f"{value:z.2f} dB"
     return f"{value:z.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 

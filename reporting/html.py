@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
 from reporting.details import facts, tensors
 from reporting.fields import DASH, change, dig, size_change, text
 from reporting.legend import LEGEND, environment_pairs, setups
 from reporting.plots import Mark, Picture, marks, pictures
-from reporting.rows import CaseRow, rows_of
+from reporting.rows import Baseline, CaseRow, about, rows_of
 from reporting.verdicts import headline
 
 TEMPLATES = Path(__file__).parent / "templates"
+FOLDED_FROM = 120  # characters
 SIGNS = {
     "passed": ("good", "✓"),
     "failed": ("bad", "✗"),
@@ -27,6 +29,8 @@ SIGNS = {
     "not_measured": ("warn", "?"),
     "unsupported": ("mute", "∅"),
     "recorded": ("mute", "·"),
+    CONVERTED: ("good", "✓"),
+    NOT_CONVERTED: ("bad", "✗"),
 }
 
 
@@ -58,6 +62,7 @@ class ModelView:
     about: str
     cases: list[CaseView]
     pictures: list[Picture]
+    baselines: list[str]
 
 
 def render(results: dict) -> str:
@@ -76,13 +81,21 @@ def render(results: dict) -> str:
     return environment.get_template("report.html.j2").render(
         headline=headline(rows, results),
         models=_models(rows, looks),
+        conversions=conversions(rows),
         looks=looks,
         environment=environment_pairs(results),
         run=[text(dig(results, "environment", key)) for key in ("started", "profile", "command")],
         legend=LEGEND,
         setups=setups(results),
         sign=lambda state: SIGNS.get(state, ("mute", "·")),
+        folded=_folded,
     )
+
+
+def _folded(told: str) -> tuple[str, str]:
+    """A long text as its first sentence and the rest, which is read once it is opened."""
+    first, stop, rest = told.partition(". ")
+    return (f"{first}.", rest) if stop and len(told) > FOLDED_FROM else (told, "")
 
 
 def _models(rows: list[CaseRow], looks: dict[str, Mark]) -> list[ModelView]:
@@ -90,20 +103,13 @@ def _models(rows: list[CaseRow], looks: dict[str, Mark]) -> list[ModelView]:
     for number, (name, group) in enumerate(groupby(rows, key=lambda row: row.model)):
         of_model = list(group)
         cases = [_case(row, f"case-{number}-{place}") for place, row in enumerate(of_model)]
-        models.append(ModelView(name, _about(of_model), cases, pictures(of_model, looks)))
+        baselines = list(dict.fromkeys(str(row.baseline) for row in of_model if row.baseline))
+        models.append(ModelView(name, about(of_model), cases, pictures(of_model, looks), baselines))
     return models
 
 
-def _about(rows: list[CaseRow]) -> str:
-    """What the cases share, or all values where they differ: task, format, profile, metric."""
-    records = [{**row.record, "metric": dig(row.record, "accuracy", "metric")} for row in rows]
-    keys = ("task", "source_format", "profile", "metric")
-    found = [dict.fromkeys(str(each[key]) for each in records if each.get(key)) for key in keys]
-    return ", ".join(" or ".join(values) for values in found if values)
-
-
 def _case(row: CaseRow, anchor: str) -> CaseView:
-    return CaseView(row, anchor, _gates(row), facts(row.record), tensors(row.record))
+    return CaseView(row, anchor, _gates(row), facts(row), tensors(row.record))
 
 
 def _gates(row: CaseRow) -> list[Gate]:
@@ -124,7 +130,18 @@ def _accuracy(row: CaseRow) -> tuple[str, str]:
     figure = DASH if row.float == row.quantized == DASH else f"{row.float} → {row.quantized}"
     if row.drop == row.drop_upper == row.tolerance == DASH:
         return figure, ""
-    return figure, f"drop {row.drop} (≤ {row.drop_upper}), allowed {row.tolerance}"
+    beneath = f"drop {row.drop} (≤ {row.drop_upper}), allowed {row.tolerance}"
+    return figure, "; ".join([beneath, *([_against(row.baseline)] if row.baseline else [])])
+
+
+def _against(baseline: Baseline) -> str:
+    """`above bicubic 31.00 dB by 0.41 dB`, or that it is not."""
+    match baseline.is_exceeded:
+        case True:
+            return f"above {baseline} by {baseline.gain.removeprefix('+')}"
+        case False:
+            return f"not above {baseline} ({baseline.gain})"
+    return f"baseline {baseline}"
 
 
 def _bytes(record: dict) -> str:

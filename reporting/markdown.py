@@ -1,18 +1,19 @@
-"""`report.md`: the verdict, the table of cases, what needs attention, where it ran, a legend."""
+"""`report.md`: verdict, cases of each model, conversions, what needs attention, legend."""
 
 from __future__ import annotations
 
 import re
+from itertools import groupby
 
+from reporting.conversion import Conversion, Told, conversions
 from reporting.fields import DASH, printable, text
 from reporting.legend import LEGEND, environment_pairs, setups
-from reporting.rows import CaseRow, NpuFigure, rows_of
+from reporting.rows import CaseRow, NpuFigure, about, rows_of
 from reporting.verdicts import headline
 
 CASE_HEADER = (
     "case",
     "verdict",
-    "metric",
     "float",
     "quantized",
     "drop",
@@ -31,8 +32,12 @@ def render(results: dict) -> str:
         "# int8gate report",
         _verdict_line(rows, results),
         "## Cases",
-        _case_table(rows) if rows else "No case ran.",
+        *(_model(list(group)) for _, group in groupby(rows, key=lambda row: row.model)),
     ]
+    if not rows:
+        parts.append("No case ran.")
+    if merged := conversions(rows):
+        parts += ["## Conversion", _conversion_table(merged)]
     for title, sections in (
         ("What did not pass", [row for row in rows if row.verdict != "passed"]),
         ("Remarks", [row for row in rows if row.verdict == "passed" and not row.is_plain_pass]),
@@ -58,11 +63,22 @@ def _verdict_line(rows: list[CaseRow], results: dict) -> str:
     return f"**May these ship? {answer.answer}** {escape(answer.detail)}".strip()
 
 
-def _case_table(rows: list[CaseRow]) -> str:
+def _model(rows: list[CaseRow]) -> str:
+    """What each recipe costs the model: a line for each of its cases."""
     targets = sorted({(figure.target, figure.kind) for row in rows for figure in row.npu})
-    npu_header = [f"{target}, {kind}" for target, kind in targets]
-    body = [_case_cells(row, targets) for row in rows]
-    return _table([*CASE_HEADER, f"CPU, {_cpu_kinds(rows)}", *npu_header], body)
+    further = list(dict.fromkeys(name for row in rows for name in row.also))
+    baselines = dict.fromkeys(str(row.baseline) for row in rows if row.baseline)
+    header = [*CASE_HEADER, f"CPU, {_cpu_kinds(rows)}"]
+    header += [f"{target}, {kind}" for target, kind in targets]
+    header += [f"above {' or '.join(baselines)}"] if baselines else []
+    header += [f"{name} (not gated)" for name in further]
+    body = [
+        _case_cells(row, targets)
+        + ([row.baseline.gain if row.baseline else DASH] if baselines else [])
+        + [row.also.get(name, DASH) for name in further]
+        for row in rows
+    ]
+    return f"### {escape(rows[0].model)}\n\n{escape(about(rows))}\n\n{_table(header, body)}"
 
 
 def _case_cells(row: CaseRow, targets: list[tuple[str, str]]) -> list[str]:
@@ -71,7 +87,6 @@ def _case_cells(row: CaseRow, targets: list[tuple[str, str]]) -> list[str]:
     return [
         row.id,
         row.verdict,
-        row.metric,
         row.float,
         row.quantized,
         row.drop,
@@ -96,9 +111,36 @@ def _cpu_kinds(rows: list[CaseRow]) -> str:
     return " or ".join(sorted(kinds)) or DASH
 
 
+def _conversion_table(merged: list[Conversion]) -> str:
+    """A row for each model; a cell holds a line for each sentence."""
+    header = ["model", "source", "converted", "how", "repaired", "cut", "notes", "left"]
+    body = [
+        [
+            escape(each.model),
+            escape(each.source),
+            escape(f"{each.status}: {', '.join(each.failed)}" if each.failed else each.status),
+            _lines(each.how),
+            _lines(each.repairs),
+            _lines(each.cut + each.nodes),
+            _lines(each.notes),
+            _lines(each.why_not + each.left),
+        ]
+        for each in merged
+    ]
+    return _rows([header, ["---"] * len(header), *body])
+
+
+def _lines(told: tuple[Told, ...]) -> str:
+    return "<br>".join(escape(str(each)) for each in told) or DASH
+
+
 def _table(header: list[str], body: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
+    escaped = [[escape(cell) for cell in line] for line in [header, *body]]
+    return _rows([escaped[0], ["---"] * len(header), *escaped[1:]])
+
+
+def _rows(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _section(row: CaseRow) -> str:

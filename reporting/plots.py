@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reporting.fields import DASH, dig
-from reporting.rows import CaseRow
+from reporting.rows import CaseRow, metric_in_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def marks(rows: list[CaseRow]) -> dict[str, Mark]:
 
 def pictures(rows: list[CaseRow], looks: dict[str, Mark]) -> list[Picture]:
     """The pictures of one model's rows: size, CPU latency, latency on each NPU target."""
-    metrics = _either({dig(row.record, "accuracy", "metric") for row in rows})
+    metrics = _either({metric_in_unit(row.record) for row in rows})
     kinds = _either({dig(row.record, "cpu", "kind") for row in rows})
     hosts = _either({dig(row.record, "cpu", "host") for row in rows})
     axes: list[tuple[str, str, str, Reading]] = [
@@ -120,7 +120,7 @@ def _plot(
 
 
 def _draw(unit: str, points: list[Point], looks: dict[str, Mark]) -> str:
-    """Filled marks passed, hollow ones did not; the dashed line is the float model."""
+    """Filled marks passed, hollow ones did not; dashed is the float model, dotted the baseline."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -129,9 +129,10 @@ def _draw(unit: str, points: list[Point], looks: dict[str, Mark]) -> str:
         figure = Figure(figsize=(3.8, 2.6))
         axes = figure.add_axes((0.15, 0.17, 0.82, 0.8))
         _style(axes)
-        references = {dig(row.record, "accuracy", "float") for row, _, _ in points} - {None}
-        for reference in sorted(references):
-            axes.axhline(reference, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        for path, dashes in ((("float",), (4, 3)), (("baseline", "score"), (1, 2))):
+            found = {dig(row.record, "accuracy", *path) for row, _, _ in points} - {None}
+            for level in sorted(found):
+                axes.axhline(level, color=INK, linewidth=0.9, linestyle=(0, dashes))
         for row, x, y in points:
             look = looks[row.recipe]
             face = look.colour if row.verdict == "passed" else CARD

@@ -23,8 +23,24 @@ class NpuFigure:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A score that the quantized model must exceed, and by how much it does, as text."""
+
+    name: str
+    score: str
+    gain: str
+    is_exceeded: bool | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.score}"
+
+
+@dataclass(frozen=True)
 class CaseRow:
-    """The texts of one case; `record` holds the rest for whoever shows details."""
+    """The texts of one case; `record` holds the rest for whoever shows details.
+
+    `also` are further metrics that nothing is gated on: `{"ssim": "0.9100 → 0.9000"}`.
+    """
 
     record: dict
     id: str
@@ -38,6 +54,8 @@ class CaseRow:
     drop: str
     drop_upper: str
     tolerance: str
+    baseline: Baseline | None
+    also: dict[str, str]
     input_dtype: str
     integer: str
     size: str
@@ -63,6 +81,20 @@ def rows_of(results: dict) -> list[CaseRow]:
     return [_row(case) for case in sorted_cases(results)]
 
 
+def about(rows: list[CaseRow]) -> str:
+    """Task, format, profile and metric that a model's cases share, or all where they differ."""
+    records = [{**row.record, "metric": metric_in_unit(row.record)} for row in rows]
+    keys = ("task", "source_format", "profile", "metric")
+    found = [dict.fromkeys(str(each[key]) for each in records if each.get(key)) for key in keys]
+    return ", ".join(" or ".join(values) for values in found if values)
+
+
+def metric_in_unit(case: dict) -> str | None:
+    """The gated metric's name, `psnr in dB` where it has a unit to tell."""
+    name, unit = dig(case, "accuracy", "metric"), dig(case, "accuracy", "unit")
+    return f"{name} in dB" if name and unit == "dB" else name
+
+
 def sorted_cases(results: dict) -> list[dict]:
     def key(case: dict) -> tuple[str, ...]:
         return tuple(str(case.get(name) or "") for name in ("model", "recipe", "profile"))
@@ -72,6 +104,7 @@ def sorted_cases(results: dict) -> list[dict]:
 
 def _row(case: dict) -> CaseRow:
     accuracy = case.get("accuracy")
+    unit = dig(accuracy, "unit")
     model, recipe = text(case.get("model")), text(case.get("recipe"))
     size_ratio = divided(dig(case, "size_bytes", "float"), dig(case, "size_bytes", "quantized"))
     return CaseRow(
@@ -82,11 +115,13 @@ def _row(case: dict) -> CaseRow:
         verdict=case.get("verdict") or "not stated",
         reason=case.get("reason") or "",
         metric=text(dig(accuracy, "metric")),
-        float=metric(dig(accuracy, "float")),
-        quantized=metric(dig(accuracy, "quantized")),
-        drop=metric(dig(accuracy, "drop")),
-        drop_upper=metric(dig(accuracy, "drop_upper_95")),
-        tolerance=metric(dig(accuracy, "tolerance")),
+        float=metric(dig(accuracy, "float"), unit),
+        quantized=metric(dig(accuracy, "quantized"), unit),
+        drop=metric(dig(accuracy, "drop"), unit),
+        drop_upper=metric(dig(accuracy, "drop_upper_95"), unit),
+        tolerance=metric(dig(accuracy, "tolerance"), unit),
+        baseline=_baseline(accuracy),
+        also={name: _pair(scores) for name, scores in (dig(accuracy, "also") or {}).items()},
         input_dtype=_input_dtype(case),
         integer=percent(dig(case, "integer_ops", "fraction")),
         size=times(size_ratio),
@@ -96,6 +131,28 @@ def _row(case: dict) -> CaseRow:
         messages={gate: said for gate, said in (case.get("messages") or {}).items() if said},
         notes=tuple(case.get("notes") or ()),
     )
+
+
+def _baseline(accuracy: dict | None) -> Baseline | None:
+    baseline, unit = dig(accuracy, "baseline"), dig(accuracy, "unit")
+    if not baseline:
+        return None
+    score, quantized = baseline.get("score"), dig(accuracy, "quantized")
+    known = score is not None and quantized is not None
+    gain = quantized - score if known else None
+    return Baseline(
+        name=text(baseline.get("name")),
+        score=metric(score, unit),
+        gain=f"+{metric(gain, unit)}" if known and gain > 0 else metric(gain, unit),
+        is_exceeded=gain > 0 if known else None,
+    )
+
+
+def _pair(scores: dict | None) -> str:
+    before, after = (
+        metric(dig(scores, key), dig(scores, "unit")) for key in ("float", "quantized")
+    )
+    return f"{before} → {after}"
 
 
 def _npu_figure(entry: dict) -> NpuFigure:

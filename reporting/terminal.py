@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from reporting.conversion import conversions
 from reporting.fields import DASH, printable
 from reporting.legend import setups
 from reporting.rows import CaseRow, rows_of
@@ -70,6 +71,12 @@ def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
         if left_out:
             lines += _wrapped(f"Too narrow for: {', '.join(left_out)}.", width, {})
         lines += _wrapped(EXPLANATION, width, {})
+    unconverted = [
+        f"{each.model} ({', '.join(each.failed)})" for each in conversions(rows) if each.failed
+    ]
+    if unconverted:
+        said = f"Not converted: {'; '.join(unconverted)}."
+        lines += _wrapped(printable(said), width, STYLES["failed"])
     for setup in setups(results):
         lines += _wrapped(printable(setup), width, {})
     answer = headline(rows, results)

@@ -8,10 +8,14 @@ Quantization follows the TFLite specification
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+_PARTS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,17 @@ class Artifact:
             "inputs": [asdict(spec) for spec in self.inputs],
             "outputs": [asdict(spec) for spec in self.outputs],
         }
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of a signature's tensors in the order of the network: numbers count as numbers.
+
+    A converter lists outputs in an order of its own; their names hold.
+    """
+    return sorted(
+        names,
+        key=lambda name: [int(part) if part.isdigit() else part for part in _PARTS.split(name)],
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from runtimes.artifact import Artifact, TensorSpec, sha256_of
+from runtimes.artifact import Artifact, TensorSpec, in_order, sha256_of
 
 
 class LiteRTSession:
@@ -28,8 +29,7 @@ class LiteRTSession:
                 f"LiteRT cannot load {path}: {error} (a truncated file, or an operator without a "
                 "kernel for these types)"
             ) from error
-        self._inputs = self._interpreter.get_input_details()
-        self._outputs = self._interpreter.get_output_details()
+        self._inputs, self._outputs = _in_order_of_signature(self._interpreter)
         self.inputs = tuple(_spec(details) for details in self._inputs)
         self.outputs = tuple(_spec(details) for details in self._outputs)
 
@@ -73,12 +73,45 @@ class LiteRTSession:
         return [spec.dequantize(output) for spec, output in zip(self.outputs, outputs, strict=True)]
 
 
-def read_artifact(path: Path, provenance: dict) -> Artifact:
-    """The artifact that a `.tflite` file is, its tensors read from the file itself."""
+def describe(path: Path) -> dict:
+    """The sha256, inputs and outputs of a `.tflite` file as plain values.
+
+    It loads the file, which a broken one may crash: call it in a worker process.
+    """
     session = LiteRTSession(path)
-    return Artifact(
-        Path(path), sha256_of(path), "tflite", session.inputs, session.outputs, provenance
-    )
+    return {
+        "sha256": sha256_of(path),
+        "inputs": [asdict(spec) for spec in session.inputs],
+        "outputs": [asdict(spec) for spec in session.outputs],
+    }
+
+
+def as_artifact(path: Path, description: dict, provenance: dict) -> Artifact:
+    """The artifact of a file that `describe` described."""
+    tensors = (_tensors(description[kind]) for kind in ("inputs", "outputs"))
+    return Artifact(Path(path), description["sha256"], "tflite", *tensors, provenance)
+
+
+def _tensors(described: list[dict]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in described)
+
+
+def _in_order_of_signature(interpreter) -> tuple[list[dict], list[dict]]:
+    """Details of inputs and outputs; a file without one signature keeps its own order."""
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1:
+        return inputs, outputs
+    runner = interpreter.get_signature_runner(next(iter(signatures)))
+    ordered = []
+    for details, named in (
+        (inputs, runner.get_input_details()),
+        (outputs, runner.get_output_details()),
+    ):
+        by_index = {entry["index"]: entry for entry in details}
+        found = [by_index.get(named[name]["index"]) for name in in_order(named)]
+        ordered.append(found if None not in found and len(found) == len(details) else details)
+    return ordered[0], ordered[1]
 
 
 def _spec(details: dict) -> TensorSpec:

@@ -9,15 +9,22 @@ from importlib.metadata import version
 from pathlib import Path
 
 from model_zoo.spec import ModelSpec
-from quantizers import tflite
+from quantizers import export
 from quantizers.pipeline import REFERENCE, Built, Pipeline, code_digest
 from quantizers.recipe import Recipe
 from runtimes import arm_cpu, ethos_u
 from runtimes.tflite_graph import Graph, read_graph
-from validation.evaluation import FIDELITY_SAMPLES, Evaluation, evaluate, read_evaluation
+from validation.evaluation import (
+    FIDELITY_SAMPLES,
+    Evaluation,
+    Scoring,
+    evaluate,
+    read_evaluation,
+)
 from validation.expectations import Expectations, expectations_for
+from validation.metrics import ELSEWHERE
 from validation.speed import Interleaved, interleave
-from validation.tasks import METRIC_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
+from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
 
 # What scores depend on besides artifact and samples; kernels differ between hosts, too.
 SCORED_BY = (
@@ -48,11 +55,22 @@ class CaseRun:
 
     @cached_property
     def expected(self) -> Expectations:
-        return expectations_for(self.case_id)
+        return expectations_for(self.case_id, profile=self.pipeline.settings.profile)
 
     @property
     def built(self) -> Built:
         return self._once("built", lambda: self.pipeline.artifact(self.spec, self.recipe))
+
+    @cached_property
+    def has_float(self) -> bool:
+        """Whether there is a float model to compare with: a quantized file may come alone."""
+        if not self.recipe.is_prequantized:
+            return True
+        try:
+            self.pipeline.weights(self.spec)
+        except FileNotFoundError:
+            return False
+        return True
 
     @property
     def float_built(self) -> Built:
@@ -72,13 +90,7 @@ class CaseRun:
         """The case's own scores and its fidelity to the float artifact."""
         if self.recipe.is_reference:
             return self.float_evaluation
-        reference = self.float_built.artifact
-        return self._once(
-            "evaluation",
-            lambda: self._evaluate(
-                self.built, reference.path, reference.sha256, self.evaluated_samples
-            ),
-        )
+        return self._once("evaluation", self._evaluate_quantized)
 
     @property
     def float_evaluation(self) -> Evaluation:
@@ -102,10 +114,28 @@ class CaseRun:
         """Rounds on this host; in the worker, so that a model that crashes there ends no run."""
         return self._once("timed", self._time)
 
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """What pixels 0 and 255 become at the network's input; None behind host preprocessing."""
+        imported = self.imported
+        behind_host = imported is not None and imported["nodes"]["preprocessing"]
+        return None if behind_host else self.spec.preprocessing.range
+
+    @property
+    def imported(self) -> dict | None:
+        """The importer's report of a frozen graph; None for a model that needs no import."""
+        if self.spec.source_format != "frozen_graph":
+            return None
+        return self.pipeline.exported(self.spec).meta["result"]
+
+    def in_worker(self, function: Callable, *arguments):
+        """The value of a function that loads the model, which may crash its process."""
+        limit = self.pipeline.settings.stage_timeout_s
+        return self.pipeline.worker.run(function, *arguments, timeout_s=limit).value
+
     def _time(self) -> Interleaved:
         models = (self.float_built.artifact.path, self.built.artifact.path)
-        limit = self.pipeline.settings.stage_timeout_s
-        return self.pipeline.worker.run(interleave, *models, timeout_s=limit).value
+        return self.in_worker(interleave, *models)
 
     def npu_entry(self, target: str, core: str) -> dict:
         """The record's entry for an NPU against a modelled core; see `arm_cpu.npu_speedup`.
@@ -133,23 +163,35 @@ class CaseRun:
         compiled = next(kept.path.glob("*_vela.tflite"))
         return kept.meta["entry"] | {"compiled": str(compiled)}
 
+    def _evaluate_quantized(self) -> Evaluation:
+        if not self.has_float:
+            return self._evaluate(self.built, None, "none", self.evaluated_samples)
+        float_artifact = self.float_built.artifact
+        identity = (float_artifact.path, float_artifact.sha256)
+        return self._evaluate(self.built, *identity, self.evaluated_samples)
+
     def _evaluate_float(self) -> Evaluation:
         exported = self.pipeline.exported(self.spec)
-        source = exported.path / tflite.SAVED_MODEL
+        source = exported.path / export.SAVED_MODEL
         return self._evaluate(self.float_built, source, exported.path.name, self._samples)
 
     def _evaluate(
-        self, built: Built, reference: Path, reference_identity: str, count: int
+        self, built: Built, reference: Path | None, reference_identity: str, count: int
     ) -> Evaluation:
-        samples = self.pipeline.samples(self.spec, "evaluation")
+        scoring = self._scoring
+        used = [ELSEWHERE.get(name) for name in scoring.metrics] + [scoring.decode]
+        modules = {path.partition(":")[0] for path in used if path}
+        if scoring.host:
+            modules.add("runtimes.frozen_graph")
         parts = {
             "model": built.artifact.sha256,
             "reference": reference_identity,
-            "samples": samples.digest(),
+            "samples": scoring.samples.digest(),
             "count": count,
-            "preprocessing": repr(self.spec.preprocessing),
-            "metric": METRIC_OF_TASK[self.spec.task],
-            "code": [code_digest(name) for name in SCORED_BY],
+            "preprocessing": repr(scoring.preprocessing),
+            "metrics": scoring.metrics,
+            "around": [scoring.decode, scoring.host and scoring.host.name, repr(scoring.network)],
+            "code": [code_digest(name) for name in (*SCORED_BY, *sorted(modules))],
             "versions": {name: version(name) for name in ("ai-edge-litert", "numpy")},
             "host": platform.machine(),
         }
@@ -159,10 +201,8 @@ class CaseRun:
                 evaluate,
                 built.artifact.path,
                 reference,
-                samples,
+                scoring,
                 count,
-                self.spec.preprocessing,
-                METRIC_OF_TASK[self.spec.task],
                 directory,
                 timeout_s=self.pipeline.settings.stage_timeout_s,
             )
@@ -171,6 +211,18 @@ class CaseRun:
 
         entry = self.pipeline.cache.get_or_build("evaluation", parts, build)
         return read_evaluation(entry.path, entry.meta)
+
+    @property
+    def _scoring(self) -> Scoring:
+        has_host = self.spec.source_format == "frozen_graph"
+        return Scoring(
+            self.pipeline.samples(self.spec, "evaluation"),
+            self.spec.preprocessing,
+            METRICS_OF_TASK[self.spec.task],
+            self.spec.network(self.pipeline.settings.profile),
+            self.spec.decode,
+            self.pipeline.exported(self.spec).path if has_host else None,
+        )
 
     def _once(self, name: str, compute: Callable):
         if name in self._failures:

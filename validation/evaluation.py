@@ -13,6 +13,8 @@ import numpy as np
 
 from calibration_data.preprocessing import Preprocessing
 from calibration_data.sample_set import SampleSet
+from model_zoo.networks import resolve
+from model_zoo.spec import Network
 from runtimes.litert import LiteRTSession
 from runtimes.saved_model import SavedModelSession
 from validation.metrics import Fidelity, metric
@@ -25,13 +27,31 @@ DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one 
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Per-sample statistics (n, k), sources (n,), chance level, and what the outputs look like.
+class Scoring:
+    """What a model is scored on and how; the same for every artifact of a model.
 
-    `sqnr_db` and `cosine` compare with the float artifact, for that itself with the SavedModel that
-    it was converted from; None where the outputs are not comparable. `raw_pixels` are the
-    statistics (m, k) when raw bytes are fed to the first m samples, None where the input is not
-    uint8. `seconds` and `peak_rss_bytes` are what it took when it was measured.
+    `host` is the imported graph whose pre- and post-processing the host runs around the network,
+    None where the network is the whole model. `decode` (``module:function``) turns the model's
+    outputs into the one array that the metrics take. The first of `metrics` is the gated one.
+    """
+
+    samples: SampleSet
+    preprocessing: Preprocessing
+    metrics: tuple[str, ...]
+    network: Network
+    decode: str | None = None
+    host: Path | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
+
+    `statistics` (n, k) are the gated metric's, `also` those of others by name. `sqnr_db` and
+    `cosine` compare the network's outputs with those of the float artifact, for that itself with
+    the SavedModel that it was converted from; None where nothing is comparable. `raw_pixels` are
+    the statistics (m, k) when raw bytes are fed to the first m samples, None where the input takes
+    no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured.
     """
 
     statistics: np.ndarray
@@ -43,51 +63,52 @@ class Evaluation:
     raw_pixels: np.ndarray | None
     seconds: float
     peak_rss_bytes: int | None
+    also: dict[str, np.ndarray]
 
 
 def evaluate(
-    model: Path,
-    reference: Path,
-    samples: SampleSet,
-    count: int,
-    preprocessing: Preprocessing,
-    metric_name: str,
-    directory: Path,
+    model: Path, reference: Path | None, scoring: Scoring, count: int, directory: Path
 ) -> dict:
     """Scores the first `count` samples; writes `directory`/statistics.npz, returns the scalars.
 
-    `reference` is a float `.tflite` file, or a SavedModel directory.
+    `reference` is a float `.tflite` file, or a SavedModel directory; None where there is none.
     """
     session = LiteRTSession(model)
-    compared = SavedModelSession if reference.is_dir() else LiteRTSession
-    reference_session = compared(reference)
-    takes_bytes = session.inputs[0].dtype == "uint8"
-    score = metric(metric_name)
-    rows, raw_rows, labels_seen = [], [], []
+    compared = reference and _session(reference)
+    around = _Around(scoring)
+    takes_bytes = session.inputs[0].dtype == "uint8" and not around.prepares
+    gated, *others = scoring.metrics
+    rows: dict[str, list] = {name: [] for name in scoring.metrics}
+    raw_rows, labels_seen = [], []
     fidelity, distinct = Fidelity(), DistinctOutputs()
     done = 0
-    for images, labels in _batches(samples, count):
-        real = preprocessing.apply(images)
-        outputs = session.predict(real)
-        rows.append(score.sample_statistics(outputs[0], labels))
+    for images, labels in _batches(scoring.samples, count):
+        real = around.prepared(images)
+        inputs = around.before(real)
+        outputs = session.predict(*inputs)
+        predictions = around.after(real, outputs)
+        for name, found in rows.items():
+            found.append(metric(name).sample_statistics(predictions, labels))
         distinct.add(outputs[0])
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
-            for expected, found in zip(reference_session.predict(real), outputs, strict=True):
-                fidelity.add(expected, found)
+            if compared:
+                for expected, found in zip(compared.predict(*inputs), outputs, strict=True):
+                    fidelity.add(expected, found)
             if takes_bytes:
-                raw = session.dequantize(session.run_each(images))
-                raw_rows.append(score.sample_statistics(raw[0], labels))
+                raw = around.after(real, session.dequantize(session.run_each(images)))
+                raw_rows.append(metric(gated).sample_statistics(raw, labels))
         done += len(images)
-    arrays = {"statistics": np.concatenate(rows), "sources": samples.sources[:done]}
+    arrays = {"statistics": np.concatenate(rows[gated]), "sources": scoring.samples.sources[:done]}
+    arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
     if raw_rows:
         arrays["raw_pixels"] = np.concatenate(raw_rows)
     np.savez_compressed(directory / STATISTICS, **arrays)
     return {
-        "chance": float(score.chance(np.concatenate(labels_seen))),
+        "chance": float(metric(gated).chance(np.concatenate(labels_seen))),
         "distinct_outputs": distinct.count,
-        "sqnr_db": fidelity.sqnr_db(),
-        "cosine": fidelity.cosine(),
+        "sqnr_db": fidelity.sqnr_db() if compared else None,
+        "cosine": fidelity.cosine() if compared else None,
     }
 
 
@@ -98,8 +119,58 @@ def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
             statistics=arrays["statistics"],
             sources=arrays["sources"],
             raw_pixels=arrays.get("raw_pixels"),
+            also={
+                name.removeprefix("also/"): arrays[name]
+                for name in arrays.files
+                if name.startswith("also/")
+            },
             **scalars,
         )
+
+
+class _Around:
+    """What the host does around the network: from preprocessed samples to what is scored."""
+
+    def __init__(self, scoring: Scoring):
+        self._host = scoring.host and _host_graph(scoring.host)
+        self._decode = scoring.decode and resolve(scoring.decode)
+        self._network, self._preprocessing = scoring.network, scoring.preprocessing
+        self.prepares = bool(self._host and self._host.has_preprocessing)
+
+    def prepared(self, images: np.ndarray) -> np.ndarray:
+        """What the model takes; a graph of pixels gets them as they are, its input may be uint8."""
+        if self._host and self._preprocessing.is_identity:
+            return images
+        return self._preprocessing.apply(images)
+
+    def before(self, real: np.ndarray) -> list[np.ndarray]:
+        """Samples (n, ...) to the network's inputs (n, ...)."""
+        if not self.prepares:
+            return [real]
+        return _columns(self._host.before(real[i : i + 1]) for i in range(len(real)))
+
+    def after(self, real: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+        """The network's outputs (n, ...) to what the metrics take."""
+        if self._host and self._host.has_postprocessing:
+            outputs = _columns(
+                self._host.after(real[i : i + 1], [output[i : i + 1] for output in outputs])
+                for i in range(len(real))
+            )
+        return self._decode(outputs, self._network) if self._decode else outputs[0]
+
+
+def _host_graph(directory: Path):
+    from runtimes.frozen_graph import HostGraph  # TensorFlow, for these models alone
+
+    return HostGraph(directory)
+
+
+def _columns(rows) -> list[np.ndarray]:
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+
+def _session(path: Path) -> LiteRTSession | SavedModelSession:
+    return SavedModelSession(path) if path.is_dir() else LiteRTSession(path)
 
 
 def _batches(samples: SampleSet, count: int):

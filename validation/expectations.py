@@ -30,6 +30,7 @@ class Expectations:
     cpu_speedup_x86: float
     npu_speedup: float
     npu_coverage: float
+    least_metric: float | None = None
     unsupported: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def minimum(self, float_metric: float) -> float:
@@ -38,21 +39,24 @@ class Expectations:
 
 
 KEYS = {entry.name for entry in fields(Expectations)}
+OPTIONAL = {"unsupported", "least_metric"}
 NUMBERS = KEYS - {"accuracy", "unsupported"}
 
 
 @cache
-def expectations_for(case_id: str, file: Path = DEFAULT_FILE) -> Expectations:
-    """Expectations of a case such as `unet-tflite_int8`.
+def expectations_for(
+    case_id: str, file: Path = DEFAULT_FILE, profile: str = "compact"
+) -> Expectations:
+    """Expectations of a case such as `unet-tflite_int8`, in a profile.
 
     Raises ValueError naming the entry that is wrong, or the keys that no entry sets.
     """
     merged, unsupported = {}, {}
     for pattern, entry in _read(file).items():
-        if fnmatchcase(case_id, pattern):
+        if any(fnmatchcase(name, pattern) for name in (case_id, f"{profile}:{case_id}")):
             merged |= entry
             unsupported |= entry.get("unsupported", {})
-    if missing := KEYS - merged.keys() - {"unsupported"}:
+    if missing := KEYS - merged.keys() - OPTIONAL:
         raise ValueError(f"{file.name}: no entry sets {_names(missing)} for case {case_id}")
     return Expectations(**merged | {"unsupported": MappingProxyType(unsupported)})
 

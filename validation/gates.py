@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from quantizers.recipe import Recipe
 from runtimes.artifact import Artifact, TensorSpec
 from runtimes.litert import LiteRTSession
 from validation.expectations import Expectations
+from validation.metrics import Metric
 from validation.statistics import NonInferiority
 
 SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
@@ -39,14 +41,34 @@ def failed(measured: str, allowed: str, cause: str, next_command: str) -> GateRe
     )
 
 
-def accuracy_gate(result: NonInferiority, rule: str, metric: str, case_id: str) -> GateResult:
-    """Non-inferiority of the quantized model against the float one."""
-    if result.verdict == "passed":
-        return GateResult("passed")
+def accuracy_gate(
+    result: NonInferiority,
+    rule: str,
+    metric: Metric,
+    quantized: float,
+    chance: float,
+    case_id: str,
+    cause: str | None = None,
+) -> GateResult:
+    """Non-inferiority of the quantized model against the float one, and better than the baseline.
+
+    `cause` is the known one of a failure, where there is one.
+    """
     if result.verdict == "invalid":
         return GateResult("invalid", result.reason)
+    if metric.drop(quantized, chance) <= 0:
+        return failed(
+            f"{metric.name} of {quantized:.4g}, {metric.baseline} reaches {chance:.4g} on the same "
+            f"{result.samples} samples",
+            f"better than {metric.baseline}, whatever the drop from float",
+            cause or "the quantized outputs carry less than the input does without a network",
+            f'pytest -k "{case_id.split("-")[0]} and accuracy" --report report  '
+            "(what each recipe costs)",
+        )
+    if result.verdict == "passed":
+        return GateResult("passed")
     measured = (
-        f"{metric} drops by {result.drop:.4f}, at most {result.drop_upper_95:.4f} at 95% "
+        f"{metric.name} drops by {result.drop:.4f}, at most {result.drop_upper_95:.4f} at 95% "
         f"confidence, on {result.samples} samples of {result.sources} sources"
     )
     allowed = f"a drop of {result.tolerance:.4f} ({rule})"
@@ -59,12 +81,34 @@ def accuracy_gate(result: NonInferiority, rule: str, metric: str, case_id: str) 
     return failed(
         measured,
         allowed,
-        "activation ranges stretched by outliers or by calibration unlike the evaluation set, "
+        cause
+        or "activation ranges stretched by outliers or by calibration unlike the evaluation set, "
         "or layers that 8 bits cannot carry",
         f'pytest -k "{case_id.replace("-", " and ")} or '
         f'{case_id.split("-")[0]} and tflite_int16x8" --report report  '
         "(if int16 activations hold, the activations are the cause)",
     )
+
+
+def labels_gate(
+    result: NonInferiority, score: float, least: float | None, metric: Metric, case_id: str
+) -> GateResult:
+    """A quantized model without a float twin, by the labels alone.
+
+    `result` is of the model against itself: whether it is better than the baseline. `least` is the
+    metric that its expectations ask for.
+    """
+    if result.verdict == "invalid":
+        reason = result.reason.replace("the float", "its")
+        return GateResult("failed", f"no float twin to compare with, and {reason}")
+    if least is not None and metric.drop(least, score) > 0:
+        return failed(
+            f"{metric.name} of {score:.4f}, no float twin to compare with",
+            f"at least {least:.4f} (least_metric)",
+            "other preprocessing or class numbers than the file was made for, or a damaged file",
+            f'pytest -k "{case_id.replace("-", " and ")} and io_dtype"',
+        )
+    return GateResult("passed")
 
 
 def export_gate(sqnr_db: float | None, case_id: str) -> GateResult:
@@ -90,19 +134,21 @@ def io_dtype_gate(
     problems = []
     for kind, specs in (("input", artifact.inputs), ("output", artifact.outputs)):
         for spec in specs:
-            if spec.dtype != recipe.io:
+            if spec.dtype not in recipe.io_dtypes:
+                declared = " or ".join(recipe.io_dtypes)
                 problems.append(
-                    f"{kind} {spec.name} is {spec.dtype}, {recipe.name} declares {recipe.io}"
+                    f"{kind} {spec.name} is {spec.dtype}, {recipe.name} declares {declared}"
                 )
             elif recipe.io != "float32":
                 problems += _scale_problems(kind, spec)
-    if not problems and pixel_range and recipe.io in ("int8", "uint8"):
+    if not problems and pixel_range and artifact.inputs[0].dtype in ("int8", "uint8"):
         problems += _pixel_problems(artifact.inputs[0], pixel_range)
     if not problems:
         return GateResult("passed")
     return failed(
         "; ".join(problems),
-        f"{recipe.io} inputs and outputs with finite, positive scales that map the declared range",
+        f"{' or '.join(recipe.io_dtypes)} inputs and outputs with finite, positive scales that map "
+        "the declared range",
         "the converter kept a float border, or the calibration pictures do not span 0..255",
         f'pytest -k "{case_id.replace("-", " and ")} and io_dtype" --artifact-cache none',
     )
@@ -216,8 +262,12 @@ def is_arm_host() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
-def float_refused_gate(session: LiteRTSession, case_id: str) -> GateResult:
-    """An integer model must refuse a float batch, not read its bytes as levels."""
+def float_refused_gate(model: Path, case_id: str) -> GateResult:
+    """An integer model must refuse a float batch, not read its bytes as levels.
+
+    It loads the model: call it in a worker process.
+    """
+    session = LiteRTSession(model)
     batch = [np.zeros(spec.shape, np.float32) for spec in session.inputs]
     try:
         session.run(batch)

@@ -12,19 +12,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from quantizers.diagnosis import ConversionFailed
 from quantizers.recipe import RECIPES
+from quantizers.worker import WorkerError
 from runtimes import arm_cpu
-from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, integer_fraction
-from validation import gates
+from runtimes.weight_scales import channel_spread
+from validation import conversion, gates
 from validation.case_run import CaseRun
+from validation.evaluation import Evaluation
 from validation.gates import GateResult
 from validation.metrics import metric
 from validation.statistics import non_inferiority
-from validation.tasks import METRIC_OF_TASK
+from validation.tasks import METRIC_OF_TASK, METRICS_OF_TASK
 
 UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
+PER_CHANNEL = RECIPES["tflite_int8"]
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
+
+
+NO_FLOAT = GateResult("not_measured", "no float model to compare the quantized file with")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ def accuracy(run: CaseRun) -> Measurement:
     }
     if run.unscored_reason:
         return Measurement("accuracy", GateResult("not_measured", run.unscored_reason), fields)
+    if not run.has_float:
+        return _accuracy_by_labels(run, own, fields)
     reference = run.float_evaluation
     count = len(own.statistics)
     score = metric(METRIC_OF_TASK[run.spec.task])
@@ -63,34 +72,90 @@ def accuracy(run: CaseRun) -> Measurement:
         distinct_outputs=reference.distinct_outputs,
         seed=run.pipeline.settings.seed,
     )
-    fields["accuracy"] = {
-        "metric": score.name,
+    quantized_score = score.score(own.statistics)
+    fields["accuracy"] = _scores(run, own, quantized_score) | {
         "float": float_score,
-        "quantized": score.score(own.statistics),
         "drop": result.drop,
         "drop_upper_95": result.drop_upper_95,
         "tolerance": result.tolerance,
-        "samples": result.samples,
         "sources": result.sources,
         "tolerance_rule": run.expected.accuracy,
+        "also": _also(run, reference, own, count),
     }
     if result.drop > NOTICEABLE_DROP * float_score and run.recipe.is_full_integer:
-        fields["notes"].append(_whose_drop(run, result.drop, float_score, count))
-    gate = gates.accuracy_gate(result, run.expected.accuracy, score.name, run.case_id)
+        fields["notes"] += _whose_drop(run, result.drop, float_score, count)
+    gate = gates.accuracy_gate(
+        result,
+        run.expected.accuracy,
+        score,
+        quantized_score,
+        own.chance,
+        run.case_id,
+        None if run.recipe.per_channel else _per_tensor_cause(run),
+    )
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.sqnr_db, run.case_id)
     return Measurement("accuracy", gate, fields)
+
+
+def _accuracy_by_labels(run: CaseRun, own: Evaluation, fields: dict) -> Measurement:
+    """Of a quantized file without a float model: its metric, and that it is above chance."""
+    score = metric(METRIC_OF_TASK[run.spec.task])
+    quantized_score = score.score(own.statistics)
+    against_itself = non_inferiority(
+        score,
+        own.statistics,
+        own.statistics,
+        own.sources,
+        1.0,
+        chance=own.chance,
+        distinct_outputs=own.distinct_outputs,
+        seed=run.pipeline.settings.seed,
+    )
+    fields["accuracy"] = _scores(run, own, quantized_score)
+    fields["notes"].append("no float model to compare with: judged by the labels alone")
+    gate = gates.labels_gate(
+        against_itself, quantized_score, run.expected.least_metric, score, run.case_id
+    )
+    return Measurement("accuracy", gate, fields)
+
+
+def _scores(run: CaseRun, own: Evaluation, quantized_score: float) -> dict:
+    """The record's `accuracy` as far as the quantized model alone can tell."""
+    score = metric(METRIC_OF_TASK[run.spec.task])
+    compared = ("float", "drop", "drop_upper_95", "tolerance", "tolerance_rule")
+    return {
+        "metric": score.name,
+        "unit": score.unit,
+        "quantized": quantized_score,
+        "samples": len(own.statistics),
+        "sources": len(np.unique(own.sources)),
+        "baseline": {"name": score.baseline, "score": own.chance},
+        **dict.fromkeys(compared),
+    }
+
+
+def _also(run: CaseRun, reference: Evaluation, own: Evaluation, count: int) -> dict:
+    """The metrics beside the gated one."""
+    return {
+        name: {
+            "float": metric(name).score(reference.also[name][:count]),
+            "quantized": metric(name).score(own.also[name]),
+        }
+        for name in METRICS_OF_TASK[run.spec.task][1:]
+    }
 
 
 def io_dtype(run: CaseRun) -> Measurement:
     """Declared dtypes and sane scales; a float batch is refused; raw pixels still score."""
     artifact, recipe = run.built.artifact, run.recipe
     fields = {"io": artifact.describe_io(), **_artifact(run)}
-    result = gates.io_dtype_gate(artifact, recipe, run.spec.preprocessing.range, run.case_id)
+    result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id)
     if result.status == "passed" and recipe.io != "float32":
-        result = gates.float_refused_gate(LiteRTSession(artifact.path), run.case_id)
-    if result.status == "passed" and recipe.io == "uint8" and not run.unscored_reason:
-        own, score = run.evaluation, metric(METRIC_OF_TASK[run.spec.task])
+        result = run.in_worker(gates.float_refused_gate, artifact.path, run.case_id)
+    own = run.evaluation if result.status == "passed" and not run.unscored_reason else None
+    if own is not None and own.raw_pixels is not None:
+        score = metric(METRIC_OF_TASK[run.spec.task])
         quantized = score.score(own.statistics[: len(own.raw_pixels)])
         result = gates.raw_pixels_gate(
             score.score(own.raw_pixels), quantized, run.expected, run.case_id
@@ -108,6 +173,8 @@ def integer_only(run: CaseRun) -> Measurement:
 
 def size(run: CaseRun) -> Measurement:
     """The artifact's bytes against the float artifact's."""
+    if not run.has_float:
+        return Measurement("size", NO_FLOAT, _artifact(run))
     quantized = run.built.artifact.size_bytes
     reference = run.float_built.artifact.size_bytes
     ratio = quantized / reference
@@ -118,6 +185,8 @@ def size(run: CaseRun) -> Measurement:
 
 def cpu_speedup(run: CaseRun) -> Measurement:
     """Latency on this host against float, measured in interleaved runs on one thread."""
+    if not run.has_float:
+        return Measurement("cpu_speedup", NO_FLOAT, _artifact(run))
     timed = run.timed
     fields = {
         "cpu": {
@@ -151,14 +220,32 @@ def npu_speedup(run: CaseRun, target: str, core: str) -> Measurement:
 
 
 def _artifact(run: CaseRun) -> dict:
-    """Which file the figures are of: every gate says it, whichever of them run."""
+    """Which file the figures are of and how it came about: every gate says it, whichever run."""
     artifact = run.built.artifact
-    return {"artifact": {"path": str(artifact.path), "sha256": artifact.sha256}}
+    return {
+        "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
+        "conversion": conversion.describe(run),
+    }
 
 
-def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> str:
+def _per_tensor_cause(run: CaseRun) -> str:
+    """What one scale a tensor does to the weights, from the scales of the per-channel model."""
+    per_channel = run.pipeline.artifact(run.spec, PER_CHANNEL).artifact
+    spread = run.in_worker(channel_spread, per_channel.path)
+    return (
+        "the weights are quantized per tensor: one scale for all channels of a layer, and in "
+        f"{spread.tensor} the widest channel's range is {spread.ratio:.0f} times that of the "
+        f"narrowest tenth, which is left {127 / spread.ratio:.1f} of 127 levels; quantize per "
+        f"channel ({PER_CHANNEL.name})"
+    )
+
+
+def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> list[str]:
     """Tells how much of a drop is left with the same weights and no calibrated ranges."""
-    uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
+    try:
+        uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
+    except (ConversionFailed, WorkerError):
+        return []  # a remark is not worth the gate: that recipe's own case tells of its failure
     score = metric(METRIC_OF_TASK[run.spec.task])
     without = float_score - score.score(uncalibrated.statistics[:count])
     advice = (
@@ -167,10 +254,10 @@ def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> st
         if without > drop / 2
         else "calibrated ranges cost most of it: look at the calibration set"
     )
-    return (
+    return [
         f"the drop is {drop / float_score:.2%} of float; with the same weights and the range "
         f"of each sample ({UNCALIBRATED.name}) it is {without:.4f} instead of {drop:.4f}: {advice}"
-    )
+    ]
 
 
 def _notes(run: CaseRun) -> list[str]:

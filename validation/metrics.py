@@ -9,11 +9,13 @@ A metric works in two steps, so that memory stays flat and resampling is cheap:
 
 Only the proportions of the weights matter. A row holds whatever the metric needs of a sample
 (numbers here; an object array of detections would do as well).
-To add a metric: write its functions and add a `Metric` to `METRICS`.
+To add a metric: write its functions and add a `Metric` to `METRICS`, or one that stands in a module
+of its own to `ELSEWHERE`.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ class Metric:
     lost : rows (n, k) to the rows of two models on the same samples, one that got them wholly
         right and one that got them wholly wrong: the most a sample can lose.
     unit : what a score is counted in; "fraction" is 0 to 1.
+    baseline : what reaches the chance score: a model that is not better proves nothing.
     additive : the score depends on the weighted sum of the rows alone, so that the rows of
         samples which always count together may be added up beforehand.
     """
@@ -49,6 +52,7 @@ class Metric:
     unit: str = "fraction"
     higher_is_better: bool = True
     additive: bool = True
+    baseline: str = "chance"
 
     def drop(self, reference: float | np.ndarray, score: float | np.ndarray) -> float | np.ndarray:
         """How much worse `score` is than `reference`, whichever direction is better."""
@@ -57,8 +61,11 @@ class Metric:
 
 def metric(name: str) -> Metric:
     """The registered metric of that name. Raises KeyError that lists the known names."""
+    if name in ELSEWHERE:
+        module, _, attribute = ELSEWHERE[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     if name not in METRICS:
-        raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS))}")
+        raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS | ELSEWHERE))}")
     return METRICS[name]
 
 
@@ -196,4 +203,13 @@ METRICS: dict[str, Metric] = {
         Metric("top1", _top1_statistics, _top1_score, _top1_chance, _top1_lost),
         Metric("mean_iou", _mean_iou_statistics, _mean_iou_score, _mean_iou_chance, _mean_iou_lost),
     )
+}
+# Metrics with a library or a module of their own, ``module:name``.
+ELSEWHERE = {
+    "map_50_95": "validation.coco_metrics:MAP_50_95",
+    "map_50": "validation.coco_metrics:MAP_50",
+    "oks_ap": "validation.coco_metrics:OKS_AP",
+    "oks_ap_50": "validation.coco_metrics:OKS_AP_50",
+    "psnr": "validation.image_metrics:PSNR",
+    "ssim": "validation.image_metrics:SSIM",
 }

@@ -19,6 +19,7 @@ PACKAGES = (
     "ai-edge-litert",
     "ethos-u-vela",
     "numpy",
+    "pycocotools",
     "scikit-image",
     "scikit-learn",
     "pytest",
@@ -29,7 +30,7 @@ _WORST_FIRST = ("error", "invalid", "failed", "inconclusive")
 
 def new_case(model: str, recipe: str, task: str, source_format: str, profile: str) -> dict:
     """A record in which nothing was measured yet."""
-    unmeasured = ("accuracy", "fidelity", "io", "integer_ops", "size_bytes", "cpu")
+    unmeasured = ("conversion", "accuracy", "fidelity", "io", "integer_ops", "size_bytes", "cpu")
     return {
         "model": model,
         "recipe": recipe,

@@ -123,7 +123,10 @@ def non_inferiority(
     if distinct_outputs < 2:
         return outcome("invalid", "the float model gives the same output for every sample")
     if above_chance <= 0:
-        reason = f"the float {metric.name} is not significantly better than chance ({chance:.4g})"
+        reason = (
+            f"the float {metric.name} is not significantly better than {metric.baseline} "
+            f"({chance:.4g})"
+        )
         return outcome("invalid", reason)
     needed = _samples_needed(n, tolerance - drop, upper - drop, drops.std(), effect)
     if step > tolerance and drop <= tolerance + step:

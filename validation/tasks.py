@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from calibration_data import CLASSES_IN_SCENES
+from calibration_data.folders import TASKS as FOLDER_TASKS
 from model_zoo.spec import ModelSpec
 from quantizers.settings import Settings
 
-METRIC_OF_TASK = {"classification": "top1", "segmentation": "mean_iou"}
+# The gated metric of a task, and those that are reported beside it.
+METRICS_OF_TASK = {
+    "classification": ("top1",),
+    "segmentation": ("mean_iou",),
+    "detection": ("map_50_95", "map_50"),
+    "pose": ("oks_ap", "oks_ap_50"),
+    "super_resolution": ("psnr", "ssim"),
+}
+METRIC_OF_TASK = {task: names[0] for task, names in METRICS_OF_TASK.items()}
 # How many samples a recipe without fast kernels on this host is scored on (int16x8 runs about 40
 # times slower than float32 on x86): few enough for minutes, enough for the 1% tolerance.
-SLOW_SAMPLES_OF_TASK = {"classification": 1500, "segmentation": 400}
+SLOW_SAMPLES_OF_TASK = {
+    "classification": 1500,
+    "segmentation": 400,
+    "detection": 500,
+    "pose": 500,
+    "super_resolution": 400,
+}
 
 
 def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
@@ -20,6 +35,7 @@ def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
     if settings.data_dir is None and classes != CLASSES_IN_SCENES[spec.task]:
         return (
             f"accuracy not measured: the {settings.profile} network has {classes} classes and no "
-            "labelled pictures of them come with the project: pass --data-dir DIR"
+            "labelled pictures of them come with the project"
+            f"{': pass --data-dir DIR' if spec.task in FOLDER_TASKS else ''}"
         )
     return None

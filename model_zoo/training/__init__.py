@@ -2,10 +2,14 @@
 
 task.py     `Stage`, `TrainingTask`: what a task brings
 digits.py   classification and segmentation
+pose.py     pose estimation
 loop.py     `train`: the stages, one after another
 """
 
 TRAINING_OF_TASK = {
     "classification": "model_zoo.training.digits:CLASSIFICATION",
     "segmentation": "model_zoo.training.digits:SEGMENTATION",
+    "detection": "model_zoo.training.detection:TRAINING",
+    "super_resolution": "model_zoo.training.super_resolution:SUPER_RESOLUTION",
+    "pose": "model_zoo.training.pose:POSE",
 }

@@ -30,9 +30,9 @@ def _cross_entropy(from_logits: bool):
 
 CLASSIFICATION = TrainingTask(
     stages=(
-        Stage(epochs=6, samples=8000, easy=True, scale=0.5),
-        Stage(epochs=10, samples=16000, scale=0.5, final=0.1),
-        Stage(epochs=6, samples=8000, learning_rate=1e-3, final=0.0),
+        Stage(epochs=5, samples=8000, easy=True, scale=0.5),
+        Stage(epochs=5, samples=12000, scale=0.5, final=0.1),
+        Stage(epochs=4, samples=8000, learning_rate=1e-3, final=0.0),
     ),
     draw=_draw,
     loss=_cross_entropy(from_logits=False),  # keras.applications end in softmax

@@ -102,7 +102,7 @@ def open_session():
 
 
 def test_specs_are_those_of_the_file(models, open_session):
-    from runtimes.litert import read_artifact
+    from runtimes.litert import as_artifact, describe
 
     session = open_session(models["int8"])
     (inputs,), (outputs,) = session.inputs, session.outputs
@@ -111,7 +111,7 @@ def test_specs_are_those_of_the_file(models, open_session):
     assert -128 <= inputs.zero_point <= 127
     (real,) = open_session(models["fp32"]).inputs
     assert (real.dtype, real.scale, real.zero_point) == ("float32", None, None)
-    artifact = read_artifact(models["int8"], {"recipe": "tflite_int8"})
+    artifact = as_artifact(models["int8"], describe(models["int8"]), {"recipe": "tflite_int8"})
     assert (artifact.inputs, artifact.outputs) == (session.inputs, session.outputs)
     assert artifact.sha256 == sha256_of(models["int8"])
     assert artifact.size_bytes == models["int8"].stat().st_size

@@ -1,0 +1,210 @@
+"""Where a frozen graph begins and ends: its image, its outputs, and what training left in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from model_zoo.importers.graphs import Graph, constant, extract, node_of, replace, tensor_of
+from model_zoo.importers.leftovers import without_leftovers
+from model_zoo.importers.operators import INPUTS
+from model_zoo.importers.running import first_words
+
+TRAINING_FLAGS = re.compile(r"train|phase|learning|dropout", re.I)
+INFERENCE_FLAGS = re.compile(r"infer|eval|predict|test", re.I)
+KEEP = re.compile(r"keep", re.I)
+RATE = re.compile(r"drop|rate", re.I)
+
+
+def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: str):
+    """(Ends, the GraphDef between them, sentences on what was done).
+
+    An input is a placeholder that is no training flag; an output is a tensor that nothing reads.
+    Named `inputs` may be inner tensors: the graph then begins there.
+    """
+    from model_zoo.importers.frozen_graph import Ends
+
+    kept = without_leftovers(source)
+    repairs = []
+    if len(kept.node) < len(source.node):
+        count = len(source.node) - len(kept.node)
+        repairs.append(f"Dropped {count} nodes of training, saving and assertions.")
+    graph = _checked(Graph(kept), file)
+    _must_exist(graph, (*inputs, *outputs), file)
+    ends = tuple(map(tensor_of, outputs)) or _outputs(graph, file)
+    if not outputs and (rest := set(_sinks(graph)) - set(ends)):
+        repairs.append(
+            f"Left out what loops and conditions leave behind: {', '.join(sorted(rest))}."
+        )
+    graph, sentences = _begin(graph, inputs, ends)
+    repairs += sentences
+    graph, sentences = _fold_flags(graph, inputs, ends)
+    repairs += sentences
+    begin = tuple(map(tensor_of, inputs)) or _inputs(graph, ends, file)
+    graph = Graph(extract(graph.graph_def, ends))
+    _check_reached(graph, begin, ends, file)
+    return Ends(begin, ends), graph.graph_def, repairs
+
+
+def _checked(graph: Graph, file: str) -> Graph:
+    try:
+        _ = graph.imported
+    except Exception as error:
+        raise ValueError(
+            f"{file} cannot be loaded, expected operators of TensorFlow: "
+            f"{first_words(error)}: export it without custom operators"
+        ) from error
+    return graph
+
+
+def _must_exist(graph: Graph, tensors: Iterable[str], file: str) -> None:
+    for tensor in tensors:
+        if not graph.has(tensor):
+            raise ValueError(
+                f"{file} has no tensor {tensor}: name one of its own, for example "
+                f"{', '.join(_listed(graph, _sinks(graph)[:4]))}"
+            )
+
+
+def _outputs(graph: Graph, file: str) -> tuple[str, ...]:
+    sinks = _sinks(graph)
+    plain = [t for t in sinks if not _is_control(graph, t)]
+    sinks = plain or sinks
+    values = [t for t in sinks if not graph.dtype(t).is_bool and graph.dtype(t).size > 0]
+    scalars = [t for t in values if graph.imported.get_tensor_by_name(t).shape.rank == 0]
+    floats = [t for t in scalars if graph.dtype(t).is_floating]
+    if not values or len(values) < len(sinks) or (floats and len(values) > 1):
+        raise ValueError(
+            f"{file} ends in {len(sinks)} tensors that are not all outputs of a network: "
+            f"{', '.join(_listed(graph, sinks)) or 'none depends on an input'}: name its outputs"
+        )
+    return tuple(values)
+
+
+def _sinks(graph: Graph) -> list[str]:
+    """Tensors of nodes that nothing reads and that depend on an input, in graph order."""
+    begun = graph.below(name for name, node in graph.nodes.items() if _feeds(node))
+    tensors = []
+    for node in graph.graph_def.node:
+        guard = "AssertGuard/" in node.name or node.name.startswith("gradients/")
+        if graph.consumers[node.name] or node.name not in begun or _feeds(node) or guard:
+            continue
+        operation = graph.imported.get_operation_by_name(node.name)
+        first = node.op.startswith("FusedBatch") or node.op == "Merge"
+        wanted = operation.outputs[:1] if first else operation.outputs
+        tensors += [tensor.name for tensor in wanted if not _counts_turns(node, tensor)]
+    return tensors
+
+
+def _is_control(graph: Graph, tensor: str) -> bool:
+    """What `Exit`, `Merge` and `Switch` put out, and the pivots of conditions."""
+    node = graph.nodes[node_of(tensor)]
+    if node.op == "Identity" and graph.dtype(tensor).is_bool:
+        decides = {node_of(node.input[0]), *graph.consumers[node_of(node.input[0])]}
+        return any(graph.nodes[name].op == "Switch" for name in decides)
+    return node.op in {"Exit", "Merge", "Switch"}
+
+
+def _counts_turns(node, tensor) -> bool:
+    """The counter that a loop leaves behind."""
+    return node.op == "Exit" and tensor.dtype.is_integer and tensor.shape.rank in {0, None}
+
+
+def _feeds(node) -> bool:
+    return node.op in INPUTS or node.op in {"IteratorGetNext", "QueueDequeueV2"}
+
+
+def _begin(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]):
+    """The graph with a placeholder at each named input that is an inner tensor."""
+    import tensorflow as tf
+
+    inner = {
+        tensor_of(t): tf.compat.v1.NodeDef(name=node_of(t), op="Placeholder")
+        for t in inputs
+        if graph.nodes[node_of(t)].op not in INPUTS
+    }
+    for tensor, node in inner.items():
+        if not tensor.endswith(":0"):
+            raise ValueError(f"input {tensor} is not the first output of its node: name another")
+        node.attr["dtype"].type = graph.dtype(tensor).as_datatype_enum
+        shape = graph.imported.get_tensor_by_name(tensor).shape
+        node.attr["shape"].shape.CopyFrom(shape.as_proto())
+    if not inner:
+        return graph, []
+    changed = Graph(replace(graph.graph_def, inner, outputs))
+    return changed, [f"The graph begins at {', '.join(inner)}, as named."]
+
+
+def _fold_flags(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]):
+    """Training flags, keep probabilities and defaults become constants of inference."""
+    named = {node_of(name) for name in inputs}
+    values, rest = {}, []
+    for node in graph.graph_def.node:
+        if node.op in INPUTS and node.name not in named:
+            value = _inference_value(graph, node)
+            rest.append(node.name) if value is None else values.update({node.name: value})
+    if not rest and not named and values:
+        largest = max(values, key=lambda name: values[name].size)
+        if values[largest].ndim >= 2:
+            del values[largest]
+    substitutes = {f"{name}:0": constant(name, value) for name, value in values.items()}
+    if not substitutes:
+        return graph, []
+    changed = Graph(replace(graph.graph_def, substitutes, outputs))
+    told = (f"{n} = {v.item() if v.size == 1 else 'its default'}" for n, v in values.items())
+    return changed, [f"Fixed at its value of inference: {', '.join(told)}."]
+
+
+def _inference_value(graph: Graph, node) -> np.ndarray | None:
+    """The value of a flag at inference, None for what is an input."""
+    import tensorflow as tf
+
+    tensor = graph.imported.get_tensor_by_name(f"{node.name}:0")
+    name = node.name.rpartition("/")[2] or node.name
+    if tensor.dtype == tf.bool and tensor.shape.rank in {0, None}:
+        if TRAINING_FLAGS.search(name):
+            return np.array(False)
+        if INFERENCE_FLAGS.search(name):
+            return np.array(True)
+    if tensor.dtype.is_floating and tensor.shape.rank == 0:
+        if KEEP.search(name):
+            return np.array(1, tensor.dtype.as_numpy_dtype)
+        if RATE.search(name):
+            return np.array(0, tensor.dtype.as_numpy_dtype)
+    if node.op == "PlaceholderWithDefault":
+        return tf.get_static_value(graph.imported.get_operation_by_name(node.name).inputs[0])
+    return None
+
+
+def _inputs(graph: Graph, outputs: tuple[str, ...], file: str) -> tuple[str, ...]:
+    needed = graph.above(map(node_of, outputs))
+    found = [f"{n.name}:0" for n in graph.graph_def.node if _feeds(n) and n.name in needed]
+    numbers = [t for t in found if graph.dtype(t).is_floating or graph.dtype(t).is_integer]
+    if len(numbers) != 1 or len(found) != 1:
+        raise ValueError(
+            f"{file} begins in {len(found)} tensors, expected one image: "
+            f"{', '.join(_listed(graph, found)) or 'no placeholder'}: name its input (an inner "
+            "tensor may be named, such as a decoded image)"
+        )
+    return tuple(found)
+
+
+def _check_reached(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], file: str):
+    known = {node_of(tensor) for tensor in inputs}
+    open_ends = [n.name for n in graph.graph_def.node if _feeds(n) and n.name not in known]
+    if open_ends:
+        raise ValueError(
+            f"{file}: {', '.join(outputs)} need {', '.join(open_ends)} beside "
+            f"{', '.join(inputs)}: name these inputs too, or other outputs"
+        )
+    if missing := known - set(graph.nodes):
+        raise ValueError(
+            f"{file}: {', '.join(outputs)} do not depend on {', '.join(sorted(missing))}: name "
+            "another input or other outputs"
+        )
+
+
+def _listed(graph: Graph, tensors: Iterable[str]) -> list[str]:
+    return [f"{t} ({graph.dtype(t).name} {graph.shape(t)})" for t in tensors]

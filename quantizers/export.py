@@ -1,0 +1,109 @@
+"""From a declaration to the network that is quantized: a SavedModel of fixed shape, batch 1.
+
+A Keras model is its own network. A TF1 frozen graph is cut: the network goes on, what stands around
+it stays with the host (`model_zoo/importers`).
+
+These functions run in the worker process (`worker.py`): TensorFlow can segfault. The canonical form
+is a frozen, fixed-shape concrete function saved as a `tf.Module` with a signature: it converts in
+every mode, for dynamic input shapes and for Keras 3 models, which direct routes do not (README,
+"Why the export looks the way it does").
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from model_zoo import weights as zoo_weights
+from model_zoo.networks import build, resolve, settle_normalization
+from model_zoo.spec import ModelSpec
+
+SAVED_MODEL = "saved_model"
+SOURCE_GRAPH = "source.pb"
+NETWORK_INPUTS = "network_inputs.npz"
+SHAPED_BY = 2  # samples that an import runs to learn shapes and to check itself
+
+
+def export_keras(
+    spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
+) -> None:
+    """Writes `directory`/saved_model: the network frozen at its declared size."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    network = _network(spec, profile, weights, seed)
+    declared = spec.network(profile)
+    signature = tf.TensorSpec(
+        (1, *declared.size, declared.input_shape[-1]), tf.float32, name="image"
+    )
+    traced = tf.function(lambda image: network(image, training=False))
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(signature))
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda image: {"output": frozen(image)[0]}, input_signature=[signature]
+    )
+    tf.saved_model.save(
+        module,
+        str(directory / SAVED_MODEL),
+        signatures={"serving_default": module.serve},
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # swish has one
+    )
+
+
+def export_frozen_graph(
+    spec: ModelSpec,
+    profile: str,
+    weights: zoo_weights.Weights,
+    seed: int,
+    samples: Path,
+    directory: Path,
+) -> dict:
+    """Writes `directory`/source.pb, the graph as its users have it, and what the importer makes.
+
+    `samples` (.npy, (n, h, w, c)) are inputs of the whole graph. Returns the importer's
+    report. A `.pb` among the weights is taken as it is.
+    """
+    from model_zoo.importers.frozen_graph import import_frozen_graph
+
+    source = directory / SOURCE_GRAPH
+    if weights.path and weights.path.suffix == ".pb":
+        shutil.copyfile(weights.path, source)
+    else:
+        network = _network(spec, profile, weights, seed)
+        graph = resolve(spec.graph)(network, spec.network(profile))
+        source.write_bytes(graph.SerializeToString(deterministic=True))
+    drawn = np.load(samples, mmap_mode="r", allow_pickle=False)[:SHAPED_BY]
+    return import_frozen_graph(source, directory, np.asarray(drawn))
+
+
+def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
+    """Writes `directory`/network_inputs.npz: what reaches the network behind its preprocessing.
+
+    `samples` (.npy, (n, h, w, c)) are inputs of the whole graph.
+    """
+    from runtimes.frozen_graph import HostGraph
+
+    host = HostGraph(imported)
+    drawn = np.load(samples, mmap_mode="r", allow_pickle=False)
+    rows = [host.before(np.asarray(drawn[i : i + 1])) for i in range(len(drawn))]
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    np.savez(directory / NETWORK_INPUTS, *columns)
+
+
+def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int):
+    import keras
+
+    keras.utils.clear_session()  # automatic layer names count from 0, whatever was built before
+    keras.utils.set_random_seed(seed)
+    network = build(spec, profile, official=weights.kind == "official")
+    if weights.path:
+        zoo_weights.load(network, weights.path)
+    if weights.kind == "random":
+        scaled_by_host = spec.network(profile).picture is not None  # to -1..1, in these graphs
+        value_range = (-1.0, 1.0) if scaled_by_host else spec.preprocessing.range
+        settle_normalization(network, value_range, seed)
+    return network

@@ -1,0 +1,86 @@
+"""A TF1 graph on the host, around a network that runs elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+GRAPH, REPORT = "host.pb", "import.json"
+
+
+class HostGraph:
+    """Pre- and post-processing of an imported frozen graph, in float, on one thread of the CPU.
+
+    `directory` holds host.pb and import.json. An image is (1, ...), of a dtype that casts to the
+    graph's; a graph of several inputs takes a list of them.
+    """
+
+    def __init__(self, directory: Path):
+        import tensorflow as tf
+
+        report = json.loads((Path(directory) / REPORT).read_text())
+        self._inputs, self._outputs = report["inputs"], report["outputs"]
+        self._begin, self._end = report["network_inputs"], report["network_outputs"]
+        self.has_preprocessing: bool = self._inputs != self._begin
+        self.has_postprocessing: bool = self._outputs != self._end
+        graph_def = tf.compat.v1.GraphDef.FromString((Path(directory) / GRAPH).read_bytes())
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            tf.graph_util.import_graph_def(graph_def, name="")
+        self._session = tf.compat.v1.Session(
+            graph=self._graph,
+            config=tf.compat.v1.ConfigProto(
+                intra_op_parallelism_threads=1,
+                inter_op_parallelism_threads=1,
+                device_count={"GPU": 0},
+            ),
+        )
+
+    def before(self, image: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
+        """The network's inputs, float32."""
+        feed = self._feed(image)
+        return self._run(self._begin, feed) if self.has_preprocessing else list(feed.values())
+
+    def after(
+        self, image: np.ndarray | list[np.ndarray], network_outputs: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The graph's outputs, from the network's (real values, float32)."""
+        if len(network_outputs) != len(self._end):
+            raise ValueError(
+                f"{len(network_outputs)} outputs of the network, expected {len(self._end)}: "
+                f"{', '.join(self._end)}"
+            )
+        fed = dict(zip(self._end, map(np.asarray, network_outputs), strict=True))
+        if not self.has_postprocessing:
+            return list(fed.values())
+        return self._run(self._outputs, self._feed(image) | fed)
+
+    def whole(self, image: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
+        """The graph's outputs in float, from end to end."""
+        return self._run(self._outputs, self._feed(image))
+
+    def _run(self, fetch: list[str], feed: dict) -> list[np.ndarray]:
+        return [np.asarray(value) for value in self._session.run(fetch, feed)]
+
+    def _feed(self, image: np.ndarray | list[np.ndarray]) -> dict[str, np.ndarray]:
+        images = image if isinstance(image, (list, tuple)) else [image]
+        if len(images) != len(self._inputs):
+            raise ValueError(
+                f"{len(images)} images, expected one for each of {', '.join(self._inputs)}"
+            )
+        pairs = zip(self._inputs, images, strict=True)
+        return {name: self._fitted(name, np.asarray(value)) for name, value in pairs}
+
+    def _fitted(self, name: str, image: np.ndarray) -> np.ndarray:
+        declared = self._graph.get_tensor_by_name(name)
+        dtype, shape = declared.dtype.as_numpy_dtype, tuple(declared.shape)
+        if image.shape not in {shape, (1, *shape)} or not np.can_cast(
+            image.dtype, dtype, "same_kind"
+        ):
+            raise ValueError(
+                f"image for {name} is {image.dtype} {image.shape}, expected "
+                f"{np.dtype(dtype)} {shape}"
+            )
+        return image.astype(dtype).reshape(shape)

@@ -1,0 +1,256 @@
+"""Conversions that fail, for the tests of the diagnosis: one for each entry of `diagnoses.toml`.
+
+Each function bears the entry's name, takes a folder that does not exist yet, and runs in a worker,
+as the stages of the pipeline do.
+"""
+
+from __future__ import annotations
+
+import worker_tasks as tasks
+
+from quantizers import tflite
+from quantizers.recipe import RECIPES
+
+PICTURE = (1, 8, 8, 3)
+
+
+# Networks as a SavedModel, through the stages of the TFLite toolchain
+
+
+def convert(folder, network, shape=PICTURE, dtype="float32", sample=PICTURE, of="float32", fill=1):
+    """Saves `network(tf, image)`, calibrates it on two such samples, quantizes it to INT8."""
+    import numpy as np
+
+    save(folder, network, shape, dtype)
+    np.save(folder / "samples.npy", np.full((2, *sample[1:]), fill, of))
+    tflite.calibrate(folder, folder / "samples.npy", folder)
+    tflite.convert(folder, RECIPES["tflite_int8"], folder / tflite.CALIBRATED, None, folder)
+
+
+def save(folder, network, shape=PICTURE, dtype="float32"):
+    import tensorflow as tf
+
+    module = tf.Module()
+    signature = [tf.TensorSpec(shape, dtype, name="image")]
+    serve = tf.function(lambda image: {"output": network(tf, image)}, input_signature=signature)
+    module.serve = serve
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+
+def convolve(tf, image):
+    return tf.nn.conv2d(image, tf.ones((3, 3, 3, 4), image.dtype), 1, "SAME", name="net/conv")
+
+
+def strings(folder):
+    convert(folder, lambda tf, image: tf.strings.as_string(image, name="head/name"))
+
+
+def lookup_table(folder):
+    import tensorflow as tf
+
+    module = tf.Module()
+    pairs = tf.lookup.KeyValueTensorInitializer([1, 2], [3, 4], tf.int32, tf.int32)
+    module.table = tf.lookup.StaticHashTable(pairs, -1, name="classes")
+    signature = [tf.TensorSpec(PICTURE, tf.int32)]
+    module.serve = tf.function(
+        lambda image: {"output": module.table.lookup(image)}, input_signature=signature
+    )
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    tflite.convert(folder, RECIPES["tflite_fp32"], None, None, folder)
+
+
+def number_type(folder, dtype="float64"):
+    def network(tf, image):
+        cast = tf.cast(image, dtype)
+        return tf.exp(cast, name="net/exp") if dtype == "complex64" else convolve(tf, cast)
+
+    convert(folder, network)
+
+
+def python_function(folder):
+    def network(tf, image):
+        return tf.numpy_function(lambda array: array, [image], tf.float32, name="net/own")
+
+    convert(folder, network)
+
+
+def box_suppression(folder):
+    def network(tf, boxes):
+        return tf.image.combined_non_max_suppression(
+            tf.reshape(boxes, (1, 48, 1, 4)), tf.ones((1, 48, 2)), 5, 5, name="post/nms"
+        )[0]
+
+    convert(folder, network)
+
+
+def unknown_channels(folder):
+    convert(folder, convolve, shape=(None, None, None, None))
+
+
+def select_operator(folder):
+    convert(folder, lambda tf, image: tf.linalg.det(image[..., 0], name="head/det"))
+
+
+def custom_operator(folder):
+    convert(folder, lambda tf, image: tf.math.betainc(image, image, image, name="head/beta"))
+
+
+def no_int16_kernel(folder):
+    import numpy as np
+
+    save(folder, lambda tf, image: tf.cumsum(convolve(tf, image), axis=1))
+    np.save(folder / "samples.npy", np.ones((2, *PICTURE[1:]), np.float32))
+    recipe = RECIPES["tflite_int16x8"]
+    tflite.convert(folder, recipe, None, folder / "samples.npy", folder)
+
+
+def select_at_run(folder):
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    save(folder, lambda tf, image: tf.linalg.det(image[..., 0]))
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.TFLITE_BUILTINS,
+        tf.lite.OpsSet.SELECT_TF_OPS,
+    ]
+    Interpreter(model_content=converter.convert()).allocate_tensors()
+
+
+def custom_at_run(folder):
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    save(folder, lambda tf, image: tf.math.betainc(image, image, image))
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter.allow_custom_ops = True
+    Interpreter(model_content=converter.convert()).allocate_tensors()
+
+
+def variable_not_frozen(folder):
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input(PICTURE[1:]), keras.layers.Conv2D(4, 3)])
+    tf.saved_model.save(model, str(folder))
+    np.save(folder / "samples.npy", np.ones((2, *PICTURE[1:]), np.float32))
+    tflite.calibrate(folder, folder / "samples.npy", folder)
+
+
+def reshape(folder):
+    def network(tf, image):
+        return tf.reshape(convolve(tf, image), (1, 256))
+
+    convert(folder, network, shape=(None, None, None, 3), sample=(1, 9, 9, 3))
+
+
+def kernel(folder):
+    convert(folder, convolve, sample=(1, 8, 8, 1))
+
+
+def sample_type(folder):
+    convert(folder, convolve, of="uint8")
+
+
+def tensor_list(folder):
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((None, 8)), keras.layers.GRU(4, name="gru")])
+    tf.lite.TFLiteConverter.from_keras_model(model).convert()
+
+
+def not_legalized(folder):
+    def network(tf, image):
+        rows = tf.raw_ops.TensorListFromTensor(tensor=image[0], element_shape=[8, 3])
+        twice = {"input_a": rows, "input_b": rows, "element_dtype": tf.float32}
+        both = tf.raw_ops.TensorListConcatLists(**twice, name="net/twice")
+        return tf.raw_ops.TensorListLength(input_handle=both)
+
+    convert(folder, network)
+
+
+def infinite_range(folder):
+    convert(folder, lambda tf, image: tf.nn.relu(tf.math.log(tf.nn.relu(image))), fill=0)
+
+
+# TF1 graphs
+
+
+def convert_graph(network, shape):
+    import tensorflow as tf
+
+    tf.compat.v1.disable_control_flow_v2()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        image = tf.compat.v1.placeholder(tf.float32, shape, "image")
+        output = network(tf, image)
+        tf.compat.v1.lite.TFLiteConverter.from_session(session, [image], [output]).convert()
+
+
+def unknown_rank(folder):
+    convert_graph(convolve, None)
+
+
+def tensor_array(folder):
+    def network(tf, image):
+        return convolve(tf, tf.map_fn(lambda one: one * 2.0, image, name="crop"))
+
+    convert_graph(network, PICTURE)
+
+
+def merge(join):
+    """Converts `join(switch, merge, image, first condition, second condition)`."""
+    from tensorflow.python.ops import gen_control_flow_ops as flow
+
+    def network(tf, image):
+        conditions = tf.reduce_sum(image) > 0, tf.reduce_max(image) > 1
+        joined = flow.merge(join(flow.switch, image, *conditions), name="clip/Merge")
+        return joined.output * 2.0
+
+    convert_graph(network, PICTURE)
+
+
+def merge_of_many(folder):
+    merge(lambda switch, image, p, q: [*switch(image, p), *switch(image, q)])
+
+
+def merge_of_two_conditions(folder):
+    def nested(switch, image, p, q):
+        no, yes = switch(image, p)
+        return [switch(yes, q)[1], switch(no, q)[0]]
+
+    merge(nested)
+
+
+def merge_without_condition(folder):
+    merge(lambda switch, image, p, q: [switch(image, p)[1], switch(image, q)[1]])
+
+
+# Files and processes
+
+
+def not_a_model(folder):
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    tflite.convert(folder, RECIPES["tflite_fp32"], None, None, folder)
+
+
+def no_saved_model(folder):
+    tflite.convert(folder, RECIPES["tflite_fp32"], None, None, folder)
+
+
+def out_of_memory(folder):
+    tasks.kill(9)
+
+
+def timeout(folder):
+    tasks.hang(folder.with_suffix(".pid"))
+
+
+def crash_with_words(folder):
+    tasks.segfault_after_printf()
+
+
+def crash(folder):
+    tasks.exit_hard(3)

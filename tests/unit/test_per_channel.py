@@ -1,0 +1,82 @@
+"""Why weights have a scale for each channel: what one scale a tensor does to depthwise layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model_zoo.registry import model
+from model_zoo.weights import SHIPPED
+from quantizers.cache import open_cache
+from quantizers.pipeline import Pipeline
+from quantizers.recipe import RECIPES
+from quantizers.settings import Settings
+from quantizers.worker import Worker
+from runtimes.weight_scales import channel_spread
+from validation import measure
+from validation.case_run import CaseRun
+
+SPEC = model("mobilenet_v1")
+BLOCKS = range(2, 14)
+EPSILON = 1e-3  # of the family's batch normalization
+OUTLIER = 30
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """The shipped network, as long training leaves it: with a dead channel in each block."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("weights")
+    tensors = load_file(SHIPPED / f"{SPEC.name}.safetensors")
+    for block in BLOCKS:
+        _silence_a_channel(tensors, block)
+    save_file(tensors, folder / f"{SPEC.name}.safetensors")
+    with Worker() as worker:
+        cache = open_cache(str(tmp_path_factory.mktemp("cache")))
+        yield Pipeline(Settings(weights_dir=folder), cache, worker)
+
+
+def _silence_a_channel(tensors: dict, block: int) -> None:
+    """The channel into a depthwise convolution that its block uses least gives 0 from now on.
+
+    A depthwise channel that sees zeros gets no gradient, and with its variance of 0, folding
+    divides its weights by the square root of epsilon: nothing bounds them, and nothing in the
+    network's function depends on them. In the published ImageNet weights they stand orders above
+    the rest (Sheng et al. 2018, arXiv:1803.08607, section 3); here `OUTLIER` times.
+    """
+    before, after = f"conv_pw_{block - 1}_bn", f"conv_dw_{block}_bn"
+    gamma = np.abs(tensors[f"{after}/gamma"])
+    folding = gamma / np.sqrt(tensors[f"{after}/moving_variance"] + EPSILON)
+    kernels = tensors[f"conv_dw_{block}/kernel"][..., 0]
+    widest = (np.abs(kernels).max((0, 1)) * folding).max()
+    used = np.abs(tensors[f"conv_pw_{block}/kernel"]).sum(axis=(0, 1, 3))
+    channel = int(np.argmin(used * gamma))
+    tensors[f"{before}/gamma"][channel], tensors[f"{before}/beta"][channel] = 0, -1
+    for statistic in ("moving_mean", "moving_variance"):
+        tensors[f"{after}/{statistic}"][channel] = 0
+    now = np.abs(kernels[..., channel]).max() * gamma[channel] / np.sqrt(EPSILON)
+    tensors[f"conv_dw_{block}/kernel"][:, :, channel] *= OUTLIER * widest / now
+
+
+def test_per_tensor_weights_fail_the_accuracy_gate_and_the_message_says_why(pipeline):
+    per_channel = measure.accuracy(CaseRun(SPEC, RECIPES["tflite_int8"], pipeline))
+    assert per_channel.result.status == "passed", per_channel.result.message
+    per_tensor = measure.accuracy(CaseRun(SPEC, RECIPES["tflite_int8_per_tensor"], pipeline))
+    assert per_tensor.result.status == "failed"
+    assert per_tensor.fields["accuracy"]["drop"] > 0.1
+    for part in ("quantized per tensor", "conv_dw_", "levels", "tflite_int8"):
+        assert part in per_tensor.result.message
+
+
+def test_the_spread_is_of_the_layer_with_the_dead_channel(pipeline):
+    artifact = pipeline.artifact(SPEC, RECIPES["tflite_int8"]).artifact
+    spread = channel_spread(artifact.path)
+    assert "conv_dw_" in spread.tensor
+    assert spread.ratio > 20
+
+
+def test_a_file_of_per_tensor_weights_has_no_spread(pipeline):
+    artifact = pipeline.artifact(SPEC, RECIPES["tflite_int8_per_tensor"]).artifact
+    with pytest.raises(ValueError, match="no weight tensor with a scale for each channel"):
+        channel_spread(artifact.path)

@@ -1,0 +1,68 @@
+"""How a model came to its artifact: the record's `conversion`, for the report's readers.
+
+It tells a model that was not converted, and why, from one that was; and of a frozen graph what was
+repaired and what was cut where.
+"""
+
+from __future__ import annotations
+
+from quantizers.recipe import Recipe
+from validation.case_run import CaseRun
+
+ROUTES = {
+    "keras": "Keras network, traced at its declared size and frozen",
+    "frozen_graph": "TF1 frozen graph, repaired, its network cut out",
+    "tflite": "float twin of the quantized file, traced at its declared size and frozen",
+}
+
+
+def describe(run: CaseRun) -> dict:
+    """The `conversion` of a case whose artifact was built, or is tried to be here."""
+    try:
+        built = run.built
+    except Exception as error:  # whatever it was, the gate that needs the artifact tells it
+        return _failed(run, error)
+    log = built.artifact.path.with_name("converter.log")
+    return _told(run.spec.source_format, run.recipe, run.imported) | {
+        "status": "not_applicable" if run.recipe.is_prequantized else "converted",
+        "log": str(log) if log.is_file() else None,
+    }
+
+
+def _failed(run: CaseRun, error: Exception) -> dict:
+    try:
+        imported = run.imported
+    except Exception:
+        imported = None
+    log = getattr(error, "log", None)
+    return _told(run.spec.source_format, run.recipe, imported) | {
+        "status": "not_converted",
+        "left": [str(error)],
+        "log": str(log) if log else None,
+    }
+
+
+def _told(source_format: str, recipe: Recipe, imported: dict | None) -> dict:
+    nodes = imported and imported["nodes"]
+    return {
+        "how": _route(source_format, recipe),
+        "repairs": imported["repairs"] if imported else [],
+        "cut": imported["cut"] if imported else [],
+        "nodes": nodes,
+        "left": [
+            f"{part} ({nodes[part]} nodes) runs on the host, in float"
+            for part in ("preprocessing", "postprocessing")
+            if nodes and nodes[part]
+        ],
+    }
+
+
+def _route(source_format: str, recipe: Recipe) -> str:
+    if recipe.is_prequantized:
+        return "came quantized, taken as it is"
+    quantized = {
+        "int8": "calibrated once for all int8 recipes, quantized by the MLIR quantizer",
+        "int16": "calibrated and quantized by the converter",
+    }.get(recipe.activations)
+    steps = [ROUTES[source_format], "SavedModel", "TFLite converter", quantized]
+    return " → ".join(step for step in steps if step)
