@@ -1,7 +1,8 @@
 # Everything on a fresh machine: Python 3.11 or later, a shell, and this file.
-#   make gate            one model per task, its default recipes, the report in report/
-#   make gate K=unet     one model           make gate-all   the whole zoo
-#   make test            the project's own tests, and the gates of every model
+#   make gate            two models, all their recipes, the report in report/
+#   make gate K=unet     one model
+#   make gate-all        the whole zoo, all recipes
+#   make test            the project's own tests, and the gates of every model's default recipe
 #   make test-heavy      the tests of minutes or gigabytes that `make test` leaves out
 PYTHON ?= python3
 K ?= unet or mobilenet_v2
@@ -18,7 +19,7 @@ gate-all: install
 	$(BIN)/python -m pytest --report report $(OPTIONS)
 
 test: install
-	$(BIN)/python -m pytest tests -n 2 -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
+	$(BIN)/python -m pytest tests -n 2 -m "not heavy" --recipe default -p _hypothesis_pytestplugin $(OPTIONS)
 
 test-heavy: install
 	$(BIN)/python -m pytest tests -m heavy -p _hypothesis_pytestplugin $(OPTIONS)

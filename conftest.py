@@ -156,21 +156,25 @@ def case_run(request: pytest.FixtureRequest, case_runs: dict, pipeline):
 def gate(request: pytest.FixtureRequest, case_run):
     """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
     from validation.conversion import describe
+    from validation.expectations import CONVERSION
 
     name = _gate_of(request.function)
 
     def check(measurement, *arguments, history=None) -> None:
+        declared = case_run.expected.unsupported
         try:
             found = measurement(case_run, *arguments)
-            unsupported = case_run.expected.unsupported.get(name)
         except Exception as error:
             fields = {"conversion": describe(case_run)}
+            if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
+                _tell(request.node, case_run, name, "unsupported", declared[CONVERSION], fields)
+                pytest.xfail(declared[CONVERSION])
             _tell(request.node, case_run, name, "error", str(error), fields)
             if isinstance(error, EXPECTED_ERRORS):
                 message = f"{case_run.case_id}: {error}"
                 raise pytest.fail.Exception(message, pytrace=False) from None
             raise
-        status, message = _judge(found.result, unsupported)
+        status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
         record = _tell(request.node, case_run, name, status, message, found.fields)
         if history and found.rounds_s:
             history(found.rounds_s, record)

@@ -53,8 +53,8 @@ def load(
 
         if task not in TASKS:
             raise ValueError(
-                f"--data-dir {data_dir}: folders are read for {' and '.join(TASKS)}, not for {task}: "
-                "leave the option out, or choose other models with -k"
+                f"--data-dir {data_dir}: folders are read for {' and '.join(TASKS)}, not for "
+                f"{task}: leave the option out, or choose other models with -k"
             )
         return open_folder(Path(data_dir), task, split, size, channels, classes)
     module, _, name = SCENES_OF_TASK[task].partition(":")

@@ -26,6 +26,7 @@ FINER = 2  # figures are drawn on a grid so many times finer, then averaged: sof
 FOUR_CHANNELS = "CMYK"  # of Pillow's, the one whose four it averages without a thought of colours
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # COCO's v
 LEAST_KEYPOINTS = 6  # a figure that shows fewer inside the picture is not drawn
+TRIES = 6  # to find a figure a place; after that it is left out
 DISTANCE = 0.3  # of the mean standing height, between the hips of two people
 SAMPLES = {"calibration": 300, "evaluation": 1200}
 
@@ -138,21 +139,19 @@ class FigureScenes(SampleSet):
     def _placed(self, rng, people: list) -> list[tuple]:
         """Who stands where, far to near: person, keypoints (17, 2) in pixels, height in pixels."""
         rows, columns = self.size
+        low, high = np.array([0.1 * columns, 0.42 * rows]), np.array([0.9 * columns, 0.68 * rows])
         placed = []
         for person in people[: rng.integers(*self.style.people, endpoint=True)]:
             height = rng.uniform(*self.style.height) * rows
             pose = draw_pose(rng, person, rng.uniform(*self.style.liveliness)) * height
-            for x, y in rng.random((6, 2)) * [columns * 0.8, rows * 0.26] + [
-                columns * 0.1,
-                rows * 0.42,
-            ]:
-                hips = np.array([x, y + (height / rows - 0.75) * rows * 0.2])
-                far = [abs(x - at) > DISTANCE * (height + tall) / 2 for *_, tall, at in placed]
-                seen = _inside(pose + hips, self.size).sum() >= LEAST_KEYPOINTS
-                if seen and all(far):
-                    placed.append((person, pose + hips, height, x))
+            lower = 0.2 * (height - 0.75 * rows)  # the hips of a tall person
+            for x, y in low + rng.random((TRIES, 2)) * (high - low):
+                points = pose + np.array([x, y + lower])
+                seen = _inside(points, self.size).sum() >= LEAST_KEYPOINTS
+                if seen and all(abs(x - at) > DISTANCE * (height + h) / 2 for *_, h, at in placed):
+                    placed.append((person, points, height, x))
                     break
-        return [scene[:3] for scene in sorted(placed, key=lambda scene: scene[2])]
+        return [figure[:3] for figure in sorted(placed, key=lambda figure: figure[2])]
 
 
 def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -66,6 +66,53 @@ def train(
     typer.echo(f"{path}: {facts['metric']} {facts['float']:.4f}")
 
 
+@app.command("import")
+def import_graph(
+    graph: Annotated[Path, typer.Argument(help="a TF1 frozen graph, FILE.pb")],
+    output: Annotated[Path, typer.Argument(help="a folder for the network and the host's part")],
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the pictures that it takes")],
+    channels: Annotated[int, typer.Option(help="colour channels of the pictures")] = 3,
+    pixels: Annotated[
+        str, typer.Option(help="what pixels become before the graph: 0..255, 0..1 or -1..1")
+    ] = "0..255",
+    input_tensor: Annotated[
+        list[str] | None, typer.Option("--input", help="where the graph begins")
+    ] = None,
+    output_tensor: Annotated[
+        list[str] | None, typer.Option("--output", help="where it ends")
+    ] = None,
+    cut_input: Annotated[list[str] | None, typer.Option(help="where the network begins")] = None,
+    cut_output: Annotated[list[str] | None, typer.Option(help="where the network ends")] = None,
+) -> None:
+    """Cut the network out of a frozen graph with control flow, and say what was cut and repaired.
+
+    Writes saved_model/ (the network, for a converter), preprocessing.pb and postprocessing.pb (for
+    the host) and import.json.
+    """
+    from calibration_data import load
+    from calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
+    from model_zoo.importers.frozen_graph import explain, import_frozen_graph
+
+    ranges = {"0..255": PIXELS, "0..1": UNIT, "-1..1": SIGNED_UNIT}
+    if pixels not in ranges:
+        raise typer.BadParameter(f"--pixels {pixels}: expected one of {', '.join(ranges)}")
+    height, _, width = size.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise typer.BadParameter(f"--size {size}: expected HEIGHTxWIDTH, such as 300x300")
+    pictures = load("classification", "calibration", (int(height), int(width)), channels)
+    images = next(pictures.batches(2))[0]
+    samples = images if pixels == "0..255" else ranges[pixels].apply(images)
+    cut = (tuple(cut_input or ()), tuple(cut_output or ())) if cut_input or cut_output else None
+    ends = (tuple(input_tensor or ()), tuple(output_tensor or ()))
+    try:
+        report = import_frozen_graph(graph, output, samples, *ends, cut)
+    except (ValueError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    for sentence in explain(report):
+        typer.echo(sentence)
+
+
 def _finish(spec, weights_dir: Path) -> dict:
     """Measures the float artifact on the evaluation set, and writes the file of a model that comes
     quantized; returns what the manifest says of both.

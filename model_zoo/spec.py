@@ -26,7 +26,9 @@ class Network:
     conversion fixes. `width` below 1 narrows every convolution of a network that has no such
     setting of its own. `official` is what the builder's ``weights=`` takes to fetch the official
     weights, or the name of the official file of a model that comes as one. `picture` (h, w) is the
-    size of the user's pictures where the host resizes them.
+    size of the user's pictures where the host resizes them. Of a frozen graph, `ends` names input
+    and output tensors ("node:0") where they cannot be told, and `cut` the inputs and outputs of the
+    network where the automatic cut is not wanted.
     """
 
     builder: str
@@ -37,6 +39,8 @@ class Network:
     arguments: dict = field(default_factory=dict)
     official: str | None = None
     picture: tuple[int, int] | None = None
+    ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    cut: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:

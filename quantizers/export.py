@@ -4,8 +4,8 @@ A Keras model is its own network. A TF1 frozen graph is cut: the network goes on
 it stays with the host (`model_zoo/importers`).
 
 These functions run in the worker process (`worker.py`): TensorFlow can segfault. The canonical form
-is a frozen, fixed-shape concrete function saved as a `tf.Module` with a signature: it converts in
-every mode, for dynamic input shapes and for Keras 3 models, which direct routes do not (README,
+is a fixed-shape function over plain variables, saved as a `tf.Module` with a signature: it converts
+in every mode, for dynamic input shapes and for Keras 3 models, which direct routes do not (README,
 "Why the export looks the way it does").
 """
 
@@ -29,22 +29,22 @@ SHAPED_BY = 2  # samples that an import runs to learn shapes and to check itself
 def export_keras(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
 ) -> None:
-    """Writes `directory`/saved_model: the network frozen at its declared size."""
+    """Writes `directory`/saved_model: the network at its declared size.
+
+    Its weights stay variables: constants would be copied some twenty times on their way (VGG16's
+    550 MB to 11.9 GB of memory), and the converter freezes them in any case.
+    """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
 
     network = _network(spec, profile, weights, seed)
     declared = spec.network(profile)
     signature = tf.TensorSpec(
         (1, *declared.size, declared.input_shape[-1]), tf.float32, name="image"
     )
-    traced = tf.function(lambda image: network(image, training=False))
-    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(signature))
     module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
     module.serve = tf.function(
-        lambda image: {"output": frozen(image)[0]}, input_signature=[signature]
+        lambda image: {"output": network(image, training=False)}, input_signature=[signature]
     )
     tf.saved_model.save(
         module,
@@ -77,7 +77,8 @@ def export_frozen_graph(
         graph = resolve(spec.graph)(network, spec.network(profile))
         source.write_bytes(graph.SerializeToString(deterministic=True))
     drawn = np.load(samples, mmap_mode="r", allow_pickle=False)[:SHAPED_BY]
-    return import_frozen_graph(source, directory, np.asarray(drawn))
+    declared = spec.network(profile)
+    return import_frozen_graph(source, directory, np.asarray(drawn), *declared.ends, declared.cut)
 
 
 def network_inputs(imported: Path, samples: Path, directory: Path) -> None:

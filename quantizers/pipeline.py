@@ -38,7 +38,12 @@ LIBRARIES = ("tensorflow", "keras", "numpy")
 SAMPLES = "samples.npy"
 IMPORTERS = "model_zoo.importers"
 HOST_CODE = "runtimes.frozen_graph"
-CONVERTED_BY = ("quantizers.tflite", "runtimes.litert", "runtimes.artifact")
+CONVERTED_BY = (
+    "quantizers.tflite",
+    "quantizers.pixel_ranges",
+    "runtimes.litert",
+    "runtimes.artifact",
+)
 REFERENCE = RECIPES["tflite_fp32"]
 
 
@@ -81,24 +86,8 @@ class Pipeline:
         """The model quantized by the recipe; for `tflite_fp32` the float reference."""
         if recipe.is_prequantized:
             return self._prequantized(spec, recipe)
-        exported = self.exported(spec)
-        calibrated = self._calibrate(spec) if recipe.activations == "int8" else None
-        samples = self._network_inputs(spec) if recipe.activations == "int16" else None
-        inputs = [stage for stage in (exported, calibrated, samples) if stage]
-        converted = self._run(
-            "artifact",
-            {
-                "inputs": [stage.path.name for stage in inputs],
-                "recipe": repr(recipe),
-                "code": [code_digest(name) for name in CONVERTED_BY],
-                "versions": _versions(),
-            },
-            tflite.convert,
-            exported.path / export.SAVED_MODEL,
-            recipe,
-            calibrated and calibrated.path / tflite.CALIBRATED,
-            samples and _arrays(samples),
-        )
+        exported, converted = self.exported(spec), self._converted(spec, recipe)
+        calibrated = self._calibrated(spec) if recipe.activations == "int8" else None
         stages = {"export": exported, "calibrate": calibrated, "quantize": converted}
         peaks = [stage.meta["peak_rss_bytes"] for stage in stages.values() if stage]
         return Built(
@@ -109,6 +98,28 @@ class Pipeline:
             ),
             {name: stage and stage.meta["seconds"] for name, stage in stages.items()},
             max((peak for peak in peaks if peak is not None), default=None),
+        )
+
+    def _converted(self, spec: ModelSpec, recipe: Recipe) -> CacheEntry:
+        exported = self.exported(spec)
+        calibrated = self._calibrated(spec) if recipe.activations == "int8" else None
+        samples = self._network_inputs(spec) if recipe.activations == "int16" else None
+        inputs = [stage for stage in (exported, calibrated, samples) if stage]
+        return self._run(
+            "artifact",
+            {
+                "inputs": [stage.path.name for stage in inputs],
+                "recipe": repr(recipe),
+                "pixel_range": spec.preprocessing.range,
+                "code": [code_digest(name) for name in CONVERTED_BY],
+                "versions": _versions(),
+            },
+            tflite.convert,
+            exported.path / export.SAVED_MODEL,
+            recipe,
+            calibrated and calibrated.path / tflite.CALIBRATED,
+            samples and _arrays(samples),
+            spec.preprocessing.range,
         )
 
     def exported(self, spec: ModelSpec) -> CacheEntry:
@@ -148,17 +159,18 @@ class Pipeline:
             kept.meta["peak_rss_bytes"],
         )
 
-    def _calibrate(self, spec: ModelSpec) -> CacheEntry:
-        exported, samples = self.exported(spec), self._network_inputs(spec)
+    def _calibrated(self, spec: ModelSpec) -> CacheEntry:
+        float_model, samples = self._converted(spec, REFERENCE), self._network_inputs(spec)
         return self._run(
             "ranges",
             {
-                "inputs": [exported.path.name, samples.path.name],
+                "inputs": [float_model.path.name, samples.path.name],
                 "code": code_digest("quantizers.tflite"),
                 "versions": _versions(),
             },
             tflite.calibrate,
-            exported.path / export.SAVED_MODEL,
+            float_model.path / tflite.MODEL,
+            self.exported(spec).path / export.SAVED_MODEL,
             _arrays(samples),
         )
 
@@ -249,8 +261,9 @@ def _arrays(entry: CacheEntry) -> Path:
 
 def _take(source: Path, directory: Path) -> dict:
     """Copies a quantized file into the cache; returns its description. Runs in the worker."""
+    described = describe(source)
     shutil.copyfile(source, directory / tflite.MODEL)
-    return describe(directory / tflite.MODEL)
+    return described
 
 
 def _modules_of(spec: ModelSpec, profile: str) -> list[str]:

@@ -18,6 +18,7 @@ class Recipe:
 
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a fixed smaller
     sample. `per_channel`: a convolution's weights have a scale for each output channel.
+    `pixel_ranges`: pictures get the range of their pixels instead of the calibrated one.
     `is_prequantized`: the model comes as a quantized file, which is taken as it is. `gates` are the
     assertions that make sense for it; the others do not apply.
     """
@@ -30,6 +31,7 @@ class Recipe:
     gates: tuple[str, ...] = ALL_GATES
     slow_on_host: bool = False
     per_channel: bool = True
+    pixel_ranges: bool = False
     is_prequantized: bool = False
 
     @property
@@ -89,6 +91,14 @@ RECIPES = {
         ),
         Recipe("tflite_int8", "full INT8, int8 input and output", "int8", "int8", "int8"),
         Recipe("tflite_uint8", "full INT8, uint8 input and output", "int8", "int8", "uint8"),
+        Recipe(
+            "tflite_int8_pixels",
+            "full INT8, pictures inside the network keep the range of pixels",
+            "int8",
+            "int8",
+            "int8",
+            pixel_ranges=True,
+        ),
         Recipe(
             "tflite_int8_per_tensor",
             "full INT8 with one scale for all channels of a weight tensor: what it costs",

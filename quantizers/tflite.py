@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from quantizers.pixel_ranges import snapped_to_pixels
 from quantizers.recipe import Recipe
 from runtimes.artifact import in_order
 from runtimes.litert import describe
@@ -15,21 +16,20 @@ CALIBRATED = "calibrated.tflite"
 MODEL = "model.tflite"
 
 
-def calibrate(saved_model: Path, samples: Path, directory: Path) -> None:
-    """Runs the float network on the samples and keeps every range.
+def calibrate(float_model: Path, saved_model: Path, samples: Path, directory: Path) -> None:
+    """Runs the float `.tflite` on the samples and keeps every range.
 
-    Samples are float32 (n, h, w, c): .npy, or .npz with an array for each input of the network.
-
-    Writes `directory`/calibrated.tflite: the float graph with each tensor's minimum and maximum in
-    its quantization field (TFLite schema, `QuantizationParameters`). Any int8 recipe reads it.
+    Samples are float32 (n, h, w, c): .npy, or .npz with an array for each input of the network,
+    which `saved_model` names. Writes `directory`/calibrated.tflite: the float graph with each
+    tensor's minimum and maximum in its quantization field (TFLite schema,
+    `QuantizationParameters`). Any int8 recipe reads it. It is what the converter does inside, but
+    in steps of their own, so that a network of 550 MB does not stand in memory a dozen times.
     """
-    import tensorflow as tf
+    from tensorflow.lite.python.optimize.calibrator import Calibrator
 
-    converter = _converter(saved_model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = _representative(samples, saved_model)
-    converter._experimental_calibrate_only = True  # the converter offers no public way
-    (directory / CALIBRATED).write_bytes(converter.convert())
+    calibrator = Calibrator(float_model.read_bytes())
+    ranged = calibrator.calibrate(_representative(samples, saved_model))
+    (directory / CALIBRATED).write_bytes(ranged)
 
 
 def convert(
@@ -37,27 +37,33 @@ def convert(
     recipe: Recipe,
     calibrated: Path | None,
     samples: Path | None,
+    pixel_range: tuple[float, float],
     directory: Path,
 ) -> dict:
     """Writes `directory`/model.tflite by the recipe; returns its description (`describe`).
 
     `calibrated` is needed for int8 activations, `samples` for int16 (its quantizer calibrates by
-    itself, with the same minimum and maximum).
+    itself, with the same minimum and maximum). `pixel_range` is what pixels 0 and 255 become.
     """
     (directory / MODEL).write_bytes(
-        _quantize_calibrated(calibrated, recipe)
+        _quantize_calibrated(calibrated, recipe, pixel_range)
         if recipe.activations == "int8"
         else _convert_directly(saved_model, recipe, samples)
     )
     return describe(directory / MODEL)
 
 
-def _quantize_calibrated(calibrated: Path, recipe: Recipe) -> bytes:
+def _quantize_calibrated(
+    calibrated: Path, recipe: Recipe, pixel_range: tuple[float, float]
+) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
+    ranged = calibrated.read_bytes()
+    if recipe.pixel_ranges:
+        ranged = snapped_to_pixels(ranged, *pixel_range)
     return mlir_quantize(
-        calibrated.read_bytes(),
+        ranged,
         input_data_type=tf.dtypes.as_dtype(recipe.io),
         output_data_type=tf.dtypes.as_dtype(recipe.io),
         disable_per_channel=not recipe.per_channel,

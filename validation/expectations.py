@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from quantizers.recipe import ALL_GATES
 
+CONVERSION = "conversion"  # declared unsupported as a gate is: no artifact, so no gate can hold
 DEFAULT_FILE = Path(__file__).with_suffix(".toml")
 
 
@@ -93,9 +94,10 @@ def _check(where: str, entry: object) -> None:
         isinstance(reason, str) and reason.strip() for reason in reasons.values()
     ):
         raise ValueError(f'{where}: unsupported must be gate = "reason", found {reasons!r}')
-    if unknown := reasons.keys() - set(ALL_GATES):
+    if unknown := reasons.keys() - {*ALL_GATES, CONVERSION}:
         raise ValueError(
-            f"{where}: unsupported has no gate {_names(unknown)}; known: {_names(ALL_GATES)}"
+            f"{where}: unsupported has no gate {_names(unknown)}; known: {_names(ALL_GATES)}, and "
+            f"{CONVERSION}"
         )
 
 

@@ -55,7 +55,7 @@ def fsrcnn(
             image,
             bicubic_kernel(),
         )
-        x = keras.layers.Add(name="sum")([x, enlarged])
+        x = keras.layers.Add(name="sum")([enlarged, x])  # TFLite adds in place of the first
     interleave = keras.layers.Conv2DTranspose(1, SCALE, strides=SCALE, name="interleave")
     return keras.Model(image, _fixed(interleave, x, interleaving_kernel()), name="fsrcnn")
 
@@ -83,11 +83,26 @@ def pixels(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
 
 def frozen_graph(network, declared: Network):
-    """`network` as the TF1 frozen graph that FSRCNN is handed on as: a `GraphDef`, any size.
+    """`network` as a TF1 frozen graph for pictures of any size, as Keras users freeze it.
 
-    Names as in the graphs of OpenCV's dnn_superres: input "IteratorGetNext" (None, None, None, 1),
-    output "NHWC_output". PReLU is what Keras makes of it, Relu(x) + (-alpha) * Relu(-x).
+    A `GraphDef` with input "IteratorGetNext" (None, None, None, 1) and output "NHWC_output", the
+    names of OpenCV's dnn_superres. PReLU is Relu(x) + (-alpha) * Relu(-x), alpha (1, 1, c), which
+    TFLite's converter takes for a PReLU in this order and rank alone; in any other its Neg stays
+    float32. A PReLU has no 16-bit kernel: int16 activations need `opencv_frozen_graph`.
     """
+    return _frozen(network, declared)
+
+
+def opencv_frozen_graph(network, declared: Network):
+    """As `frozen_graph`, with the PReLU of OpenCV's graphs: relu(x) + alpha * (x - |x|) / 2.
+
+    The converter does not know that for a PReLU, but all of its parts exist as integer operators,
+    of 8 bits and of 16.
+    """
+    return _frozen(_with_prelu_written_out(network), declared)
+
+
+def _frozen(network, declared: Network):
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
@@ -100,9 +115,24 @@ def frozen_graph(network, declared: Network):
         return tf.identity(network(image, training=False), name=OUTPUT)
 
     frozen = convert_variables_to_constants_v2(enlarge.get_concrete_function())
-    graph = tf.compat.v1.GraphDef()
-    graph.CopyFrom(frozen.graph.as_graph_def())
-    return tf.compat.v1.graph_util.extract_sub_graph(graph, [OUTPUT])
+    return tf.compat.v1.graph_util.extract_sub_graph(frozen.graph.as_graph_def(), [OUTPUT])
+
+
+def _with_prelu_written_out(network):
+    import keras
+    import tensorflow as tf
+
+    class WrittenOut(keras.layers.PReLU):
+        def call(self, x):
+            return tf.nn.relu(x) + self.alpha * (x - tf.abs(x)) * 0.5
+
+    def written_out(layer):
+        kind = WrittenOut if isinstance(layer, keras.layers.PReLU) else layer.__class__
+        return kind.from_config(layer.get_config())
+
+    copied = keras.models.clone_model(network, clone_function=written_out)
+    copied.set_weights(network.get_weights())
+    return copied
 
 
 def _convolution(x, filters: int, side: int, name: str, noise: float):

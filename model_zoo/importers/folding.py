@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from model_zoo.importers import control_flow
 from model_zoo.importers.graphs import Graph, constant, extract, node_of
+from model_zoo.importers.ordering import without_free_control_edges
 
 FOLDING = ("debug_stripper", "pruning", "constfold", "loop", "dependency", "constfold", "pruning")
 PASSED_ON = {"StopGradient", "CheckNumerics", "PreventGradient", "Snapshot", "Print"}
@@ -18,7 +18,7 @@ def fold(graph: Graph, kept: Iterable[str]):
     names = list(dict.fromkeys(map(node_of, kept)))
     while True:
         folded = _optimized(with_known_shapes(graph), names)
-        part = Graph(control_flow.without_free_control_edges(Graph(extract(folded, names))))
+        part = Graph(without_free_control_edges(Graph(extract(folded, names))))
         if not known_shapes(part):
             return part.graph_def
         graph = part

@@ -122,6 +122,8 @@ def _check_complete(path: Path, graph_def) -> None:
 def _check_frozen(path: Path, graph_def) -> None:
     from model_zoo.importers.leftovers import without_leftovers
 
+    if not any(node.op in VARIABLES for node in graph_def.node):
+        return
     found = [node.name for node in without_leftovers(graph_def).node if node.op in VARIABLES]
     if found:
         raise ValueError(
@@ -165,7 +167,8 @@ def import_frozen_graph(
             cutting.named_cut(simplified, ends, *cut) if cut else cutting.find_cut(simplified, ends)
         )
     except ValueError as error:
-        tried = "; ".join(s.rstrip(".") for s in more if simplify.TAKEN_BACK in s)
+        undone = (simplify.TAKEN_BACK, simplify.NOT_POSSIBLE)
+        tried = "; ".join(s.rstrip(".") for s in more if any(words in s for words in undone))
         raise ValueError(f"{error} ({tried})" if tried else str(error)) from error
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

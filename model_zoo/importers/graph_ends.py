@@ -10,7 +10,8 @@ import numpy as np
 from model_zoo.importers.graphs import Graph, constant, extract, node_of, replace, tensor_of
 from model_zoo.importers.leftovers import without_leftovers
 from model_zoo.importers.operators import INPUTS
-from model_zoo.importers.running import first_words
+from model_zoo.importers.sinks import described, feeds_a_graph, outputs_of, sinks
+from model_zoo.importers.wording import cause, listed
 
 TRAINING_FLAGS = re.compile(r"train|phase|learning|dropout", re.I)
 INFERENCE_FLAGS = re.compile(r"infer|eval|predict|test", re.I)
@@ -33,11 +34,9 @@ def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: s
         repairs.append(f"Dropped {count} nodes of training, saving and assertions.")
     graph = _checked(Graph(kept), file)
     _must_exist(graph, (*inputs, *outputs), file)
-    ends = tuple(map(tensor_of, outputs)) or _outputs(graph, file)
-    if not outputs and (rest := set(_sinks(graph)) - set(ends)):
-        repairs.append(
-            f"Left out what loops and conditions leave behind: {', '.join(sorted(rest))}."
-        )
+    ends = tuple(map(tensor_of, outputs)) or outputs_of(graph, file)
+    if not outputs and (rest := [t for t in sinks(graph) if t not in ends]):
+        repairs.append(f"Left out what loops and conditions leave behind: {listed(rest)}.")
     graph, sentences = _begin(graph, inputs, ends)
     repairs += sentences
     graph, sentences = _fold_flags(graph, inputs, ends)
@@ -54,7 +53,7 @@ def _checked(graph: Graph, file: str) -> Graph:
     except Exception as error:
         raise ValueError(
             f"{file} cannot be loaded, expected operators of TensorFlow: "
-            f"{first_words(error)}: export it without custom operators"
+            f"{cause(error)}: export it without custom operators"
         ) from error
     return graph
 
@@ -64,56 +63,8 @@ def _must_exist(graph: Graph, tensors: Iterable[str], file: str) -> None:
         if not graph.has(tensor):
             raise ValueError(
                 f"{file} has no tensor {tensor}: name one of its own, for example "
-                f"{', '.join(_listed(graph, _sinks(graph)[:4]))}"
+                f"{', '.join(described(graph, sinks(graph)[:4]))}"
             )
-
-
-def _outputs(graph: Graph, file: str) -> tuple[str, ...]:
-    sinks = _sinks(graph)
-    plain = [t for t in sinks if not _is_control(graph, t)]
-    sinks = plain or sinks
-    values = [t for t in sinks if not graph.dtype(t).is_bool and graph.dtype(t).size > 0]
-    scalars = [t for t in values if graph.imported.get_tensor_by_name(t).shape.rank == 0]
-    floats = [t for t in scalars if graph.dtype(t).is_floating]
-    if not values or len(values) < len(sinks) or (floats and len(values) > 1):
-        raise ValueError(
-            f"{file} ends in {len(sinks)} tensors that are not all outputs of a network: "
-            f"{', '.join(_listed(graph, sinks)) or 'none depends on an input'}: name its outputs"
-        )
-    return tuple(values)
-
-
-def _sinks(graph: Graph) -> list[str]:
-    """Tensors of nodes that nothing reads and that depend on an input, in graph order."""
-    begun = graph.below(name for name, node in graph.nodes.items() if _feeds(node))
-    tensors = []
-    for node in graph.graph_def.node:
-        guard = "AssertGuard/" in node.name or node.name.startswith("gradients/")
-        if graph.consumers[node.name] or node.name not in begun or _feeds(node) or guard:
-            continue
-        operation = graph.imported.get_operation_by_name(node.name)
-        first = node.op.startswith("FusedBatch") or node.op == "Merge"
-        wanted = operation.outputs[:1] if first else operation.outputs
-        tensors += [tensor.name for tensor in wanted if not _counts_turns(node, tensor)]
-    return tensors
-
-
-def _is_control(graph: Graph, tensor: str) -> bool:
-    """What `Exit`, `Merge` and `Switch` put out, and the pivots of conditions."""
-    node = graph.nodes[node_of(tensor)]
-    if node.op == "Identity" and graph.dtype(tensor).is_bool:
-        decides = {node_of(node.input[0]), *graph.consumers[node_of(node.input[0])]}
-        return any(graph.nodes[name].op == "Switch" for name in decides)
-    return node.op in {"Exit", "Merge", "Switch"}
-
-
-def _counts_turns(node, tensor) -> bool:
-    """The counter that a loop leaves behind."""
-    return node.op == "Exit" and tensor.dtype.is_integer and tensor.shape.rank in {0, None}
-
-
-def _feeds(node) -> bool:
-    return node.op in INPUTS or node.op in {"IteratorGetNext", "QueueDequeueV2"}
 
 
 def _begin(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]):
@@ -180,12 +131,12 @@ def _inference_value(graph: Graph, node) -> np.ndarray | None:
 
 def _inputs(graph: Graph, outputs: tuple[str, ...], file: str) -> tuple[str, ...]:
     needed = graph.above(map(node_of, outputs))
-    found = [f"{n.name}:0" for n in graph.graph_def.node if _feeds(n) and n.name in needed]
+    found = [f"{n.name}:0" for n in graph.graph_def.node if feeds_a_graph(n) and n.name in needed]
     numbers = [t for t in found if graph.dtype(t).is_floating or graph.dtype(t).is_integer]
     if len(numbers) != 1 or len(found) != 1:
         raise ValueError(
             f"{file} begins in {len(found)} tensors, expected one image: "
-            f"{', '.join(_listed(graph, found)) or 'no placeholder'}: name its input (an inner "
+            f"{', '.join(described(graph, found)) or 'no placeholder'}: name its input (an inner "
             "tensor may be named, such as a decoded image)"
         )
     return tuple(found)
@@ -193,7 +144,7 @@ def _inputs(graph: Graph, outputs: tuple[str, ...], file: str) -> tuple[str, ...
 
 def _check_reached(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], file: str):
     known = {node_of(tensor) for tensor in inputs}
-    open_ends = [n.name for n in graph.graph_def.node if _feeds(n) and n.name not in known]
+    open_ends = [n.name for n in graph.graph_def.node if feeds_a_graph(n) and n.name not in known]
     if open_ends:
         raise ValueError(
             f"{file}: {', '.join(outputs)} need {', '.join(open_ends)} beside "
@@ -204,7 +155,3 @@ def _check_reached(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ..
             f"{file}: {', '.join(outputs)} do not depend on {', '.join(sorted(missing))}: name "
             "another input or other outputs"
         )
-
-
-def _listed(graph: Graph, tensors: Iterable[str]) -> list[str]:
-    return [f"{t} ({graph.dtype(t).name} {graph.shape(t)})" for t in tensors]

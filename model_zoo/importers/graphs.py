@@ -88,18 +88,23 @@ class Graph:
     def variable(self) -> set[str]:
         """Nodes whose value depends on an input, other than through its shape."""
         begin = [name for name, node in self.nodes.items() if node.op in INPUTS]
-        return reach(begin, self._carried)
+        return reach(begin, self.carried)
 
     @cached_property
     def dependent(self) -> set[str]:
         """Nodes that depend on an input in any way: the others are constant."""
         return self.below(name for name, node in self.nodes.items() if node.op in INPUTS)
 
-    def _carried(self, name: str) -> Iterator[str]:
+    def data_consumers(self, name: str) -> Iterator[str]:
+        """The nodes that read a value of `name`."""
         for reader in self.consumers[name]:
-            node = self.nodes[reader]
-            if node.op not in SHAPES and name in map(node_of, data_edges(node)):
+            if name in map(node_of, data_edges(self.nodes[reader])):
                 yield reader
+
+    def carried(self, name: str) -> Iterator[str]:
+        """The nodes that read a value of `name` and not only its shape."""
+        readers = self.data_consumers(name)
+        return (reader for reader in readers if self.nodes[reader].op not in SHAPES)
 
     @cached_property
     def anchors(self) -> list[str]:

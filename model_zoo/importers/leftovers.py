@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
-from model_zoo.importers.graphs import Graph, is_control, node_of
+from model_zoo.importers import ordering
+from model_zoo.importers.graphs import Graph, data_edges, node_of, reach
+from model_zoo.importers.operators import CONVOLUTIONS, PRODUCTS
 
 LEFTOVERS = re.compile(
     r"Assert$|NoOp$|PrintV2$|Assign|.*Summary(V2)?$|Save|Restore|MergeV2Checkpoints|Shard"
     r"|(Resource)?(Sparse)?Apply[A-Z]|Scatter(Nd)?(Update|Add|Sub)$|IsVariableInitialized"
     r"|VarIsInitializedOp|.*QueueEnqueue|.*QueueClose|.*QueueSize|ControlTrigger$|Abort$"
 )
+CHECKING = {"Assert", "PrintV2", "NoOp"}
 STORED = {"Variable", "VariableV2", "VarHandleOp"}
 PASSIVE = {"Identity", "ReadVariableOp", "Switch", "All", "Any", "IsFinite", "LogicalAnd"} | {
     "Equal",
@@ -20,45 +23,42 @@ PASSIVE = {"Identity", "ReadVariableOp", "Switch", "All", "Any", "IsFinite", "Lo
     "Greater",
     "GreaterEqual",
 }
+REDUCING = {"Max", "Min", "Mean", "Sum", "Prod"}
 
 
 def without_leftovers(graph_def):
-    """Without savers, summaries, assertions, optimizers, and variables that only these read."""
-    import tensorflow as tf
-
-    dropped = {node.name for node in graph_def.node if LEFTOVERS.match(node.op)}
-    while True:
-        more = {
-            node.name
-            for node in graph_def.node
-            if node.name not in dropped
-            and any(not is_control(e) and node_of(e) in dropped for e in node.input)
-        }
-        if not more:
-            break
-        dropped |= more
-    dropped |= _only_for(graph_def, dropped)
-    kept = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    for node in graph_def.node:
-        if node.name not in dropped:
-            kept.node.add().CopyFrom(node)
-            edges = [e for e in node.input if node_of(e) not in dropped]
-            del kept.node[-1].input[:]
-            kept.node[-1].input.extend(edges)
-            kept.node[-1].attr.pop("_class", None)  # may name a dropped node
-    return kept
-
-
-def _only_for(graph_def, dropped: set[str]) -> set[str]:
-    """Variables, comparisons and switches that nothing else than `dropped` nodes read."""
+    """Without savers, summaries, assertions, optimizers, and what only these read."""
     graph = Graph(graph_def)
+    begin = [node.name for node in graph_def.node if LEFTOVERS.match(node.op)]
+    dropped = reach(begin, graph.data_consumers)
+    return ordering.without_nodes(graph, dropped | _only_for(graph, dropped))
+
+
+def _only_for(graph: Graph, dropped: set[str]) -> set[str]:
+    """What nothing else than `dropped` nodes read.
+
+    A value that a layer made may be an output, whatever summary or check reads it: of these only
+    comparisons, switches and, for checks, reductions go.
+    """
+    layers = [name for name, node in graph.nodes.items() if node.op in CONVOLUTIONS | PRODUCTS]
+    learned = reach(layers, graph.carried)
+    checks = {name for name in dropped if graph.nodes[name].op in CHECKING}
     found: set[str] = set()
     for name in reversed(graph.order):
         op, readers = graph.nodes[name].op, set(graph.consumers[name])
-        if name in dropped or op not in PASSIVE | STORED or not readers <= dropped | found:
+        if name in dropped or not readers <= dropped | found:
             continue
-        if readers or op in STORED or _reads_variable(graph, name):
+        if not readers:
+            side = op in STORED or (op in PASSIVE and _reads_variable(graph, name))
+        elif op in PASSIVE | STORED:
+            side = True
+        elif any(name in map(node_of, data_edges(graph.nodes[reader])) for reader in readers):
+            side = name not in learned or (op in REDUCING and readers <= checks)
+        else:
+            side = False
+        if side:
             found.add(name)
+            checks |= {name} if readers <= checks else set()
     return found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_zoo.importers.graphs import Graph, node_of, placeholder
-from model_zoo.importers.running import first_words, run
+from model_zoo.importers.running import run
+from model_zoo.importers.wording import cause
 
 PROVEN_ON = 3  # samples
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of each value, of the largest value of its tensor
@@ -15,8 +16,6 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of each value, of the largest value of its te
 
 class Proof:
     """What a graph answered, for what a rewritten graph must answer."""
-
-    stands = True
 
     def __init__(self, graph: Graph, ends, samples):
         self._fetch = ends.outputs
@@ -26,15 +25,13 @@ class Proof:
         except Exception as error:
             raise ValueError(
                 f"the graph does not run on a sample of shape "
-                f"{[v.shape for v in self._feeds[0].values()]}: {first_words(error)}"
+                f"{[v.shape for v in self._feeds[0].values()]}: {cause(error)}"
             ) from error
         self.expected = twice[:-1]
         self.repeatable = not _first_difference(self._fetch, twice[0], twice[-1])
 
     def difference(self, graph: Graph) -> str:
         """What differs in the answers of `graph`, empty when nothing does."""
-        if not self.stands:
-            return ""
         found = run(graph, self._fetch, self._feeds)
         pairs = zip(self.expected, found, strict=True)
         return next(filter(None, (_first_difference(self._fetch, *pair) for pair in pairs)), "")

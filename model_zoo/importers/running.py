@@ -8,15 +8,18 @@ import numpy as np
 
 from model_zoo.importers.graphs import Graph, data_edges, node_of, reach, tensor_of
 from model_zoo.importers.operators import INPUTS
+from model_zoo.importers.wording import NotRewritten
 
 
 def session(graph):
-    """A session of one thread on the CPU."""
+    """A session of one thread on the CPU, which runs the graph as it is written."""
     import tensorflow as tf
 
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=1, device_count={"GPU": 0}
     )
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
     return tf.compat.v1.Session(graph=graph, config=config)
 
 
@@ -31,10 +34,10 @@ def run(graph: Graph, fetch: Sequence[str], feeds: Iterable[Mapping]) -> Iterato
 
 
 def constant_value(graph: Graph, tensor: str) -> np.ndarray:
-    """The value of a tensor that depends on no input. Raises ValueError when it does."""
+    """The value of a tensor that depends on no input. Raises NotRewritten when it does."""
     needed = reach([node_of(tensor)], lambda name: map(node_of, data_edges(graph.nodes[name])))
     if inputs := sorted(name for name in needed if graph.nodes[name].op in INPUTS):
-        raise ValueError(f"depends on {', '.join(inputs)}")
+        raise NotRewritten(f"depends on {', '.join(inputs)}")
     part = type(graph.graph_def)(versions=graph.graph_def.versions)
     for name in needed:
         node = part.node.add()
@@ -42,10 +45,3 @@ def constant_value(graph: Graph, tensor: str) -> np.ndarray:
         del node.input[:]
         node.input.extend(data_edges(graph.nodes[name]))
     return next(run(Graph(part), [tensor_of(tensor)], [{}]))[0]
-
-
-def first_words(error: Exception) -> str:
-    """What an error of TensorFlow says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("Graph execution error")]
-    return (told or [type(error).__name__])[0][:160]

@@ -1,19 +1,22 @@
-"""Simplifies a frozen graph for inference on one image, and proves each step on real inputs.
+"""Simplifies a frozen graph for inference on one image, and proves that its answers stay.
 
-A step that changes an output by more than rounding is taken back, and said to be.
+The steps are proven together; only where that fails, each by itself. A step that changes an output
+by more than rounding is taken back, and said to be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from model_zoo.importers import control_flow, dropout, unroll
+from model_zoo.importers import dropout, unroll
+from model_zoo.importers.control_flow import loop_name
 from model_zoo.importers.folding import fold, without_identities
 from model_zoo.importers.graphs import Graph, extract
+from model_zoo.importers.ordering import without_free_control_edges
 from model_zoo.importers.proof import Proof, with_static_inputs
-from model_zoo.importers.running import first_words
+from model_zoo.importers.wording import NotRewritten, refusal
 
-TAKEN_BACK = "was taken back"
+TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
 
 
 def simplify(graph_def, ends, samples, keep: Iterable[str] = ()) -> tuple[Graph, list[str]]:
@@ -22,49 +25,76 @@ def simplify(graph_def, ends, samples, keep: Iterable[str] = ()) -> tuple[Graph,
     Raises ValueError when the graph does not run on a sample, or answers it at random.
     """
     graph = Graph(with_static_inputs(Graph(graph_def), ends, samples))
-    named = tuple(tensor for tensor in keep if graph.has(tensor))
-    steps = Steps(graph, (*ends.inputs, *ends.outputs, *named), Proof(graph, ends, samples))
-    if dropout.masks(steps.graph):
-        steps.proof.stands = steps.proof.repeatable
-        steps.take("Removing dropout, which does nothing at inference", dropout.without)
-    steps.proof = Proof(steps.graph, ends, samples)
-    if not steps.proof.repeatable:
+    kept = (*ends.inputs, *ends.outputs, *(tensor for tensor in keep if graph.has(tensor)))
+    graph, sentences = _without_dropout(graph, kept, ends, samples)
+    proof = Proof(graph, ends, samples)
+    if not proof.repeatable:
         random = [n.name for n in graph.graph_def.node if n.op.startswith("Random")]
         raise ValueError(
             f"the graph answers one image differently each time ({', '.join(random[:3])}): freeze "
             "it for inference, without dropout"
         )
-    steps.take("Removing control edges and assertions", control_flow.without_free_control_edges)
-    steps.take("Folding constants and constant conditions", lambda g: fold(g, steps.kept))
+    steps = _rewritten(Steps(graph, kept))
+    if steps.graph is not graph and _difference(proof, steps.graph):
+        steps = _rewritten(Steps(graph, kept, proof))
+    return steps.graph, [*sentences, *steps.sentences]
+
+
+def _rewritten(steps: Steps) -> Steps:
+    kept = steps.kept
+    steps.take("Removing control edges and assertions", without_free_control_edges)
+    steps.take("Folding constants and constant conditions", lambda g: fold(g, kept))
     tried: set[str] = set()
     while frame := unroll.next_frame(steps.graph, tried):
         tried.add(frame)
         steps.take(
-            f"Unrolling the loop {frame}",
-            lambda g, frame=frame: fold(Graph(unroll.unrolled(g, frame)), steps.kept),
+            f"Unrolling the loop {loop_name(frame)}",
+            lambda g, frame=frame: fold(Graph(unroll.unrolled(g, frame)), kept),
         )
-    steps.take("Removing identities", lambda g: without_identities(g, steps.kept))
+    steps.take("Removing identities", lambda g: without_identities(g, kept))
+    return steps
+
+
+def _without_dropout(graph: Graph, kept: Sequence[str], ends, samples) -> tuple[Graph, list[str]]:
+    if not dropout.masks(graph):
+        return graph, []
+    proof = Proof(graph, ends, samples)  # of random masks there is none: the answers differ
+    steps = Steps(graph, kept, proof if proof.repeatable else None)
+    steps.take("Removing dropout, which does nothing at inference", dropout.without)
     return steps.graph, steps.sentences
 
 
 class Steps:
-    """A graph that is rewritten step by step, each proven."""
+    """A graph that is rewritten step by step, each proven where there is a `proof`."""
 
-    def __init__(self, graph: Graph, kept: Sequence[str], proof: Proof):
+    def __init__(self, graph: Graph, kept: Sequence[str], proof: Proof | None = None):
         self.graph, self.kept, self.proof = graph, kept, proof
         self.sentences: list[str] = []
 
     def take(self, what: str, change: Callable[[Graph], object]) -> None:
         try:
             changed = Graph(extract(change(self.graph), self.kept))
-            difference = self.proof.difference(changed)
+        except NotRewritten as reason:
+            self.sentences.append(f"{what} {NOT_POSSIBLE}: {reason}.")
+            return
         except Exception as error:  # whatever TensorFlow finds in the graph it was handed
-            difference = first_words(error)
-        if difference:
+            self.sentences.append(f"{what} {TAKEN_BACK}: {refusal(error)}.")
+            return
+        if self.proof and (difference := _difference(self.proof, changed)):
             self.sentences.append(f"{what} {TAKEN_BACK}: {difference}.")
             return
-        before, after = len(self.graph.nodes), len(changed.nodes)
-        edges = [sum(len(n.input) for n in g.graph_def.node) for g in (self.graph, changed)]
-        if before != after or edges[0] != edges[1]:
-            self.sentences.append(f"{what}: {before} nodes became {after}.")
+        before, after = (_size(graph) for graph in (self.graph, changed))
+        if before != after:
+            self.sentences.append(f"{what}: {before[0]} nodes became {after[0]}.")
         self.graph = changed
+
+
+def _difference(proof: Proof, graph: Graph) -> str:
+    try:
+        return proof.difference(graph)
+    except Exception as error:  # what is wrong with a rewritten graph shows when it runs
+        return refusal(error)
+
+
+def _size(graph: Graph) -> tuple[int, int]:
+    return len(graph.nodes), sum(len(node.input) for node in graph.graph_def.node)

@@ -7,6 +7,7 @@ import numpy as np
 from model_zoo.importers.control_flow import ENTER
 from model_zoo.importers.graphs import Graph, constant, node_of, tensor_of
 from model_zoo.importers.running import constant_value
+from model_zoo.importers.wording import NotRewritten
 
 ARRAY = "TensorArray"
 
@@ -42,16 +43,16 @@ class _Lowering:
         handle = _handle(node)
         try:
             self._lower(node, handle)
-        except ValueError:
+        except NotRewritten:
             self.left.add(handle)
 
     def _lower(self, node, handle: str) -> None:
         if any(self.graph.nodes[name].op in ENTER for name in self.graph.consumers[handle]):
-            raise ValueError(f"{handle} is used in a loop")
+            raise NotRewritten(f"{handle} is used in a loop")
         kind = node.op.removeprefix(ARRAY).removesuffix("V3").lower() or "new"
         act = getattr(self, f"_{kind}", None)
         if act is None:
-            raise ValueError(f"{node.name} is a {node.op}, which is not replaced")
+            raise NotRewritten(f"{node.name} is a {node.op}, which is not replaced")
         act(node)
 
     def _new(self, node) -> None:
@@ -75,7 +76,7 @@ class _Lowering:
         elements = self._elements(flow, node)
         wanted = int(self._constant(index, node))
         if wanted not in elements:
-            raise ValueError(f"{node.name} reads element {wanted}, which was not written")
+            raise NotRewritten(f"{node.name} reads element {wanted}, which was not written")
         self._put(node, "Identity", [elements[wanted]], {"T": node.attr["dtype"]})
 
     def _gather(self, node) -> None:
@@ -83,7 +84,7 @@ class _Lowering:
         elements = self._elements(flow, node)
         wanted = [int(index) for index in self._constant(indices, node)]
         if not wanted or not set(wanted) <= set(elements):
-            raise ValueError(f"{node.name} gathers elements that were not written")
+            raise NotRewritten(f"{node.name} gathers elements that were not written")
         self._put(node, "Pack", [elements[i] for i in wanted], {"T": node.attr["dtype"]})
         self.instead[node.name].attr["N"].i = len(wanted)
 
@@ -108,14 +109,14 @@ class _Lowering:
 
     def _elements(self, flow: str, node) -> dict[int, str]:
         if tensor_of(flow) not in self.held:
-            raise ValueError(f"{node.name} uses an array whose elements are not known")
+            raise NotRewritten(f"{node.name} uses an array whose elements are not known")
         return self.held[tensor_of(flow)]
 
     def _constant(self, tensor: str, node) -> np.ndarray:
         try:
             return constant_value(self.graph, tensor)
-        except ValueError as error:
-            raise ValueError(f"an index or size of {node.name} {error}") from error
+        except NotRewritten as error:
+            raise NotRewritten(f"an index or size of {node.name} {error}") from error
 
     def result(self):
         changed = type(self.graph.graph_def)(versions=self.graph.graph_def.versions)

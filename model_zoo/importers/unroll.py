@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model_zoo.importers.control_flow import ENTER, EXIT, MERGE, NEXT, SWITCH
+from model_zoo.importers.control_flow import ENTER, EXIT, MERGE, NEXT, SWITCH, frame_of
 from model_zoo.importers.graphs import Graph, data_edges, is_control, node_of
 from model_zoo.importers.running import constant_value
+from model_zoo.importers.wording import NotRewritten
 
 MOST_TURNS = 64
 
@@ -16,7 +17,7 @@ class Loop:
 
     def __init__(self, graph: Graph, frame: str):
         nodes = graph.nodes
-        enters = [n for n, node in nodes.items() if node.op in ENTER and _frame(node) == frame]
+        enters = [n for n, node in nodes.items() if node.op in ENTER and frame_of(node) == frame]
         self.members = graph.below(enters, stop=lambda name: nodes[name].op in EXIT)
         self.enters = {name: nodes[name].input[0] for name in enters}
         self.inner = [n for n in self.members - set(enters) if nodes[n].op in ENTER]
@@ -38,13 +39,9 @@ class Loop:
                 self.exits[name] = edges[0]
 
 
-def _frame(node) -> str:
-    return node.attr["frame_name"].s.decode()
-
-
 def next_frame(graph: Graph, tried: Iterable[str]) -> str | None:
     """The next loop to unroll: one that holds or feeds a layer, and that holds no other loop."""
-    frames = dict.fromkeys(_frame(node) for node in graph.nodes.values() if node.op in ENTER)
+    frames = dict.fromkeys(frame_of(node) for node in graph.nodes.values() if node.op in ENTER)
     needed = graph.above(graph.anchors)
     for frame in frames:
         if frame not in tried and not (loop := Loop(graph, frame)).inner and loop.members & needed:
@@ -55,7 +52,7 @@ def next_frame(graph: Graph, tried: Iterable[str]) -> str | None:
 def unrolled(graph: Graph, frame: str):
     """The GraphDef with a copy of the loop's nodes for each turn.
 
-    Raises ValueError when the number of turns depends on the image or is large.
+    Raises NotRewritten when the number of turns depends on the image or is large.
     """
     from model_zoo.importers import tensor_arrays
 
@@ -72,7 +69,7 @@ def unrolled(graph: Graph, frame: str):
             break
         now = {name: names.edge(following) for name, (_, following) in loop.merges.items()}
     else:
-        raise ValueError(f"more than {MOST_TURNS} turns")
+        raise NotRewritten(f"more than {MOST_TURNS} turns")
     for name, edge in loop.exits.items():
         dtype = graph.nodes[name].attr["T"]
         changed.node.add(name=name, op="Identity", input=[names.edge(edge)], attr={"T": dtype})
@@ -129,5 +126,5 @@ def _goes_on(graph_def, condition: str) -> bool:
     """The value of the loop's condition, which must not depend on an input."""
     try:
         return bool(constant_value(Graph(graph_def), condition))
-    except ValueError as error:
-        raise ValueError(f"its number of turns {error}") from error
+    except NotRewritten as error:
+        raise NotRewritten(f"its number of turns {error}") from error

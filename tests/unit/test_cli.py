@@ -52,3 +52,30 @@ def test_a_trial_training_stores_weights_that_load(invoke, tmp_path):
     assert result.exit_code == 0, result.output
     assert (tmp_path / "mobilenet_v2.safetensors").is_file()
     assert "top1" in result.output
+
+
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [
+        ("detector", ("Pre-processing ends", "Post-processing begins", "in the network")),
+        ("middle_loop", ("while", "name the cut")),
+        ("unlearned", ("convolution",)),
+    ],
+    ids=["cut", "refused", "without layers"],
+)
+def test_a_frozen_graph_is_cut_or_refused_with_the_reason(invoke, tmp_path, graph, said):
+    import frozen_graphs
+
+    (tmp_path / "graph.pb").write_bytes(frozen_graphs.frozen(graph))
+    size = f"{frozen_graphs.SIZE}x{frozen_graphs.SIZE}"
+    result = invoke("import", str(tmp_path / "graph.pb"), str(tmp_path / "out"), "--size", size)
+    assert result.exit_code == (0 if graph == "detector" else 1), result.output
+    for words in said:
+        assert words in result.output
+    assert (tmp_path / "out" / "saved_model").is_dir() == (graph == "detector")
+
+
+def test_a_size_that_is_none_is_refused(invoke, tmp_path):
+    result = invoke("import", str(tmp_path / "graph.pb"), str(tmp_path), "--size", "big")
+    assert result.exit_code == 2
+    assert "HEIGHTxWIDTH" in result.output

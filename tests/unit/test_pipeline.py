@@ -25,6 +25,7 @@ from runtimes.tflite_graph import float_operators, read_graph
 from validation import case_run, measure
 from validation.case_run import CaseRun
 
+CONVERTED = {name: one for name, one in RECIPES.items() if not one.is_prequantized}
 INT8, UINT8 = RECIPES["tflite_int8"], RECIPES["tflite_uint8"]
 STAGES = ("saved_model", "samples", "ranges", "artifact")
 
@@ -75,7 +76,7 @@ def evaluation_images(pipeline: Pipeline) -> np.ndarray:
     return TINY.preprocessing.apply(images)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", CONVERTED.values(), ids=CONVERTED)
 def test_recipe_gives_its_dtypes_and_computes_what_float_does(pipeline, recipe):
     artifact = pipeline.artifact(TINY, recipe).artifact
     assert [spec.dtype for spec in artifact.inputs + artifact.outputs] == [recipe.io] * 2
@@ -121,19 +122,20 @@ def test_calibrating_once_gives_what_the_public_converter_gives(pipeline, recipe
 
 def test_same_inputs_give_the_same_bytes_in_another_cache(pipeline, fresh):
     """Whatever the worker built before: Keras numbers automatic layer names per process."""
-    for recipe in RECIPES.values():
+    for recipe in CONVERTED.values():
         first, second = (made.artifact(TINY, recipe).artifact for made in (pipeline, fresh))
         assert first.path != second.path
         assert first.sha256 == second.sha256, recipe.name
 
 
 def test_each_stage_runs_once_for_all_the_recipes_that_need_it(fresh):
-    assert added(fresh, recipe=INT8) == dict.fromkeys(STAGES, 1)
+    with_float = dict.fromkeys(STAGES, 1) | {"artifact": 2}  # which is calibrated
+    assert added(fresh, recipe=INT8) == with_float
     assert added(fresh, recipe=INT8) == dict.fromkeys(STAGES, 0)
     only_quantized = dict.fromkeys(STAGES, 0) | {"artifact": 1}
     assert added(fresh, recipe=UINT8) == only_quantized
     assert added(fresh, recipe=RECIPES["tflite_int16x8"]) == only_quantized
-    assert added(fresh, recipe=RECIPES["tflite_fp32"]) == only_quantized
+    assert added(fresh, recipe=RECIPES["tflite_fp32"]) == dict.fromkeys(STAGES, 0)
     seconds = fresh.artifact(TINY, UINT8).seconds
     assert seconds["export"] > 0 < seconds["calibrate"]  # of the run that did it
 
@@ -143,16 +145,22 @@ def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp
         return added(Pipeline(replace(settings, **changed), pipeline.cache, worker), spec)
 
     pipeline.artifact(TINY, INT8)
-    rebuilt = dict.fromkeys(STAGES, 1) | {"samples": 0}
+    rebuilt = dict.fromkeys(STAGES, 1) | {"samples": 0, "artifact": 2}
     assert rerun() == dict.fromkeys(STAGES, 0)
     assert rerun(weights_dir=tiny_zoo.store_weights(tmp_path / "w", seed=1)) == rebuilt
     assert rerun(random_weights=True) == rebuilt
     assert rerun(random_weights=True, seed=1) == rebuilt
     more = tiny_zoo.store_pictures(tmp_path / "pictures", 650)
     assert rerun(data_dir=more) == dict.fromkeys(STAGES, 1) | {"saved_model": 0}
-    assert rerun(replace(TINY, preprocessing=UNIT)) == dict.fromkeys(STAGES, 1)
+    assert rerun(replace(TINY, preprocessing=UNIT)) == dict.fromkeys(STAGES, 1) | {"artifact": 2}
     digest = pipeline_module.code_digest
-    for edited, stages in {"tiny_zoo": rebuilt, "quantizers.tflite": rebuilt}.items():
+    converted_again = dict.fromkeys(STAGES, 0) | {"ranges": 1, "artifact": 2}
+    codes = {
+        "tiny_zoo": rebuilt,
+        "quantizers.export": rebuilt,
+        "quantizers.tflite": converted_again,
+    }
+    for edited, stages in codes.items():
         with monkeypatch.context() as patch:
             patch.setattr(
                 pipeline_module,
@@ -200,7 +208,7 @@ def shorten(path: Path) -> None:
 )
 def test_truncated_file_in_the_cache_is_built_again(fresh, stage, file):
     intact = fresh.artifact(TINY, INT8).artifact.sha256
-    (damaged,) = fresh.cache.root.glob(f"{stage}/*/*/{file}")
+    damaged = next(fresh.cache.root.glob(f"{stage}/*/*/{file}"))
     shorten(damaged)
     with pytest.warns(CacheWarning, match=f"{file} has .* bytes instead of"):
         assert fresh.artifact(TINY, INT8).artifact.sha256 == intact
@@ -244,12 +252,13 @@ def test_converter_that_segfaults_takes_its_worker_along_and_no_more(pipeline, s
     samples = np.zeros((4, 32, 32, 3), np.float32)
     samples[2, 0, 0, 0] = -np.inf
     np.save(tmp_path / "samples.npy", samples)
-    arguments = (exported, tmp_path / "samples.npy", tmp_path)
-    calibrated = tmp_path / tflite.CALIBRATED
+    float_model = pipeline.artifact(TINY, RECIPES["tflite_fp32"]).artifact.path
+    arguments = (float_model, exported, tmp_path / "samples.npy", tmp_path)
+    stage = (exported, INT8, tmp_path / tflite.CALIBRATED, None, (-1.0, 1.0), tmp_path)
     with Worker() as worker:
         worker.run(tflite.calibrate, *arguments, timeout_s=120)
         with pytest.raises(WorkerCrashed, match="SIGSEGV"):
-            worker.run(tflite.convert, exported, INT8, calibrated, None, tmp_path, timeout_s=120)
+            worker.run(tflite.convert, *stage, timeout_s=120)
         again = Pipeline(settings, ArtifactCache(tmp_path / "cache"), worker)
         assert again.artifact(TINY, INT8).artifact.sha256 == (
             pipeline.artifact(TINY, INT8).artifact.sha256

@@ -167,11 +167,11 @@ def test_without_its_trunk_the_network_enlarges_bicubically():
     assert difference.max() <= 1
 
 
-def frozen():
-    from model_zoo.architectures.fsrcnn import frozen_graph
+def frozen(written_as: str):
+    from model_zoo.architectures import fsrcnn
     from model_zoo.super_resolution import MODELS
 
-    return frozen_graph(small_network(), MODELS[0].compact)
+    return getattr(fsrcnn, written_as)(small_network(), MODELS[0].compact)
 
 
 def run_graph(graph_def, image: np.ndarray) -> np.ndarray:
@@ -183,19 +183,67 @@ def run_graph(graph_def, image: np.ndarray) -> np.ndarray:
             return session.run("NHWC_output:0", {"IteratorGetNext:0": image})
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16, 1), (2, 11, 19, 1)])
-def test_the_frozen_graph_is_the_network_at_any_size(shape):
-    image = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
-    expected = np.array(small_network()(image))
-    np.testing.assert_allclose(run_graph(frozen(), image), expected, rtol=1e-4, atol=1e-5)
+BOTH_FORMS = pytest.mark.parametrize("written_as", ["frozen_graph", "opencv_frozen_graph"])
 
 
-def test_the_frozen_graph_is_as_those_in_the_wild():
-    nodes = frozen().node
+@BOTH_FORMS
+def test_the_frozen_graph_is_the_network_at_any_size(written_as):
+    graph = frozen(written_as)
+    for shape in ((1, 16, 16, 1), (2, 11, 19, 1)):
+        image = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+        expected = np.array(small_network()(image))
+        np.testing.assert_allclose(run_graph(graph, image), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("written_as", "prelu"),
+    [
+        ("frozen_graph", {"Relu", "Neg", "Mul", "AddV2"}),
+        ("opencv_frozen_graph", {"Relu", "Abs", "Sub", "Mul", "AddV2"}),
+    ],
+)
+def test_the_frozen_graph_is_as_those_in_the_wild(written_as, prelu):
+    nodes = frozen(written_as).node
     (entry,) = [node for node in nodes if node.op == "Placeholder"]
     assert entry.name == "IteratorGetNext"
     assert [dim.size for dim in entry.attr["shape"].shape.dim] == [-1, -1, -1, 1]
     operators = {node.op for node in nodes}
-    assert {"Conv2D", "Relu", "Neg", "Mul", "AddV2"} <= operators
+    assert prelu | {"Conv2D"} <= operators
     control = {"Enter", "Switch", "While", "If", "PartitionedCall", "StatefulPartitionedCall"}
     assert not operators & {*control, "VarHandleOp", "ReadVariableOp"}
+
+
+@BOTH_FORMS
+def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
+    """Neg is what stays float without a word where a PReLU is not recognized."""
+    from model_zoo.importers.frozen_graph import import_frozen_graph
+    from quantizers import tflite
+    from quantizers.recipe import RECIPES
+    from runtimes.tflite_graph import float_operators, read_graph
+
+    images, _ = next(pairs("calibration").batches(4))
+    samples = images.astype(np.float32) / 255
+    np.save(tmp_path / "samples.npy", samples)
+    (tmp_path / "source.pb").write_bytes(frozen(written_as).SerializeToString())
+    import_frozen_graph(tmp_path / "source.pb", tmp_path, samples)
+    saved_model = tmp_path / "saved_model"
+    tflite.calibrate(saved_model, tmp_path / "samples.npy", tmp_path)
+    recipe = RECIPES["tflite_int8"]
+    tflite.convert(saved_model, recipe, tmp_path / "calibrated.tflite", None, tmp_path)
+    assert not float_operators(read_graph(tmp_path / "model.tflite"))
+
+
+def test_noise_of_training_is_not_there_at_inference():
+    import keras
+
+    from model_zoo.architectures.fsrcnn import fsrcnn
+
+    networks = []
+    for noise in (0.0, 2.0):
+        keras.utils.set_random_seed(0)
+        networks.append(fsrcnn((None, None, 1), features=8, shrunk=4, mapping=1, noise=noise))
+    quiet, noisy = networks
+    noisy.set_weights(quiet.get_weights())
+    image = np.random.default_rng(0).uniform(0, 1, (1, 16, 16, 1)).astype(np.float32)
+    np.testing.assert_array_equal(quiet(image, training=False), noisy(image, training=False))
+    assert not np.array_equal(noisy(image, training=False), noisy(image, training=True))

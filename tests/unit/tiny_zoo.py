@@ -7,6 +7,7 @@ that in the place of `expectations.toml`. The worker process imports it for the 
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -137,11 +138,13 @@ def store_pictures(directory: Path, count: int | None = None) -> Path:
 
 
 def pytest_configure() -> None:
-    from model_zoo import classification, segmentation
+    from model_zoo.registry import TASK_FILES
     from validation import case_run, expectations
 
-    segmentation.MODELS.clear()
-    classification.MODELS[:] = [MODELS[name] for name in os.environ["TINY_MODELS"].split()]
+    for task in TASK_FILES:
+        importlib.import_module(f"model_zoo.{task}").MODELS.clear()
+    chosen = [MODELS[name] for name in os.environ["TINY_MODELS"].split()]
+    importlib.import_module("model_zoo.classification").MODELS[:] = chosen
     if file := os.environ.get("TINY_EXPECTATIONS"):
         read = expectations.expectations_for
-        case_run.expectations_for = lambda case_id: read(case_id, Path(file))
+        case_run.expectations_for = lambda case_id, profile: read(case_id, Path(file), profile)
