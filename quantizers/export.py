@@ -104,7 +104,5 @@ def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: 
     if weights.path:
         zoo_weights.load(network, weights.path)
     if weights.kind == "random":
-        scaled_by_host = spec.network(profile).picture is not None  # to -1..1, in these graphs
-        value_range = (-1.0, 1.0) if scaled_by_host else spec.preprocessing.range
-        settle_normalization(network, value_range, seed)
+        settle_normalization(network, spec.preprocessing.range, seed)
     return network

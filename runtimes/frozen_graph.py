@@ -10,14 +10,31 @@ import numpy as np
 GRAPH, REPORT = "host.pb", "import.json"
 
 
+def session(graph, optimize: bool):
+    """A `tf.compat.v1.Session` of one thread on the CPU.
+
+    Without `optimize` it runs the graph as it is written, and begins sooner.
+    """
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1, device_count={"GPU": 0}
+    )
+    if not optimize:
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
+    return tf.compat.v1.Session(graph=graph, config=config)
+
+
 class HostGraph:
     """Pre- and post-processing of an imported frozen graph, in float, on one thread of the CPU.
 
     `directory` holds host.pb and import.json. An image is (1, ...), of a dtype that casts to the
-    graph's; a graph of several inputs takes a list of them.
+    graph's; a graph of several inputs takes a list of them. `optimize`: TensorFlow may rewrite the
+    graph for speed, which rounds elsewhere.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, optimize: bool = True):
         import tensorflow as tf
 
         report = json.loads((Path(directory) / REPORT).read_text())
@@ -29,14 +46,7 @@ class HostGraph:
         self._graph = tf.Graph()
         with self._graph.as_default():
             tf.graph_util.import_graph_def(graph_def, name="")
-        self._session = tf.compat.v1.Session(
-            graph=self._graph,
-            config=tf.compat.v1.ConfigProto(
-                intra_op_parallelism_threads=1,
-                inter_op_parallelism_threads=1,
-                device_count={"GPU": 0},
-            ),
-        )
+        self._session = session(self._graph, optimize)
 
     def before(self, image: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
         """The network's inputs, float32."""

@@ -5,24 +5,27 @@ The rule, from structure and not from names:
 - A layer is a convolution, or a product with constant weights. Layers under control flow, or above
   and below the same control flow, cannot be separated from it: such a graph is refused.
 - The trunk is what the layers need. What lies above the first layers and is not float arithmetic
-  (control flow, casts, resizing, cropping, look-ups, all above them, and slices and reshapes of
-  nothing else) is pre-processing.
+  (control flow, casts, resizing, cropping, look-ups, all above them, and slices, reshapes and
+  arithmetic of nothing else) is pre-processing.
 - Below the last layers, the network goes on to an output of the graph when only operators with an
   int8 kernel lie between. Otherwise it goes on through activations, biases and normalization by
   channel, additions of its own tensors, concatenations, reshapes and resizing, and stops there.
-  Control flow, box decoding (exp, division, arithmetic with a constant for each position, slices
-  that take boxes apart) and what is not float (NMS, TopK, Where, ArgMax) are post-processing.
+  Control flow, box decoding (exp, division, arithmetic with a constant for each position or
+  coordinate, slices that take boxes apart), more than four axes and what is not float (NMS, TopK,
+  Where, ArgMax) are post-processing.
 - Cuts are float32 tensors. An integer edge into the network is a shape: it becomes a constant
   (`network.frozen_shapes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_zoo.importers import control_flow
 from model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
 from model_zoo.importers.trunk import Trunk
+from model_zoo.importers.wording import listed
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,24 @@ def _left(trunk: Trunk) -> tuple[str, ...]:
             tensor = tensor_of(edge)
             if node_of(edge) in inside & trunk.below and graph.dtype(tensor).name == "float32":
                 found[tensor] = None
-    first = [t for t in trunk.ends.outputs if t in found]
+    for tensor in trunk.ends.outputs:
+        node = graph.nodes[node_of(tensor)]
+        if node.op == "Identity" and tensor_of(node.input[0]) in found:
+            found.pop(tensor, None)  # the host passes it on
+    return tuple(sorted(found, key=_order(graph, trunk.ends)))
+
+
+def _order(graph: Graph, ends) -> Callable[[str], tuple]:
+    """As the graph's outputs that read them; then as the graph computes them."""
+    needed = [graph.above([node_of(output)]) for output in ends.outputs]
     rank = {name: place for place, name in enumerate(graph.order)}
-    rest = sorted(found.keys() - set(first), key=lambda t: (rank[node_of(t)], t))
-    return (*dict.fromkeys(first), *rest)
+
+    def key(tensor: str) -> tuple:
+        name = node_of(tensor)
+        readers = (place for place, nodes in enumerate(needed) if name in nodes)
+        return next(readers, len(needed)), rank[name], tensor
+
+    return key
 
 
 def _why(trunk: Trunk, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> list[str]:
@@ -84,13 +101,13 @@ def _why(trunk: Trunk, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> lis
     if set(inputs) != set(trunk.ends.inputs):
         before = graph.above(map(node_of, inputs))
         told.append(
-            f"Pre-processing ends at {', '.join(inputs)}: {_reason(trunk, before)} above the first "
+            f"Pre-processing ends at {listed(inputs)}: {_reason(trunk, before)} above the first "
             "layer."
         )
     if set(outputs) != set(trunk.ends.outputs):
         after = trunk.below & graph.above(map(node_of, trunk.ends.outputs), stop=outputs)
         told.append(
-            f"Post-processing begins at {', '.join(outputs)}: {_reason(trunk, after)} below the "
+            f"Post-processing begins at {listed(outputs)}: {_reason(trunk, after)} below the "
             "last layer."
         )
     return told or ["The network is the whole graph."]
@@ -100,8 +117,9 @@ def _reason(trunk: Trunk, names: set[str]) -> str:
     """What the part holds that the network cannot."""
     graph, loops = trunk.graph, trunk.regions.loops
     found = [n for n in graph.order if n in names & trunk.control]
+    frames = (graph.nodes[n] for n in found if graph.nodes[n].op in control_flow.ENTER)
     kinds = {
-        "a loop": [n for n in found if n in loops],
+        "a loop": [control_flow.loop_name(control_flow.frame_of(node)) for node in frames],
         "a condition": [
             n for n in found if n not in loops and graph.nodes[n].op in control_flow.SWITCH
         ],
@@ -147,7 +165,7 @@ def named_cut(graph: Graph, ends, inputs: tuple[str, ...], outputs: tuple[str, .
         inputs,
         outputs,
     )
-    return Cut(inputs, outputs, (), (f"Cut at {', '.join((*inputs, *outputs))}, as named.",))
+    return Cut(inputs, outputs, (), (f"Cut at {listed(inputs)} and {listed(outputs)}, as named.",))
 
 
 def _refuse(nodes: list[str], sentence: str, inputs, outputs) -> None:

@@ -17,7 +17,8 @@ def fold(graph: Graph, kept: Iterable[str]):
     """The GraphDef after TensorFlow's own folding: constants, shapes, constant conditions."""
     names = list(dict.fromkeys(map(node_of, kept)))
     while True:
-        folded = _optimized(with_known_shapes(graph), names)
+        known = Graph(with_known_shapes(graph))
+        folded = _optimized(without_free_control_edges(known), names)
         part = Graph(without_free_control_edges(Graph(extract(folded, names))))
         if not known_shapes(part):
             return part.graph_def
@@ -45,7 +46,7 @@ def with_known_shapes(graph: Graph):
     changed.CopyFrom(graph.graph_def)
     for node in changed.node:
         if node.name in known:
-            places = [edge for edge in node.input if edge.startswith("^")]
+            places = [f"^{node_of(edge)}" for edge in node.input]  # it runs where its input does
             node.CopyFrom(constant(node.name, known[node.name]))
             node.input.extend(places)
     return changed

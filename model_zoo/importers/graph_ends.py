@@ -27,7 +27,7 @@ def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: s
     """
     from model_zoo.importers.frozen_graph import Ends
 
-    kept = without_leftovers(source)
+    kept = without_leftovers(source, map(node_of, outputs))
     repairs = []
     if len(kept.node) < len(source.node):
         count = len(source.node) - len(kept.node)

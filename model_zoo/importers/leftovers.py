@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from model_zoo.importers import ordering
 from model_zoo.importers.graphs import Graph, data_edges, node_of, reach
@@ -14,6 +15,7 @@ LEFTOVERS = re.compile(
     r"|VarIsInitializedOp|.*QueueEnqueue|.*QueueClose|.*QueueSize|ControlTrigger$|Abort$"
 )
 CHECKING = {"Assert", "PrintV2", "NoOp"}
+BOOL = 10  # DT_BOOL, types.proto
 STORED = {"Variable", "VariableV2", "VarHandleOp"}
 PASSIVE = {"Identity", "ReadVariableOp", "Switch", "All", "Any", "IsFinite", "LogicalAnd"} | {
     "Equal",
@@ -26,15 +28,18 @@ PASSIVE = {"Identity", "ReadVariableOp", "Switch", "All", "Any", "IsFinite", "Lo
 REDUCING = {"Max", "Min", "Mean", "Sum", "Prod"}
 
 
-def without_leftovers(graph_def):
-    """Without savers, summaries, assertions, optimizers, and what only these read."""
-    graph = Graph(graph_def)
-    begin = [node.name for node in graph_def.node if LEFTOVERS.match(node.op)]
-    dropped = reach(begin, graph.data_consumers)
-    return ordering.without_nodes(graph, dropped | _only_for(graph, dropped))
+def without_leftovers(graph_def, named: Iterable[str] = ()):
+    """Without savers, summaries, assertions, optimizers, and what only these read.
+
+    The nodes `named` are wanted.
+    """
+    graph, wanted = Graph(graph_def), set(named)
+    begin = [n.name for n in graph_def.node if LEFTOVERS.match(n.op) and n.name not in wanted]
+    dropped = reach(begin, graph.data_consumers) - wanted
+    return ordering.without_nodes(graph, dropped | _only_for(graph, dropped, wanted))
 
 
-def _only_for(graph: Graph, dropped: set[str]) -> set[str]:
+def _only_for(graph: Graph, dropped: set[str], wanted: set[str]) -> set[str]:
     """What nothing else than `dropped` nodes read.
 
     A value that a layer made may be an output, whatever summary or check reads it: of these only
@@ -46,12 +51,17 @@ def _only_for(graph: Graph, dropped: set[str]) -> set[str]:
     found: set[str] = set()
     for name in reversed(graph.order):
         op, readers = graph.nodes[name].op, set(graph.consumers[name])
-        if name in dropped or not readers <= dropped | found:
+        if name in dropped | wanted:
+            continue
+        if _ends_a_check(graph, name) and found.issuperset(graph.data_consumers(name)):
+            found.add(name)
+            checks.add(name)
+        if name in found or not readers <= dropped | found:
             continue
         if not readers:
             side = op in STORED or (op in PASSIVE and _reads_variable(graph, name))
         elif op in PASSIVE | STORED:
-            side = True
+            side = op != "Identity" or name not in learned  # which may name an output
         elif any(name in map(node_of, data_edges(graph.nodes[reader])) for reader in readers):
             side = name not in learned or (op in REDUCING and readers <= checks)
         else:
@@ -60,6 +70,16 @@ def _only_for(graph: Graph, dropped: set[str]) -> set[str]:
             found.add(name)
             checks |= {name} if readers <= checks else set()
     return found
+
+
+def _ends_a_check(graph: Graph, name: str) -> bool:
+    """Whether it is what a condition around an assertion passes on: whether that held."""
+    node = graph.nodes[name]
+    if node.op == "Identity" and node.attr["T"].type == BOOL:
+        node = graph.nodes[node_of(node.input[0])]
+    if node.op == "If":
+        return set(node.attr["Tout"].list.type) == {BOOL}
+    return node.op == "Merge" and node.attr["T"].type == BOOL
 
 
 def _reads_variable(graph: Graph, name: str) -> bool:

@@ -28,7 +28,18 @@ def all_of(conditions: Iterable[Alive]) -> Alive:
 
 def any_of(conditions: Iterable[Alive]) -> Alive:
     terms = frozenset().union(*conditions)
-    return ALWAYS if _tautology(terms) else _bounded(terms)
+    return ALWAYS if _tautology(terms) else _bounded(_joined(terms))
+
+
+def _joined(terms: Alive) -> Alive:
+    """With one term for two that differ in the outcome of one predicate alone: an inner condition
+    that ends in a branch or in a loop leaves the outer one."""
+    for term in terms:
+        for name, value in term:
+            other = term - {(name, value)} | {(name, not value)}
+            if other in terms:
+                return _joined(terms - {term, other} | {term - {(name, value)}})
+    return terms
 
 
 def without(condition: Alive, decided: Callable[[str], bool]) -> Alive:

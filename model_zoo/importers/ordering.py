@@ -70,16 +70,17 @@ def placed(
 
 def _beginning(graph: Graph, places: Places, name: str, dropped: Collection[str]) -> str | None:
     """The node above `name` that begins the turn or branch in which it runs."""
-    pending, seen = [name], {name: None}
+    pending, seen, others = [name], {name}, []
     for above in pending:
-        node = graph.nodes[above]
-        if above not in dropped and _begins(graph, node):
-            return above
-        for other in map(node_of, node.input):
-            if other not in seen and places[other] == places[name]:
-                seen[other] = None
+        if above not in dropped and places[above] == places[name]:
+            if _begins(graph, graph.nodes[above]):
+                return above
+            others.append(above)
+        for other in map(node_of, graph.nodes[above].input):
+            if other not in seen and places[other].frame == places[name].frame:
+                seen.add(other)
                 pending.append(other)
-    return next((other for other in seen if other not in dropped), None)
+    return next(iter(others), None)
 
 
 def _begins(graph: Graph, node) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -12,48 +13,85 @@ from model_zoo.importers.wording import cause
 
 PROVEN_ON = 3  # samples
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of each value, of the largest value of its tensor
+ROUNDING, MOST_ROUNDING = 4, 5e-4  # an int8 step is 4e-3 of the largest value and more
 
 
 class Proof:
-    """What a graph answered, for what a rewritten graph must answer."""
+    """What a graph answers to `feeds`, for what a rewritten graph must answer.
 
-    def __init__(self, graph: Graph, ends, samples):
-        self._fetch = ends.outputs
-        self._feeds = feeds(graph, ends, samples)[:PROVEN_ON]
+    Rewriting moves rounding, which a deep network amplifies: where an answer differs by more than
+    the tolerances, it may differ by `ROUNDING` times what TensorFlow's own rewriting at run time
+    makes of the graph's answer, and by no more than `MOST_ROUNDING` of the largest value.
+    """
+
+    def __init__(self, graph: Graph, fetch: Sequence[str], images: list[dict]):
+        self._graph, self._fetch, self._images = graph, tuple(fetch), images[:PROVEN_ON]
         try:
-            twice = list(run(graph, ends.outputs, [*self._feeds, self._feeds[0]]))
+            rows = list(run(graph, self._fetch, [*self._images, self._images[0]]))
         except Exception as error:
             raise ValueError(
                 f"the graph does not run on a sample of shape "
-                f"{[v.shape for v in self._feeds[0].values()]}: {cause(error)}"
+                f"{[v.shape for v in self._images[0].values()]}: {cause(error)}"
             ) from error
-        self.expected = twice[:-1]
-        self.repeatable = not _first_difference(self._fetch, twice[0], twice[-1])
+        self.expected = [dict(zip(self._fetch, row, strict=True)) for row in rows[:-1]]
+        again = zip(rows[0], rows[-1], strict=True)
+        self.repeatable = all(same(one, other) for one, other in again)
 
     def difference(self, graph: Graph) -> str:
         """What differs in the answers of `graph`, empty when nothing does."""
-        found = run(graph, self._fetch, self._feeds)
-        pairs = zip(self.expected, found, strict=True)
-        return next(filter(None, (_first_difference(self._fetch, *pair) for pair in pairs)), "")
+        for place, row in enumerate(run(graph, self._fetch, self._images)):
+            if changed := self.first_difference(place, dict(zip(self._fetch, row, strict=True))):
+                return f"{changed} would change"
+        return ""
+
+    def first_difference(self, place: int, found: Mapping[str, np.ndarray]) -> str:
+        """The first tensor of `found` that image `place` answers otherwise, empty when none."""
+        expected = self.expected[place]
+        for name, value in found.items():
+            if not same(expected[name], value) and not self._rounds(name, expected[name], value):
+                return name
+        return ""
+
+    def _rounds(self, name: str, expected: np.ndarray, found: np.ndarray) -> bool:
+        return same(expected, found, ROUNDING * self._rounding[name])
+
+    @cached_property
+    def _rounding(self) -> dict[str, float]:
+        """By tensor, how far TensorFlow's own rewriting moves it, of its largest value."""
+        farthest = dict.fromkeys(self._fetch, 0.0)
+        rows = run(self._graph, self._fetch, self._images, optimize=True)
+        for expected, row in zip(self.expected, rows, strict=True):
+            for name, value in zip(self._fetch, row, strict=True):
+                farthest[name] = max(farthest[name], _distance(expected[name], value))
+        return farthest
 
 
-def _first_difference(names: Sequence[str], expected: list, found: list) -> str:
-    for name, a, b in zip(names, expected, found, strict=True):
-        if not same(a, b):
-            return f"{name} would change"
-    return ""
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference, of the largest value; 0 for what has none."""
+    one, other = np.asarray(one), np.asarray(other)
+    if one.shape != other.shape or one.dtype.kind != "f" or not (scale := _largest(one)):
+        return 0.0
+    difference = np.abs(one - other)
+    return float(difference[np.isfinite(difference)].max(initial=0)) / scale
 
 
-def same(expected: np.ndarray, found: np.ndarray) -> bool:
-    """Equal but for rounding; values that are not floats equal exactly."""
+def _largest(values: np.ndarray) -> float:
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max()) if finite.size else 0.0
+
+
+def same(expected: np.ndarray, found: np.ndarray, rounding: float = 0.0) -> bool:
+    """Equal but for rounding; values that are not floats equal exactly.
+
+    `rounding`, of the largest value, may exceed the tolerance up to `MOST_ROUNDING`.
+    """
     expected, found = np.asarray(expected), np.asarray(found)
     if expected.shape != found.shape or expected.dtype != found.dtype:
         return False
     if not np.issubdtype(expected.dtype, np.floating):
         return bool(np.array_equal(expected, found))
-    finite = np.abs(expected[np.isfinite(expected)])
-    scale = float(finite.max()) if finite.size else 0.0
-    return np.allclose(expected, found, RELATIVE, ABSOLUTE * scale, equal_nan=True)
+    absolute = max(ABSOLUTE, min(rounding, MOST_ROUNDING)) * _largest(expected)
+    return np.allclose(found, expected, RELATIVE, absolute, equal_nan=True)
 
 
 def with_static_inputs(graph: Graph, ends, samples):

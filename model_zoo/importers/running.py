@@ -11,21 +11,16 @@ from model_zoo.importers.operators import INPUTS
 from model_zoo.importers.wording import NotRewritten
 
 
-def session(graph):
-    """A session of one thread on the CPU, which runs the graph as it is written."""
-    import tensorflow as tf
+def run(
+    graph: Graph, fetch: Sequence[str], feeds: Iterable[Mapping], optimize: bool = False
+) -> Iterator[list]:
+    """The values of `fetch` for each of `feeds`, from the graph as it is written.
 
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1, device_count={"GPU": 0}
-    )
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
-    return tf.compat.v1.Session(graph=graph, config=config)
+    `optimize`: after TensorFlow's own rewriting, which rounds elsewhere.
+    """
+    from runtimes.frozen_graph import session
 
-
-def run(graph: Graph, fetch: Sequence[str], feeds: Iterable[Mapping]) -> Iterator[list]:
-    """The values of `fetch` for each of `feeds`."""
-    running = session(graph.imported)  # not as a context: that would change the caller's graph
+    running = session(graph.imported, optimize)  # not as a context: that would change the caller's
     try:
         for feed in feeds:
             yield running.run(list(fetch), dict(feed))

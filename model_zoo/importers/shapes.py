@@ -8,6 +8,7 @@ from model_zoo.importers.cut import Cut
 from model_zoo.importers.graphs import Graph, constant, free_name, node_of, tensor_of
 from model_zoo.importers.operators import SHAPES
 from model_zoo.importers.running import run
+from model_zoo.importers.wording import listed
 
 
 def static_shapes(graph: Graph, tensors, images: list[dict]) -> dict[str, tuple[int, ...]]:
@@ -39,7 +40,7 @@ def frozen_shapes(graph: Graph, cut: Cut, images: list[dict], repairs: list[str]
                 f"the network reads {tensor} ({graph.dtype(tensor).name}), which changes with the "
                 "image, expected a shape: name another cut"
             )
-    repairs.append(f"Fixed as seen on {len(values)} inputs: {', '.join(cut.shapes)}.")
+    repairs.append(f"Fixed as seen on {len(values)} inputs: {listed(cut.shapes)}.")
     return dict(zip(cut.shapes, values[0], strict=True))
 
 

@@ -13,7 +13,7 @@ from model_zoo.importers.control_flow import loop_name
 from model_zoo.importers.folding import fold, without_identities
 from model_zoo.importers.graphs import Graph, extract
 from model_zoo.importers.ordering import without_free_control_edges
-from model_zoo.importers.proof import Proof, with_static_inputs
+from model_zoo.importers.proof import Proof, feeds, with_static_inputs
 from model_zoo.importers.wording import NotRewritten, refusal
 
 TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
@@ -26,8 +26,9 @@ def simplify(graph_def, ends, samples, keep: Iterable[str] = ()) -> tuple[Graph,
     """
     graph = Graph(with_static_inputs(Graph(graph_def), ends, samples))
     kept = (*ends.inputs, *ends.outputs, *(tensor for tensor in keep if graph.has(tensor)))
-    graph, sentences = _without_dropout(graph, kept, ends, samples)
-    proof = Proof(graph, ends, samples)
+    images = feeds(graph, ends, samples)
+    graph, sentences = _without_dropout(graph, kept, ends, images)
+    proof = Proof(graph, ends.outputs, images)
     if not proof.repeatable:
         random = [n.name for n in graph.graph_def.node if n.op.startswith("Random")]
         raise ValueError(
@@ -55,10 +56,10 @@ def _rewritten(steps: Steps) -> Steps:
     return steps
 
 
-def _without_dropout(graph: Graph, kept: Sequence[str], ends, samples) -> tuple[Graph, list[str]]:
+def _without_dropout(graph: Graph, kept: Sequence[str], ends, images) -> tuple[Graph, list[str]]:
     if not dropout.masks(graph):
         return graph, []
-    proof = Proof(graph, ends, samples)  # of random masks there is none: the answers differ
+    proof = Proof(graph, ends.outputs, images)  # of random masks there is none: the answers differ
     steps = Steps(graph, kept, proof if proof.repeatable else None)
     steps.take("Removing dropout, which does nothing at inference", dropout.without)
     return steps.graph, steps.sentences

@@ -17,6 +17,7 @@ from model_zoo.importers.operators import (
     TAKING_APART,
 )
 
+MOST_AXES = 4  # of NPUs and of many int8 kernels
 _REMEDY = (
     "expected one network without control flow: name the cut (its inputs and outputs), or export "
     "the graph unrolled and frozen for inference"
@@ -65,7 +66,7 @@ class Trunk:
         graph, first = self.graph, self.above - self.below
         found = graph.above(first & self.foreign)
         for name in graph.order:
-            if name in first - found and graph.nodes[name].op in TAKING_APART:
+            if name in first - found and graph.nodes[name].op in TAKING_APART | LINEAR:
                 values = {node_of(e) for e in data_edges(graph.nodes[name])} & graph.dependent
                 if values and values <= found:
                     found.add(name)
@@ -97,7 +98,8 @@ def _heads(trunk: Trunk, body: set[str]) -> set[str]:
     clean = graph.above(n for n in map(node_of, trunk.ends.outputs) if n in tail - spoilt) & tail
     grown = set(body | clean)
     for name in graph.order:
-        if name in tail - foreign and graph.nodes[name].op in NARROW:
+        narrow = graph.nodes[name].op in NARROW and not _decodes(graph, name)
+        if name in tail - foreign and narrow:
             values = [node_of(e) for e in data_edges(graph.nodes[name])]
             own = [v for v in values if v in grown]
             if own and all(v in grown or v not in graph.dependent for v in values):
@@ -108,14 +110,34 @@ def _heads(trunk: Trunk, body: set[str]) -> set[str]:
 def _converts(graph: Graph, name: str) -> bool:
     """Whether int8 holds the node well: see the rule."""
     node = graph.nodes[name]
-    if node.op not in CONVERTIBLE or not _is_float(graph, name):
+    if node.op not in CONVERTIBLE or not _is_float(graph, name) or _rank(graph, name) > MOST_AXES:
         return False
     if node.op not in LINEAR:
         return True
-    fixed = [tensor_of(e) for e in data_edges(node) if node_of(e) not in graph.variable]
+    fixed = _fixed(graph, node)
     if node.op == "RealDiv" and not fixed:
         return False
     return all(_by_channel(graph, tensor) for tensor in fixed)
+
+
+def _fixed(graph: Graph, node) -> list[str]:
+    """The constants that the node reads."""
+    return [tensor_of(e) for e in data_edges(node) if node_of(e) not in graph.variable]
+
+
+def _decodes(graph: Graph, name: str) -> bool:
+    """Arithmetic with a constant for each coordinate of boxes (n, boxes, coordinates), which are no
+    channels: their variances differ, and one scale of int8 has to hold them."""
+    node = graph.nodes[name]
+    if node.op not in LINEAR or _rank(graph, name) != 3:
+        return False
+    shapes = (graph.imported.get_tensor_by_name(t).shape for t in _fixed(graph, node))
+    return any(shape.num_elements() != 1 for shape in shapes)
+
+
+def _rank(graph: Graph, name: str) -> int:
+    """Axes of the first output, 0 where that is not known."""
+    return graph.imported.get_operation_by_name(name).outputs[0].shape.rank or 0
 
 
 def _by_channel(graph: Graph, tensor: str) -> bool:

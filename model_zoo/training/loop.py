@@ -45,6 +45,7 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
         stage = replace(stage, epochs=min(stage.epochs, epochs or stage.epochs))
         print(f"{spec.name}: stage {number} of {len(task.stages)}, {stage}", flush=True)
         trained, scaled = network, at_scale(spec, stage.scale)
+        keras.utils.clear_session()  # weights are stored by layer names, which then count from 0
         network = build(scaled, "compact")
         if trained is not None:
             _carry_over(trained, network)

@@ -14,6 +14,10 @@
     brightened     a condition on the image's mean above the convolutions
     unknown_size   the same loop loses the image's shape: Reshape and decoding ask for it
     chosen_shape   a condition on the image above a Reshape, which chooses one shape either way
+    checked        a loop over the pictures asserts, resizes under a condition and normalizes; four
+                   heads, three of them reshaped to five axes; a loop over channels collects maxima
+    upscaled       super-resolution: a placeholder of unknown size, a transposed convolution to a
+                   computed shape, DepthToSpace
     suppressed     two heads, then a loop over a TensorArray that suppresses boxes
     two_predicates Merge of two inputs that differ in two predicates below the convolutions
     four_inputs    Merge of four inputs below the convolutions
@@ -91,6 +95,9 @@ class _Layers:
         weights = tf.constant(self._rng.normal(0, 0.2, shape).astype(np.float32))
         bias = tf.constant(self._rng.normal(0, 0.1, channels).astype(np.float32))
         return tf.nn.bias_add(tf.nn.conv2d(x, weights, stride, "SAME"), bias)
+
+    def normal(self, shape) -> np.ndarray:
+        return self._rng.normal(0, 0.3, shape).astype(np.float32)
 
     def features(self, x, channels: int = 8):
         import tensorflow as tf
@@ -233,6 +240,57 @@ def _dimmed(layers: _Layers) -> None:
         lambda x: tf.reduce_max(x) > 0.5, lambda x: x * 0.75, [_image()]
     )
     layers.features(dimmed)
+
+
+def _checked(layers: _Layers) -> None:
+    import tensorflow as tf
+
+    image = _image((None, None, None, 3))
+
+    def prepare(picture):
+        shape = tf.shape(picture)
+        three = tf.Assert(tf.equal(shape[2], 3), ["expected 3 channels, found", shape])
+        some = tf.Assert(tf.reduce_all(shape > 0), ["expected a picture, found", shape])
+        with tf.control_dependencies([three, some]):
+            fits = tf.reduce_all(tf.equal(shape[:2], (SIZE, SIZE)))
+            scale = tf.constant(2.0)
+        resized = tf.compat.v1.cond(
+            fits,
+            lambda: tf.identity(picture),
+            lambda: tf.compat.v1.image.resize_bilinear(picture[None], (SIZE, SIZE))[0],
+        )
+        return resized * scale - 1.0
+
+    prepared = tf.map_fn(prepare, image)
+    prepared.set_shape((None, SIZE, SIZE, 3))
+    features = layers.features(prepared)
+    scores = tf.sigmoid(layers.conv(features, 4))
+    tf.identity(scores, name="heatmaps")
+    for name in ("offsets", "forward", "backward"):
+        maps = layers.conv(features, 8)
+        shape = tf.concat([tf.shape(maps)[:3], [2, 4]], 0)
+        tf.transpose(tf.reshape(maps, shape), (0, 1, 2, 4, 3), name=name)
+    array = tf.TensorArray(tf.float32, 4)
+
+    def collect(i, found):
+        best, place = tf.math.top_k(tf.reshape(scores[..., i], (tf.shape(scores)[0], -1)), 3)
+        kind = tf.cast(tf.fill(tf.shape(place), i), tf.float32)
+        return i + 1, found.write(i, tf.stack([best, tf.cast(place, tf.float32), kind], -1))
+
+    _, array = tf.compat.v1.while_loop(lambda i, _: i < 4, collect, (0, array))
+    tf.transpose(array.stack(), (1, 0, 2, 3), name="candidates")
+
+
+def _upscaled(layers: _Layers) -> None:
+    import tensorflow as tf
+
+    image = _image((None, None, None, 3))
+    features = layers.features(image)
+    size = tf.shape(features)
+    weights = tf.constant(layers.normal((3, 3, 12, 8)))
+    shape = tf.stack([size[0], size[1] * 2, size[2] * 2, 12])
+    widened = tf.nn.relu(tf.nn.conv2d_transpose(features, weights, shape, 2))
+    tf.nn.depth_to_space(widened, 2, name="picture")
 
 
 def _unknown_size(layers: _Layers) -> None:
@@ -413,6 +471,8 @@ _GRAPHS: dict[str, Callable[[_Layers], None]] = {
     "brightened": _brightened,
     "unknown_size": _unknown_size,
     "chosen_shape": _chosen_shape,
+    "checked": _checked,
+    "upscaled": _upscaled,
     "suppressed": _suppressed,
     "two_predicates": _two_predicates,
     "four_inputs": _four_inputs,

@@ -15,8 +15,10 @@ from model_zoo.importers.frozen_graph import explain, import_frozen_graph
 from runtimes.frozen_graph import HostGraph
 
 WHOLE = ["dynamic", "training", "nested", "refined", "arrays", "nested_loops", "chosen_shape"]
+WHOLE += ["upscaled"]
 PREPARED = ["batch_mapped", "dimmed", "brightened", "detector", "unknown_size"]
 FINISHED = ["suppressed", TWO_PREDICATES, FOUR_INPUTS, "detector", "selected", "unknown_size"]
+FINISHED += ["checked"]
 CONVERTED = sorted({*WHOLE, *PREPARED, *FINISHED})
 CONTROL_FLOW = {"Enter", "Exit", "Switch", "Merge", "LoopCond", "NextIteration"}
 
@@ -220,6 +222,38 @@ def test_repairs_are_told(imported):
     assert "Pre-processing ends at while/Exit:0: a loop" in kept
     assert "Fixed as seen" in " ".join(explain(report(imported("chosen_shape"))))
     assert "Exit_1:0" in " ".join(explain(report(imported("suppressed"))))
+
+
+def test_checks_of_each_picture_do_not_stand_in_the_way(imported):
+    told = report(imported("checked"))
+    assert told["outputs"] == [f"{n}:0" for n in ("heatmaps", "offsets", "forward", "backward")] + [
+        "candidates:0"
+    ]
+    assert told["network_inputs"] == told["inputs"]  # the loop over one picture is unrolled
+    sentences = " ".join(explain(told))
+    assert "taken back" not in sentences
+    assert "not possible" not in sentences
+
+
+def test_network_ends_before_five_axes_in_the_order_of_the_outputs(imported):
+    told = report(imported("checked"))
+    heads = ["Sigmoid:0", "BiasAdd_3:0", "BiasAdd_4:0", "BiasAdd_5:0"]
+    assert told["network_outputs"] == heads  # and not the name of its first beside it
+
+
+def test_rewriting_by_its_own_words(imported):
+    sentences = explain(report(imported("checked"))) + explain(report(imported("dimmed")))
+    for noise in ("most recent call last", "Detected at", "while_context", "Enter", "Merge"):
+        assert noise not in " ".join(sentences)
+    assert "Unrolling the loop while was not possible: its number of turns" in " ".join(sentences)
+    assert "a loop (while)" in " ".join(sentences)
+
+
+def test_graph_without_control_flow_stays_whole(imported):
+    told = report(imported("upscaled"))
+    assert told["cut"] == ["The network is the whole graph."]
+    assert told["static_shapes"]["picture:0"] == [1, 32, 32, 3]
+    assert "Shape" not in operators(imported("upscaled"))
 
 
 @pytest.mark.parametrize("name", ["middle_loop", "middle_condition", "long_loop", "functional"])
