@@ -81,7 +81,7 @@ MODELS = [
         task="classification",
         source_format="keras",
         preprocessing=PIXELS,  # a Rescaling and a Normalization layer stand inside the network
-        compact=_compact("keras.applications:EfficientNetB0", width=0.35, side=96),
+        compact=_compact("keras.applications:EfficientNetB0", width=0.35),
         full=_imagenet("keras.applications:EfficientNetB0"),
         paper="Tan and Le, EfficientNet: Rethinking Model Scaling, 2019",
     ),

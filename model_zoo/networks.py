@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections import Counter
 from collections.abc import Callable
 
 from model_zoo.spec import ModelSpec
+
+AUTOMATIC_NAME = re.compile(r"(conv2d|batch_normalization|normalization|rescaling)(?:_\d+)?")
 
 
 def build(spec: ModelSpec, profile: str, official: bool = False):
@@ -40,20 +44,38 @@ def narrow(model, width: float):
     """The same functional topology with every layer's filters and units times `width` (at least 8).
 
     For networks of `keras.applications` that have no width setting. The last layer keeps its
-    units: the classes. Weights start afresh.
+    units: the classes. Weights start afresh; dropout, meant for the full width, is off.
     """
     import keras
 
+    counted: Counter = Counter()
+
     def narrower(layer):
         config = layer.get_config()
+        config["name"] = _counted_here(config["name"], counted)
         for size in {"filters", "units"} & config.keys():
             if layer is not model.layers[-1]:
                 config[size] = max(8, round(config[size] * width))
+        if isinstance(layer, keras.layers.Dropout):
+            config["rate"] = 0.0
         if isinstance(layer, keras.layers.Reshape):  # of squeeze-and-excitation: (1, 1, filters)
             config["target_shape"] = (*config["target_shape"][:-1], -1)
         return layer.__class__.from_config(config)
 
     return keras.models.clone_model(model, clone_function=narrower)
+
+
+def _counted_here(name: str, counted: Counter) -> str:
+    """A name that Keras gave (`conv2d_94`), counted within the network instead of the process.
+
+    Weights files go by names.
+    """
+    kind = AUTOMATIC_NAME.fullmatch(name)
+    if not kind:
+        return name
+    number = counted[kind[1]]
+    counted[kind[1]] += 1
+    return f"{kind[1]}_{number}" if number else kind[1]
 
 
 def settle_normalization(model, value_range: tuple[float, float], seed: int) -> None:

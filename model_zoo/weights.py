@@ -122,10 +122,10 @@ def _load_safetensors(model, path: Path) -> None:
                 f"weights file {path}: tensor {name} has shape {tensors[name].shape}, "
                 f"{model.name} needs {tuple(variable.shape)}"
             )
-        if tensors[name].dtype.kind != "f":
+        if tensors[name].dtype.kind != np.dtype(variable.dtype).kind:
             raise ValueError(
-                f"weights file {path}: tensor {name} is {tensors[name].dtype}, expected floating "
-                "point: bring the weights from before quantization"
+                f"weights file {path}: tensor {name} is {tensors[name].dtype}, expected "
+                f"{variable.dtype}: bring the weights from before quantization"
             )
     for name, variable in wanted.items():
         variable.assign(tensors[name])
@@ -189,7 +189,7 @@ def store(model, name: str, facts: dict, directory: Path = SHIPPED) -> Path:
 
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.safetensors"
-    tensors = {variable.path: variable.numpy() for variable in model.weights}
+    tensors = {variable.path: np.asarray(variable.numpy()) for variable in model.weights}
     _write(path, save(tensors))
     known = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     annotate(name, known | facts, directory)

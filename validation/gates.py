@@ -56,7 +56,8 @@ def accuracy_gate(
     """
     if result.verdict == "invalid":
         return GateResult("invalid", result.reason)
-    if metric.drop(quantized, chance) <= 0:
+    is_worthless = metric.drop(quantized, chance) <= 0
+    if is_worthless and result.verdict != "failed":
         return failed(
             f"{metric.name} of {quantized:.4g}, {metric.baseline} reaches {chance:.4g} on the same "
             f"{result.samples} samples",
@@ -70,6 +71,7 @@ def accuracy_gate(
     measured = (
         f"{metric.name} drops by {result.drop:.4f}, at most {result.drop_upper_95:.4f} at 95% "
         f"confidence, on {result.samples} samples of {result.sources} sources"
+        f"{f' ({metric.baseline} alone reaches {chance:.4g})' * is_worthless}"
     )
     allowed = f"a drop of {result.tolerance:.4f} ({rule})"
     if result.verdict == "inconclusive":
@@ -262,12 +264,13 @@ def is_arm_host() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
-def float_refused_gate(model: Path, case_id: str) -> GateResult:
-    """An integer model must refuse a float batch, not read its bytes as levels.
+def float_refused_by(model: Path, case_id: str) -> GateResult:
+    """`float_refused_gate` of a file, which it loads: for a worker process."""
+    return float_refused_gate(LiteRTSession(model), case_id)
 
-    It loads the model: call it in a worker process.
-    """
-    session = LiteRTSession(model)
+
+def float_refused_gate(session: LiteRTSession, case_id: str) -> GateResult:
+    """An integer model must refuse a float batch, not read its bytes as levels."""
     batch = [np.zeros(spec.shape, np.float32) for spec in session.inputs]
     try:
         session.run(batch)

@@ -97,6 +97,7 @@ def _metric(similarity: Similarity, unit: str) -> Metric:
         partial(_bicubic, similarity),
         _lost,
         unit=unit,
+        baseline="bicubic",
     )
 
 

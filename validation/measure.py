@@ -152,7 +152,7 @@ def io_dtype(run: CaseRun) -> Measurement:
     fields = {"io": artifact.describe_io(), **_artifact(run)}
     result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id)
     if result.status == "passed" and recipe.io != "float32":
-        result = run.in_worker(gates.float_refused_gate, artifact.path, run.case_id)
+        result = run.in_worker(gates.float_refused_by, artifact.path, run.case_id)
     own = run.evaluation if result.status == "passed" and not run.unscored_reason else None
     if own is not None and own.raw_pixels is not None:
         score = metric(METRIC_OF_TASK[run.spec.task])

@@ -23,8 +23,17 @@ def convert(folder, network, shape=PICTURE, dtype="float32", sample=PICTURE, of=
 
     save(folder, network, shape, dtype)
     np.save(folder / "samples.npy", np.full((2, *sample[1:]), fill, of))
-    tflite.calibrate(folder, folder / "samples.npy", folder)
-    tflite.convert(folder, RECIPES["tflite_int8"], folder / tflite.CALIBRATED, None, folder)
+    calibrate(folder)
+    make(folder, "tflite_int8", folder / tflite.CALIBRATED)
+
+
+def calibrate(folder):
+    make(folder, "tflite_fp32")
+    tflite.calibrate(folder / tflite.MODEL, folder, folder / "samples.npy", folder)
+
+
+def make(folder, recipe, calibrated=None, samples=None):
+    tflite.convert(folder, RECIPES[recipe], calibrated, samples, (0.0, 255.0), folder)
 
 
 def save(folder, network, shape=PICTURE, dtype="float32"):
@@ -56,7 +65,7 @@ def lookup_table(folder):
         lambda image: {"output": module.table.lookup(image)}, input_signature=signature
     )
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
-    tflite.convert(folder, RECIPES["tflite_fp32"], None, None, folder)
+    make(folder, "tflite_fp32")
 
 
 def number_type(folder, dtype="float64"):
@@ -100,8 +109,7 @@ def no_int16_kernel(folder):
 
     save(folder, lambda tf, image: tf.cumsum(convolve(tf, image), axis=1))
     np.save(folder / "samples.npy", np.ones((2, *PICTURE[1:]), np.float32))
-    recipe = RECIPES["tflite_int16x8"]
-    tflite.convert(folder, recipe, None, folder / "samples.npy", folder)
+    make(folder, "tflite_int16x8", samples=folder / "samples.npy")
 
 
 def select_at_run(folder):
@@ -135,7 +143,7 @@ def variable_not_frozen(folder):
     model = keras.Sequential([keras.Input(PICTURE[1:]), keras.layers.Conv2D(4, 3)])
     tf.saved_model.save(model, str(folder))
     np.save(folder / "samples.npy", np.ones((2, *PICTURE[1:]), np.float32))
-    tflite.calibrate(folder, folder / "samples.npy", folder)
+    calibrate(folder)
 
 
 def reshape(folder):
@@ -233,11 +241,11 @@ def merge_without_condition(folder):
 def not_a_model(folder):
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    tflite.convert(folder, RECIPES["tflite_fp32"], None, None, folder)
+    make(folder, "tflite_fp32")
 
 
 def no_saved_model(folder):
-    tflite.convert(folder, RECIPES["tflite_fp32"], None, None, folder)
+    make(folder, "tflite_fp32")
 
 
 def out_of_memory(folder):

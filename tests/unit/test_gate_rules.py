@@ -17,6 +17,7 @@ from quantizers.recipe import ALL_GATES, RECIPES
 from runtimes.artifact import Artifact, TensorSpec
 from validation import gates
 from validation.expectations import Expectations
+from validation.metrics import metric
 from validation.statistics import NonInferiority
 
 EXPECTED = Expectations(
@@ -70,8 +71,9 @@ def outcome(verdict: str, **changed) -> NonInferiority:
 
 
 def test_accuracy_gate():
-    def judge(result):
-        return gates.accuracy_gate(result, "0.99 * float", "top1", CASE)
+    def judge(result, quantized=0.9, cause=None):
+        rule = ("0.99 * float", metric("top1"))
+        return gates.accuracy_gate(result, *rule, quantized, 0.1, CASE, cause)
 
     assert judge(outcome("passed")).status == "passed"
     facts = ("top1 drops by 0.0200", "0.0300 at 95%", "500 samples of 200", "0.99 * float")
@@ -81,6 +83,33 @@ def test_accuracy_gate():
     assert "about 900 samples" in unsure.message
     assert "0.0300" in unsure.message
     assert judge(outcome("invalid")) == gates.GateResult("invalid", "the reason")
+    assert_failed(judge(outcome("failed"), cause="weights per tensor"), "weights per tensor")
+
+
+@pytest.mark.parametrize("verdict", ["passed", "inconclusive", "failed"])
+def test_what_is_not_better_than_the_baseline_never_passes(verdict):
+    """Whatever its tolerance: bicubic enlargement needs no network."""
+    psnr = metric("psnr")
+
+    def judge(quantized):
+        return gates.accuracy_gate(outcome(verdict), "float - 9", psnr, quantized, 34.7, CASE)
+
+    for quantized in (28.8, 34.7):
+        assert_failed(judge(quantized), "bicubic", "34.7")
+    assert judge(34.8).status == verdict
+
+
+def test_labels_gate():
+    def judge(result, score=0.8, least=None):
+        return gates.labels_gate(result, score, least, metric("top1"), CASE)
+
+    assert judge(outcome("passed")).status == "passed"
+    assert judge(outcome("passed"), least=0.79).status == "passed"
+    assert_failed(judge(outcome("passed"), least=0.81), "0.8000", "at least 0.8100")
+    constant = outcome("invalid", reason="the float model gives the same output for every sample")
+    found = judge(constant)
+    assert found.status == "failed"
+    assert "its model gives the same output" in found.message
 
 
 def test_export_gate():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from data_folders import refused
@@ -50,6 +52,8 @@ def test_builders_resolve(networks):
 
 def test_networks_take_and_give_what_is_declared(fresh):
     for name, network in fresh.items():
+        if model(name).task not in ("classification", "segmentation"):
+            continue  # their outputs are several, and tested with them
         spec = model(name).compact
         assert network.input_shape == (None, *spec.input_shape), name
         assert network.output_shape[-1] == spec.classes, name
@@ -76,13 +80,14 @@ def topology(network) -> list:
         kind = type(layer).__name__
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         sources = [places[tensor._keras_history.operation.name] for tensor in inputs]
-        found.append((kind, layer.name if kind != "InputLayer" else "", sources))
+        name = re.sub(r"_\d+$", "", layer.name)  # which Keras counts up for some
+        found.append((kind, name if kind != "InputLayer" else "", sources))
     return found
 
 
 def test_narrow_keeps_the_topology_and_scales_filters(networks):
     wide = classifier(filters=40)
-    for width, filters in ((1 / 4, (10, 20)), (1 / 3, (13, 27)), (1 / 100, (4, 4))):
+    for width, filters in ((1 / 4, (10, 20)), (1 / 3, (13, 27)), (1 / 100, (8, 8))):
         narrow = networks.narrow(wide, width)
         assert topology(narrow) == topology(wide)
         assert (narrow.get_layer("first").filters, narrow.get_layer("second").filters) == filters
@@ -105,7 +110,7 @@ def test_narrowed_networks_of_the_zoo_are_those_of_their_paper(fresh, networks):
         assert topology(inner) == topology(wide), name
         for ours, theirs in zip(inner.layers, wide.layers, strict=True):
             if hasattr(theirs, "filters"):
-                assert ours.filters == max(4, round(theirs.filters * spec.compact.width)), name
+                assert ours.filters == max(8, round(theirs.filters * spec.compact.width)), name
 
 
 def test_caffe_input_is_that_of_keras():

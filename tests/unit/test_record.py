@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from quantizers.recipe import ALL_GATES
 from validation import record as records
 
-# The case record of the design, field by field; `messages` and `notes` are ours.
+# The case record of the design, field by field; `conversion`, `messages` and `notes` are ours.
 FIELDS = [
     *("model", "recipe", "task", "source_format", "profile", "verdict", "reason", "gates"),
-    *("accuracy", "fidelity", "io", "integer_ops", "size_bytes", "cpu", "npu", "seconds"),
+    *("conversion", "accuracy", "fidelity", "io", "integer_ops", "size_bytes", "cpu", "npu"),
+    "seconds",
     *("peak_rss_bytes", "artifact", "messages", "notes"),
 ]
 WORST_FIRST = ("error", "invalid", "failed", "inconclusive", "not_measured", "unsupported")

@@ -29,8 +29,9 @@ def test_worker_that_dies_takes_no_other_case_along(project):
     assert healthy["size"] == healthy["integer_only"] == "passed"
     crashed = found["aborts-tflite_int8"]
     assert crashed["verdict"] == "error"
-    assert "ended its worker: SIGABRT" in crashed["reason"]
+    assert "ended its process (SIGABRT" in crashed["reason"]
     assert "F0000 check failed: tiny network" in done.stdout
+    assert crashed["conversion"]["status"] == "not_converted"
     assert "During handling" not in done.stdout
     logs = set(re.findall(r"Full log: (.*)", done.stdout))
     assert len(logs) == 1, "the export crashed more than once"

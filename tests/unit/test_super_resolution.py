@@ -227,9 +227,11 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     (tmp_path / "source.pb").write_bytes(frozen(written_as).SerializeToString())
     import_frozen_graph(tmp_path / "source.pb", tmp_path, samples)
     saved_model = tmp_path / "saved_model"
-    tflite.calibrate(saved_model, tmp_path / "samples.npy", tmp_path)
+    tflite.convert(saved_model, RECIPES["tflite_fp32"], None, None, (0.0, 1.0), tmp_path)
+    float_model = tmp_path / tflite.MODEL
+    tflite.calibrate(float_model, saved_model, tmp_path / "samples.npy", tmp_path)
     recipe = RECIPES["tflite_int8"]
-    tflite.convert(saved_model, recipe, tmp_path / "calibrated.tflite", None, tmp_path)
+    tflite.convert(saved_model, recipe, tmp_path / "calibrated.tflite", None, (0.0, 1.0), tmp_path)
     assert not float_operators(read_graph(tmp_path / "model.tflite"))
 
 
