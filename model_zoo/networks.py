@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from model_zoo.spec import ModelSpec
+from runtimes.artifact import in_order
 
 AUTOMATIC_NAME = re.compile(r"(conv2d|batch_normalization|normalization|rescaling)(?:_\d+)?")
 
@@ -48,11 +49,11 @@ def narrow(model, width: float):
     """
     import keras
 
-    counted: Counter = Counter()
+    names = _counted_within([layer.name for layer in model.layers])
 
     def narrower(layer):
         config = layer.get_config()
-        config["name"] = _counted_here(config["name"], counted)
+        config["name"] = names[layer.name]
         for size in {"filters", "units"} & config.keys():
             if layer is not model.layers[-1]:
                 config[size] = max(8, round(config[size] * width))
@@ -65,17 +66,19 @@ def narrow(model, width: float):
     return keras.models.clone_model(model, clone_function=narrower)
 
 
-def _counted_here(name: str, counted: Counter) -> str:
-    """A name that Keras gave (`conv2d_94`), counted within the network instead of the process.
+def _counted_within(names: list[str]) -> dict[str, str]:
+    """Names that Keras gave (`conv2d_94`), counted within the network instead of the process.
 
-    Weights files go by names.
+    Weights files go by names. The order of the numbers stays.
     """
-    kind = AUTOMATIC_NAME.fullmatch(name)
-    if not kind:
-        return name
-    number = counted[kind[1]]
-    counted[kind[1]] += 1
-    return f"{kind[1]}_{number}" if number else kind[1]
+    counted: Counter = Counter()
+    renamed = {name: name for name in names}
+    for name in in_order(names):
+        if kind := AUTOMATIC_NAME.fullmatch(name):
+            number = counted[kind[1]]
+            counted[kind[1]] += 1
+            renamed[name] = f"{kind[1]}_{number}" if number else kind[1]
+    return renamed
 
 
 def settle_normalization(model, value_range: tuple[float, float], seed: int) -> None:

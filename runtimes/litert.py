@@ -26,8 +26,8 @@ class LiteRTSession:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(
-                f"LiteRT cannot load {path}: {error} (a truncated file, or an operator without a "
-                "kernel for these types)"
+                f"LiteRT cannot load {path}: {_plainly(path, error)} (a truncated file, or an "
+                "operator without a kernel for these types)"
             ) from error
         self._inputs, self._outputs = _in_order_of_signature(self._interpreter)
         self.inputs = tuple(_spec(details) for details in self._inputs)
@@ -94,6 +94,18 @@ def as_artifact(path: Path, description: dict, provenance: dict) -> Artifact:
 
 def _tensors(described: list[dict]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in described)
+
+
+def _plainly(path: Path, error: Exception) -> Exception:
+    """What the operator's own kernel says, where a delegate that took it over says nothing."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        Interpreter(str(path), experimental_op_resolver_type=plain).allocate_tensors()
+    except (ValueError, RuntimeError) as said:
+        return said
+    return error
 
 
 def _in_order_of_signature(interpreter) -> tuple[list[dict], list[dict]]:

@@ -35,26 +35,19 @@ SMALL = (
 )
 
 
-def efficientnet_edgetpu_s(input_shape: tuple, classes: int, width: float = 1.0):
-    """A `keras.Model` from (n, h, w, channels) to class probabilities (n, classes).
-
-    `width` multiplies every number of filters, rounded to multiples of 4.
-    """
+def efficientnet_edgetpu_s(input_shape: tuple, classes: int):
+    """A `keras.Model` from (n, h, w, channels) to class probabilities (n, classes)."""
     import keras
 
     inputs = keras.Input(input_shape, name="image")
-    x = _convolution(inputs, _scaled(STEM, width), 3, "stem", stride=2)
+    x = _convolution(inputs, STEM, 3, "stem", stride=2)
     for number, stage in enumerate(SMALL):
         for repeat in range(stage.repeats):
-            x = _block(x, stage, _scaled(stage.filters, width), f"stage{number}_{repeat}", repeat)
-    x = _convolution(x, _scaled(HEAD, width), 1, "head")
+            x = _block(x, stage, stage.filters, f"stage{number}_{repeat}", repeat)
+    x = _convolution(x, HEAD, 1, "head")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     outputs = keras.layers.Dense(classes, activation="softmax", name="probabilities")(x)
     return keras.Model(inputs, outputs, name="efficientnet_edgetpu_s")
-
-
-def _scaled(filters: int, width: float) -> int:
-    return max(8, round(filters * width / 4) * 4)
 
 
 def _block(x, stage: Stage, filters: int, name: str, repeat: int):

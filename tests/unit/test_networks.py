@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,9 +105,8 @@ def test_narrowed_networks_of_the_zoo_are_those_of_their_paper(fresh, networks):
         if spec.compact.width == 1:
             continue
         inner = next((layer for layer in network.layers if hasattr(layer, "layers")), network)
-        wide = networks.resolve(spec.compact.builder)(
-            input_shape=spec.compact.input_shape, classes=spec.compact.classes, weights=None
-        )
+        wide = networks.build(replace(spec, compact=replace(spec.compact, width=1)), "compact")
+        wide = next((layer for layer in wide.layers if hasattr(layer, "layers")), wide)
         assert topology(inner) == topology(wide), name
         for ours, theirs in zip(inner.layers, wide.layers, strict=True):
             if hasattr(theirs, "filters"):
