@@ -62,7 +62,7 @@ def export_frozen_graph(
     samples: Path,
     directory: Path,
 ) -> dict:
-    """Writes `directory`/source.pb, the graph as its users have it, and what the importer makes.
+    """Writes what the importer makes, and `directory`/source.pb, the graph as its users have it.
 
     `samples` (.npy, (n, h, w, c)) are inputs of the whole graph. Returns the importer's
     report. A `.pb` among the weights is taken as it is.
@@ -71,14 +71,18 @@ def export_frozen_graph(
 
     source = directory / SOURCE_GRAPH
     if weights.path and weights.path.suffix == ".pb":
-        shutil.copyfile(weights.path, source)
+        source = weights.path
     else:
         network = _network(spec, profile, weights, seed)
         graph = resolve(spec.graph)(network, spec.network(profile))
         source.write_bytes(graph.SerializeToString(deterministic=True))
     drawn = np.load(samples, mmap_mode="r", allow_pickle=False)[:SHAPED_BY]
     declared = spec.network(profile)
-    return import_frozen_graph(source, directory, np.asarray(drawn), *declared.ends, declared.cut)
+    chosen = (*declared.ends, declared.cut)
+    report = import_frozen_graph(source, directory, np.asarray(drawn), *chosen)
+    if source == weights.path:
+        shutil.copyfile(source, directory / SOURCE_GRAPH)
+    return report
 
 
 def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
