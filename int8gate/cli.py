@@ -24,7 +24,7 @@ def list_models() -> None:
 
     table = Table(title="The zoo")
     for column in ("model", "task", "from", "compact", "full", "compact float metric", "weights"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column == "model", overflow="fold")
     manifest = read_manifest()
     for spec in zoo().values():
         known = manifest.get(spec.name)
@@ -141,7 +141,8 @@ def _finish(spec, weights_dir: Path) -> dict:
 
 def _size(network) -> str:
     height, width = network.size
-    return f"{height}x{width}x{network.input_shape[-1]}, {network.classes} classes"
+    shape = f"{height}x{width}x{network.input_shape[-1]}"
+    return shape if network.classes is None else f"{shape}, {network.classes} classes"
 
 
 if __name__ == "__main__":
