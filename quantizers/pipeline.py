@@ -37,6 +37,7 @@ from runtimes.litert import as_artifact, describe
 LIBRARIES = ("tensorflow", "keras", "numpy")
 SAMPLES = "samples.npy"
 IMPORTERS = "model_zoo.importers"
+RECYCLE_ABOVE = 2e9  # bytes
 HOST_CODE = "runtimes.frozen_graph"
 CONVERTED_BY = (
     "quantizers.tflite",
@@ -234,6 +235,8 @@ class Pipeline:
                 function, *arguments, directory, timeout_s=self.settings.stage_timeout_s, log=log
             )
             log.replace(directory / "converter.log")
+            if (result.peak_rss_bytes or 0) > RECYCLE_ABOVE:
+                self.worker.close()  # converters give little back: the next stage starts afresh
             took = {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
             return took | {"result": result.value}
 

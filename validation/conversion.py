@@ -10,9 +10,9 @@ from quantizers.recipe import Recipe
 from validation.case_run import CaseRun
 
 ROUTES = {
-    "keras": "Keras network, traced at its declared size and frozen",
+    "keras": "Keras network, traced at its declared size",
     "frozen_graph": "TF1 frozen graph, repaired, its network cut out",
-    "tflite": "float twin of the quantized file, traced at its declared size and frozen",
+    "tflite": "float twin of the quantized file, traced at its declared size",
 }
 
 
