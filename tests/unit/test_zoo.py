@@ -37,7 +37,7 @@ AIMED = {
     "oks_ap": (0.50, 0.95),
     "psnr": (25, 45),
 }
-LEAST_EVALUATED = 700
+LEAST_EVALUATED = 400
 
 
 def networks() -> list[tuple[str, Network]]:
