@@ -11,10 +11,10 @@ The loops are TensorFlow 1's own (Enter, Switch, Merge, NextIteration, Exit, Ten
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 from model_zoo.architectures.posenet import EDGES, HEADS, KEYPOINTS, NORMALIZATION
+from model_zoo.architectures.tf1_control_flow import control_flow_v1
 from model_zoo.spec import Network
 
 SCOPE = "MobilenetV1"
@@ -32,7 +32,7 @@ def frozen_graph(network, declared: Network):
 
     network_nodes = _constants(network, declared.size)
     graph = tf.compat.v1.Graph()
-    with graph.as_default(), _first_control_flow():
+    with graph.as_default(), control_flow_v1():
         image = tf.compat.v1.placeholder(tf.float32, (None, None, None, 3), name="image")
         normalized = _prepared(image, declared.size)
         maps = tf.graph_util.import_graph_def(
@@ -80,20 +80,6 @@ def _rename(definition, layers: set[str]) -> None:
     for node in definition.node:
         node.name = plain(node.name)
         node.input[:] = [plain(name) for name in node.input]
-
-
-@contextlib.contextmanager
-def _first_control_flow():
-    """TensorFlow 1's control flow inside; what was set before comes back."""
-    import tensorflow as tf
-
-    second = tf.compat.v1.control_flow_v2_enabled()
-    tf.compat.v1.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if second:
-            tf.compat.v1.enable_control_flow_v2()
 
 
 def _prepared(image, size: tuple[int, int]):

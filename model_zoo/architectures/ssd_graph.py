@@ -7,11 +7,10 @@ of TF1's dataflow operators: Enter, Switch, Merge, NextIteration, Exit and Tenso
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from model_zoo.architectures import ssd_anchors, ssd_detections
+from model_zoo.architectures.tf1_control_flow import control_flow_v1
 from model_zoo.spec import Network
 
 INPUT = "image_tensor"
@@ -27,7 +26,7 @@ def frozen_graph(network, declared: Network):
     import tensorflow as tf
 
     trunk, entry, exits = _constant_trunk(network, declared)
-    with _control_flow_v1(), tf.Graph().as_default() as graph:
+    with control_flow_v1(), tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.uint8, (None, None, None, 3), name=INPUT)
         pixels = _resized(tf.cast(images, tf.float32, name="ToFloat"), declared.size)
         codes, logits = tf.import_graph_def(
@@ -50,20 +49,6 @@ def decode(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     rows = np.concatenate([classes[..., None] - 1, scores[..., None], boxes], axis=-1)
     rows[np.arange(rows.shape[1]) >= count[:, None], 1] = -1
     return rows.astype(np.float32)
-
-
-@contextmanager
-def _control_flow_v1():
-    """Loops, conditions and TensorArrays of graphs built inside are those of TF1."""
-    from tensorflow.compat import v1
-
-    enabled = v1.control_flow_v2_enabled()
-    v1.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if enabled:
-            v1.enable_control_flow_v2()
 
 
 def _constant_trunk(network, declared: Network) -> tuple:
