@@ -35,14 +35,16 @@ SCENES_OF_TASK = {
 
 
 def load(
-    task: str,
+    data: str,
     split: str,
     size: tuple[int, int],
     channels: int,
     data_dir: Path | None = None,
     classes: int | None = None,
 ):
-    """The samples of a task's split, "calibration" or "evaluation", at height and width `size`.
+    """The samples of a split, "calibration" or "evaluation", at height and width `size`.
+
+    `data` is a task, or another name of `SCENES_OF_TASK`.
 
     With `data_dir`, the user's own pictures (`folders.py`), whose labels must fit `classes` when it
     is given; else scenes drawn at that size.
@@ -51,11 +53,11 @@ def load(
     if data_dir is not None:
         from calibration_data.folders import TASKS, open_folder
 
-        if task not in TASKS:
+        if data not in TASKS:
             raise ValueError(
                 f"--data-dir {data_dir}: folders are read for {' and '.join(TASKS)}, not for "
-                f"{task}: leave the option out, or choose other models with -k"
+                f"{data}: leave the option out, or choose other models with -k"
             )
-        return open_folder(Path(data_dir), task, split, size, channels, classes)
-    module, _, name = SCENES_OF_TASK[task].partition(":")
-    return getattr(importlib.import_module(module), name)(task, split, size, channels)
+        return open_folder(Path(data_dir), data, split, size, channels, classes)
+    module, _, name = SCENES_OF_TASK[data].partition(":")
+    return getattr(importlib.import_module(module), name)(data, split, size, channels)

@@ -50,8 +50,8 @@ def train(
     output: Annotated[Path, typer.Option(help="where the weights go")] = SHIPPED,
 ) -> None:
     """Train a model's compact weights, measure them, and store both with their manifest entry."""
-    from model_zoo import weights
-    from model_zoo.training import loop as training
+    from model_zoo import torch_networks, weights
+    from model_zoo.training import loop, torch_loop
 
     try:
         spec = model(name)
@@ -59,8 +59,13 @@ def train(
         raise typer.BadParameter(str(error)) from error
     if epochs and output == SHIPPED:
         raise typer.BadParameter("a trial must not replace the shipped weights: pass --output DIR")
-    trained = training.train(spec, epochs)
-    path = weights.store(trained.model, spec.name, training.facts(trained), output)
+    training, tensors_of = (
+        (torch_loop.train, torch_networks.tensors_of)
+        if spec.is_torch
+        else (loop.train, weights.tensors_of)
+    )
+    trained = training(spec, epochs)
+    path = weights.store(tensors_of(trained.model), spec.name, loop.facts(trained), output)
     facts = _finish(spec, output)
     weights.annotate(spec.name, facts, output)
     typer.echo(f"{path}: {facts['metric']} {facts['float']:.4f}")

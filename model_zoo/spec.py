@@ -15,6 +15,19 @@ TFLITE_RECIPES = (
     "tflite_uint8",
     "tflite_int16x8",
 )
+TORCH_RECIPES = (
+    "onnx_int8",
+    "onnx_fp32",
+    "onnx_dynamic_int8",
+    "onnx_int8_entropy",
+    "onnx_int8_percentile",
+    "onnx_int8_mse",
+    "tflite_int8",
+    "tflite_int8_entropy",
+    "tflite_int8_percentile",
+    "tflite_fp32",
+)
+TORCH_FORMATS = ("pytorch", "darknet", "onnx")  # built, trained and exported with PyTorch
 
 
 @dataclass(frozen=True)
@@ -52,11 +65,16 @@ class Network:
 class ModelSpec:
     """A model: task, source format, preprocessing, its two networks, the recipes it goes through.
 
+    `source_format` is what its users have: keras, frozen_graph, tflite, pytorch, darknet or onnx.
     The functions are named ``module:function``. `wrapper` puts layers around the built network,
     such as preprocessing that one scale and one zero point cannot express. `graph` makes, of the
     built network with its weights and the `Network`, the TF1 frozen graph that users of a
-    `frozen_graph` model have: with control flow around it. `decode` turns the model's outputs, a
+    `frozen_graph` model have: with control flow around it. `source` does so for formats of files:
+    called with (network, `Network`, directory) it writes the file or files there and returns the
+    path of the one that an importer takes. `decode` turns the model's outputs, a
     list of arrays (n, ...), and the `Network` into the one array that the task's metric takes.
+    `scenes` names what draws the compact profile's samples where it is not the task's own
+    generator, and `training` (``module:NAME``) the `TrainingTask` where it is not the task's.
     `arm_speedup` is the least INT8 speedup over float that its users expect on an ARM CPU. The
     first of `recipes` is the default: what is gated when one case must stand for the model.
     """
@@ -70,13 +88,26 @@ class ModelSpec:
     paper: str
     wrapper: str | None = None
     graph: str | None = None
+    source: str | None = None
     decode: str | None = None
+    scenes: str | None = None
+    training: str | None = None
     arm_speedup: float = 1.5
     recipes: tuple[str, ...] = TFLITE_RECIPES
 
     @property
     def default_recipe(self) -> str:
         return self.recipes[0]
+
+    @property
+    def is_torch(self) -> bool:
+        """Built and trained with PyTorch, not with Keras."""
+        return self.source_format in TORCH_FORMATS
+
+    @property
+    def data(self) -> str:
+        """What `calibration_data.load` takes to find the samples."""
+        return self.scenes or self.task
 
     def network(self, profile: str) -> Network:
         return {"compact": self.compact, "full": self.full}[profile]

@@ -111,7 +111,7 @@ def load(model, path: Path) -> None:
 
 
 def _load_safetensors(model, path: Path) -> None:
-    tensors = _read_safetensors(path)
+    tensors = read_safetensors(path)
     wanted = {variable.path: variable for variable in model.weights}
     for name in sorted(wanted.keys() ^ tensors.keys()):
         where = "the file lacks it" if name in wanted else "the network has no such tensor"
@@ -171,7 +171,8 @@ def _in_short(error: Exception) -> str:
     return reason.split(" Target variable:")[0].rstrip(".:").replace(". ", "; ")
 
 
-def _read_safetensors(path: Path) -> dict:
+def read_safetensors(path: Path) -> dict:
+    """The arrays of a `.safetensors` file by name; raises ValueError for a damaged one."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -183,13 +184,19 @@ def _read_safetensors(path: Path) -> dict:
         ) from error
 
 
-def store(model, name: str, facts: dict, directory: Path = SHIPPED) -> Path:
+def tensors_of(model) -> dict[str, np.ndarray]:
+    """A `keras.Model`'s weights by name, for storing."""
+    return {variable.path: np.asarray(variable.numpy()) for variable in model.weights}
+
+
+def store(
+    tensors: dict[str, np.ndarray], name: str, facts: dict, directory: Path = SHIPPED
+) -> Path:
     """Writes a trained model's weights and its entry of the manifest, each atomically."""
     from safetensors.numpy import save
 
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.safetensors"
-    tensors = {variable.path: np.asarray(variable.numpy()) for variable in model.weights}
     _write(path, save(tensors))
     known = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     annotate(name, known | facts, directory)

@@ -79,9 +79,9 @@ class Pipeline:
         """The model's `SampleSet` of a split, at the size of the run's profile."""
         network = spec.network(self.settings.profile)
         *size, channels = network.picture_shape
-        return calibration_data.load(
-            spec.task, split, tuple(size), channels, self.settings.data_dir, network.classes
-        )
+        folder = self.settings.data_dir
+        data = spec.task if folder else spec.data
+        return calibration_data.load(data, split, tuple(size), channels, folder, network.classes)
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model quantized by the recipe; for `tflite_fp32` the float reference."""

@@ -32,7 +32,7 @@ def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
     if settings.random_weights:
         return "accuracy not measured: the weights are random (structure-only run)"
     classes = spec.network(settings.profile).classes
-    if settings.data_dir is None and classes != CLASSES_IN_SCENES[spec.task]:
+    if settings.data_dir is None and classes != CLASSES_IN_SCENES[spec.data]:
         return (
             f"accuracy not measured: the {settings.profile} network has {classes} classes and no "
             "labelled pictures of them come with the project"

@@ -3,8 +3,11 @@
 task.py     `Stage`, `TrainingTask`: what a task brings
 digits.py   classification and segmentation
 pose.py     pose estimation
-loop.py     `train`: the stages, one after another
+loop.py     `train`: the stages, one after another (Keras)
+torch_loop.py  the same for PyTorch
 """
+
+from model_zoo.spec import ModelSpec
 
 TRAINING_OF_TASK = {
     "classification": "model_zoo.training.digits:CLASSIFICATION",
@@ -13,3 +16,8 @@ TRAINING_OF_TASK = {
     "super_resolution": "model_zoo.training.super_resolution:SUPER_RESOLUTION",
     "pose": "model_zoo.training.pose:POSE",
 }
+
+
+def training_of(spec: ModelSpec) -> str:
+    """The `TrainingTask` of a model, as ``module:NAME``."""
+    return spec.training or TRAINING_OF_TASK[spec.task]

@@ -15,7 +15,7 @@ import numpy as np
 
 from model_zoo.networks import build, layers, resolve
 from model_zoo.spec import ModelSpec
-from model_zoo.training import TRAINING_OF_TASK
+from model_zoo.training import training_of
 from model_zoo.training.task import Stage, TrainingTask
 
 SEED = 1
@@ -39,7 +39,7 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
 
     started = time.monotonic()
     keras.utils.set_random_seed(SEED)
-    task: TrainingTask = resolve(TRAINING_OF_TASK[spec.task])
+    task: TrainingTask = resolve(training_of(spec))
     network, epochs_done = None, 0
     for number, stage in enumerate(task.stages, start=1):
         stage = replace(stage, epochs=min(stage.epochs, epochs or stage.epochs))

@@ -1,0 +1,116 @@
+"""Building the network that a declaration names, with random or official weights (PyTorch).
+
+A network takes float32 (n, channels, h, w), preprocessed as the declaration says, and gives a
+tensor or a tuple of tensors; maps come channels last, (n, h, w, k), as the metrics take them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from model_zoo.networks import resolve
+from model_zoo.spec import ModelSpec, Network
+
+
+def build(spec: ModelSpec, profile: str, official: bool = False):
+    """The `torch.nn.Module` of a profile, in eval mode.
+
+    Its builder is called with ``input_shape`` (h, w, channels), ``classes`` unless there are none,
+    the declared arguments and, for official weights, ``weights`` (a Hugging Face name). Raises
+    RuntimeError saying what to do when these cannot be fetched.
+    """
+    network = spec.network(profile)
+    shape = {"input_shape": network.input_shape}
+    if network.classes is not None:
+        shape["classes"] = network.classes
+    if official:
+        shape["weights"] = network.official
+    try:
+        model = resolve(network.builder)(**shape, **network.arguments)
+    except OSError as error:
+        if not official:
+            raise
+        raise RuntimeError(
+            f"{spec.name}: the official weights ({network.official}) could not be fetched "
+            f"({error}): connect this machine, or pass --weights-dir DIR with "
+            f"{spec.name}.safetensors, or --weights random for a structure-only run"
+        ) from error
+    model = resolve(spec.wrapper)(model) if spec.wrapper else model
+    return model.eval()
+
+
+def example(network: Network):
+    """A float32 tensor (1, channels, h, w) of the network's declared size, mid-range."""
+    import torch
+
+    height, width = network.size
+    return torch.zeros(1, network.input_shape[-1], height, width)
+
+
+def tensors_of(model) -> dict[str, np.ndarray]:
+    """Parameters and buffers by name, for storing."""
+    return {
+        name: np.ascontiguousarray(tensor.detach().cpu().numpy())
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def load(model, path: Path) -> None:
+    """Sets a module's parameters and buffers from a `.safetensors` file.
+
+    Raises ValueError naming the file and the first tensor that does not fit.
+    """
+    import torch
+
+    from model_zoo.weights import read_safetensors
+
+    tensors, wanted = read_safetensors(path), model.state_dict()
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        where = "the file lacks it" if name in wanted else "the network has no such tensor"
+        raise ValueError(f"weights file {path}: tensor {name}: {where}; is it of another network?")
+    for name, tensor in wanted.items():
+        found = tensors[name]
+        if found.shape != tuple(tensor.shape):
+            raise ValueError(
+                f"weights file {path}: tensor {name} has shape {found.shape}, the network needs "
+                f"{tuple(tensor.shape)}"
+            )
+        if (found.dtype.kind == "f") != tensor.is_floating_point():
+            raise ValueError(
+                f"weights file {path}: tensor {name} is {found.dtype}, expected {tensor.dtype}: "
+                "bring the weights from before quantization"
+            )
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise ValueError(
+                f"weights file {path}: tensor {name} holds NaN or infinity: the training "
+                "diverged or the file is damaged, train or copy it again"
+            )
+    model.load_state_dict({name: torch.from_numpy(tensors[name].copy()) for name in wanted})
+
+
+def settle_normalization(model, spec: ModelSpec, profile: str, seed: int) -> None:
+    """Sets every batch normalization of a random-weight model from one batch of noise, in place.
+
+    Untouched ones pass the growth of the random convolutions on, layer by layer, until quantized
+    kernels refuse the scales; a trained network never looks like that.
+    """
+    import torch
+
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not layers:
+        return
+    low, high = spec.preprocessing.range
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, *example(spec.network(profile)).shape[1:])
+    noise = torch.rand(shape, generator=generator) * (high - low) + low
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+        layer.train()
+    with torch.no_grad():
+        model(noise)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    model.eval()
