@@ -20,10 +20,10 @@ from quantizers.recipe import RECIPES, recipe
 from quantizers.settings import Settings
 from reporting import ReportError, begin_report, write_report, write_results
 from reporting.terminal import summary_lines
+from runtimes.targets import FORMATS, HOST, check_target
 from validation import record as records
 
 pytest_plugins = ["int8gate.options"]
-HOST = "host_cpu"
 RECORDS = pytest.StashKey["Records"]()
 CASE = pytest.StashKey[tuple | None]()
 RECORD_PROPERTY = "int8gate"
@@ -43,10 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if name != DEFAULT_RECIPE:
             _usage(recipe, name)
     for name in config.getoption("--target") or ():
-        if name != HOST:
-            from runtimes.ethos_u import find_target
-
-            _usage(find_target, name)
+        _usage(check_target, name)
     if not config.option.collectonly:
         _usage(config.stash[RECORDS].begin)
 
@@ -70,7 +67,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if gate_name in RECIPES[name].gates
     ]
     if "target" in metafunc.fixturenames:
-        parameters = [_parameter(case, npu) for case in cases for npu in targets if npu != HOST]
+        parameters = [
+            _parameter(case, npu)
+            for case in cases
+            for npu in targets
+            if FORMATS.get(npu) == RECIPES[case[1]].toolchain
+        ]
         metafunc.parametrize(("case_run", "target"), parameters, indirect=["case_run"])
         return
     if gate_name == "cpu_speedup" and HOST not in targets:
@@ -116,6 +118,7 @@ def settings(pytestconfig: pytest.Config) -> Settings:
         data_dir=option("--data-dir"),
         min_calibration_samples=option("--min-calibration-samples"),
         stage_timeout_s=option("--stage-timeout"),
+        calibration_jobs=option("--calibration-jobs"),
     )
 
 

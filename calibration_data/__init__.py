@@ -4,6 +4,7 @@
     scenes.py         scenes composed from real pictures (the compact profile's data)
     sources.py        the real pictures and digits, and which split owns which
     figures.py        scenes of drawn people, their drawing in figure_drawing.py
+    single_figures.py crops around one of them
     folders.py        a user's own folder (`--data-dir`): its layout and its splits
     pictures.py       reading its pictures and masks
     preprocessing.py  from pixels to what a network takes
@@ -22,7 +23,11 @@ CLASSES_IN_SCENES = {
     "segmentation": 2,
     "detection": 5,
     "super_resolution": None,
+    "colour_super_resolution": None,
     "pose": 17,
+    "faces": 1,
+    "helmets": 3,
+    "keypoints": 17,
 }
 # Who draws the compact profile's samples: called with (task, split, size, channels).
 SCENES_OF_TASK = {
@@ -30,7 +35,11 @@ SCENES_OF_TASK = {
     "segmentation": "calibration_data.scenes:draw",
     "detection": "calibration_data.detection_scenes:draw",
     "super_resolution": "calibration_data.super_resolution:draw",
+    "colour_super_resolution": "calibration_data.colour_super_resolution:draw",
     "pose": "calibration_data.figures:draw",
+    "faces": "calibration_data.faces:draw",
+    "helmets": "calibration_data.helmets:draw",
+    "keypoints": "calibration_data.single_figures:draw",
 }
 
 

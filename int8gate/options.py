@@ -39,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="NAME",
         help="time on this target only (repeatable): host_cpu, ethos_u55_128, ethos_u65_256, "
-        f"ethos_u85_512, ethos_u85_2048. Default: {' '.join(DEFAULT_TARGETS)}",
+        "ethos_u85_512, ethos_u85_2048 (TFLite artifacts), qnn_htp (ONNX artifacts, an extra). "
+        f"Default: {' '.join(DEFAULT_TARGETS)}",
     )
     option(
         "--cpu-baseline",
@@ -63,6 +64,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=100,
         metavar="N",
         help="refuse calibration sets below this size",
+    )
+    option(
+        "--calibration-jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that calibrate at a time, each on shards of the samples",
     )
     option("--report", type=Path, metavar="DIR", help="write results.json, report.md, report.html")
     option("--artifact-cache", metavar="DIR", help="where artifacts are kept; none: nowhere")

@@ -1,7 +1,7 @@
 """Image classifiers. Compact: 10 digit classes in natural scenes. Full: ImageNet-1k."""
 
 from calibration_data.preprocessing import EDGETPU, PIXELS, SIGNED_UNIT
-from model_zoo.spec import TFLITE_RECIPES, ModelSpec, Network
+from model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
 
 CAFFE_INPUT = "model_zoo.architectures.caffe_input:with_caffe_input"
 
@@ -12,6 +12,10 @@ def _compact(builder: str, width: float = 1.0, side: int = 128, **arguments) -> 
 
 def _imagenet(builder: str, side: int = 224) -> Network:
     return Network(builder, (side, side, 3), (side, side), 1000, official="imagenet")
+
+
+def _hugging_face(builder: str, official: str, side: int = 224) -> Network:
+    return Network(builder, (side, side, 3), (side, side), 1000, official=official)
 
 
 MODELS = [
@@ -102,5 +106,32 @@ MODELS = [
         ),
         paper="Gupta and Akin, Accelerator-aware Neural Network Design using AutoML, 2020",
         recipes=("prequantized", *TFLITE_RECIPES),
+    ),
+    ModelSpec(
+        name="resnet50_torch",
+        task="classification",
+        source_format="pytorch",
+        preprocessing=PIXELS,  # the means and standard deviations of ImageNet stand inside
+        compact=_compact(
+            "model_zoo.architectures.hf_resnet:resnet", embedding=16, widths=(32, 64, 128, 256)
+        ),
+        full=_hugging_face("model_zoo.architectures.hf_resnet:resnet", "microsoft/resnet-50"),
+        paper="He et al., Deep Residual Learning for Image Recognition, 2015",
+        training="model_zoo.training.torch_digits:CLASSIFICATION",
+        arm_speedup=2.0,
+        recipes=TORCH_RECIPES,
+    ),
+    ModelSpec(
+        name="vit",
+        task="classification",
+        source_format="pytorch",
+        preprocessing=SIGNED_UNIT,
+        compact=_compact(
+            "model_zoo.architectures.hf_vit:vit", side=64, patch=8, layers=12, heads=4, hidden=64
+        ),
+        full=_hugging_face("model_zoo.architectures.hf_vit:vit", "google/vit-base-patch16-224"),
+        paper="Dosovitskiy et al., An Image Is Worth 16x16 Words, 2020",
+        training="model_zoo.training.torch_digits:TRANSFORMER",
+        recipes=TORCH_RECIPES,
     ),
 ]

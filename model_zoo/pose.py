@@ -1,7 +1,10 @@
-"""Multi-person pose estimation. Compact: one to three drawn people on textures."""
+"""Pose estimation: of several people at once (task "pose"), of one in a crop ("keypoints").
 
-from calibration_data.preprocessing import PIXELS
-from model_zoo.spec import ModelSpec, Network
+Compact: drawn people on textures.
+"""
+
+from calibration_data.preprocessing import PIXELS, SIGNED_UNIT
+from model_zoo.spec import TORCH_RECIPES, ModelSpec, Network
 
 MODELS = [
     ModelSpec(
@@ -28,5 +31,23 @@ MODELS = [
         "with a Bottom-Up, Part-Based, Geometric Embedding Model, 2018",
         graph="model_zoo.architectures.posenet_graph:frozen_graph",
         decode="model_zoo.architectures.posenet_decoding:decode",
+    ),
+    ModelSpec(
+        name="cpn",
+        task="keypoints",
+        source_format="pytorch",
+        preprocessing=SIGNED_UNIT,
+        compact=Network(
+            "model_zoo.architectures.cpn:cpn",
+            (128, 96, 3),
+            (128, 96),
+            classes=17,
+            arguments={"features": 24, "embedding_size": 16, "hidden_sizes": (32, 64, 128, 256)},
+        ),
+        full=Network("model_zoo.architectures.cpn:cpn", (256, 192, 3), (256, 192), classes=17),
+        paper="Chen et al., Cascaded Pyramid Network for Multi-Person Pose Estimation, 2018",
+        decode="model_zoo.architectures.cpn_decoding:decode",
+        training="model_zoo.training.cpn:CPN",
+        recipes=TORCH_RECIPES,
     ),
 ]

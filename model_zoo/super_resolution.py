@@ -7,9 +7,10 @@ with the noise that 8 bits will bring (0.3 dB). What is left comes from steps th
 levels: a picture's range must be that of its pixels, not the one that calibration saw (0.1 dB).
 """
 
-from calibration_data.preprocessing import UNIT
-from model_zoo.spec import TFLITE_RECIPES, ModelSpec, Network
+from calibration_data.preprocessing import PIXELS, UNIT
+from model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
 
+EDSR = "model_zoo.architectures.edsr:edsr"
 FSRCNN = "model_zoo.architectures.fsrcnn:fsrcnn"
 
 MODELS = [
@@ -30,5 +31,30 @@ MODELS = [
         graph="model_zoo.architectures.fsrcnn:frozen_graph",
         decode="model_zoo.architectures.fsrcnn:pixels",
         recipes=("tflite_int8_pixels", *TFLITE_RECIPES),
+    ),
+    ModelSpec(
+        name="edsr",
+        task="super_resolution",
+        source_format="pytorch",
+        preprocessing=PIXELS,
+        compact=Network(
+            EDSR,
+            (32, 32, 3),
+            (32, 32),
+            classes=None,
+            arguments={
+                "blocks": 8,
+                "features": 24,
+                "unit": 64.0,
+                "picture_skip": True,
+                "noise": 1.0,
+            },
+        ),
+        full=Network(EDSR, (128, 128, 3), (128, 128), classes=None),
+        paper="Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, 2017",
+        decode="model_zoo.architectures.edsr_decoding:decode",
+        scenes="colour_super_resolution",
+        training="model_zoo.training.torch_super_resolution:COLOUR_SUPER_RESOLUTION",
+        recipes=TORCH_RECIPES,
     ),
 ]

@@ -22,6 +22,11 @@ def build(spec: ModelSpec, profile: str, official: bool = False):
     RuntimeError saying what to do when these cannot be fetched.
     """
     network = spec.network(profile)
+    if network.width != 1:
+        raise ValueError(
+            f"{spec.name}: width {network.width} narrows Keras networks alone: give its builder an "
+            "argument for that, of another name"
+        )
     shape = {"input_shape": network.input_shape}
     if network.classes is not None:
         shape["classes"] = network.classes
@@ -52,8 +57,8 @@ def example(network: Network):
 def tensors_of(model) -> dict[str, np.ndarray]:
     """Parameters and buffers by name, for storing."""
     return {
-        name: np.ascontiguousarray(tensor.detach().cpu().numpy())
-        for name, tensor in model.state_dict().items()
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in _inferred_with(model.state_dict()).items()
     }
 
 
@@ -66,7 +71,8 @@ def load(model, path: Path) -> None:
 
     from model_zoo.weights import read_safetensors
 
-    tensors, wanted = read_safetensors(path), model.state_dict()
+    tensors = _inferred_with(read_safetensors(path))
+    wanted = _inferred_with(model.state_dict())
     for name in sorted(wanted.keys() ^ tensors.keys()):
         where = "the file lacks it" if name in wanted else "the network has no such tensor"
         raise ValueError(f"weights file {path}: tensor {name}: {where}; is it of another network?")
@@ -87,7 +93,13 @@ def load(model, path: Path) -> None:
                 f"weights file {path}: tensor {name} holds NaN or infinity: the training "
                 "diverged or the file is damaged, train or copy it again"
             )
-    model.load_state_dict({name: torch.from_numpy(tensors[name].copy()) for name in wanted})
+    loaded = {name: torch.from_numpy(tensors[name].copy()) for name in wanted}
+    model.load_state_dict(model.state_dict() | loaded)
+
+
+def _inferred_with(state: dict) -> dict:
+    """Without the batches that a normalization counted: training alone looks at them."""
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
 
 
 def settle_normalization(model, spec: ModelSpec, profile: str, seed: int) -> None:

@@ -3,20 +3,17 @@
     pipeline = Pipeline(settings, cache, worker)
     pipeline.artifact(spec, recipe)      -> Built, with the `Artifact` and what it took
 
-Each stage is a function of `export.py` or `tflite.py` that runs in the worker process; its cache
-key holds all that its result depends on: the declaration, the code that builds and converts,
-weights, calibration samples, recipe, library versions.
+    model -> exported network -> float artifact -> statistics of its tensors -> quantized artifact
+
+Each stage is a function that runs in the worker process (`stages.py` says which, by source format
+and toolchain); its cache key holds all that its result depends on: the declaration, the code that
+builds and converts, weights, calibration samples, recipe, library versions.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import pkgutil
 import shutil
 from dataclasses import dataclass, field
-from functools import cache as memoize
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,27 +22,19 @@ import calibration_data
 from calibration_data.checks import check_calibration
 from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights, find_quantized_file, find_weights
-from quantizers import export, tflite
+from quantizers import export, stages, tflite
 from quantizers.cache import ArtifactCache, CacheEntry, cache_key
 from quantizers.diagnosis import ConversionFailed, diagnosed
-from quantizers.recipe import RECIPES, Recipe
+from quantizers.recipe import REFERENCES, Recipe
 from quantizers.settings import Settings
+from quantizers.stages import Stage, code_digest
 from quantizers.worker import Worker, WorkerError
-from runtimes.artifact import Artifact, sha256_of
-from runtimes.litert import as_artifact, describe
+from runtimes.artifact import Artifact, as_artifact, sha256_of
+from runtimes.litert import describe
 
-LIBRARIES = ("tensorflow", "keras", "numpy")
 SAMPLES = "samples.npy"
-IMPORTERS = "model_zoo.importers"
+MODEL = {"tflite": tflite.MODEL, "onnx": stages.MODEL}
 RECYCLE_ABOVE = 2e9  # bytes
-HOST_CODE = "runtimes.frozen_graph"
-CONVERTED_BY = (
-    "quantizers.tflite",
-    "quantizers.pixel_ranges",
-    "runtimes.litert",
-    "runtimes.artifact",
-)
-REFERENCE = RECIPES["tflite_fp32"]
 
 
 @dataclass(frozen=True)
@@ -53,11 +42,13 @@ class Built:
     """An artifact, the seconds of each stage when it was built, and the peak memory of its worker.
 
     `peak_rss_bytes` is the largest of the stages, None where the system does not tell.
+    `calibration` is the record's: the method and a row for each tensor, None without ranges.
     """
 
     artifact: Artifact
     seconds: dict = field(default_factory=dict)
     peak_rss_bytes: int | None = None
+    calibration: dict | None = None
 
 
 class Pipeline:
@@ -84,95 +75,114 @@ class Pipeline:
         return calibration_data.load(data, split, tuple(size), channels, folder, network.classes)
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
-        """The model quantized by the recipe; for `tflite_fp32` the float reference."""
+        """The model quantized by the recipe; for a reference recipe the float artifact."""
         if recipe.is_prequantized:
             return self._prequantized(spec, recipe)
         exported, converted = self.exported(spec), self._converted(spec, recipe)
-        calibrated = self._calibrated(spec) if recipe.activations == "int8" else None
-        stages = {"export": exported, "calibrate": calibrated, "quantize": converted}
-        peaks = [stage.meta["peak_rss_bytes"] for stage in stages.values() if stage]
+        calibrated = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
+        built = {"export": exported, "calibrate": calibrated, "quantize": converted}
+        peaks = [stage.meta["peak_rss_bytes"] for stage in built.values() if stage]
         return Built(
             as_artifact(
-                converted.path / tflite.MODEL,
+                converted.path / MODEL[recipe.toolchain],
                 converted.meta["result"],
                 self._provenance(recipe, spec, self.weights(spec).identity),
             ),
-            {name: stage and stage.meta["seconds"] for name, stage in stages.items()},
+            {name: stage and stage.meta["seconds"] for name, stage in built.items()},
             max((peak for peak in peaks if peak is not None), default=None),
-        )
-
-    def _converted(self, spec: ModelSpec, recipe: Recipe) -> CacheEntry:
-        exported = self.exported(spec)
-        calibrated = self._calibrated(spec) if recipe.activations == "int8" else None
-        samples = self._network_inputs(spec) if recipe.activations == "int16" else None
-        inputs = [stage for stage in (exported, calibrated, samples) if stage]
-        return self._run(
-            "artifact",
-            {
-                "inputs": [stage.path.name for stage in inputs],
-                "recipe": repr(recipe),
-                "pixel_range": spec.preprocessing.range,
-                "code": [code_digest(name) for name in CONVERTED_BY],
-                "versions": _versions(),
-            },
-            tflite.convert,
-            exported.path / export.SAVED_MODEL,
-            recipe,
-            calibrated and calibrated.path / tflite.CALIBRATED,
-            samples and _arrays(samples),
-            spec.preprocessing.range,
+            converted.meta["result"].get("calibration"),
         )
 
     def exported(self, spec: ModelSpec) -> CacheEntry:
-        """The float network as a SavedModel of fixed shape, in the entry's `saved_model`.
+        """The float network at its declared size, as its library keeps it.
 
-        Of a frozen graph the entry is what the importer wrote, its report in ``meta["result"]``.
+        Of a frozen graph, a Darknet pair or an ONNX file the entry is what the importer wrote, its
+        report in ``meta["result"]``.
         """
-        weights, profile = self.weights(spec), self.settings.profile
-        declared = (spec.network(profile), spec.wrapper, spec.graph, spec.preprocessing)
+        weights, profile, seed = self.weights(spec), self.settings.profile, self.settings.seed
+        declared = (spec.network(profile), spec.wrapper, spec.graph, spec.source)
         parts = {
-            "network": repr(declared),
+            "network": repr((*declared, spec.preprocessing)),
             "weights": weights.identity,
-            "seed": self.settings.seed,
-            "code": [code_digest(name) for name in _modules_of(spec, profile)],
-            "versions": _versions(),
+            "seed": seed,
         }
-        chosen = (spec, profile, weights, self.settings.seed)
-        if spec.source_format != "frozen_graph":
-            return self._run("saved_model", parts, export.export_keras, *chosen)
-        samples = self._calibration_samples(spec)
-        parts["samples"] = samples.path.name
-        drawn = samples.path / SAMPLES
-        return self._run("imported", parts, export.export_frozen_graph, *chosen, drawn)
+        arguments = [spec, profile, weights, seed]
+        if spec.source_format == "frozen_graph":
+            samples = self._calibration_samples(spec)
+            parts["samples"] = samples.path.name
+            arguments.append(samples.path / SAMPLES)
+        return self._run(stages.export_of(spec, profile), parts, *arguments)
+
+    def exported_network(self, spec: ModelSpec) -> tuple[str, Path]:
+        """The identity and the file or directory of what float artifacts are converted from."""
+        exported = self.exported(spec)
+        names = (export.SAVED_MODEL, stages.PROGRAM, MODEL["onnx"])
+        found = next(exported.path / name for name in names if (exported.path / name).exists())
+        return exported.path.name, found
+
+    def statistics(self, spec: ModelSpec, toolchain: str) -> CacheEntry:
+        """What every tensor of the float artifact held on the calibration samples.
+
+        Collected once; every calibrated recipe of the toolchain takes its ranges from it.
+        """
+        float_model = self._converted(spec, REFERENCES[toolchain])
+        samples = self._network_inputs(spec)
+        parts = {"inputs": [float_model.path.name, samples.path.name]}
+        stage = stages.calibration_of(toolchain)
+        shards = self.cache.root / "shards" / cache_key({**parts, **stage.identity()})
+        collected = self._run(
+            stage,
+            parts,
+            float_model.path / MODEL[toolchain],
+            _arrays(samples),
+            shards,
+            self.settings.calibration_jobs,
+        )
+        shutil.rmtree(shards, ignore_errors=True)
+        return collected
+
+    def _converted(self, spec: ModelSpec, recipe: Recipe) -> CacheEntry:
+        exported = self.exported(spec)
+        if recipe.is_reference:
+            stage = stages.float_of(spec, recipe.toolchain)
+            return self._run(stage, {"inputs": [exported.path.name]}, exported.path)
+        parts = {"recipe": repr(recipe), "pixel_range": spec.preprocessing.range}
+        if recipe.is_calibrated or recipe.toolchain == "onnx":
+            float_model = self._converted(spec, REFERENCES[recipe.toolchain])
+            found = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
+            inputs = [entry.path.name for entry in (float_model, found) if entry]
+            return self._run(
+                stages.quantization_of(recipe.toolchain),
+                parts | {"inputs": inputs},
+                float_model.path / MODEL[recipe.toolchain],
+                recipe,
+                found and found.path / stages.STATISTICS,
+                spec.preprocessing.range,
+            )
+        samples = self._network_inputs(spec) if recipe.activations == "int16" else None
+        inputs = [entry.path.name for entry in (exported, samples) if entry]
+        return self._run(
+            stages.CONVERSION,
+            parts | {"inputs": inputs},
+            exported.path / export.SAVED_MODEL,
+            recipe,
+            samples and _arrays(samples),
+        )
 
     def _prequantized(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model's own quantized file, copied to the cache under its content's name."""
         source = find_quantized_file(spec, self.settings.profile, self.settings.weights_dir)
-        parts = {"file": sha256_of(source), "code": code_digest("runtimes.litert")}
-        kept = self._run("prequantized", parts, _take, source)
+        parts = {"file": sha256_of(source)}
+        taken = Stage("prequantized", _take, ("runtimes.litert",), ("numpy",))
+        kept = self._run(taken, parts, source)
         return Built(
             as_artifact(
-                kept.path / tflite.MODEL,
+                kept.path / MODEL["tflite"],
                 kept.meta["result"],
                 self._provenance(recipe, spec, parts["file"]) | {"file": source.name},
             ),
             {"export": None, "calibrate": None, "quantize": None},
             kept.meta["peak_rss_bytes"],
-        )
-
-    def _calibrated(self, spec: ModelSpec) -> CacheEntry:
-        float_model, samples = self._converted(spec, REFERENCE), self._network_inputs(spec)
-        return self._run(
-            "ranges",
-            {
-                "inputs": [float_model.path.name, samples.path.name],
-                "code": code_digest("quantizers.tflite"),
-                "versions": _versions(),
-            },
-            tflite.calibrate,
-            float_model.path / tflite.MODEL,
-            self.exported(spec).path / export.SAVED_MODEL,
-            _arrays(samples),
         )
 
     def _network_inputs(self, spec: ModelSpec) -> CacheEntry:
@@ -181,17 +191,8 @@ class Pipeline:
         if spec.source_format != "frozen_graph":
             return samples
         imported = self.exported(spec)
-        return self._run(
-            "network_inputs",
-            {
-                "inputs": [imported.path.name, samples.path.name],
-                "code": [code_digest(name) for name in ("quantizers.export", HOST_CODE)],
-                "versions": _versions(),
-            },
-            export.network_inputs,
-            imported.path,
-            samples.path / SAMPLES,
-        )
+        parts = {"inputs": [imported.path.name, samples.path.name]}
+        return self._run(stages.INPUTS, parts, imported.path, samples.path / SAMPLES)
 
     def _calibration_samples(self, spec: ModelSpec) -> CacheEntry:
         """The preprocessed calibration samples, checked before anything sees them."""
@@ -219,20 +220,25 @@ class Pipeline:
         )
         return entry
 
-    def _run(self, kind: str, parts: dict, function, *arguments) -> CacheEntry:
+    def _run(self, stage: Stage, parts: dict, *arguments) -> CacheEntry:
         """The cached result of a stage, run in the worker on a miss, its log kept either way.
 
         A stage that failed raises the same exception to every recipe that needs it:
         ConversionFailed where the reason is known, else the WorkerError.
         """
-        key = cache_key({"kind": kind, "parts": parts})
+        parts = parts | stage.identity()
+        key = cache_key({"kind": stage.kind, "parts": parts})
         if key in self._failures:
             raise self._failures[key]
 
         def build(directory: Path) -> dict:
             log = self.cache.root / "logs" / f"{directory.name}.log"
             result = self.worker.run(
-                function, *arguments, directory, timeout_s=self.settings.stage_timeout_s, log=log
+                stage.function,
+                *arguments,
+                directory,
+                timeout_s=self.settings.stage_timeout_s,
+                log=log,
             )
             log.replace(directory / "converter.log")
             if (result.peak_rss_bytes or 0) > RECYCLE_ABOVE:
@@ -241,9 +247,9 @@ class Pipeline:
             return took | {"result": result.value}
 
         try:
-            return self.cache.get_or_build(kind, parts, build)
+            return self.cache.get_or_build(stage.kind, parts, build)
         except WorkerError as error:
-            self._failures[key] = diagnosed(error, kind)
+            self._failures[key] = diagnosed(error, stage.kind)
             raise self._failures[key] from error
 
     def _provenance(self, recipe: Recipe, spec: ModelSpec, weights: str) -> dict:
@@ -252,7 +258,7 @@ class Pipeline:
             "recipe": recipe.name,
             "profile": self.settings.profile,
             "weights": weights,
-            "versions": _versions(),
+            "versions": stages.float_of(spec, recipe.toolchain).identity()["versions"],
         }
 
 
@@ -265,31 +271,5 @@ def _arrays(entry: CacheEntry) -> Path:
 def _take(source: Path, directory: Path) -> dict:
     """Copies a quantized file into the cache; returns its description. Runs in the worker."""
     described = describe(source)
-    shutil.copyfile(source, directory / tflite.MODEL)
+    shutil.copyfile(source, directory / MODEL["tflite"])
     return described
-
-
-def _modules_of(spec: ModelSpec, profile: str) -> list[str]:
-    """The modules whose code decides what is exported; of libraries the version does."""
-    named = [spec.network(profile).builder, spec.wrapper or "", spec.graph or ""]
-    builders = [path.partition(":")[0] for path in named]
-    ours = [name for name in builders if name and name.partition(".")[0] not in LIBRARIES]
-    if spec.graph:
-        ours += [f"{IMPORTERS}.{found.name}" for found in _submodules(IMPORTERS)]
-    return ["model_zoo.networks", "model_zoo.weights", "quantizers.export", *ours]
-
-
-def _submodules(package: str) -> list:
-    found = pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations)
-    return sorted(found, key=lambda module: module.name)
-
-
-@memoize
-def code_digest(module: str) -> str:
-    """SHA-256 of a module's source, which is not run."""
-    return hashlib.sha256(Path(importlib.util.find_spec(module).origin).read_bytes()).hexdigest()
-
-
-@memoize
-def _versions() -> dict:
-    return {name: version(name) for name in LIBRARIES}

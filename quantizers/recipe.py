@@ -1,7 +1,8 @@
 """Recipes: the named ways to quantize. A new one is an entry here and a branch in its toolchain.
 
 A name says toolchain, precision, variant. `weights`/`activations` are what the operators compute
-with; `io` is the dtype of the artifact's inputs and outputs.
+with; `io` is the dtype of the artifact's inputs and outputs. `calibration` is how the ranges of
+int8 activations are found: a method of `calibration/thresholds.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,17 @@ class Recipe:
     per_channel: bool = True
     pixel_ranges: bool = False
     is_prequantized: bool = False
+    calibration: str = "min_max"
+
+    @property
+    def toolchain(self) -> str:
+        """`tflite` or `onnx`: also the format of the artifact."""
+        return "tflite" if self.is_prequantized else self.name.partition("_")[0]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Its ranges come from the statistics that calibration keeps."""
+        return self.activations in ("int8", "uint8") and not self.is_prequantized
 
     @property
     def io_dtypes(self) -> tuple[str, ...]:
@@ -45,15 +57,30 @@ class Recipe:
 
     @property
     def is_full_integer(self) -> bool:
-        return self.activations in ("int8", "int16")
+        return self.activations in ("int8", "uint8", "int16")
 
     @property
     def gates_cpu_speed(self) -> bool:
         """Full INT8 has fast kernels everywhere; what is slower here by nature is only recorded."""
-        return self.activations == "int8"
+        return self.activations in ("int8", "uint8")
 
 
 _FLOAT_GATES = tuple(gate for gate in ALL_GATES if gate != "integer_only")
+_REFERENCE_GATES = ("accuracy", "io_dtype", "npu_speedup")
+
+
+def _calibrated(name: str, calibration: str, summary: str) -> Recipe:
+    """Full INT8 of a toolchain with ranges of another method than minimum and maximum."""
+    if name.startswith("tflite"):
+        return Recipe(name, f"full INT8, {summary}", *["int8"] * 3, calibration=calibration)
+    return _onnx(name, f"static INT8 (QDQ), {summary}", calibration)
+
+
+def _onnx(name: str, summary: str, calibration: str) -> Recipe:
+    """uint8 activations with int8 weights: the types that x86 has fast kernels for."""
+    return Recipe(name, summary, "int8", "uint8", "float32", calibration=calibration)
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -71,7 +98,7 @@ RECIPES = {
             "float32",
             "float32",
             "float32",
-            gates=("accuracy", "io_dtype", "npu_speedup"),
+            gates=_REFERENCE_GATES,
         ),
         Recipe(
             "tflite_fp16",
@@ -115,8 +142,31 @@ RECIPES = {
             "int16",
             slow_on_host=True,
         ),
+        _calibrated("tflite_int8_entropy", "entropy", "ranges of least KL divergence"),
+        _calibrated("tflite_int8_percentile", "percentile", "ranges of 99.99% of the values"),
+        Recipe(
+            "onnx_fp32",
+            "float32 weights and activations: the reference",
+            "float32",
+            "float32",
+            "float32",
+            gates=_REFERENCE_GATES,
+        ),
+        Recipe(
+            "onnx_dynamic_int8",
+            "int8 weights of matrix products, activations quantized as they come",
+            "int8",
+            "float32",
+            "float32",
+            gates=_FLOAT_GATES,
+        ),
+        _onnx("onnx_int8", "static INT8 (QDQ), per channel, ranges of all values", "min_max"),
+        _calibrated("onnx_int8_entropy", "entropy", "ranges of least KL divergence"),
+        _calibrated("onnx_int8_percentile", "percentile", "ranges of 99.99% of the values"),
+        _calibrated("onnx_int8_mse", "mse", "ranges of least squared error"),
     )
 }
+REFERENCES = {"tflite": RECIPES["tflite_fp32"], "onnx": RECIPES["onnx_fp32"]}
 
 
 def recipe(name: str) -> Recipe:

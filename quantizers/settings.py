@@ -16,4 +16,5 @@ class Settings:
     data_dir: Path | None = None
     min_calibration_samples: int = 100
     stage_timeout_s: float = 900
+    calibration_jobs: int = 1
     seed: int = 0

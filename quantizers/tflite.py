@@ -1,79 +1,69 @@
-"""The TFLite toolchain: a SavedModel (`export.py`) to calibrated and quantized TFLite.
+"""The TFLite toolchain: from a SavedModel (`export.py`) or a float `.tflite` to quantized TFLite.
 
 These functions run in the worker process (`worker.py`): TensorFlow's converter can segfault.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from quantizers.pixel_ranges import snapped_to_pixels
-from quantizers.recipe import Recipe
+from quantizers.recipe import RECIPES, Recipe
+from quantizers.tflite_ranges import with_ranges
 from runtimes.artifact import in_order
 from runtimes.litert import describe
 
-CALIBRATED = "calibrated.tflite"
 MODEL = "model.tflite"
+SAVED_MODEL = "saved_model"
 
 
-def calibrate(float_model: Path, saved_model: Path, samples: Path, directory: Path) -> None:
-    """Runs the float `.tflite` on the samples and keeps every range.
+def to_tflite(exported: Path, directory: Path) -> dict:
+    """Writes `directory`/model.tflite, the float reference of `exported`/saved_model.
 
-    Samples are float32 (n, h, w, c): .npy, or .npz with an array for each input of the network,
-    which `saved_model` names. Writes `directory`/calibrated.tflite: the float graph with each
-    tensor's minimum and maximum in its quantization field (TFLite schema,
-    `QuantizationParameters`). Any int8 recipe reads it. It is what the converter does inside, but
-    in steps of their own, so that a network of 550 MB does not stand in memory a dozen times.
+    Returns its description (`describe`).
     """
-    from tensorflow.lite.python.optimize.calibrator import Calibrator
-
-    calibrator = Calibrator(float_model.read_bytes())
-    ranged = calibrator.calibrate(_representative(samples, saved_model))
-    (directory / CALIBRATED).write_bytes(ranged)
+    return convert(exported / SAVED_MODEL, RECIPES["tflite_fp32"], None, directory)
 
 
-def convert(
-    saved_model: Path,
+def quantize(
+    float_model: Path,
     recipe: Recipe,
-    calibrated: Path | None,
-    samples: Path | None,
+    ranges: Mapping[str, tuple[float, float]],
     pixel_range: tuple[float, float],
     directory: Path,
 ) -> dict:
-    """Writes `directory`/model.tflite by the recipe; returns its description (`describe`).
+    """Writes `directory`/model.tflite, full INT8 by the recipe; returns its description.
 
-    `calibrated` is needed for int8 activations, `samples` for int16 (its quantizer calibrates by
-    itself, with the same minimum and maximum). `pixel_range` is what pixels 0 and 255 become.
+    `float_model` is a float `.tflite`, whoever wrote it, `ranges` are those of its tensors
+    (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become.
     """
-    (directory / MODEL).write_bytes(
-        _quantize_calibrated(calibrated, recipe, pixel_range)
-        if recipe.activations == "int8"
-        else _convert_directly(saved_model, recipe, samples)
-    )
-    return describe(directory / MODEL)
-
-
-def _quantize_calibrated(
-    calibrated: Path, recipe: Recipe, pixel_range: tuple[float, float]
-) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    ranged = calibrated.read_bytes()
+    ranged = with_ranges(float_model.read_bytes(), ranges)
     if recipe.pixel_ranges:
         ranged = snapped_to_pixels(ranged, *pixel_range)
-    return mlir_quantize(
+    quantized = mlir_quantize(
         ranged,
         input_data_type=tf.dtypes.as_dtype(recipe.io),
         output_data_type=tf.dtypes.as_dtype(recipe.io),
         disable_per_channel=not recipe.per_channel,
     )
+    (directory / MODEL).write_bytes(quantized)
+    return describe(directory / MODEL)
 
 
-def _convert_directly(saved_model: Path, recipe: Recipe, samples: Path | None) -> bytes:
+def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: Path) -> dict:
+    """Writes `directory`/model.tflite by a recipe that needs no ranges of ours.
+
+    `samples` are needed for int16 (its quantizer calibrates by itself, with minimum and maximum):
+    float32 (n, h, w, c), .npy, or .npz with an array for each input of the network. Returns the
+    file's description.
+    """
     import tensorflow as tf
 
-    converter = _converter(saved_model)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     if not recipe.is_reference:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if recipe.weights == "float16":
@@ -84,13 +74,8 @@ def _convert_directly(saved_model: Path, recipe: Recipe, samples: Path | None) -
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
         converter.inference_input_type = converter.inference_output_type = tf.int16
-    return converter.convert()
-
-
-def _converter(saved_model: Path):
-    import tensorflow as tf
-
-    return tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    (directory / MODEL).write_bytes(converter.convert())
+    return describe(directory / MODEL)
 
 
 def _representative(samples: Path, saved_model: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reporting import calibration
 from reporting.fields import DASH, dig, listed, size, text, three_digits, with_unit
 from reporting.rows import CaseRow
 
@@ -15,6 +16,7 @@ def facts(row: CaseRow) -> list[Fact]:
         *_accuracy(record),
         *_compared(row),
         ("Float operators", listed(dig(record, "integer_ops", "float_ops"))),
+        *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
         ("Artifact", text(dig(record, "artifact", "path"))),
         ("SHA-256", text(dig(record, "artifact", "sha256"))),

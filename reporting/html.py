@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from reporting import calibration
 from reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
 from reporting.details import facts, tensors
 from reporting.fields import DASH, change, dig, size_change, text
@@ -54,6 +55,7 @@ class CaseView:
     gates: list[Gate]
     facts: list[tuple[str, str]]
     tensors: list[tuple[str, str, str, str, str, str]]
+    calibration: list[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def render(results: dict) -> str:
         setups=setups(results),
         sign=lambda state: SIGNS.get(state, ("mute", "·")),
         folded=_folded,
+        calibration_header=calibration.HEADER,
+        calibration_meaning=calibration.MEANING,
     )
 
 
@@ -109,7 +113,9 @@ def _models(rows: list[CaseRow], looks: dict[str, Mark]) -> list[ModelView]:
 
 
 def _case(row: CaseRow, anchor: str) -> CaseView:
-    return CaseView(row, anchor, _gates(row), facts(row), tensors(row.record))
+    return CaseView(
+        row, anchor, _gates(row), facts(row), tensors(row.record), calibration.table(row.record)
+    )
 
 
 def _gates(row: CaseRow) -> list[Gate]:

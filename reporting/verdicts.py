@@ -27,7 +27,8 @@ def headline(rows: list[CaseRow], results: dict) -> Headline:
     if not rows:
         answer = "Nothing was tested."
     elif passed == total:
-        answer = f"Yes: {_cases(total)} passed."
+        but = ", but for the gates declared unsupported" if _exceptions(rows) else ""
+        answer = f"Yes{but}: {_cases(total)} passed."
     elif passed:
         answer = f"Not all: {passed} of {_cases(total)} may ship."
     else:
@@ -40,7 +41,19 @@ def headline(rows: list[CaseRow], results: dict) -> Headline:
     partly = sum("not_measured" in row.gates.values() for row in rows if row.verdict == "passed")
     if partly:
         sentences.append(f"{partly} of the passed left a gate unmeasured.")
+    if excepted := _exceptions(rows):
+        sentences.append(f"Declared unsupported among the passed: {'; '.join(excepted)}.")
     return Headline(_tone(counts, partly or unfinished), answer, " ".join(sentences), counts)
+
+
+def _exceptions(rows: list[CaseRow]) -> list[str]:
+    """The passed cases with gates that are declared not to hold, and which gates these are."""
+    found = [
+        (row, [gate for gate, status in row.gates.items() if status == "unsupported"])
+        for row in rows
+        if row.verdict == "passed"
+    ]
+    return [f"{row.id} {', '.join(gates)}" for row, gates in found if gates]
 
 
 def _cases(count: int) -> str:

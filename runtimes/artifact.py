@@ -57,7 +57,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model file: its format (`tflite`), its tensors, and where it came from.
+    """A model file: its format (`tflite`, `onnx`), its tensors, and where it came from.
 
     `provenance` is what it was made of: model, recipe, profile, weights, library versions.
     """
@@ -79,6 +79,16 @@ class Artifact:
             "inputs": [asdict(spec) for spec in self.inputs],
             "outputs": [asdict(spec) for spec in self.outputs],
         }
+
+
+def as_artifact(path: Path, description: dict, provenance: dict) -> Artifact:
+    """The artifact of a file that its session's `describe` described; its suffix is its format."""
+    tensors = (_specs(description[kind]) for kind in ("inputs", "outputs"))
+    return Artifact(Path(path), description["sha256"], Path(path).suffix[1:], *tensors, provenance)
+
+
+def _specs(described: list[dict]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in described)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes.artifact import Artifact, TensorSpec, in_order, sha256_of
+from runtimes.artifact import TensorSpec, in_order, sha256_of
 
 
 class LiteRTSession:
@@ -84,16 +84,6 @@ def describe(path: Path) -> dict:
         "inputs": [asdict(spec) for spec in session.inputs],
         "outputs": [asdict(spec) for spec in session.outputs],
     }
-
-
-def as_artifact(path: Path, description: dict, provenance: dict) -> Artifact:
-    """The artifact of a file that `describe` described."""
-    tensors = (_tensors(description[kind]) for kind in ("inputs", "outputs"))
-    return Artifact(Path(path), description["sha256"], "tflite", *tensors, provenance)
-
-
-def _tensors(described: list[dict]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in described)
 
 
 def _plainly(path: Path, error: Exception) -> Exception:

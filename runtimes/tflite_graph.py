@@ -125,6 +125,12 @@ def float_operators(graph: Graph) -> list[FloatOperator]:
     return [FloatOperator(op, tensor.name, tensor.dtype) for op, tensor in touched if tensor]
 
 
+def what_is_integer(graph: Graph) -> dict:
+    """The record's `integer_ops`: share of integer operators, and those that touch a float."""
+    left = [f"{found.op} ({found.tensor}, {found.dtype})" for found in float_operators(graph)]
+    return {"fraction": integer_fraction(graph), "float_ops": left}
+
+
 def integer_fraction(graph: Graph) -> float | None:
     """Share of operators, 0 to 1, with no float tensor; None where there is no operator."""
     if not graph.operators:

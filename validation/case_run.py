@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from model_zoo.spec import ModelSpec
-from quantizers import export
-from quantizers.pipeline import REFERENCE, Built, Pipeline, code_digest
-from quantizers.recipe import Recipe
-from runtimes import arm_cpu, ethos_u
+from quantizers.pipeline import Built, Pipeline, code_digest
+from quantizers.recipe import REFERENCES, Recipe
+from runtimes import arm_cpu, ethos_u, qnn_htp
+from runtimes.targets import QNN_HTP
 from runtimes.tflite_graph import Graph, read_graph
 from validation.evaluation import (
     FIDELITY_SAMPLES,
@@ -22,7 +22,7 @@ from validation.evaluation import (
     read_evaluation,
 )
 from validation.expectations import Expectations, expectations_for
-from validation.metrics import ELSEWHERE
+from validation.metrics import ELSEWHERE, metric
 from validation.speed import Interleaved, interleave
 from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
 
@@ -30,11 +30,16 @@ from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_rea
 SCORED_BY = (
     "calibration_data.preprocessing",
     "runtimes.artifact",
-    "runtimes.litert",
-    "runtimes.saved_model",
+    "runtimes.sessions",
     "validation.evaluation",
     "validation.metrics",
 )
+EXECUTED_BY = {  # and the package whose version counts, by format
+    "tflite": ("runtimes.litert", "ai-edge-litert"),
+    "onnx": ("runtimes.onnx_session", "onnxruntime"),
+}
+IMPORTED = ("frozen_graph", "darknet", "onnx")  # formats that an importer reads
+SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
 MODELLED_BY = ("runtimes.ethos_u", "runtimes.arm_cpu", "runtimes.tflite_graph")
 
 
@@ -61,6 +66,11 @@ class CaseRun:
     def built(self) -> Built:
         return self._once("built", lambda: self.pipeline.artifact(self.spec, self.recipe))
 
+    @property
+    def reference(self) -> Recipe:
+        """The float recipe of the same toolchain: what a quantized artifact is compared with."""
+        return REFERENCES[self.recipe.toolchain]
+
     @cached_property
     def has_float(self) -> bool:
         """Whether there is a float model to compare with: a quantized file may come alone."""
@@ -74,7 +84,7 @@ class CaseRun:
 
     @property
     def float_built(self) -> Built:
-        return self._once("float", lambda: self.pipeline.artifact(self.spec, REFERENCE))
+        return self._once("float", lambda: self.pipeline.artifact(self.spec, self.reference))
 
     @property
     def graph(self) -> Graph:
@@ -94,7 +104,7 @@ class CaseRun:
 
     @property
     def float_evaluation(self) -> Evaluation:
-        """The float artifact's scores and its fidelity to the SavedModel that it was made from."""
+        """The float artifact's scores and its fidelity to the network that it was made from."""
         return self._once("float_evaluation", self._evaluate_float)
 
     @property
@@ -117,14 +127,14 @@ class CaseRun:
     @property
     def pixel_range(self) -> tuple[float, float] | None:
         """What pixels 0 and 255 become at the network's input; None behind host preprocessing."""
-        imported = self.imported
-        behind_host = imported is not None and imported["nodes"]["preprocessing"]
+        is_graph = self.spec.source_format == "frozen_graph"
+        behind_host = is_graph and self.imported["nodes"]["preprocessing"]
         return None if behind_host else self.spec.preprocessing.range
 
     @property
     def imported(self) -> dict | None:
-        """The importer's report of a frozen graph; None for a model that needs no import."""
-        if self.spec.source_format != "frozen_graph":
+        """The importer's report; None for a model that needs no import."""
+        if self.spec.source_format not in IMPORTED:
             return None
         return self.pipeline.exported(self.spec).meta["result"]
 
@@ -142,7 +152,8 @@ class CaseRun:
 
         The compiled model, which an integrator flashes, stays in the cache entry.
         """
-        return self._once(f"npu {target} {core}", lambda: self._compile(target, core))
+        compiled = self._simulate if target == QNN_HTP else lambda: self._compile(target, core)
+        return self._once(f"npu {target} {core}", compiled)
 
     def _compile(self, target: str, core: str) -> dict:
         artifact = self.built.artifact
@@ -163,6 +174,40 @@ class CaseRun:
         compiled = next(kept.path.glob("*_vela.tflite"))
         return kept.meta["entry"] | {"compiled": str(compiled)}
 
+    def _simulate(self) -> dict:
+        """Coverage of the HTP's compiler, and the score on its simulator beside the host's."""
+        artifact = self.built.artifact
+        entry = {"target": QNN_HTP, "kind": "simulated", "latency_ms": None, "speedup": None}
+        entry |= {"npu_ops": None, "cpu_ops": None, "cpu_fallback": [], "cpu_baseline": None}
+        if reason := qnn_htp.unavailable():
+            return entry | {"unavailable": reason}
+        parts = {
+            "model": artifact.sha256,
+            "target": QNN_HTP,
+            "code": code_digest("runtimes.qnn_htp"),
+            "versions": {name: version(name) for name in ("onnxruntime", "onnxruntime-qnn")},
+        }
+
+        def build(directory: Path) -> dict:
+            limit = self.pipeline.settings.stage_timeout_s
+            compiler = self.pipeline.worker
+            arguments = (qnn_htp.compile_for_htp, artifact.path, directory)
+            return {"entry": compiler.run(*arguments, timeout_s=limit).value}
+
+        kept = self.pipeline.cache.get_or_build("compiled", parts, build)
+        entry |= kept.meta["entry"] | {"compiled": str(kept.path / qnn_htp.CONTEXT)}
+        if not self.unscored_reason:
+            own = self._evaluate(self.built, None, "none", SIMULATED_SAMPLES, qnn_htp.PROVIDER)
+            score = metric(METRICS_OF_TASK[self.spec.task][0])
+            count = len(own.statistics)
+            entry["accuracy"] = {
+                "metric": score.name,
+                "simulated": score.score(own.statistics),
+                "host": score.score(self.evaluation.statistics[:count]),
+                "samples": count,
+            }
+        return entry
+
     def _evaluate_quantized(self) -> Evaluation:
         if not self.has_float:
             return self._evaluate(self.built, None, "none", self.evaluated_samples)
@@ -171,18 +216,23 @@ class CaseRun:
         return self._evaluate(self.built, *identity, self.evaluated_samples)
 
     def _evaluate_float(self) -> Evaluation:
-        exported = self.pipeline.exported(self.spec)
-        source = exported.path / export.SAVED_MODEL
-        return self._evaluate(self.float_built, source, exported.path.name, self._samples)
+        exported, source = self.pipeline.exported_network(self.spec)
+        return self._evaluate(self.float_built, source, exported, self._samples)
 
     def _evaluate(
-        self, built: Built, reference: Path | None, reference_identity: str, count: int
+        self,
+        built: Built,
+        reference: Path | None,
+        reference_identity: str,
+        count: int,
+        provider: str | None = None,
     ) -> Evaluation:
         scoring = self._scoring
         used = [ELSEWHERE.get(name) for name in scoring.metrics] + [scoring.decode]
         modules = {path.partition(":")[0] for path in used if path}
         if scoring.host:
             modules.add("runtimes.frozen_graph")
+        session, package = EXECUTED_BY[built.artifact.format]
         parts = {
             "model": built.artifact.sha256,
             "reference": reference_identity,
@@ -191,9 +241,10 @@ class CaseRun:
             "preprocessing": repr(scoring.preprocessing),
             "metrics": scoring.metrics,
             "around": [scoring.decode, scoring.host and scoring.host.name, repr(scoring.network)],
-            "code": [code_digest(name) for name in (*SCORED_BY, *sorted(modules))],
-            "versions": {name: version(name) for name in ("ai-edge-litert", "numpy")},
+            "code": [code_digest(name) for name in (*SCORED_BY, session, *sorted(modules))],
+            "versions": {name: version(name) for name in (package, "numpy")},
             "host": platform.machine(),
+            "provider": provider,
         }
 
         def build(directory: Path) -> dict:
@@ -203,6 +254,7 @@ class CaseRun:
                 reference,
                 scoring,
                 count,
+                provider,
                 directory,
                 timeout_s=self.pipeline.settings.stage_timeout_s,
             )

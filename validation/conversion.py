@@ -13,6 +13,14 @@ ROUTES = {
     "keras": "Keras network, traced at its declared size",
     "frozen_graph": "TF1 frozen graph, repaired, its network cut out",
     "tflite": "float twin of the quantized file, traced at its declared size",
+    "pytorch": "PyTorch network, exported at its declared size",
+    "darknet": "Darknet .cfg and .weights, read into PyTorch, exported",
+    "onnx": "ONNX file, checked and repaired",
+}
+TO_TFLITE = {
+    "pytorch": ("litert-torch",),
+    "darknet": ("litert-torch",),
+    "onnx": ("onnx2tf",),
 }
 
 
@@ -43,11 +51,11 @@ def _failed(run: CaseRun, error: Exception) -> dict:
 
 
 def _told(source_format: str, recipe: Recipe, imported: dict | None) -> dict:
-    nodes = imported and imported["nodes"]
+    nodes = imported and imported.get("nodes")
     return {
         "how": _route(source_format, recipe),
         "repairs": imported["repairs"] if imported else [],
-        "cut": imported["cut"] if imported else [],
+        "cut": imported.get("cut", []) if imported else [],
         "nodes": nodes,
         "left": [
             f"{part} ({nodes[part]} nodes) runs on the host, in float"
@@ -60,9 +68,17 @@ def _told(source_format: str, recipe: Recipe, imported: dict | None) -> dict:
 def _route(source_format: str, recipe: Recipe) -> str:
     if recipe.is_prequantized:
         return "came quantized, taken as it is"
-    quantized = {
-        "int8": "calibrated once for all int8 recipes, quantized by the MLIR quantizer",
-        "int16": "calibrated and quantized by the converter",
-    }.get(recipe.activations)
-    steps = [ROUTES[source_format], "SavedModel", "TFLite converter", quantized]
-    return " → ".join(step for step in steps if step)
+    steps = [ROUTES[source_format]]
+    if recipe.toolchain == "onnx":
+        steps += ["ONNX exporter"] if source_format != "onnx" else []
+        quantizer = "ONNX Runtime's quantizer"
+    else:
+        steps += TO_TFLITE.get(source_format, ("SavedModel", "TFLite converter"))
+        quantizer = "MLIR quantizer"
+    if recipe.is_calibrated:
+        steps += [f"calibrated once for all recipes, {recipe.calibration} ranges", quantizer]
+    elif recipe.toolchain == "onnx" and not recipe.is_reference:
+        steps.append(quantizer)
+    elif recipe.activations == "int16":
+        steps.append("calibrated and quantized by the converter")
+    return " → ".join(steps)

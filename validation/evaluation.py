@@ -15,8 +15,7 @@ from calibration_data.preprocessing import Preprocessing
 from calibration_data.sample_set import SampleSet
 from model_zoo.networks import resolve
 from model_zoo.spec import Network
-from runtimes.litert import LiteRTSession
-from runtimes.saved_model import SavedModelSession
+from runtimes.sessions import open_session
 from validation.metrics import Fidelity, metric
 from validation.statistics import DistinctOutputs
 
@@ -49,7 +48,7 @@ class Evaluation:
 
     `statistics` (n, k) are the gated metric's, `also` those of others by name. `sqnr_db` and
     `cosine` compare the network's outputs with those of the float artifact, for that itself with
-    the SavedModel that it was converted from; None where nothing is comparable. `raw_pixels` are
+    the network that it was converted from; None where nothing is comparable. `raw_pixels` are
     the statistics (m, k) when raw bytes are fed to the first m samples, None where the input takes
     no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured.
     """
@@ -67,14 +66,20 @@ class Evaluation:
 
 
 def evaluate(
-    model: Path, reference: Path | None, scoring: Scoring, count: int, directory: Path
+    model: Path,
+    reference: Path | None,
+    scoring: Scoring,
+    count: int,
+    provider: str | None,
+    directory: Path,
 ) -> dict:
     """Scores the first `count` samples; writes `directory`/statistics.npz, returns the scalars.
 
-    `reference` is a float `.tflite` file, or a SavedModel directory; None where there is none.
+    `reference` is a float artifact, or what one was converted from; None where there is none.
+    `provider` executes an ONNX file elsewhere than on the CPU.
     """
-    session = LiteRTSession(model)
-    compared = reference and _session(reference)
+    session = open_session(model, provider=provider)
+    compared = reference and open_session(reference)
     around = _Around(scoring)
     takes_bytes = session.inputs[0].dtype == "uint8" and not around.prepares
     gated, *others = scoring.metrics
@@ -167,10 +172,6 @@ def _host_graph(directory: Path):
 
 def _columns(rows) -> list[np.ndarray]:
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
-
-
-def _session(path: Path) -> LiteRTSession | SavedModelSession:
-    return SavedModelSession(path) if path.is_dir() else LiteRTSession(path)
 
 
 def _batches(samples: SampleSet, count: int):

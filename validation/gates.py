@@ -15,7 +15,7 @@ import numpy as np
 
 from quantizers.recipe import Recipe
 from runtimes.artifact import Artifact, TensorSpec
-from runtimes.litert import LiteRTSession
+from runtimes.sessions import open_session
 from validation.expectations import Expectations
 from validation.metrics import Metric
 from validation.statistics import NonInferiority
@@ -251,6 +251,35 @@ def npu_speed_gate(entry: dict, expected: Expectations, case_id: str) -> GateRes
     )
 
 
+def simulated_gate(entry: dict, expected: Expectations, case_id: str) -> GateResult:
+    """Of an NPU that is simulated: coverage, and the score there beside the host's; no speed."""
+    if reason := entry.get("unavailable"):
+        return GateResult("not_measured", reason)
+    operators = entry["npu_ops"] + entry["cpu_ops"]
+    if entry["npu_ops"] < expected.npu_coverage * operators:
+        fallback = ", ".join(sorted({found["op"] for found in entry["cpu_fallback"]}))
+        return failed(
+            f"{entry['npu_ops']} of {operators} operators on {entry['target']} (simulated); on the "
+            f"CPU: {fallback}",
+            f"coverage of at least {expected.npu_coverage:.0%}",
+            "operators or types that the compiler leaves to the CPU without an error",
+            f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+        )
+    found = entry.get("accuracy")
+    if found and found["simulated"] < expected.minimum(found["host"]):
+        return failed(
+            f"{found['metric']} of {found['simulated']:.4f} on {entry['target']} (simulated), "
+            f"{found['host']:.4f} on this host, {found['samples']} samples",
+            f"at least {expected.accuracy} of the host's",
+            "the NPU rounds elsewhere, or runs operators in another precision",
+            f'pytest -k "{case_id.replace("-", " and ")} and accuracy"',
+        )
+    return GateResult(
+        "not_measured",
+        f"{entry['target']} compiles all {operators} operators; a simulator has no latency",
+    )
+
+
 def _npu_times(entry: dict, where: str) -> str:
     baseline = entry["cpu_baseline"]
     against = f"{baseline['core']} best case {baseline['best_ms']:.4g} ms ({baseline['kind']})"
@@ -266,10 +295,10 @@ def is_arm_host() -> bool:
 
 def float_refused_by(model: Path, case_id: str) -> GateResult:
     """`float_refused_gate` of a file, which it loads: for a worker process."""
-    return float_refused_gate(LiteRTSession(model), case_id)
+    return float_refused_gate(open_session(model), case_id)
 
 
-def float_refused_gate(session: LiteRTSession, case_id: str) -> GateResult:
+def float_refused_gate(session, case_id: str) -> GateResult:
     """An integer model must refuse a float batch, not read its bytes as levels."""
     batch = [np.zeros(spec.shape, np.float32) for spec in session.inputs]
     try:

@@ -15,8 +15,7 @@ import numpy as np
 from quantizers.diagnosis import ConversionFailed
 from quantizers.recipe import RECIPES
 from quantizers.worker import WorkerError
-from runtimes import arm_cpu
-from runtimes.tflite_graph import float_operators, integer_fraction
+from runtimes import arm_cpu, onnx_graph, tflite_graph
 from runtimes.weight_scales import channel_spread
 from validation import conversion, gates
 from validation.case_run import CaseRun
@@ -52,6 +51,7 @@ def accuracy(run: CaseRun) -> Measurement:
         "seconds": run.built.seconds | {"evaluate": own.seconds},
         "peak_rss_bytes": _largest(run.built.peak_rss_bytes, own.peak_rss_bytes),
         "notes": _notes(run),
+        "calibration": run.built.calibration,
         **_artifact(run),
     }
     if run.unscored_reason:
@@ -82,7 +82,8 @@ def accuracy(run: CaseRun) -> Measurement:
         "tolerance_rule": run.expected.accuracy,
         "also": _also(run, reference, own, count),
     }
-    if result.drop > NOTICEABLE_DROP * float_score and run.recipe.is_full_integer:
+    can_tell = run.recipe.is_full_integer and UNCALIBRATED.name in run.spec.recipes
+    if can_tell and result.drop > NOTICEABLE_DROP * float_score:
         fields["notes"] += _whose_drop(run, result.drop, float_score, count)
     gate = gates.accuracy_gate(
         result,
@@ -165,9 +166,12 @@ def io_dtype(run: CaseRun) -> Measurement:
 
 def integer_only(run: CaseRun) -> Measurement:
     """Every operator of a full-integer model computes on integers."""
-    left = [f"{found.op} ({found.tensor}, {found.dtype})" for found in float_operators(run.graph)]
-    integer_ops = {"fraction": integer_fraction(run.graph), "float_ops": left}
-    fields = {"integer_ops": integer_ops, **_artifact(run)}
+    integer_ops = (
+        run.in_worker(onnx_graph.what_ran_as_integer, run.built.artifact.path)
+        if run.built.artifact.format == "onnx"
+        else tflite_graph.what_is_integer(run.graph)
+    )
+    left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
     return Measurement("integer_only", gates.integer_only_gate(left, run.case_id), fields)
 
 
@@ -211,6 +215,10 @@ def npu_speedup(run: CaseRun, target: str, core: str) -> Measurement:
     On an ARM host the measured latency of this host takes the modelled core's place.
     """
     entry = run.npu_entry(target, core)
+    fields = {"npu": [entry], **_artifact(run)}
+    if entry["kind"] == "simulated":
+        result = gates.simulated_gate(entry, run.expected, run.case_id)
+        return Measurement("npu_speedup", result, fields)
     if gates.is_arm_host():
         host_ms = _milliseconds(run.timed.quantized_s)
         entry = arm_cpu.with_measured_baseline(entry, platform.machine(), host_ms)

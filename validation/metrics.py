@@ -212,4 +212,5 @@ ELSEWHERE = {
     "oks_ap_50": "validation.coco_metrics:OKS_AP_50",
     "psnr": "validation.image_metrics:PSNR",
     "ssim": "validation.image_metrics:SSIM",
+    "pck": "validation.pck:PCK",
 }

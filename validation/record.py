@@ -17,6 +17,12 @@ PACKAGES = (
     "tensorflow",
     "keras",
     "ai-edge-litert",
+    "torch",
+    "transformers",
+    "litert-torch",
+    "onnx",
+    "onnxruntime",
+    "onnx2tf",
     "ethos-u-vela",
     "numpy",
     "pycocotools",
@@ -30,7 +36,16 @@ _WORST_FIRST = ("error", "invalid", "failed", "inconclusive")
 
 def new_case(model: str, recipe: str, task: str, source_format: str, profile: str) -> dict:
     """A record in which nothing was measured yet."""
-    unmeasured = ("conversion", "accuracy", "fidelity", "io", "integer_ops", "size_bytes", "cpu")
+    unmeasured = (
+        "conversion",
+        "calibration",
+        "accuracy",
+        "fidelity",
+        "io",
+        "integer_ops",
+        "size_bytes",
+        "cpu",
+    )
     return {
         "model": model,
         "recipe": recipe,

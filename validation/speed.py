@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes.litert import LiteRTSession
+from runtimes.sessions import open_session
 
 ROUNDS = 200
 WARM_UP = 5
@@ -31,7 +31,7 @@ class Interleaved:
 
 def interleave(float_model: Path, quantized_model: Path) -> Interleaved:
     """Times `invoke` alone, on an input of mid-range values: latency does not depend on content."""
-    sessions = [LiteRTSession(path, threads=1) for path in (float_model, quantized_model)]
+    sessions = [open_session(path, threads=1) for path in (float_model, quantized_model)]
     for session in sessions:
         session.feed([_middle(spec) for spec in session.inputs])
         for _ in range(WARM_UP):
@@ -53,7 +53,7 @@ def _middle(spec) -> np.ndarray:
     return np.full(spec.shape, (int(limits.min) + int(limits.max)) // 2, spec.dtype)
 
 
-def _seconds(session: LiteRTSession) -> float:
+def _seconds(session) -> float:
     started = time.perf_counter()
     session.invoke()
     return time.perf_counter() - started

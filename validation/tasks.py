@@ -13,6 +13,7 @@ METRICS_OF_TASK = {
     "segmentation": ("mean_iou",),
     "detection": ("map_50_95", "map_50"),
     "pose": ("oks_ap", "oks_ap_50"),
+    "keypoints": ("pck", "oks_ap"),
     "super_resolution": ("psnr", "ssim"),
 }
 METRIC_OF_TASK = {task: names[0] for task, names in METRICS_OF_TASK.items()}
@@ -23,6 +24,7 @@ SLOW_SAMPLES_OF_TASK = {
     "segmentation": 400,
     "detection": 500,
     "pose": 500,
+    "keypoints": 500,
     "super_resolution": 400,
 }
 

@@ -36,7 +36,7 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
         stage = replace(stage, epochs=min(stage.epochs, epochs or stage.epochs))
         print(f"{spec.name}: stage {number} of {len(task.stages)}, {stage}", flush=True)
         trained, scaled = network, at_scale(spec, stage.scale)
-        network = build(scaled, "compact")
+        network = build(scaled, "compact").to(memory_format=torch.channels_last)  # faster on CPUs
         if trained is not None:
             _carry_over(trained, network)
         epochs_done += _fit(network, scaled, task, stage, stop_early=number == len(task.stages))

@@ -183,6 +183,12 @@ class TestHeadline:
         said = headline(rows_of(results), results)
         assert (said.tone, said.detail) == ("warn", "1 of the passed left a gate unmeasured.")
 
+    def test_headline_names_declared_exceptions(self):
+        results = of(passed(gates={"accuracy": "passed", "npu_speedup": "unsupported"}), passed())
+        said = headline(rows_of(results), results)
+        assert said.answer == "Yes, but for the gates declared unsupported: 2 cases passed."
+        assert "m-r npu_speedup" in said.detail
+
     def test_a_run_that_did_not_finish_proves_nothing_yet(self):
         results = of(passed(gates={"accuracy": "passed"})) | {"environment": {"finished": False}}
         said = headline(rows_of(results), results)
@@ -353,3 +359,18 @@ def test_a_recipe_scored_on_fewer_samples_is_told_under_the_plots():
     page = html.render(of(scored("fast", 2000), scored("slow", 400), unplotted))
     assert "unplotted. Fewer" in " ".join(page.split())
     assert "Fewer samples" not in html.render(of(scored("fast", 400), scored("slow", 400)))
+
+
+def test_layer_wise_statistics_are_shown():
+    seen = {"name": "conv1", "count": 64, "minimum": -1.5, "maximum": 6.25, "mean": 0.25}
+    seen |= {"std": 1.5, "zeros": 0.5, "percentile_0.1": -1.0, "percentile_99.9": 6.0}
+    seen |= {"outlier_ratio": 1.04, "dead_channels": 3, "channels": 16}
+    chosen = {"low": -1.5, "high": 5.75, "saturation": 0.0125, "sqnr_db": 31.2, "levels_used": 200}
+    tensors = [seen | chosen, {"name": "empty", "count": 0, "masked": 9}]
+    told = {"method": "entropy", "tensors": tensors}
+    page = html.render(of(passed(calibration=told)))
+    assert "entropy ranges of 2 tensors; least expected SQNR 31.2 dB at conv1; 3 dead" in page
+    row = page.split("<td>conv1</td>")[1].split("</tr>")[0]
+    for shown in ("-1.50 to 5.75", "-1.50 to 6.25", "50.000%", "3 of 16", "1.250%", "31.2", "200"):
+        assert f"<td>{shown}</td>" in row
+    assert not re.search(r"<td>[\d.]", page.split("<td>empty</td>")[1].split("</tr>")[0])

@@ -1,0 +1,43 @@
+"""Training super-resolution networks in colour: random crops, the absolute error of the pixels.
+
+The paper's loss (Lim et al. 2017), in units of `GREY_LEVELS`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calibration_data.colour_super_resolution import ColourPairs
+from model_zoo.spec import ModelSpec
+from model_zoo.training.task import Stage, TrainingTask
+
+GREY_LEVELS = 10.0
+
+
+def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Small pictures and, in place of their luminance, the large ones."""
+    pairs = ColourPairs(split, spec.compact.size, count=stage.samples)
+    images = np.stack([pairs.image(index) for index in range(stage.samples)])
+    return images, np.stack([pairs.large(index) for index in range(stage.samples)])
+
+
+def _targets(spec: ModelSpec, labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.float32)
+
+
+def _absolute_error(spec: ModelSpec):
+    def loss(restored, large):
+        return (restored - large).abs().mean() / GREY_LEVELS
+
+    return loss
+
+
+COLOUR_SUPER_RESOLUTION = TrainingTask(
+    stages=(
+        Stage(epochs=6, samples=8000, scale=0.5, learning_rate=2e-3, final=0.3),
+        Stage(epochs=4, samples=2000, learning_rate=1e-3, final=0.0, batch=16),
+    ),
+    draw=_draw,
+    loss=_absolute_error,
+    encode=_targets,
+)

@@ -1,0 +1,165 @@
+"""Which nodes of a float ONNX graph compute with integers, and which stay float.
+
+Convolutions and matrix products are integer always. What lies between them falls into islands:
+nodes joined by tensors without crossing a product. An island that holds a normalization, a softmax
+or an error function belongs to a transformer's token stream, whose residual sums have a few
+outliers that take the whole range (Bondarenko et al., 2021, arXiv:2109.12948): it stays float as a
+whole. Every other island, a CNN's sums, concatenations and poolings, is integer, so that the graph
+is integer from end to end. A transposed convolution has no integer kernel in ONNX Runtime: its
+weights are int8 and it computes on floats; with float weights it would get int8 ones of a single
+scale when it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+PRODUCTS = (*CONVOLUTIONS, "Gemm", "MatMul")
+FLOAT_MAKES = frozenset(
+    {
+        *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
+        *("RMSNormalization", "GroupNormalization", "InstanceNormalization"),
+        *("LpNormalization", "Softmax", "LogSoftmax", "Erf", "Gelu", "FastGelu", "QuickGelu"),
+    }
+)
+BETWEEN = frozenset(
+    {
+        *("Add", "Mul", "Concat", "Relu", "Clip", "LeakyRelu", "Sigmoid", "MaxPool"),
+        *("AveragePool", "GlobalAveragePool", "Resize", "Split", "Slice", "Transpose", "Reshape"),
+        *("Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Pad", "Gather"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Names of the nodes that are quantized, and of those among them with a float output.
+
+    `float_nodes` are the others that compute on floats.
+    """
+
+    integer: tuple[str, ...]
+    float_output: frozenset[str]
+    float_nodes: tuple[str, ...]
+
+
+def place(model) -> Placement:
+    """Where integers go in a prepared float model (`onnx_prepare`)."""
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    floats = _float_tensors(graph)
+    products = {node.name for node in graph.node if is_product(node, constants)}
+    islands = _islands(graph, products, constants, floats)
+    token_streams = {islands[n.name] for n in graph.node if n.op_type in FLOAT_MAKES}
+    between = {
+        node.name
+        for node in graph.node
+        if _has_integer_form(node, constants)
+        and islands.get(node.name) not in token_streams
+        and any(name in floats and name not in constants for name in node.input)
+    }
+    integer = products | between
+    return Placement(
+        tuple(node.name for node in graph.node if node.name in integer),
+        frozenset(_with_float_output(graph, products, integer, islands, token_streams)),
+        tuple(
+            node.name
+            for node in graph.node
+            if node.name not in integer and any(name in floats for name in node.output)
+        ),
+    )
+
+
+def is_product(node, constants: dict) -> bool:
+    """A convolution or matrix product that can be quantized: its weights are constant.
+
+    The products of attention have none. Stacks of constant matrices stay float: the stock quantizer
+    takes their scales along the wrong axis.
+    """
+    if node.op_type == "MatMul":
+        return node.input[1] not in constants or len(constants[node.input[1]].dims) == 2
+    return node.op_type in PRODUCTS and node.input[1] in constants
+
+
+def constant_left_operands(graph) -> set[str]:
+    """Constants that a matrix product multiplies by an activation, such as learned queries."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return {
+        node.input[0]
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[0] in constants
+    }
+
+
+def _has_integer_form(node, constants: dict) -> bool:
+    """A quantized clip is the saturation of its range, which always holds zero."""
+    from onnx import numpy_helper
+
+    if node.op_type != "Clip":
+        return node.op_type in BETWEEN
+    bounds = [name for name in node.input[1:] if name]
+    if any(name not in constants for name in bounds):
+        return False
+    low, high = (
+        numpy_helper.to_array(constants[name]).item() if name else 0.0
+        for name in (*node.input[1:], "", "")[:2]
+    )
+    return low <= 0 <= high
+
+
+def _float_tensors(graph) -> set[str]:
+    from onnx import TensorProto
+
+    infos = (*graph.value_info, *graph.input, *graph.output)
+    kind = {info.name: info.type.tensor_type.elem_type for info in infos}
+    kind |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return {name for name, found in kind.items() if found == TensorProto.FLOAT}
+
+
+def _islands(graph, products: set[str], constants: dict, floats: set[str]) -> dict[str, str]:
+    """For each node that is no product the root of its island: those joined by float tensors."""
+    root = {node.name: node.name for node in graph.node if node.name not in products}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            root[name] = root[root[name]]
+            name = root[name]
+        return name
+
+    touching = defaultdict(list)
+    for node in graph.node:
+        if node.name in root:
+            for tensor in (*node.input, *node.output):
+                if tensor in floats and tensor not in constants:
+                    touching[tensor].append(node.name)
+    for first, *others in touching.values():
+        for other in others:
+            root[find(other)] = find(first)
+    return {name: find(name) for name in root}
+
+
+def _with_float_output(graph, products, integer, islands, token_streams) -> set[str]:
+    """Matrix products that feed float nodes alone: their int32 sums become floats at once.
+
+    Rounding them to 8 bits first would cost accuracy and time. A convolution has no such kernel.
+    """
+    consumers = defaultdict(list)
+    producer = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        for name in node.input:
+            consumers[name].append(node.name)
+    outputs = {output.name for output in graph.output}
+    found = set()
+    for node in graph.node:
+        if node.name not in products or node.op_type in CONVOLUTIONS:
+            continue
+        (result,) = node.output
+        if any(name in integer for name in consumers[result]):
+            continue
+        source = producer.get(node.input[0])
+        from_float = source is not None and islands.get(source.name) in token_streams
+        if consumers[result] or (result in outputs and from_float):
+            found.add(node.name)
+    return found

@@ -1,0 +1,170 @@
+"""What each stage runs for a source format and a toolchain, and the code that its result is of.
+
+A stage's function runs in the worker process and writes into the directory that is its last
+argument. A new source format or toolchain is an entry here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from model_zoo.spec import ModelSpec
+from quantizers import export, onnx_export, onnx_quantize, onnx_to_tflite, tflite, torch_to_tflite
+from quantizers.calibration import onnx_collector, shards, table, tflite_collector, thresholds
+from quantizers.recipe import Recipe
+
+TENSORFLOW = ("tensorflow", "keras", "numpy")
+TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
+IMPORTERS = "model_zoo.importers"
+PACKAGED = ("keras", "transformers")  # builders of libraries: their version is their identity
+PROGRAM, MODEL, STATISTICS = "program.pt2", "model.onnx", "statistics.npz"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function, the modules whose code its result depends on, and the libraries."""
+
+    kind: str
+    function: Callable
+    modules: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+    def identity(self) -> dict:
+        """What a cache key holds of the code."""
+        return {
+            "code": [code_digest(name) for name in self.modules],
+            "versions": {name: version(name) for name in self.libraries},
+        }
+
+
+def export_of(spec: ModelSpec, profile: str) -> Stage:
+    """Called with (spec, profile, weights, seed, [calibration samples of a frozen graph])."""
+    builders = (spec.network(profile).builder, spec.wrapper, spec.graph, spec.source)
+    named = {path.partition(":")[0] for path in builders if path}
+    ours = sorted(name for name in named if name.partition(".")[0] not in PACKAGED)
+    if spec.is_torch:
+        importers = submodules(IMPORTERS) if spec.source_format != "pytorch" else ()
+        modules = ("model_zoo.torch_networks", "model_zoo.weights", "quantizers.onnx_export")
+        return Stage("program", onnx_export.export_torch, (*modules, *ours, *importers), TORCH)
+    modules = ("model_zoo.networks", "model_zoo.weights", "quantizers.export", *ours)
+    if spec.source_format == "frozen_graph":
+        modules = (*modules, *submodules(IMPORTERS))
+        return Stage("imported", export.export_frozen_graph, modules, TENSORFLOW)
+    return Stage("saved_model", export.export_keras, modules, TENSORFLOW)
+
+
+def float_of(spec: ModelSpec, toolchain: str) -> Stage:
+    """Called with (the directory that the export wrote)."""
+    if toolchain == "onnx":
+        modules = ("quantizers.onnx_export", "quantizers.onnx_prepare", "runtimes.onnx_session")
+        return Stage("artifact", onnx_export.to_onnx, modules, (*TORCH, "onnxruntime"))
+    if spec.source_format == "onnx":
+        modules, libraries = ("quantizers.onnx_to_tflite",), ("onnx2tf", "tensorflow")
+        return Stage("artifact", onnx_to_tflite.to_tflite, modules, libraries)
+    if spec.is_torch:
+        modules, libraries = ("quantizers.torch_to_tflite",), ("litert-torch", "torch")
+        return Stage("artifact", torch_to_tflite.to_tflite, modules, libraries)
+    modules = ("quantizers.tflite", "runtimes.litert", "runtimes.artifact")
+    return Stage("artifact", tflite.to_tflite, modules, TENSORFLOW)
+
+
+def calibration_of(toolchain: str) -> Stage:
+    """Called with (float model, samples, where shards are kept, jobs)."""
+    collector, package = {
+        "onnx": ("onnx_collector", "onnxruntime"),
+        "tflite": ("tflite_collector", "ai-edge-litert"),
+    }[toolchain]
+    names = ("histogram", "statistics", "table", "shards", collector)
+    modules = tuple(f"quantizers.calibration.{name}" for name in names)
+    function = {"onnx": calibrate_onnx, "tflite": calibrate_tflite}[toolchain]
+    return Stage("statistics", function, modules, (package, "numpy"))
+
+
+def calibrate_onnx(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path):
+    """Writes `directory`/statistics.npz of an ONNX model."""
+    found = shards.calibrate(onnx_collector.collect, float_model, samples, kept, jobs)
+    table.write_table(directory / STATISTICS, found)
+
+
+def calibrate_tflite(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path):
+    """Writes `directory`/statistics.npz of a TFLite model."""
+    found = shards.calibrate(tflite_collector.collect, float_model, samples, kept, jobs)
+    table.write_table(directory / STATISTICS, found)
+
+
+def quantization_of(toolchain: str) -> Stage:
+    """Called with (float model, recipe, statistics or None, what pixels 0 and 255 become)."""
+    if toolchain == "onnx":
+        modules = (
+            *submodules("quantizers.calibration"),
+            "quantizers.onnx_dynamic",
+            "quantizers.onnx_placement",
+            "quantizers.onnx_quantize",
+            "runtimes.onnx_file",
+        )
+        return Stage("artifact", quantize_onnx, modules, ("onnx", "onnxruntime", "numpy"))
+    modules = (
+        *submodules("quantizers.calibration"),
+        "quantizers.tflite",
+        "quantizers.tflite_ranges",
+        "quantizers.pixel_ranges",
+        "runtimes.litert",
+        "runtimes.artifact",
+    )
+    return Stage("artifact", quantize_tflite, modules, TENSORFLOW)
+
+
+def quantize_onnx(
+    float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
+) -> dict:
+    """Writes `directory`/model.onnx; returns its description and what calibration chose."""
+    chosen, told = _ranges(statistics, recipe)
+    return onnx_quantize.quantize(float_model, recipe, chosen, directory) | told
+
+
+def quantize_tflite(
+    float_model: Path, recipe: Recipe, statistics: Path, pixel_range, directory: Path
+) -> dict:
+    """Writes `directory`/model.tflite; returns its description and what calibration chose."""
+    chosen, told = _ranges(statistics, recipe)
+    return tflite.quantize(float_model, recipe, chosen, pixel_range, directory) | told
+
+
+def _ranges(statistics: Path | None, recipe: Recipe) -> tuple[dict | None, dict]:
+    """Each tensor's range by the recipe's method, and the record's `calibration`."""
+    if statistics is None:
+        return None, {}
+    found = table.read_table(statistics)
+    chosen = thresholds.ranges(found, recipe.calibration)
+    rows = table.summary(found, chosen)
+    return chosen, {"calibration": {"method": recipe.calibration, "tensors": rows}}
+
+
+CONVERSION = Stage(  # of a SavedModel, with (SavedModel, recipe, calibration samples or None)
+    "artifact", tflite.convert, ("quantizers.tflite", "runtimes.litert"), TENSORFLOW
+)
+INPUTS = Stage(  # with (the directory of an imported frozen graph, samples)
+    "network_inputs",
+    export.network_inputs,
+    ("quantizers.export", "runtimes.frozen_graph"),
+    TENSORFLOW,
+)
+
+
+def submodules(package: str) -> tuple[str, ...]:
+    """The modules of a package by their full names, in order."""
+    found = pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations)
+    return tuple(sorted(f"{package}.{module.name}" for module in found))
+
+
+@cache
+def code_digest(module: str) -> str:
+    """SHA-256 of a module's source, which is not run."""
+    return hashlib.sha256(Path(importlib.util.find_spec(module).origin).read_bytes()).hexdigest()

@@ -1,0 +1,89 @@
+"""Qualcomm's Hexagon NPU through ONNX Runtime's QNN provider, simulated on x86-64.
+
+The optional package `onnxruntime-qnn` brings the compiler and a simulator of the HTP backend under
+Qualcomm's own licence, which its user agrees to by installing it (``pip install int8gate[qnn]``).
+It compiles, says what stays on the CPU, and executes: coverage and accuracy are *simulated*. The
+time that the simulator takes says nothing about the NPU, so there is no latency.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+PROVIDER = "QNNExecutionProvider"
+PACKAGE = "onnxruntime_qnn"
+CONTEXT = "context.onnx"
+COMPILED = "EPContext"  # the operator that stands for what was compiled
+BORDER = {"QuantizeLinear", "DequantizeLinear"}  # float inputs and outputs of a QDQ file
+
+
+def unavailable() -> str | None:
+    """Why the target cannot be used here; None when it can."""
+    if importlib.util.find_spec(PACKAGE):
+        return None
+    return (
+        "qnn_htp is not available: the package onnxruntime-qnn is not installed (it comes under "
+        "Qualcomm's licence: read it, then pip install int8gate[qnn])"
+    )
+
+
+def session_on_htp(model: Path, options):
+    """An `onnxruntime.InferenceSession` on the simulated HTP, with the given `SessionOptions`.
+
+    Raises ImportError where the package is missing, and what ONNX Runtime raises.
+    """
+    import onnxruntime
+    import onnxruntime_qnn
+
+    devices = _devices(onnxruntime)
+    if not devices:
+        onnxruntime.register_execution_provider_library(
+            PROVIDER, onnxruntime_qnn.get_library_path()
+        )
+        devices = _devices(onnxruntime)
+    if not devices:
+        raise ValueError(
+            f"{PACKAGE} is installed but offers no device: install the version that fits this "
+            f"ONNX Runtime ({onnxruntime.__version__})"
+        )
+    backend = {"backend_path": onnxruntime_qnn.get_qnn_htp_path()}
+    options.add_provider_for_devices(devices[:1], backend)
+    return onnxruntime.InferenceSession(str(model), options)
+
+
+def compile_for_htp(model: Path, directory: Path) -> dict:
+    """Compiles an ONNX file for the HTP; writes `directory`/context.onnx, which a device loads.
+
+    Returns operators that went to the NPU, those left to the CPU and their list, counted on the
+    file as it is without the Q/DQ pairs; the Quantize and Dequantize of float inputs and outputs
+    stay with the host and are not counted. Runs in a worker process: the compiler can crash.
+    """
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("ep.context_enable", "1")
+    options.add_session_config_entry("ep.context_file_path", str(directory / CONTEXT))
+    options.add_session_config_entry("ep.context_embed_mode", "1")
+    session_on_htp(model, options)
+    if not (directory / CONTEXT).is_file():  # nothing was compiled, so nothing was written
+        left = _operators(onnx.load(model, load_external_data=False))
+    else:
+        left = _operators(onnx.load(directory / CONTEXT, load_external_data=False))
+    total = len(_operators(onnx.load(model, load_external_data=False)))
+    return {
+        "npu_ops": max(0, total - len(left)),
+        "cpu_ops": len(left),
+        "cpu_fallback": [{"op": op, "name": name, "reason": None} for op, name in left],
+    }
+
+
+def _devices(onnxruntime) -> list:
+    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == PROVIDER]
+
+
+def _operators(model) -> list[tuple[str, str]]:
+    uncounted = BORDER | {COMPILED, "Constant"}
+    return [(node.op_type, node.name) for node in model.graph.node if node.op_type not in uncounted]

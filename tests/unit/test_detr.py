@@ -1,0 +1,334 @@
+"""DETR: the network against the library's own, the pairing, the losses, decoding."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from model_zoo.spec import Network
+
+CLASSES, QUERIES = 3, 4
+SIZE = (64, 96)
+TINY = {
+    "queries": QUERIES,
+    "width": 16,
+    "heads": 2,
+    "layers": 2,
+    "feed_forward": 24,
+    "backbone": {"embedding_size": 8, "hidden_sizes": (8, 16, 16, 24), "depths": (1, 1, 1, 1)},
+}
+DECLARED = Network("model_zoo.architectures.detr:detr", (*SIZE, 3), SIZE, CLASSES, arguments=TINY)
+part = st.floats(0.05, 0.45)
+box = st.builds(lambda y, x, h, w: [y, x, y + h, x + w], part, part, part, part)
+scene = st.lists(st.tuples(st.integers(0, CLASSES - 1), box), min_size=1, max_size=3)
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+def tiny(torch, **changed):
+    from model_zoo.architectures.detr import detr
+
+    torch.manual_seed(2)
+    return detr((*SIZE, 3), CLASSES, **{**TINY, **changed}).eval()
+
+
+def pictures(torch, count: int = 2):
+    return torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+
+
+def spec():
+    from model_zoo.detection_more import MODELS
+
+    return next(of for of in MODELS if of.training.endswith("detr:TRAINING"))
+
+
+def labels_of(*scenes) -> np.ndarray:
+    label = np.full((len(scenes), 4, 5), -1, np.float32)
+    for rows, objects in zip(label, scenes, strict=True):
+        for row, (of_class, bounds) in zip(rows, objects, strict=False):
+            row[:] = [of_class, *bounds]
+    return label
+
+
+def targets_of(torch, *scenes) -> tuple:
+    from model_zoo.training.detr import encode
+
+    return tuple(map(torch.from_numpy, encode(spec(), labels_of(*scenes))))
+
+
+def certain(torch, classes, boxes, queries: int = QUERIES):
+    """Outputs that are sure of exactly these objects, classes (n, G) and boxes (n, G, 4)."""
+    count, objects = classes.shape
+    logits = torch.full((count, queries, CLASSES + 1), -30.0)
+    logits[..., -1] = 30
+    found = torch.where(classes < 0, CLASSES, classes)
+    logits[:, :objects] = 60 * torch.nn.functional.one_hot(found, CLASSES + 1) - 30.0
+    at = torch.full((count, queries, 4), 0.5)
+    at[:, :objects] = boxes.clamp(1e-4, 1 - 1e-4)
+    return logits, at.logit()
+
+
+def of_the_library(torch):
+    """The library's own network as `TINY` has it, with normalizations that do something."""
+    from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+
+    torch.manual_seed(1)
+    config = DetrConfig(
+        backbone_config=ResNetConfig(out_features=["stage4"], **TINY["backbone"]),
+        num_labels=CLASSES,
+        num_queries=QUERIES,
+        d_model=TINY["width"],
+        encoder_layers=TINY["layers"],
+        decoder_layers=TINY["layers"],
+        encoder_ffn_dim=TINY["feed_forward"],
+        decoder_ffn_dim=TINY["feed_forward"],
+        encoder_attention_heads=TINY["heads"],
+        decoder_attention_heads=TINY["heads"],
+    )
+    network = DetrForObjectDetection(config).eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith(("running_var", "normalization.weight")):
+            buffer.uniform_(0.5, 2)
+        elif name.endswith(("running_mean", "normalization.bias")):
+            buffer.normal_()
+    return network
+
+
+def test_the_outputs_are_those_of_the_library(torch):
+    """Run whole, with its mask and its frozen normalizations, on normalized pictures."""
+    from model_zoo.architectures.detr import MEAN, STD, Detr, _thaw
+
+    library = of_the_library(torch)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    with torch.no_grad():
+        expected = library(pixel_values=(pictures(torch) - mean) / std)
+        _thaw(library.model.backbone.model)
+        logits, boxes = Detr(library, SIZE, 32).eval()(pictures(torch))
+    torch.testing.assert_close(logits, expected.logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(boxes.sigmoid(), expected.pred_boxes, atol=1e-5, rtol=1e-4)
+
+
+def test_published_weights_are_read_whatever_their_configuration_says(torch, tmp_path):
+    """The published one says null where today's library wants a bool."""
+    import json
+
+    from model_zoo.architectures.detr import Detr, _thaw
+
+    library = of_the_library(torch)
+    library.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dilation": None}))
+    _thaw(library.model.backbone.model)
+    with torch.no_grad():
+        expected = Detr(library, SIZE, 32).eval()(pictures(torch))
+        found = tiny(torch, weights=str(tmp_path))(pictures(torch))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ValueError, match="tensors of the network are not in them"):
+        tiny(torch, weights=str(tmp_path), layers=3)
+
+
+def test_what_comes_out(torch):
+    logits, boxes = tiny(torch)(pictures(torch))
+    assert logits.shape == (2, QUERIES, CLASSES + 1)
+    assert boxes.shape == (2, QUERIES, 4)
+    assert boxes.min() < 0, "before the sigmoid"
+
+
+def test_all_of_it_is_trained_and_nothing_is_frozen(torch):
+    network = tiny(torch)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    kinds = {type(module).__name__ for module in network.modules()}
+    assert "BatchNorm2d" in kinds
+    assert "DetrFrozenBatchNorm2d" not in kinds
+
+
+def test_a_dilated_one_sees_twice_as_finely_with_the_same_weights(torch):
+    plain, dilated = tiny(torch), tiny(torch, dilated=True)
+    dilated.load_state_dict(plain.state_dict())
+    assert plain.position.shape[1] == 2 * 3
+    assert dilated.position.shape[1] == 4 * 6
+    with torch.no_grad():
+        coarse = plain.backbone(pictures(torch)).feature_maps[-1]
+        fine = dilated.backbone(pictures(torch)).feature_maps[-1]
+    assert coarse.shape[-2:] == (2, 3)
+    assert fine.shape[-2:] == (4, 6)
+
+
+def test_training_shows_every_stage_the_last_as_in_eval_mode(torch):
+    network = tiny(torch)
+    with torch.no_grad():
+        last_logits, last_boxes = network(pictures(torch))
+        network.train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        logits, boxes = network(pictures(torch))
+    assert len(logits) == len(boxes) == 1 + TINY["layers"]
+    assert logits[0].shape == (2, 2 * 3, CLASSES + 1)
+    torch.testing.assert_close(logits[-1], last_logits)
+    torch.testing.assert_close(boxes[-1], last_boxes)
+
+
+def test_weights_hold_for_every_size(torch):
+    from model_zoo.architectures.detr import detr
+
+    other = detr((96, 64, 3), CLASSES, **TINY)
+    other.load_state_dict(tiny(torch).state_dict())
+    assert other.position.shape != tiny(torch).position.shape or other.position.shape[1] == 6
+    logits, _ = other.eval()(torch.rand(1, 3, 96, 64))
+    assert torch.isfinite(logits).all()
+
+
+def test_the_exported_graph_is_plain(torch, tmp_path):
+    """Neither masks nor position embeddings are computed at run time."""
+    import onnx
+    import onnxruntime
+
+    network, shown, path = tiny(torch), pictures(torch, 1), tmp_path / "model.onnx"
+    torch.onnx.export(
+        torch.export.export(network, (shown,)),
+        dynamo=True, external_data=False, input_names=["image"], verbose=False,
+    ).save(path)  # fmt: skip
+    needed = {"Add", "MatMul", "Gemm", "Relu", "Conv", "Reshape", "Transpose", "Mul", "Softmax"}
+    needed |= {"LayerNormalization", "Sub", "Div", "MaxPool"}
+    assert {node.op_type for node in onnx.load(path).graph.node} <= needed
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {"image": shown.numpy()})
+    for found, wanted in zip(outputs, network(shown), strict=True):
+        np.testing.assert_allclose(found, wanted.detach(), atol=1e-5)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_pairs_are_the_cheapest(seed, objects):
+    """Against trying every way to pair."""
+    import torch
+
+    from model_zoo.training.detr import GIOU, L1, _pairs, giou
+
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, QUERIES, CLASSES + 1, generator=generator)
+    boxes = torch.rand(1, QUERIES, 4, generator=generator) * 0.5 + 0.1
+    wanted = torch.rand(1, 4, 4, generator=generator) * 0.5 + 0.1
+    classes = torch.randint(0, CLASSES, (1, 4), generator=generator)
+    classes[:, objects:] = -1
+
+    def cost(query, number):
+        likely = logits[0, query].softmax(-1)[classes[0, number]]
+        distance = (boxes[0, query] - wanted[0, number]).abs().sum()
+        overlap = giou(boxes[0, query], wanted[0, number])
+        return float(L1 * distance - GIOU * overlap - likely)
+
+    ways = itertools.permutations(range(QUERIES), objects)
+    least = min(sum(cost(query, number) for number, query in enumerate(way)) for way in ways)
+    sample, prediction, found = (part.tolist() for part in _pairs(logits, boxes, classes, wanted))
+    assert sample == [0] * objects
+    assert sorted(found) == list(range(objects))
+    assert len(set(prediction)) == objects
+    assert sum(map(cost, prediction, found)) == pytest.approx(least, abs=1e-4)
+
+
+@given(st.lists(scene, min_size=1, max_size=3), st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_the_loss_asks_for_a_set(scenes, random):
+    """It vanishes at the objects whichever query finds which, and nowhere near them."""
+    import torch
+
+    from model_zoo.training.detr import loss
+
+    of = loss(spec())
+    targets = targets_of(torch, *scenes)
+    logits, boxes = certain(torch, *targets)
+    order = random.sample(range(QUERIES), QUERIES)
+    exact = of((logits[:, order], boxes[:, order]), targets)
+    assert exact < 1e-3
+    assert of((-logits, boxes), targets) > exact + 1
+    assert of((logits, boxes + 1), targets) > exact + 0.1
+
+
+@given(st.integers(0, CLASSES - 1), box)
+@settings(max_examples=25, deadline=None)
+def test_the_places_in_a_box_and_the_nearest_answer_for_it(of_class, bounds):
+    """A grid that is right at just these places leaves nothing to learn; one place less does."""
+    import torch
+
+    from model_zoo.training.detr import _dense_loss
+
+    classes, wanted = targets_of(torch, [(of_class, bounds)])
+    places = (np.array(list(itertools.product(range(4), range(6)))) + 0.5) / [4, 6]
+    low, high = bounds[:2], bounds[2:]
+    apart = np.linalg.norm(places - np.add(low, high) / 2, axis=1)
+    answers = ((places > low) & (places < high)).all(1) | (apart == apart.min())
+    assume(np.sort(apart)[1] > apart.min() + 1e-4)  # which of two is the nearest is open
+    assume(np.abs(np.stack([places - low, places - high])).min() > 1e-4)  # and so is the edge
+    found = torch.where(torch.from_numpy(answers), of_class, CLASSES)
+    logits = 60 * torch.nn.functional.one_hot(found, CLASSES + 1)[None] - 30.0
+    boxes = wanted[:, :1].expand(1, len(places), 4).clone()
+    exact = _dense_loss(logits, boxes, classes, wanted, 4 / 6)
+    assert exact < 1e-4
+    one = int(answers.argmax())
+    logits[0, one] = -logits[0, one]
+    boxes[0, one] = 0.9
+    assert _dense_loss(logits, boxes, classes, wanted, 4 / 6) > exact + 0.1
+
+
+@given(box, box)
+@settings(deadline=None)
+def test_generalized_intersection_over_union(one, other):
+    import torch
+
+    from model_zoo.training.detr import encode, giou
+
+    both = encode(spec(), labels_of([(0, one), (0, other)]))[1][0, :2]
+    first, second = map(torch.from_numpy, both)
+    top, left = np.maximum(one[:2], other[:2])
+    bottom, right = np.minimum(one[2:], other[2:])
+    common = max(bottom - top, 0) * max(right - left, 0)
+    union = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)) - common
+    hull = np.prod(np.maximum(one[2:], other[2:]) - np.minimum(one[:2], other[:2]))
+    assert float(giou(first, second)) == pytest.approx(
+        common / union - (hull - union) / hull, abs=1e-3
+    )
+    assert float(giou(first, first)) == pytest.approx(1, abs=1e-3)
+
+
+@given(scene)
+@settings(deadline=None)
+def test_decoding_finds_what_the_outputs_are_sure_of(objects):
+    import torch
+
+    from model_zoo.architectures.detr_decoding import decode
+
+    outputs = certain(torch, *targets_of(torch, objects))
+    rows = decode([output.numpy() for output in outputs], DECLARED)
+    assert rows.shape == (1, QUERIES, 6)
+    assert rows.dtype == np.float32
+    found, rest = rows[0, : len(objects)], rows[0, len(objects) :]
+    np.testing.assert_allclose(found[:, 1], 1, atol=1e-4)
+    np.testing.assert_allclose(
+        np.delete(found, 1, axis=1), labels_of(objects)[0, : len(objects)], atol=1e-3
+    )
+    assert (rest[:, 1] < 1e-4).all(), "no object has no score"
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_scores_are_the_probability_of_the_likeliest_class(seed):
+    from model_zoo.architectures.detr_decoding import decode
+
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 40, (2, QUERIES, CLASSES + 1)).astype(np.float32)
+    rows = decode([logits, rng.normal(0, 40, (2, QUERIES, 4)).astype(np.float32)], DECLARED)
+    np.testing.assert_array_equal(rows[..., 0], logits[..., :-1].argmax(-1))
+    assert np.isfinite(rows).all()
+    assert (rows[..., 1] >= 0).all()
+    assert (rows[..., 1] <= 1).all()
+    assert (rows[..., 2:4] <= rows[..., 4:]).all()

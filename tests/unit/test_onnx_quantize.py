@@ -1,0 +1,236 @@
+"""Static and dynamic INT8 of ONNX models with ranges of our own, by what the artifact computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from data_folders import refused
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_weights
+
+from quantizers.onnx_prepare import prepare
+from quantizers.onnx_quantize import MODEL, quantize, tensors_to_quantize
+from quantizers.recipe import Recipe
+from runtimes import onnx_graph
+from runtimes.onnx_session import OnnxSession
+
+STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
+DYNAMIC = Recipe("onnx_dynamic_int8", "", "int8", "float32", "float32")
+
+
+def prepared(model, directory):
+    target = directory / "float.onnx"
+    prepare(save(model, directory / "raw.onnx"), target)
+    return target
+
+
+def quantized(path, directory, samples=None, recipe=STATIC):
+    """The session of the artifact, with the ranges of `samples`."""
+    samples = pictures() if samples is None else samples
+    quantize(path, recipe, ranges_of(path, tensors_to_quantize(path), samples), directory)
+    return OnnxSession(directory / MODEL)
+
+
+def test_a_network_is_integer_from_end_to_end(tmp_path):
+    path = prepared(cnn(), tmp_path)
+    session = quantized(path, tmp_path)
+    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    assert onnx_graph.integer_fraction(operators) == 1
+    assert not onnx_graph.float_operators(operators)
+    assert not onnx_graph.float_leftovers(operators)
+    assert sqnr_db(OnnxSession(path).predict(pictures())[0], session.predict(pictures())[0]) > 25
+
+
+def test_every_quantizer_has_the_scale_of_its_range(tmp_path):
+    path = prepared(cnn(), tmp_path)
+    wanted = tensors_to_quantize(path)
+    quantize(path, STATIC, dict.fromkeys(wanted, (-1.0, 4.1)), tmp_path)
+    graph = onnx.load(str(tmp_path / MODEL)).graph
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert len(quantizers) == len(wanted) + 1, "a reshape takes the scale of what it reshapes"
+    for node in quantizers:
+        np.testing.assert_allclose(constants[node.input[1]], 5.1 / 255, rtol=1e-6)
+        assert constants[node.input[2]] == np.uint8(50)
+
+
+def test_weights_are_int8_with_a_scale_for_each_channel(tmp_path):
+    path = prepared(cnn(), tmp_path)
+    quantized(path, tmp_path)
+    graph = onnx.load(str(tmp_path / MODEL)).graph
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    axes = {"w1": 0, "w2": 0, "w3": 0}
+    stored = {
+        node.output[0].removesuffix("_DequantizeLinear_Output"): node
+        for node in graph.node
+        if node.op_type == "DequantizeLinear"
+    }
+    for name, axis in axes.items():
+        values, scales = (constants[part] for part in stored[name].input[:2])
+        assert values.dtype == np.int8
+        shape = [-1 if place == axis else 1 for place in range(values.ndim)]
+        error = np.abs(values * scales.reshape(shape) - weights()[name])
+        assert (error <= scales.reshape(shape) * 0.5001).all()
+
+
+@pytest.mark.parametrize("missing", [0, -1])
+def test_a_tensor_without_a_range_is_named(tmp_path, missing):
+    path = prepared(cnn(), tmp_path)
+    ranges = dict.fromkeys(tensors_to_quantize(path), (0.0, 1.0))
+    name = list(ranges)[missing]
+    del ranges[name]
+    refused(lambda: quantize(path, STATIC, ranges, tmp_path), f"tensor {name}", "calibrat")
+
+
+@pytest.mark.parametrize("found", [(0.0, float("nan")), (-float("inf"), 1.0), (2.0, 1.0)])
+def test_a_range_that_is_none_is_refused(tmp_path, found):
+    path = prepared(cnn(), tmp_path)
+    ranges = dict.fromkeys(tensors_to_quantize(path), (0.0, 1.0)) | {"image": found}
+    refused(lambda: quantize(path, STATIC, ranges, tmp_path), "tensor image")
+
+
+TOKENS = """
+<ir_version: 8, opset_import: ["" : 17]>
+block (float[1, 4, 8] tokens) => (float[1, 4, 8] out) {
+    normal = LayerNormalization (tokens, one, none)
+    q = MatMul (normal, wq)
+    k = MatMul (normal, wk)
+    kt = Transpose <perm = [0, 2, 1]> (k)
+    s = MatMul (q, kt)
+    p = Softmax (s)
+    v = MatMul (normal, wv)
+    a = MatMul (p, v)
+    y = MatMul (a, wo)
+    r = Add (tokens, y)
+    n2 = LayerNormalization (r, one, none)
+    h = MatMul (n2, w1)
+    hb = Add (h, b1)
+    g = Relu (hb)
+    m = MatMul (g, w2)
+    out = Add (r, m)
+}
+"""
+
+
+def transformer(seed: int = 0):
+    random = np.random.default_rng(seed)
+    shapes = dict.fromkeys(("wq", "wk", "wv", "wo"), (8, 8)) | {"w1": (8, 16), "w2": (16, 8)}
+    arrays = {name: random.normal(0, 0.3, shape) for name, shape in shapes.items()}
+    arrays |= {"one": np.ones(8), "none": np.zeros(8), "b1": random.normal(0, 0.3, 16)}
+    return with_weights(TOKENS, {name: array.astype(np.float32) for name, array in arrays.items()})
+
+
+def test_the_token_stream_of_a_transformer_stays_float(tmp_path):
+    path = prepared(transformer(), tmp_path)
+    samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
+    samples[:, 0, 3] = 60  # an outlier that would take the whole range of a residual sum
+    session = quantized(path, tmp_path, samples)
+    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    left = {found.op for found in onnx_graph.float_leftovers(operators)}
+    assert {"Softmax", "Add"} <= left
+    products = [found for found in operators if found.role == "product"]
+    assert sum(found.is_integer for found in products) == len(products) == 8
+    assert sqnr_db(OnnxSession(path).predict(samples)[0], session.predict(samples)[0]) > 40
+
+
+MIXED = """
+<ir_version: 8, opset_import: ["" : 17]>
+csp (float[1, 3, 16, 16] image) => (float[1, 4, 8, 8] head, float[1, 4, 16, 16] fine) {
+    c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (image, w1, b1)
+    a = LeakyRelu <alpha = 0.1> (c)
+    one, two = Split <axis = 1> (a, parts)
+    d = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (two, w2, b2)
+    e = LeakyRelu <alpha = 0.1> (d)
+    both = Concat <axis = 1> (e, two, one)
+    down = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (both)
+    head = Conv (down, w3, b3)
+    up = Resize <mode = "nearest"> (head, , scales)
+    wide = Concat <axis = 1> (up, both)
+    fine = Conv (wide, w4, b4)
+}
+"""
+
+
+def csp(seed: int = 0):
+    """Groups of a split, leaky ReLUs, concatenations of several scales, an upsampling."""
+    random = np.random.default_rng(seed)
+    shapes = {"w1": (8, 3, 3, 3), "w2": (4, 4, 3, 3), "w3": (4, 12, 1, 1), "w4": (4, 16, 1, 1)}
+    arrays = {
+        name: random.normal(0, 1 / np.sqrt(np.prod(shape[1:])), shape)
+        for name, shape in shapes.items()
+    }
+    arrays |= {f"b{name[1]}": random.normal(0, 0.1, len(w)) for name, w in arrays.items()}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    arrays |= {"parts": np.array([4, 4]), "scales": np.array([1, 1, 2, 2], np.float32)}
+    return with_weights(MIXED, arrays)
+
+
+def test_splits_concatenations_and_upsamplings_are_integer(tmp_path):
+    path = prepared(csp(), tmp_path)
+    session = quantized(path, tmp_path)
+    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    assert not [*onnx_graph.float_operators(operators), *onnx_graph.float_leftovers(operators)]
+    for real, found in zip(
+        OnnxSession(path).predict(pictures()), session.predict(pictures()), strict=True
+    ):
+        assert sqnr_db(real, found) > 25
+
+
+def test_dynamic_products_have_int8_weights(tmp_path):
+    path = prepared(transformer(), tmp_path)
+    quantize(path, DYNAMIC, None, tmp_path)
+    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    assert sum(found.is_integer for found in operators if found.role == "product") == 6
+    samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
+    pair = (OnnxSession(file).predict(samples)[0] for file in (path, tmp_path / MODEL))
+    assert sqnr_db(*pair) > 30
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["1", "2", "3"]),
+    st.floats(-30, 0),
+    st.floats(-2, 8),
+    st.sampled_from([1, 1e-4]),
+)
+@example("3", -12.0, 1.0, 1e-4)
+def test_a_dead_channel_with_a_bias_does_not_overflow(
+    tmp_path_factory, layer, magnitude, bias, size
+):
+    """int32 holds bias / (input scale x weight scale): tiny weights must not make it overflow.
+
+    The third layer's input has the scale of what a reshape got.
+    """
+    tmp_path = tmp_path_factory.mktemp("dead")
+    model, arrays = cnn(), weights()
+    for name in ("w1", "b1", "b2"):
+        arrays[name] *= np.float32(size)  # of the activations
+    arrays[f"w{layer}"][2] *= np.float32(10.0**magnitude)
+    arrays[f"b{layer}"][2] = bias
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    path = prepared(model, tmp_path)
+    session = quantized(path, tmp_path)
+    assert sqnr_db(OnnxSession(path).predict(pictures())[0], session.predict(pictures())[0]) > 20
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_whatever_the_weights_the_artifact_follows_the_float_model(tmp_path_factory, seed):
+    tmp_path = tmp_path_factory.mktemp("seed")
+    path = prepared(cnn(seed=seed), tmp_path)
+    session = quantized(path, tmp_path)
+    assert sqnr_db(OnnxSession(path).predict(pictures())[0], session.predict(pictures())[0]) > 20
+
+
+def test_the_same_ranges_give_the_same_bytes(tmp_path):
+    path = prepared(cnn(), tmp_path)
+    written = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        quantized(path, tmp_path / name)
+        written.append((tmp_path / name / MODEL).read_bytes())
+    assert written[0] == written[1]

@@ -1,0 +1,90 @@
+"""An ONNX file as a TFLite file: what ONNX Runtime computes, in the same order and layout."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from quantizers.onnx_to_tflite import to_tflite
+from runtimes.litert import LiteRTSession
+
+SHAPE = (1, 3, 12, 16)
+
+
+def write(path, nodes, outputs, shape=SHAPE, constants=None) -> None:
+    """Outputs are names with shapes."""
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, side) for name, side in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    opset = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """A file whose outputs are a map, scores and boxes, not in the order of their names."""
+    folder = tmp_path_factory.mktemp("onnx")
+    rng = np.random.default_rng(0)
+    constants = {
+        "first": rng.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32),
+        "second": rng.normal(0, 0.3, (6, 8, 1, 1)).astype(np.float32),
+        "rows": np.array([1, -1, 2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "first"], ["a"], pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "second"], ["zoomed"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["mean"]),
+        helper.make_node("Transpose", ["zoomed"], ["d"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["d", "rows"], ["boxes"]),
+    ]
+    outputs = [("zoomed", (1, 6, 6, 8)), ("mean", (1, 8)), ("boxes", (1, 144, 2))]
+    write(folder / "model.onnx", nodes, outputs, constants=constants)
+    return folder, to_tflite(folder, folder)
+
+
+def test_outputs_are_those_of_onnx_runtime(case):
+    folder, described = case
+    picture = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    expected = session.run(None, {"image": picture})
+    assert [spec["shape"] for spec in described["outputs"]] == [x.shape for x in expected]
+    turned = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+    for wanted, found in zip(
+        expected, LiteRTSession(folder / "model.tflite").run([turned]), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_inputs_are_channels_last(case):
+    assert [spec["shape"] for spec in case[1]["inputs"]] == [(1, 12, 16, 3)]
+
+
+def test_an_operator_that_cannot_be_converted_is_one_sentence(tmp_path):
+    node = helper.make_node("QuickGelu", ["image"], ["out"], domain="com.microsoft")
+    write(tmp_path / "odd.onnx", [node], [("out", SHAPE)])
+    with pytest.raises(ValueError, match=r"odd\.onnx: onnx2tf stops at QuickGelu, which it cannot"):
+        to_tflite(tmp_path / "odd.onnx", tmp_path)
+
+
+def test_a_file_that_does_not_load_is_one_sentence(tmp_path):
+    node = helper.make_node("Fold", ["image"], ["out"], domain="elsewhere")
+    write(tmp_path / "odd.onnx", [node], [("out", SHAPE)])
+    with pytest.raises(ValueError, match=r"odd\.onnx cannot be run by ONNX Runtime: .*Fold"):
+        to_tflite(tmp_path / "odd.onnx", tmp_path)
+
+
+def test_a_free_side_is_refused(tmp_path):
+    node = helper.make_node("Relu", ["image"], ["out"])
+    free = (1, 3, "height", 16)
+    write(tmp_path / "free.onnx", [node], [("out", free)], free)
+    with pytest.raises(ValueError, match=r"input image has shape .*height.*, expected static"):
+        to_tflite(tmp_path / "free.onnx", tmp_path)
