@@ -27,6 +27,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, c
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from quantizers.calibration import onnx_collector, shards, thresholds
+from quantizers.calibration.sample_file import SampleFile
 
 Seconds = dict[str, tuple[float, float]]
 _INPUT = "pictures"
@@ -43,15 +44,15 @@ class Reader(CalibrationDataReader):
     """The samples, one after another, for ONNX Runtime's calibrators and for bare inference."""
 
     def __init__(self, samples: Path, count: int) -> None:
-        self._stored = np.load(samples, mmap_mode="r")
+        self._stored = SampleFile(samples)
         self._numbers = iter(range(count))
 
     def get_next(self) -> dict | None:
         number = next(self._numbers, None)
         if number is None:
             return None
-        sample = self._stored[number : number + 1].transpose(0, 3, 1, 2)
-        return {_INPUT: np.ascontiguousarray(sample)}
+        (sample,) = self._stored.sample(number)
+        return {_INPUT: np.ascontiguousarray(sample.transpose(0, 3, 1, 2))}
 
 
 def bare(model: Path, samples: Path, count: int) -> Seconds:
@@ -83,11 +84,13 @@ def ours(model: Path, samples: Path, count: int) -> Seconds:
 
 
 def _cut(samples: Path, target: Path, count: int) -> None:
-    """The first samples in a file of their own."""
-    stored = np.load(samples, mmap_mode="r")
-    cut = np.lib.format.open_memmap(target, "w+", stored.dtype, (count, *stored.shape[1:]))
-    for number in range(count):
-        cut[number] = stored[number]
+    """The first samples in a file of their own; written, as mapped pages count as memory."""
+    stored = SampleFile(samples)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, *stored.shapes[0])}
+    with open(target, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for number in range(count):
+            file.write(stored.sample(number)[0].tobytes())
 
 
 def _onnxruntime(method: CalibrationMethod, **options) -> Callable[[Path, Path, int], Seconds]:

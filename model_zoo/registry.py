@@ -8,7 +8,15 @@ from functools import cache
 
 from model_zoo.spec import ModelSpec
 
-TASK_FILES = ("classification", "segmentation", "detection", "pose", "super_resolution")
+TASK_FILES = (
+    "classification",
+    "segmentation",
+    "detection",
+    "detection_torch",
+    "detection_more",
+    "pose",
+    "super_resolution",
+)
 
 
 @cache

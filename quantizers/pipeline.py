@@ -78,6 +78,7 @@ class Pipeline:
         """The model quantized by the recipe; for a reference recipe the float artifact."""
         if recipe.is_prequantized:
             return self._prequantized(spec, recipe)
+        stages.check_route(spec, recipe)
         exported, converted = self.exported(spec), self._converted(spec, recipe)
         calibrated = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
         built = {"export": exported, "calibrate": calibrated, "quantize": converted}

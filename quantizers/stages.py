@@ -44,6 +44,21 @@ class Stage:
         }
 
 
+def check_route(spec: ModelSpec, recipe: Recipe) -> None:
+    """Raises ValueError where no toolchain brings such a model to such an artifact."""
+    if not spec.is_torch and recipe.toolchain == "onnx":
+        raise ValueError(
+            f"{spec.name} comes as {spec.source_format}, and {recipe.name} starts from PyTorch, "
+            "Darknet or ONNX: choose a tflite recipe"
+        )
+    from_ranges = recipe.is_calibrated or recipe.is_reference
+    if spec.is_torch and recipe.toolchain == "tflite" and not from_ranges:
+        raise ValueError(
+            f"{spec.name} comes as {spec.source_format}, and {recipe.name} starts from TensorFlow: "
+            "choose a calibrated tflite recipe, or an onnx one"
+        )
+
+
 def export_of(spec: ModelSpec, profile: str) -> Stage:
     """Called with (spec, profile, weights, seed, [calibration samples of a frozen graph])."""
     builders = (spec.network(profile).builder, spec.wrapper, spec.graph, spec.source)

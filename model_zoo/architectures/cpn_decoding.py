@@ -1,7 +1,7 @@
 """From CPN's heatmaps to one person: the decoding of Chen et al. 2018 (section 3.4 of the paper).
 
 Heatmaps are smoothed by a Gaussian. The place of a keypoint is that of the highest value, moved a
-quarter of a place towards the second highest one; its score is what the heatmap as given says there.
+quarter of a place towards the second highest one; its score is the value there before smoothing.
 """
 
 from __future__ import annotations

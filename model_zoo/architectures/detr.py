@@ -32,7 +32,7 @@ def detr(
     `width` is the transformer's, `layers` those of the encoder and of the decoder each, `backbone`
     what `transformers.ResNetConfig` takes. `dilated` gives the last stage of the ResNet a dilation
     instead of its stride (DETR-DC5, section 4.1). `weights` names official ones of this very
-    network. Raises OSError if they cannot be fetched, ValueError or RuntimeError if they are another's.
+    network. Raises OSError if they cannot be fetched, ValueError or RuntimeError if they are not.
     """
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 

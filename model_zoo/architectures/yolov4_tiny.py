@@ -30,19 +30,27 @@ def yolov4_tiny(
     classes: int,
     anchors: tuple[tuple[float, float], ...] = ANCHORS,
     masks: tuple[tuple[int, ...], ...] = MASKS,
+    scale_x_y: float = SCALE_X_Y,
     width: float = 1.0,
 ) -> DarknetNetwork:
     """The network for (h, w, channels), raw head maps out: (n, h/32, w/32, 3 (5 + C)), and /16.
 
-    `anchors` are (width, height) in pixels of the input; `width` scales the channels of every
-    convolution but the heads'.
+    `anchors` are (width, height) in pixels of the input; `scale_x_y` stretches centres beyond their
+    cell; `width` scales the channels of every convolution but the heads'.
     """
     from model_zoo.importers.darknet import DarknetNetwork
 
-    return DarknetNetwork(cfg(input_shape, classes, anchors, masks, width), "yolov4_tiny.cfg")
+    return DarknetNetwork(cfg(input_shape, classes, anchors, masks, scale_x_y, width))
 
 
-def cfg(input_shape, classes: int, anchors=ANCHORS, masks=MASKS, width: float = 1.0) -> str:
+def cfg(
+    input_shape,
+    classes: int,
+    anchors=ANCHORS,
+    masks=MASKS,
+    scale_x_y: float = SCALE_X_Y,
+    width: float = 1.0,
+) -> str:
     """The text of the cfg; at (416, 416, 3), 80 and defaults, the official network's."""
     height, columns, channels = input_shape
 
@@ -76,7 +84,7 @@ def cfg(input_shape, classes: int, anchors=ANCHORS, masks=MASKS, width: float = 
                 anchors=listed,
                 classes=classes,
                 num=len(anchors),
-                scale_x_y=SCALE_X_Y,
+                scale_x_y=scale_x_y,
             ),
         ]
 

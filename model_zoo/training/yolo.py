@@ -22,7 +22,9 @@ FITS_FROM = 0.6  # IoU of a box's shape with an anchor's, from which the anchor 
 IGNORED_FROM = 0.6  # IoU of a predicted box with a real one, from which it is not blamed
 BOX, CLASS = 3.0, 1.0  # weights of the parts of the loss; objectness has 1
 EASY_CONTRAST = replace(EASY, contrast=(90, 200))
-USEFUL_LOGIT, TOO_LARGE = 6.0, 0.05  # logits beyond say nothing more, and cost int8 its resolution
+# A map has one scale for objectness, classes and the logarithms of sizes, which need fine steps:
+# logits beyond are held back.
+USEFUL_LOGIT, TOO_LARGE = 2.5, 0.2
 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +157,7 @@ def _best_iou(boxes, others):
 YOLO = TrainingTask(
     stages=(
         Stage(epochs=2, samples=6000, easy=True),
-        Stage(epochs=9, samples=14000, final=0.0),
+        Stage(epochs=8, samples=14000, final=0.0),
     ),
     draw=draw,
     loss=loss,

@@ -35,7 +35,8 @@ def test_the_shipped_file_holds_for_every_recipe(recipe):
     expected = expectations_for(f"unet-{recipe}")
     assert 0.9 <= expected.minimum(1.0) < 1.0
     assert 0.25 < expected.size_ratio < 1.0
-    assert ("npu_speedup" in expected.unsupported) == (RECIPES[recipe].activations == "float32")
+    is_left_to_the_cpu = RECIPES[recipe].activations == "float32" and recipe.startswith("tflite")
+    assert ("npu_speedup" in expected.unsupported) == is_left_to_the_cpu
 
 
 def test_later_entries_override_key_by_key(written):

@@ -102,7 +102,8 @@ def open_session():
 
 
 def test_specs_are_those_of_the_file(models, open_session):
-    from runtimes.litert import as_artifact, describe
+    from runtimes.artifact import as_artifact
+    from runtimes.litert import describe
 
     session = open_session(models["int8"])
     (inputs,), (outputs,) = session.inputs, session.outputs
