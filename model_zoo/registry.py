@@ -17,6 +17,7 @@ TASK_FILES = (
     "pose",
     "super_resolution",
 )
+LONGEST_NAME = 40  # of what a message repeats
 
 
 @cache
@@ -31,6 +32,6 @@ def model(name: str) -> ModelSpec:
     if name not in zoo():
         near = difflib.get_close_matches(name, zoo(), n=3, cutoff=0.4) or sorted(zoo())
         raise ValueError(
-            f"no model {name!r} in the zoo: did you mean {', '.join(near)}? (see `int8gate list`)"
+            f"no model {name[:LONGEST_NAME]!r} in the zoo: did you mean {', '.join(near)}? (see `int8gate list`)"
         )
     return zoo()[name]

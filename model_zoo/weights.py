@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from model_zoo.spec import ModelSpec
+from runtimes import onnx_file
 from runtimes.artifact import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
+TORCH_SUFFIXES = (".safetensors",)
+SOURCE_SUFFIXES = {"frozen_graph": ".pb", "onnx": ".onnx", "darknet": ".cfg"}  # users' own files
 NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weights.h5` may hold
 
 
@@ -29,8 +32,15 @@ class Weights:
 
     @property
     def identity(self) -> str:
-        """What cache keys carry: the file's sha256, or the kind when there is no file."""
-        return sha256_of(self.path) if self.path else self.kind
+        """What cache keys carry: the sha256 of its files, or the kind when there is none."""
+        if self.path is None:
+            return self.kind
+        if self.path.suffix == ".onnx":
+            return onnx_file.digest(self.path)
+        if self.path.suffix == ".cfg":
+            pair = (self.path, self.path.with_suffix(".weights"))
+            return "-".join(sha256_of(file) for file in pair)
+        return sha256_of(self.path)
 
 
 def find_weights(
@@ -40,8 +50,7 @@ def find_weights(
     if random:
         return Weights("random")
     if weights_dir is not None:
-        suffixes = (".pb", *SUFFIXES) if spec.source_format == "frozen_graph" else SUFFIXES
-        names = [f"{spec.name}{suffix}" for suffix in suffixes]
+        names = [f"{spec.name}{suffix}" for suffix in _suffixes(spec)]
         return Weights("directory", _in_directory(spec.name, names, Path(weights_dir)))
     if profile == "compact":
         path = SHIPPED / f"{spec.name}.safetensors"
@@ -51,13 +60,19 @@ def find_weights(
                 f"`int8gate train {spec.name}`"
             )
         return Weights("shipped", path)
-    if spec.full.official is None or spec.source_format != "keras":
-        graph = f"{spec.name}.pb or " if spec.source_format == "frozen_graph" else ""
+    if spec.full.official is None or spec.source_format not in ("keras", "pytorch"):
+        names = " or ".join(f"{spec.name}{s}" for s in _suffixes(spec) if "h5" not in s)
         raise FileNotFoundError(
             f"{spec.name}: no loader fetches weights for the full profile: pass --weights-dir DIR "
-            f"with {graph}{spec.name}.safetensors, or --weights random for a structure-only run"
+            f"with {names}, or --weights random for a structure-only run"
         )
     return Weights("official")
+
+
+def _suffixes(spec: ModelSpec) -> tuple[str, ...]:
+    """Of the files that a model's weights may come in, what its users have first."""
+    source = SOURCE_SUFFIXES.get(spec.source_format)
+    return (*([source] if source else []), *(TORCH_SUFFIXES if spec.is_torch else SUFFIXES))
 
 
 def find_quantized_file(spec: ModelSpec, profile: str, weights_dir: Path | None = None) -> Path:

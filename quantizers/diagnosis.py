@@ -18,15 +18,16 @@ from pathlib import Path
 from quantizers.worker_errors import WorkerError
 
 TABLE = Path(__file__).with_name("diagnoses.toml")
-IMPORTS = ("imported", "prequantized")
-IMPORTERS_RAISE = ("ValueError", "FileNotFoundError", "OSError", "MemoryError")
+SAYS_ITSELF = ("imported", "prequantized", "program", "statistics")  # stages of our own code
+SENTENCES = ("ValueError", "FileNotFoundError", "OSError", "MemoryError")
 _LOG_BYTES = 1 << 20  # the end of a log, where converters say why
 _QUOTED = 200  # characters that a sentence quotes of a name or a message
 _STAGE_OF_ENTRY = {
     "saved_model": "export",
     "imported": "import",
     "network_inputs": "inputs",
-    "ranges": "calibrate",
+    "program": "export",
+    "statistics": "calibrate",
     "artifact": "quantize",
 }
 
@@ -97,9 +98,9 @@ class ConversionFailed(RuntimeError):
 def diagnosed(error: WorkerError, stage: str) -> WorkerError | ConversionFailed:
     """The failure with its reason where that is known, else the error itself.
 
-    An importer says the reason itself: it raises ValueError or OSError in a sentence.
+    Importers and the calibrator say the reason themselves: ValueError or OSError in a sentence.
     """
-    if stage in IMPORTS and getattr(error, "type_name", "") in IMPORTERS_RAISE:
+    if stage in SAYS_ITSELF and getattr(error, "type_name", "") in SENTENCES:
         return ConversionFailed(error.message, error.log)
     found = diagnose(error, error.log, stage)
     return ConversionFailed(found.sentence(), found.log) if found else error

@@ -78,7 +78,15 @@ def export_of(spec: ModelSpec, profile: str) -> Stage:
 def float_of(spec: ModelSpec, toolchain: str) -> Stage:
     """Called with (the directory that the export wrote)."""
     if toolchain == "onnx":
-        modules = ("quantizers.onnx_export", "quantizers.onnx_prepare", "runtimes.onnx_session")
+        modules = (
+            "model_zoo.importers.onnx_repairs",
+            "model_zoo.importers.onnx_shapes",
+            "quantizers.onnx_export",
+            "quantizers.onnx_prepare",
+            "quantizers.onnx_rewrites",
+            "runtimes.onnx_file",
+            "runtimes.onnx_session",
+        )
         return Stage("artifact", onnx_export.to_onnx, modules, (*TORCH, "onnxruntime"))
     if spec.source_format == "onnx":
         modules, libraries = ("quantizers.onnx_to_tflite",), ("onnx2tf", "tensorflow")
@@ -122,7 +130,9 @@ def quantization_of(toolchain: str) -> Stage:
             "quantizers.onnx_dynamic",
             "quantizers.onnx_placement",
             "quantizers.onnx_quantize",
+            "quantizers.onnx_static",
             "runtimes.onnx_file",
+            "runtimes.onnx_session",
         )
         return Stage("artifact", quantize_onnx, modules, ("onnx", "onnxruntime", "numpy"))
     modules = (

@@ -71,7 +71,9 @@ class Artifact:
 
     @property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size
+        """Of the file, and of the weights that a large ONNX file keeps beside itself."""
+        files = self.path.parent.glob(f"{self.path.name}*")
+        return sum(file.stat().st_size for file in files)
 
     def describe_io(self) -> dict:
         """The record's `io` field: plain dicts of the inputs and outputs."""

@@ -23,17 +23,33 @@ def convert(folder, network, shape=PICTURE, dtype="float32", sample=PICTURE, of=
 
     save(folder, network, shape, dtype)
     np.save(folder / "samples.npy", np.full((2, *sample[1:]), fill, of))
-    calibrate(folder)
-    make(folder, "tflite_int8", folder / tflite.CALIBRATED)
+    quantize(folder, calibrate(folder))
+
+
+def convert_with_its_own_calibrator(folder, network, sample=PICTURE, of="float32", fill=1):
+    """The same to int16 activations, for which TensorFlow's converter runs the samples itself."""
+    import numpy as np
+
+    save(folder, network)
+    np.save(folder / "samples.npy", np.full((2, *sample[1:]), fill, of))
+    make(folder, "tflite_int16x8", samples=folder / "samples.npy")
 
 
 def calibrate(folder):
     make(folder, "tflite_fp32")
-    tflite.calibrate(folder / tflite.MODEL, folder, folder / "samples.npy", folder)
+    from quantizers.calibration import thresholds
+    from quantizers.calibration.tflite_collector import collect
+
+    return thresholds.ranges(collect(folder / tflite.MODEL, folder / "samples.npy"), "min_max")
 
 
-def make(folder, recipe, calibrated=None, samples=None):
-    tflite.convert(folder, RECIPES[recipe], calibrated, samples, (0.0, 255.0), folder)
+def quantize(folder, ranges):
+    arguments = (folder / tflite.MODEL, RECIPES["tflite_int8"], ranges, (0.0, 255.0), folder)
+    tflite.quantize(*arguments)
+
+
+def make(folder, recipe, samples=None):
+    tflite.convert(folder, RECIPES[recipe], samples, folder)
 
 
 def save(folder, network, shape=PICTURE, dtype="float32"):
@@ -143,7 +159,7 @@ def variable_not_frozen(folder):
     model = keras.Sequential([keras.Input(PICTURE[1:]), keras.layers.Conv2D(4, 3)])
     tf.saved_model.save(model, str(folder))
     np.save(folder / "samples.npy", np.ones((2, *PICTURE[1:]), np.float32))
-    calibrate(folder)
+    make(folder, "tflite_int16x8", samples=folder / "samples.npy")
 
 
 def reshape(folder):
@@ -154,11 +170,11 @@ def reshape(folder):
 
 
 def kernel(folder):
-    convert(folder, convolve, sample=(1, 8, 8, 1))
+    convert_with_its_own_calibrator(folder, convolve, sample=(1, 8, 8, 1))
 
 
 def sample_type(folder):
-    convert(folder, convolve, of="uint8")
+    convert_with_its_own_calibrator(folder, convolve, of="uint8")
 
 
 def tensor_list(folder):
@@ -177,10 +193,6 @@ def not_legalized(folder):
         return tf.raw_ops.TensorListLength(input_handle=both)
 
     convert(folder, network)
-
-
-def infinite_range(folder):
-    convert(folder, lambda tf, image: tf.nn.relu(tf.math.log(tf.nn.relu(image))), fill=0)
 
 
 # TF1 graphs

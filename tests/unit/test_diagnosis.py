@@ -38,7 +38,6 @@ REFUSED = {
     "not_legalized": ("TensorListConcatLists", "net/twice", "no rule"),
     "not_a_model": (None, None, "tensorflow.SavedModel"),
     "no_saved_model": (None, None, "no saved_model.pb"),
-    "infinite_range": (None, None, "infinity"),
     "out_of_memory": (None, None, "memory"),
     "timeout": (None, None, "after 2 s"),
     "crash_with_words": (None, None, "SIGSEGV"),
@@ -123,7 +122,7 @@ def test_what_was_tried_follows_the_stage(failure):
     error = failure("not_a_model")
     for stage, tried in tried_in().items():
         assert diagnose(error, None, stage).tried == tried
-    for entry_kind, stage in {"saved_model": "export", "ranges": "calibrate"}.items():
+    for entry_kind, stage in {"saved_model": "export", "statistics": "calibrate"}.items():
         assert diagnose(error, None, entry_kind).tried == tried_in()[stage]
     assert len(set(tried_in().values())) == len(tried_in())
     assert "prune" in diagnose(error, None, "prune").tried

@@ -73,7 +73,7 @@ def test_no_library_loads_for_the_registry():
     code = (
         "import sys; from model_zoo.registry import zoo, model; import model_zoo.weights\n"
         "assert zoo()\n"
-        "heavy = 'tensorflow keras torch jax PIL sklearn skimage safetensors h5py'.split()\n"
+        "heavy = 'tensorflow keras torch onnx onnxruntime transformers jax PIL sklearn skimage safetensors h5py'.split()\n"
         "print(*(name for name in heavy if name in sys.modules))"
     )
     found = subprocess.run(
@@ -84,7 +84,7 @@ def test_no_library_loads_for_the_registry():
 
 def test_declarations_are_complete():
     for name, spec in zoo().items():
-        assert spec.task in CLASSES_IN_SCENES, name
+        assert spec.data in CLASSES_IN_SCENES, name
         assert isinstance(spec.preprocessing, Preprocessing), name
         assert spec.preprocessing.std > 0, name
         assert spec.paper, name
@@ -107,7 +107,7 @@ def test_inputs_are_consistent():
 
 def test_compact_is_smaller_and_scored_on_the_scenes():
     for name, spec in zoo().items():
-        assert spec.compact.classes == CLASSES_IN_SCENES[spec.task], name
+        assert spec.compact.classes == CLASSES_IN_SCENES[spec.data], name
         assert spec.compact.official is None, f"{name}: compact weights come with the project"
         assert spec.compact.builder == spec.full.builder, f"{name}: another topology"
         assert spec.compact.size <= spec.full.size, name
