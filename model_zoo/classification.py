@@ -1,7 +1,7 @@
 """Image classifiers. Compact: 10 digit classes in natural scenes. Full: ImageNet-1k."""
 
 from calibration_data.preprocessing import EDGETPU, PIXELS, SIGNED_UNIT
-from model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
+from model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, TRANSFORMER_RECIPES, ModelSpec, Network
 
 CAFFE_INPUT = "model_zoo.architectures.caffe_input:with_caffe_input"
 
@@ -132,6 +132,6 @@ MODELS = [
         full=_hugging_face("model_zoo.architectures.hf_vit:vit", "google/vit-base-patch16-224"),
         paper="Dosovitskiy et al., An Image Is Worth 16x16 Words, 2020",
         training="model_zoo.training.torch_digits:TRANSFORMER",
-        recipes=TORCH_RECIPES,
+        recipes=TRANSFORMER_RECIPES,
     ),
 ]

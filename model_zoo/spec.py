@@ -18,7 +18,6 @@ TFLITE_RECIPES = (
 TORCH_RECIPES = (
     "onnx_int8",
     "onnx_fp32",
-    "onnx_dynamic_int8",
     "onnx_int8_entropy",
     "onnx_int8_percentile",
     "onnx_int8_mse",
@@ -27,6 +26,8 @@ TORCH_RECIPES = (
     "tflite_int8_percentile",
     "tflite_fp32",
 )
+# Matrix products carry a transformer; dynamic INT8 leaves convolutions in float.
+TRANSFORMER_RECIPES = (*TORCH_RECIPES, "onnx_dynamic_int8")
 TORCH_FORMATS = ("pytorch", "darknet", "onnx")  # built, trained and exported with PyTorch
 
 

@@ -18,7 +18,7 @@ def snapped_to_pixels(calibrated: bytes, low: float, high: float) -> bytes:
     """The model with the range `low`..`high` (of pixels 0 and 255) for every tensor that has
     nearly that: within `MARGIN` of the span inside it, or `OVERSHOOT` outside, at either end.
 
-    `calibrated` is a float model with each tensor's minimum and maximum (`tflite.calibrate`).
+    `calibrated` is a float model with each tensor's range (`tflite_ranges.with_ranges`).
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema

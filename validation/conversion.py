@@ -51,10 +51,10 @@ def _failed(run: CaseRun, error: Exception) -> dict:
 
 
 def _told(source_format: str, recipe: Recipe, imported: dict | None) -> dict:
-    nodes = imported and imported.get("nodes")
+    nodes = imported["nodes"] if imported and "cut" in imported else None  # of a graph that was cut
     return {
         "how": _route(source_format, recipe),
-        "repairs": imported["repairs"] if imported else [],
+        "repairs": imported.get("repairs", []) if imported else [],
         "cut": imported.get("cut", []) if imported else [],
         "nodes": nodes,
         "left": [

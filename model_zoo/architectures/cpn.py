@@ -38,7 +38,10 @@ def cpn(
         depths=list(depths),
         out_features=[f"stage{level + 1}" for level in range(LEVELS)],
     )
-    return CascadedPyramid(ResNetBackbone(config), hidden_sizes, features, classes)
+    backbone = ResNetBackbone(config)
+    # Behind a ReLU zeros pad as well as the library's minus infinity, which has no INT8 scale.
+    backbone.embedder.pooler = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
+    return CascadedPyramid(backbone, hidden_sizes, features, classes)
 
 
 class CascadedPyramid(nn.Module):

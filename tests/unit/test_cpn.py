@@ -118,6 +118,17 @@ def test_heatmaps_are_a_quarter_of_the_input(size):
     assert found.shape == (2, size[0] // STRIDE, size[1] // STRIDE, 17)
 
 
+def test_the_backbone_computes_what_the_library_does():
+    network = cpn((64, 64, 3), 5, **NARROW).eval()
+    library = type(network.backbone)(network.backbone.config).eval()
+    library.load_state_dict(network.backbone.state_dict())
+    picture = torch.rand(1, 3, 64, 96) * 2 - 1
+    with torch.no_grad():
+        found, expected = (b(picture).feature_maps for b in (network.backbone, library))
+    for own, theirs in zip(found, expected, strict=True):
+        assert torch.equal(own, theirs)
+
+
 def test_training_sees_the_heatmaps_of_every_level():
     network = cpn((64, 64, 3), 5, **NARROW).train()
     outputs = network(torch.zeros(2, 3, 64, 64))
