@@ -5,7 +5,7 @@ from model_zoo.spec import TORCH_RECIPES, ModelSpec, Network
 
 DETR = "model_zoo.architectures.detr:detr"
 FACE_SSD = "model_zoo.architectures.face_ssd:face_ssd"
-NARROW_RESNET = {"embedding_size": 16, "hidden_sizes": (32, 64, 128, 160)}
+NARROW_RESNET = {"embedding_size": 16, "hidden_sizes": (32, 64, 128, 256)}
 
 MODELS = [
     ModelSpec(
@@ -23,7 +23,7 @@ MODELS = [
                 "width": 64,
                 "heads": 4,
                 "layers": 3,
-                "feed_forward": 192,
+                "feed_forward": 128,
                 "backbone": NARROW_RESNET,
                 "dilated": True,
             },

@@ -100,10 +100,14 @@ def diagnosed(error: WorkerError, stage: str) -> WorkerError | ConversionFailed:
 
     Importers and the calibrator say the reason themselves: ValueError or OSError in a sentence.
     """
-    if stage in SAYS_ITSELF and getattr(error, "type_name", "") in SENTENCES:
+    says_itself = getattr(error, "type_name", "") in SENTENCES
+    if says_itself and stage in SAYS_ITSELF:
         return ConversionFailed(error.message, error.log)
-    found = diagnose(error, error.log, stage)
-    return ConversionFailed(found.sentence(), found.log) if found else error
+    if found := diagnose(error, error.log, stage):
+        return ConversionFailed(found.sentence(), found.log)
+    if says_itself and "\n" not in error.message:
+        return ConversionFailed(error.message, error.log)
+    return error
 
 
 @cache

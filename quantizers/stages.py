@@ -22,7 +22,7 @@ from quantizers.recipe import Recipe
 
 TENSORFLOW = ("tensorflow", "keras", "numpy")
 TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
-IMPORTERS = "model_zoo.importers"
+IMPORTERS, TFLITE_RANGES = "model_zoo.importers", "quantizers.tflite_ranges"
 PACKAGED = ("keras", "transformers")  # builders of libraries: their version is their identity
 PROGRAM, MODEL, STATISTICS = "program.pt2", "model.onnx", "statistics.npz"
 
@@ -104,8 +104,10 @@ def calibration_of(toolchain: str) -> Stage:
         "onnx": ("onnx_collector", "onnxruntime"),
         "tflite": ("tflite_collector", "ai-edge-litert"),
     }[toolchain]
-    names = ("histogram", "statistics", "table", "shards", collector)
-    modules = tuple(f"quantizers.calibration.{name}" for name in names)
+    names = ("histogram", "statistics", "table", "shards", "sample_file", "strides", collector)
+    taps = ("onnx_taps", "onnx_tap_nodes") if toolchain == "onnx" else ()
+    modules = tuple(f"quantizers.calibration.{name}" for name in (*names, *taps))
+    modules += ("quantizers.onnx_placement",) if toolchain == "onnx" else (TFLITE_RANGES,)
     function = {"onnx": calibrate_onnx, "tflite": calibrate_tflite}[toolchain]
     return Stage("statistics", function, modules, (package, "numpy"))
 
@@ -138,7 +140,7 @@ def quantization_of(toolchain: str) -> Stage:
     modules = (
         *submodules("quantizers.calibration"),
         "quantizers.tflite",
-        "quantizers.tflite_ranges",
+        TFLITE_RANGES,
         "quantizers.pixel_ranges",
         "runtimes.litert",
         "runtimes.artifact",
@@ -167,6 +169,7 @@ def _ranges(statistics: Path | None, recipe: Recipe) -> tuple[dict | None, dict]
     if statistics is None:
         return None, {}
     found = table.read_table(statistics)
+    found = {name: stats for name, stats in found.items() if stats.count}  # not those of masks alone
     chosen = thresholds.ranges(found, recipe.calibration)
     rows = table.summary(found, chosen)
     return chosen, {"calibration": {"method": recipe.calibration, "tensors": rows}}

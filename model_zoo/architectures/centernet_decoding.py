@@ -2,6 +2,7 @@
 
 As `ctdet_decode` of Zhou et al. (2019): a cell is a centre where no neighbour of its 3x3 has more
 heat of the same class; the surest centres give boxes by the offset and the size in their cell.
+Unlike there, of neighbours with equal heat, which int8 makes common, only the first is a centre.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def decode(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """
     heat, sizes, offsets = (output.astype(np.float32) for output in outputs)
     count, rows, columns, classes = heat.shape
-    scores = np.where(heat >= _neighbourhood_maximum(heat), _sigmoid(heat), 0)
+    scores = np.where(_is_peak(heat), _sigmoid(heat), 0)
     scores = scores.reshape(count, -1)
     most = min(MOST_DETECTIONS, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :most]
@@ -39,16 +40,16 @@ def decode(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def _neighbourhood_maximum(heat: np.ndarray) -> np.ndarray:
-    """The largest value of each 3x3 neighbourhood: maps (n, h, w, c)."""
-    for axis in (1, 2):
-        around = [(0, 0)] * 4
-        around[axis] = (1, 1)
-        padded = np.pad(heat, around, constant_values=-np.inf)
-        length = heat.shape[axis]
-        shifted = [np.take(padded, range(at, at + length), axis) for at in range(3)]
-        heat = np.maximum.reduce(shifted)
-    return heat
+def _is_peak(heat: np.ndarray) -> np.ndarray:
+    """Where a value of maps (n, h, w, c) exceeds its eight neighbours, bool; see above for ties."""
+    _, rows, columns, _ = heat.shape
+    padded = np.pad(heat, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    found = np.ones(heat.shape, bool)
+    for down, right in np.ndindex(3, 3):
+        neighbour = padded[:, down : down + rows, right : right + columns]
+        comes_first = (down, right) < (1, 1)
+        found &= heat > neighbour if comes_first else heat >= neighbour
+    return found
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels 0..1
+from model_zoo.architectures.hf_resnet import MEAN, STD, STRIDE
+
 WITHOUT_TIMM = "no_timm"  # the revision of the official weights whose ResNet is transformers' own
-STRIDE = 32  # of the ResNet; a dilated one has half of it
 
 
 def detr(
@@ -85,11 +85,13 @@ class Detr(nn.Module):
         shape = torch.Size([1, 1, *(-(-side // stride) for side in size)])
         position = model.position_embedding(shape, torch.device("cpu"), torch.float32)
         self._constant("position", position.flatten(2).transpose(1, 2))
-        self._constant("mean", torch.tensor(MEAN)[:, None, None])
-        self._constant("std", torch.tensor(STD)[:, None, None])
+        mean, std = torch.tensor(MEAN), torch.tensor(STD)
+        self._constant("slope", (1 / std).reshape(3, 1, 1, 1))  # a depthwise convolution, which
+        self._constant("offset", -mean / std)  # integer kernels have for every channel apart
 
     def forward(self, pictures):
-        features = self.backbone((pictures - self.mean) / self.std).feature_maps[-1]
+        normalized = nn.functional.conv2d(pictures, self.slope, self.offset, groups=3)
+        features = self.backbone(normalized).feature_maps[-1]
         places = self.input_projection(features).flatten(2).transpose(1, 2)
         for layer in self.encoder:
             places = layer(places, None, spatial_position_embeddings=self.position)
@@ -162,8 +164,12 @@ def _thaw(module: nn.Module) -> None:
 
 
 def _dilate(stage: nn.Module) -> None:
-    """Takes the stride out of a ResNet's stage; its 3x3 convolutions see as far as before."""
-    for convolution in (m for m in stage.modules() if isinstance(m, nn.Conv2d)):
-        convolution.stride = (1, 1)
-        if convolution.kernel_size == (3, 3):
-            convolution.dilation = convolution.padding = (2, 2)
+    """Takes the stride out of a ResNet's stage, in place.
+
+    The 3x3 convolutions behind the one that had it skip a place each, and so see what they saw.
+    """
+    for number, layer in enumerate(stage.layers):
+        for convolution in (m for m in layer.modules() if isinstance(m, nn.Conv2d)):
+            convolution.stride = (1, 1)
+            if number and convolution.kernel_size == (3, 3):
+                convolution.dilation = convolution.padding = (2, 2)

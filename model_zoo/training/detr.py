@@ -14,8 +14,28 @@ from calibration_data.detection_scenes import EASY, HARD, DetectionScenes
 from model_zoo.spec import ModelSpec
 from model_zoo.training.task import Stage, TrainingTask
 
+CLASSIFIER, RESNET = (
+    "resnet50_torch",
+    "resnet.",
+)  # the model, and what its ResNet's tensors begin with
 NO_OBJECT = 0.1  # weight of the class "no object"
 L1, GIOU = 5.0, 2.0  # weights beside the class's 1, in the cost of a pair and in the loss
+
+
+def start(spec: ModelSpec, network) -> None:
+    """Sets the ResNet from the zoo's trained classifier, as the paper's comes from ImageNet's."""
+    import torch
+
+    from model_zoo.weights import SHIPPED, read_safetensors
+
+    trained = read_safetensors(SHIPPED / f"{CLASSIFIER}.safetensors")
+    network.backbone.load_state_dict(
+        {
+            name.removeprefix(RESNET): torch.from_numpy(array.copy())
+            for name, array in trained.items()
+            if name.startswith(RESNET)
+        }
+    )
 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

@@ -195,6 +195,33 @@ def not_legalized(folder):
     convert(folder, network)
 
 
+# PyTorch programs
+
+
+def convert_program(folder, network):
+    """Exports `network(torch, image)` and converts the program to TFLite."""
+    import torch
+
+    from quantizers import torch_to_tflite
+
+    class Module(torch.nn.Module):
+        def forward(self, image):
+            return network(torch, image)
+
+    folder.mkdir()
+    program = torch.export.export(Module(), (torch.zeros(1, 3, 8, 8),))
+    torch.export.save(program, str(folder / torch_to_tflite.PROGRAM))
+    torch_to_tflite.to_tflite(folder, folder)
+
+
+def torch_operator(folder):
+    convert_program(folder, lambda torch, image: torch.linalg.det(image))
+
+
+def torch_complex(folder):
+    convert_program(folder, lambda torch, image: torch.fft.fft(image).real)
+
+
 # TF1 graphs
 
 

@@ -62,24 +62,29 @@ def test_decoding_undoes_encoding(label):
 
 
 def reference_peaks(heat: np.ndarray) -> list[tuple]:
-    """Score, class, row and column of every cell that no neighbour of its class exceeds."""
+    """Score, class, row, column of cells that no neighbour of their class exceeds, or equals before
+    them."""
     rows, columns, classes = heat.shape
     peaks = []
     for y in range(rows):
         for x in range(columns):
             for c in range(classes):
-                around = heat[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2, c]
+                near = np.s_[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2, c]
+                best = [at for at in np.argwhere(heat[near] == heat[near].max())]
+                is_first = tuple(best[0] + [max(y - 1, 0), max(x - 1, 0)]) == (y, x)
                 score = 1 / (1 + np.exp(-heat[y, x, c]))
-                if heat[y, x, c] == around.max() and score >= LEAST_SCORE:
+                if is_first and score >= LEAST_SCORE:
                     peaks.append((score, c, y, x))
-    return sorted(peaks, reverse=True)
+    return sorted(peaks, key=lambda peak: (-peak[0], peak[2], peak[3], peak[1]))
 
 
-@given(st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
-def test_peaks_are_those_of_plain_loops(seed):
+@given(seed=st.integers(0, 2**32), step=st.sampled_from([0.0, 0.5, 2.0]))
+@settings(max_examples=25, deadline=None)
+def test_peaks_are_those_of_plain_loops(seed, step):
+    """With heat in steps, as int8 leaves it, too: plateaus have one centre."""
     rng = np.random.default_rng(seed)
     heat = rng.normal(-2, 3, (2, 7, 9, 2)).astype(np.float32)
+    heat = np.round(heat / step) * np.float32(step) if step else heat
     sizes, offsets = rng.uniform(0, 4, (2, 7, 9, 2)), rng.uniform(0, 1, (2, 7, 9, 2))
     found = decode([heat, sizes, offsets], TINY)
     for picture, rows in zip(range(2), found, strict=True):

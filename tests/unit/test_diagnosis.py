@@ -38,6 +38,8 @@ REFUSED = {
     "not_legalized": ("TensorListConcatLists", "net/twice", "no rule"),
     "not_a_model": (None, None, "tensorflow.SavedModel"),
     "no_saved_model": (None, None, "no saved_model.pb"),
+    "torch_operator": ("_linalg_det.default", None, "litert-torch"),
+    "torch_complex": (None, None, "complex numbers"),
     "out_of_memory": (None, None, "memory"),
     "timeout": (None, None, "after 2 s"),
     "crash_with_words": (None, None, "SIGSEGV"),

@@ -218,6 +218,8 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     """Neg is what stays float without a word where a PReLU is not recognized."""
     from model_zoo.importers.frozen_graph import import_frozen_graph
     from quantizers import tflite
+    from quantizers.calibration import thresholds
+    from quantizers.calibration.tflite_collector import collect
     from quantizers.recipe import RECIPES
     from runtimes.tflite_graph import float_operators, read_graph
 
@@ -227,12 +229,11 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     (tmp_path / "source.pb").write_bytes(frozen(written_as).SerializeToString())
     import_frozen_graph(tmp_path / "source.pb", tmp_path, samples)
     saved_model = tmp_path / "saved_model"
-    tflite.convert(saved_model, RECIPES["tflite_fp32"], None, None, (0.0, 1.0), tmp_path)
+    tflite.convert(saved_model, RECIPES["tflite_fp32"], None, tmp_path)
     float_model = tmp_path / tflite.MODEL
-    tflite.calibrate(float_model, saved_model, tmp_path / "samples.npy", tmp_path)
-    recipe = RECIPES["tflite_int8"]
-    tflite.convert(saved_model, recipe, tmp_path / "calibrated.tflite", None, (0.0, 1.0), tmp_path)
-    assert not float_operators(read_graph(tmp_path / "model.tflite"))
+    ranges = thresholds.ranges(collect(float_model, tmp_path / "samples.npy"), "min_max")
+    tflite.quantize(float_model, RECIPES["tflite_int8"], ranges, (0.0, 1.0), tmp_path)
+    assert not float_operators(read_graph(tmp_path / tflite.MODEL))
 
 
 def test_noise_of_training_is_not_there_at_inference():
