@@ -18,12 +18,7 @@ MODELS = [
             (128, 128, 3),
             (128, 128),
             5,
-            arguments={
-                "anchors": DIGIT_ANCHORS,
-                "masks": ((3, 4, 5), (0, 1, 2)),
-                "scale_x_y": 1.2,  # YOLOv4's own: borders of cells need no large values
-                "width": 0.3,
-            },
+            arguments={"anchors": DIGIT_ANCHORS, "masks": ((3, 4, 5), (0, 1, 2)), "width": 0.3},
         ),
         full=Network(f"{YOLOV4_TINY}:yolov4_tiny", (416, 416, 3), (416, 416), 80),
         paper="Wang et al., Scaled-YOLOv4: Scaling Cross Stage Partial Network, 2021",

@@ -1,4 +1,6 @@
-"""Super-resolution by two, on luminance (FSRCNN) or in colour (EDSR), scored on luminance. Compact: real pictures of 32x32 to 64x64.
+"""Super-resolution by two, of luminance or in colour, scored on luminance.
+
+Compact: real pictures of 32x32 to 64x64.
 
 FSRCNN as published loses 2.4 dB to plain INT8, and with it all that it has over bicubic
 enlargement: its features carry the picture's brightness, of which 8 bits keep 256 levels. Here the

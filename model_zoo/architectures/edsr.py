@@ -92,8 +92,8 @@ class ResidualBlock(nn.Module):
 class PixelShuffle(nn.Module):
     """PyTorch's, by two, channels last.
 
-    TFLite's exporter writes PyTorch's as four transpositions, for which an Ethos-U takes three
-    times as long as for the rest of a compact network.
+    LiteRT's converter makes four transpositions of PyTorch's own: with a convolution of 16 features
+    on either side of 32x32 pixels, 1.9 million cycles of an Ethos-U85 (Vela), of this 0.6 million.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,9 @@
 Every layer of the decoder is trained, as in section 3.2 and the auxiliary losses of section 3.1.
 What the paper buys with 500 epochs must come within minutes here, so the heads are trained on the
 encoder's places as well, where no pairing is needed: a place answers for the box it lies in. The
-features then say what is where before the queries have learned to look.
+features then say what is where before the queries have learned to look. As in the paper, the ResNet
+comes from a classifier: from random weights, classes were still at chance (22% of 5) when 95% of
+the boxes were found.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ from calibration_data.detection_scenes import EASY, HARD, DetectionScenes
 from model_zoo.spec import ModelSpec
 from model_zoo.training.task import Stage, TrainingTask
 
-CLASSIFIER, RESNET = (
-    "resnet50_torch",
-    "resnet.",
-)  # the model, and what its ResNet's tensors begin with
+CLASSIFIER = "resnet50_torch"  # of the zoo; its ResNet is DETR's
+RESNET = "resnet."  # what the names of its ResNet's tensors begin with
 NO_OBJECT = 0.1  # weight of the class "no object"
-L1, GIOU = 5.0, 2.0  # weights beside the class's 1, in the cost of a pair and in the loss
+CLASS, L1, GIOU = 2.0, 5.0, 2.0  # weights in the cost of a pair and in the loss
 
 
 def start(spec: ModelSpec, network) -> None:
@@ -109,7 +109,8 @@ def _loss(logits, target, boxes, wanted):
     weight[-1] = NO_OBJECT
     entropy = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)
     distance = (boxes - wanted).abs().sum(-1)
-    return entropy + (L1 * distance + GIOU * (1 - giou(boxes, wanted))).sum() / max(len(boxes), 1)
+    misplaced = (L1 * distance + GIOU * (1 - giou(boxes, wanted))).sum()
+    return CLASS * entropy + misplaced / max(len(boxes), 1)
 
 
 def _pairs(logits, boxes, classes, wanted) -> tuple:
@@ -123,7 +124,7 @@ def _pairs(logits, boxes, classes, wanted) -> tuple:
         )
         distance = torch.cdist(boxes, wanted, p=1)
         overlap = giou(boxes[:, :, None], wanted[:, None])
-        cost = (L1 * distance - GIOU * overlap - likely).numpy()
+        cost = (L1 * distance - GIOU * overlap - CLASS * likely).numpy()
     pairs = []
     for number, real in enumerate((classes >= 0).numpy()):
         objects = np.flatnonzero(real)
@@ -146,9 +147,8 @@ def giou(boxes, others):
 
 TRAINING = TrainingTask(
     stages=(
-        Stage(epochs=6, samples=8000, easy=True, scale=0.5, learning_rate=8e-4, batch=16),
-        Stage(epochs=5, samples=16000, scale=0.75, learning_rate=6e-4, batch=16),
-        Stage(epochs=5, samples=16000, learning_rate=4e-4, final=0.0, batch=16),
+        Stage(epochs=3, samples=8000, easy=True, learning_rate=8e-4, batch=16),
+        Stage(epochs=5, samples=16000, learning_rate=6e-4, final=0.0, batch=16),
     ),
     draw=draw,
     loss=loss,

@@ -3,7 +3,8 @@ sample, so that every element is as likely as any other.
 
 Elements, and not places of a picture with all of their channels: what is at one place is alike.
 Sampled so, the percentiles of a ResNet-50 left their intervals (`sampling.percentile_bounds`, of
-95%) four times as often as they may; by elements they keep them (benchmarks/calibration.py).
+95%) more than four times as often as they may; by elements they keep them, see
+benchmarks/calibration.py.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def reference_peaks(heat: np.ndarray) -> list[tuple]:
         for x in range(columns):
             for c in range(classes):
                 near = np.s_[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2, c]
-                best = [at for at in np.argwhere(heat[near] == heat[near].max())]
-                is_first = tuple(best[0] + [max(y - 1, 0), max(x - 1, 0)]) == (y, x)
+                first = np.argwhere(heat[near] == heat[near].max())[0]
+                is_first = (first[0] + max(y - 1, 0), first[1] + max(x - 1, 0)) == (y, x)
                 score = 1 / (1 + np.exp(-heat[y, x, c]))
                 if is_first and score >= LEAST_SCORE:
                     peaks.append((score, c, y, x))

@@ -177,6 +177,27 @@ def test_training_shows_every_stage_the_last_as_in_eval_mode(torch):
     torch.testing.assert_close(boxes[-1], last_boxes)
 
 
+def test_training_starts_from_the_classifiers_residual_network(torch, tmp_path, monkeypatch):
+    from model_zoo import torch_networks, weights
+    from model_zoo.architectures.hf_resnet import resnet
+    from model_zoo.training.detr import CLASSIFIER, start
+
+    torch.manual_seed(6)
+    of = TINY["backbone"]
+    classifier = resnet(
+        (*SIZE, 3), 10, depths=of["depths"], embedding=of["embedding_size"],
+        widths=of["hidden_sizes"],
+    ).eval()  # fmt: skip
+    weights.store(torch_networks.tensors_of(classifier), CLASSIFIER, {}, tmp_path)
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    network = tiny(torch)
+    start(spec(), network)
+    with torch.no_grad():
+        found = network.backbone(pictures(torch)).feature_maps[-1]
+        wanted = classifier.resnet(pictures(torch)).last_hidden_state
+    torch.testing.assert_close(found, wanted)
+
+
 def test_weights_hold_for_every_size(torch):
     from model_zoo.architectures.detr import detr
 
@@ -212,7 +233,7 @@ def test_pairs_are_the_cheapest(seed, objects):
     """Against trying every way to pair."""
     import torch
 
-    from model_zoo.training.detr import GIOU, L1, _pairs, giou
+    from model_zoo.training.detr import CLASS, GIOU, L1, _pairs, giou
 
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(1, QUERIES, CLASSES + 1, generator=generator)
@@ -225,7 +246,7 @@ def test_pairs_are_the_cheapest(seed, objects):
         likely = logits[0, query].softmax(-1)[classes[0, number]]
         distance = (boxes[0, query] - wanted[0, number]).abs().sum()
         overlap = giou(boxes[0, query], wanted[0, number])
-        return float(L1 * distance - GIOU * overlap - likely)
+        return float(L1 * distance - GIOU * overlap - CLASS * likely)
 
     ways = itertools.permutations(range(QUERIES), objects)
     least = min(sum(cost(query, number) for number, query in enumerate(way)) for way in ways)
