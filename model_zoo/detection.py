@@ -1,9 +1,15 @@
-"""Object detection. Compact: handwritten digits among strokes. Full: COCO, 90 classes."""
+"""Object detection. Compact: handwritten digits among strokes, helmets, faces. Full: COCO."""
 
-from calibration_data.preprocessing import PIXELS
-from model_zoo.spec import ModelSpec, Network
+from calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
+from model_zoo.spec import TORCH_RECIPES, TRANSFORMER_RECIPES, ModelSpec, Network
 
 SSD = "model_zoo.architectures.ssd_mobilenet_v1:ssd_mobilenet_v1"
+YOLOV4_TINY = "model_zoo.architectures.yolov4_tiny"
+CENTERNET = "model_zoo.architectures.centernet:centernet"
+DIGIT_ANCHORS = ((17, 30), (21, 32), (24, 39), (28, 42), (33, 45), (32, 50))  # 6-means of 1 - IoU
+DETR = "model_zoo.architectures.detr:detr"
+FACE_SSD = "model_zoo.architectures.face_ssd:face_ssd"
+NARROW_RESNET = {"embedding_size": 16, "hidden_sizes": (32, 64, 128, 256)}
 
 MODELS = [
     ModelSpec(
@@ -18,5 +24,77 @@ MODELS = [
         paper="Huang et al., Speed/accuracy trade-offs for modern convolutional detectors, 2017",
         graph="model_zoo.architectures.ssd_graph:frozen_graph",
         decode="model_zoo.architectures.ssd_graph:decode",
+    ),
+    ModelSpec(
+        name="yolov4_tiny",
+        task="detection",
+        source_format="darknet",
+        preprocessing=UNIT,
+        compact=Network(
+            f"{YOLOV4_TINY}:yolov4_tiny",
+            (128, 128, 3),
+            (128, 128),
+            5,
+            arguments={"anchors": DIGIT_ANCHORS, "masks": ((3, 4, 5), (0, 1, 2)), "width": 0.3},
+        ),
+        full=Network(f"{YOLOV4_TINY}:yolov4_tiny", (416, 416, 3), (416, 416), 80),
+        paper="Wang et al., Scaled-YOLOv4: Scaling Cross Stage Partial Network, 2021",
+        source=f"{YOLOV4_TINY}:darknet_source",
+        decode=f"{YOLOV4_TINY}:decode",
+        training="model_zoo.training.yolo:YOLO",
+        recipes=TORCH_RECIPES,
+    ),
+    ModelSpec(
+        name="centernet_helmet",
+        task="detection",
+        source_format="pytorch",
+        preprocessing=SIGNED_UNIT,
+        compact=Network(CENTERNET, (128, 128, 3), (128, 128), 3, arguments={"width": 0.2}),
+        full=Network(CENTERNET, (512, 512, 3), (512, 512), 3),
+        paper="Zhou et al., Objects as Points, 2019",
+        decode="model_zoo.architectures.centernet_decoding:decode",
+        scenes="helmets",
+        training="model_zoo.training.centernet:CENTERNET",
+        recipes=TORCH_RECIPES,
+    ),
+    ModelSpec(
+        name="detr",
+        task="detection",
+        source_format="pytorch",
+        preprocessing=UNIT,  # the network normalizes each channel by itself
+        compact=Network(
+            DETR,
+            (128, 128, 3),
+            (128, 128),
+            5,
+            arguments={
+                "queries": 10,
+                "width": 64,
+                "heads": 4,
+                "layers": 3,
+                "feed_forward": 128,
+                "backbone": NARROW_RESNET,
+                "dilated": True,
+            },
+        ),
+        full=Network(DETR, (800, 800, 3), (800, 800), 91, official="facebook/detr-resnet-50"),
+        paper="Carion et al., End-to-end object detection with transformers, 2020",
+        decode="model_zoo.architectures.detr_decoding:decode",
+        training="model_zoo.training.detr:TRAINING",
+        recipes=TRANSFORMER_RECIPES,
+    ),
+    ModelSpec(
+        name="face_ssd_mobilenet_v1",
+        task="detection",
+        source_format="onnx",
+        preprocessing=SIGNED_UNIT,
+        compact=Network(FACE_SSD, (128, 128, 3), (128, 128), 1, arguments={"alpha": 0.3}),
+        full=Network(FACE_SSD, (300, 300, 3), (300, 300), 1),
+        paper="Huang et al., Speed/accuracy trade-offs for modern convolutional detectors, 2017",
+        source="model_zoo.architectures.face_ssd:onnx_source",
+        decode="model_zoo.architectures.face_ssd_decoding:decode",
+        scenes="faces",
+        training="model_zoo.training.face_ssd:TRAINING",
+        recipes=TORCH_RECIPES,
     ),
 ]

@@ -12,8 +12,6 @@ TASK_FILES = (
     "classification",
     "segmentation",
     "detection",
-    "detection_torch",
-    "detection_more",
     "pose",
     "super_resolution",
 )
@@ -32,6 +30,7 @@ def model(name: str) -> ModelSpec:
     if name not in zoo():
         near = difflib.get_close_matches(name, zoo(), n=3, cutoff=0.4) or sorted(zoo())
         raise ValueError(
-            f"no model {name[:LONGEST_NAME]!r} in the zoo: did you mean {', '.join(near)}? (see `int8gate list`)"
+            f"no model {name[:LONGEST_NAME]!r} in the zoo: did you mean {', '.join(near)}? "
+            "(see `int8gate list`)"
         )
     return zoo()[name]

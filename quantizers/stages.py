@@ -107,7 +107,8 @@ def calibration_of(toolchain: str) -> Stage:
     names = ("histogram", "statistics", "table", "shards", "sample_file", "strides", collector)
     taps = ("onnx_taps", "onnx_tap_nodes") if toolchain == "onnx" else ()
     modules = tuple(f"quantizers.calibration.{name}" for name in (*names, *taps))
-    modules += ("quantizers.onnx_placement",) if toolchain == "onnx" else (TFLITE_RANGES,)
+    chosen_by = ("placement", "quantize", "static") if toolchain == "onnx" else ()
+    modules += tuple(f"quantizers.onnx_{name}" for name in chosen_by) or (TFLITE_RANGES,)
     function = {"onnx": calibrate_onnx, "tflite": calibrate_tflite}[toolchain]
     return Stage("statistics", function, modules, (package, "numpy"))
 
@@ -115,12 +116,14 @@ def calibration_of(toolchain: str) -> Stage:
 def calibrate_onnx(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path):
     """Writes `directory`/statistics.npz of an ONNX model."""
     found = shards.calibrate(onnx_collector.collect, float_model, samples, kept, jobs)
+    onnx_collector.close()
     table.write_table(directory / STATISTICS, found)
 
 
 def calibrate_tflite(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path):
     """Writes `directory`/statistics.npz of a TFLite model."""
     found = shards.calibrate(tflite_collector.collect, float_model, samples, kept, jobs)
+    tflite_collector.close()
     table.write_table(directory / STATISTICS, found)
 
 
@@ -169,7 +172,9 @@ def _ranges(statistics: Path | None, recipe: Recipe) -> tuple[dict | None, dict]
     if statistics is None:
         return None, {}
     found = table.read_table(statistics)
-    found = {name: stats for name, stats in found.items() if stats.count}  # not those of masks alone
+    found = {
+        name: stats for name, stats in found.items() if stats.count
+    }  # not those of masks alone
     chosen = thresholds.ranges(found, recipe.calibration)
     rows = table.summary(found, chosen)
     return chosen, {"calibration": {"method": recipe.calibration, "tensors": rows}}

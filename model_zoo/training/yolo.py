@@ -24,7 +24,7 @@ BOX, CLASS = 3.0, 1.0  # weights of the parts of the loss; objectness has 1
 EASY_CONTRAST = replace(EASY, contrast=(90, 200))
 # A map has one scale for objectness, classes and the logarithms of sizes, which need fine steps:
 # logits beyond are held back.
-USEFUL_LOGIT, TOO_LARGE = 2.5, 0.2
+USEFUL_LOGIT, TOO_LARGE = 6.0, 0.05
 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +157,7 @@ def _best_iou(boxes, others):
 YOLO = TrainingTask(
     stages=(
         Stage(epochs=2, samples=6000, easy=True),
-        Stage(epochs=8, samples=14000, final=0.0),
+        Stage(epochs=9, samples=14000, final=0.0),
     ),
     draw=draw,
     loss=loss,

@@ -44,7 +44,7 @@ def pictures(torch, count: int = 2):
 
 
 def spec():
-    from model_zoo.detection_more import MODELS
+    from model_zoo.detection import MODELS
 
     return next(of for of in MODELS if of.training.endswith("detr:TRAINING"))
 

@@ -32,7 +32,7 @@ def tiny(torch, classes: int = 1):
 
 
 def spec():
-    from model_zoo.detection_more import MODELS
+    from model_zoo.detection import MODELS
 
     return next(of for of in MODELS if of.data == "faces")
 

@@ -73,7 +73,7 @@ def test_no_library_loads_for_the_registry():
     code = (
         "import sys; from model_zoo.registry import zoo, model; import model_zoo.weights\n"
         "assert zoo()\n"
-        "heavy = 'tensorflow keras torch onnx onnxruntime transformers jax PIL sklearn skimage safetensors h5py'.split()\n"
+        "heavy = 'tensorflow keras torch onnx transformers jax PIL sklearn skimage h5py'.split()\n"
         "print(*(name for name in heavy if name in sys.modules))"
     )
     found = subprocess.run(
