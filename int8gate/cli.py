@@ -124,8 +124,8 @@ def _finish(spec, weights_dir: Path) -> dict:
     """
     from model_zoo.weights import store_quantized
     from quantizers.cache import open_cache
-    from quantizers.pipeline import REFERENCE, Pipeline
-    from quantizers.recipe import RECIPES
+    from quantizers.pipeline import Pipeline
+    from quantizers.recipe import RECIPES, REFERENCES
     from quantizers.settings import Settings
     from quantizers.worker import Worker
     from validation.case_run import CaseRun
@@ -136,7 +136,8 @@ def _finish(spec, weights_dir: Path) -> dict:
     settings = Settings(weights_dir=weights_dir)
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache("none"), worker)
-        statistics = CaseRun(spec, REFERENCE, pipeline).float_evaluation.statistics
+        reference = REFERENCES["onnx" if spec.is_torch else "tflite"]
+        statistics = CaseRun(spec, reference, pipeline).float_evaluation.statistics
         facts = {"metric": score.name, "float": score.score(statistics), "samples": len(statistics)}
         if spec.source_format == "tflite":
             quantized = pipeline.artifact(spec, RECIPES["tflite_uint8"]).artifact

@@ -113,7 +113,12 @@ def test_interrupted_run_leaves_what_it_found(project):
     assert left["tiny-tflite_int8"][0] == "passed"
     assert left.get("tiny-tflite_int16x8", (None, {}))[1].get("size") is None
     keys = set((project / "new").glob("*/*/*"))
-    assert {path.parts[-3] for path in keys} >= {"saved_model", "ranges", "artifact", "evaluation"}
+    assert {path.parts[-3] for path in keys} >= {
+        "saved_model",
+        "statistics",
+        "artifact",
+        "evaluation",
+    }
     assert not list((project / "new" / ".building").glob("*"))
     done = project.run(*options, cache="new")
     assert done.returncode == 0, done.stdout
