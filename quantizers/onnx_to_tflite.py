@@ -94,13 +94,21 @@ def _refused(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _environment_kept() -> Iterator[None]:
-    """onnx2tf asks for the old Keras and hides graphics cards, for whoever comes after it too."""
-    before = dict(os.environ)
+    """For whoever comes after it in this process.
+
+    onnx2tf asks for the old Keras, hides graphics cards, and makes TensorFlow refuse every random
+    operator without a seed.
+    """
+    from tensorflow.python.framework import config  # its public module can only switch it on
+
+    before, was_determined = dict(os.environ), config.is_op_determinism_enabled()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+        if not was_determined:
+            config.disable_op_determinism()
 
 
 def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -153,4 +153,5 @@ TRAINING = TrainingTask(
     draw=draw,
     loss=loss,
     encode=encode,
+    start=start,
 )

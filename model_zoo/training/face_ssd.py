@@ -44,8 +44,8 @@ def loss(spec: ModelSpec):
 
 TRAINING = TrainingTask(
     stages=(
-        Stage(epochs=4, samples=6000, easy=True, scale=0.5),
-        Stage(epochs=8, samples=8000, final=0.0),
+        Stage(epochs=4, samples=6000, easy=True),
+        Stage(epochs=12, samples=12000, final=0.0),
     ),
     draw=draw,
     loss=loss,

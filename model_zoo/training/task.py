@@ -38,6 +38,7 @@ class TrainingTask:
     loss : spec to what `keras.Model.compile` takes.
     encode : (spec, labels of a batch) to the targets of the loss; None where labels are targets.
     metrics : names of Keras metrics to show.
+    start : (spec, PyTorch network) sets its first weights where random ones do not learn.
     """
 
     stages: tuple[Stage, ...]
@@ -45,3 +46,4 @@ class TrainingTask:
     loss: Callable[[ModelSpec], object]
     encode: Callable[[ModelSpec, np.ndarray], object] | None = None
     metrics: tuple[str, ...] = ()
+    start: Callable[[ModelSpec, object], None] | None = None

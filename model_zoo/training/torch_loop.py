@@ -39,6 +39,8 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
         network = build(scaled, "compact").to(memory_format=torch.channels_last)  # faster on CPUs
         if trained is not None:
             _carry_over(trained, network)
+        elif task.start:
+            task.start(spec, network)
         epochs_done += _fit(network, scaled, task, stage, stop_early=number == len(task.stages))
     return Trained(network.eval(), epochs_done, time.monotonic() - started)
 

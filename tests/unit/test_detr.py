@@ -46,7 +46,7 @@ def pictures(torch, count: int = 2):
 def spec():
     from model_zoo.detection import MODELS
 
-    return next(of for of in MODELS if of.training.endswith("detr:TRAINING"))
+    return next(of for of in MODELS if (of.training or "").endswith("detr:TRAINING"))
 
 
 def labels_of(*scenes) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -82,6 +82,7 @@ def test_labels_are_well_formed(index, split):
 def test_a_lone_persons_box_bounds_what_differs_from_the_background(index):
     image, label = scenes(style=CLEAN).sample(index)
     rows = objects(label)
+    assume(len(rows))  # some stand with their head outside the picture, and are not shown
     assert len(rows) == 2
     pixels = image.astype(int)
     colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)

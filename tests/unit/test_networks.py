@@ -28,7 +28,8 @@ def built(networks) -> dict:
     import keras
 
     keras.utils.set_random_seed(5)
-    models = {name: networks.build(spec, "compact") for name, spec in zoo().items()}
+    keras_models = {name: spec for name, spec in zoo().items() if not spec.is_torch}
+    models = {name: networks.build(spec, "compact") for name, spec in keras_models.items()}
     return {name: (network, network.get_weights()) for name, network in models.items()}
 
 

@@ -88,3 +88,14 @@ def test_a_free_side_is_refused(tmp_path):
     write(tmp_path / "free.onnx", [node], [("out", free)], free)
     with pytest.raises(ValueError, match=r"input image has shape .*height.*, expected static"):
         to_tflite(tmp_path / "free.onnx", tmp_path)
+
+
+def test_tensorflow_may_still_draw_without_a_seed(tmp_path):
+    """onnx2tf forbids it to the whole process."""
+    import tensorflow as tf
+
+    from quantizers.onnx_to_tflite import _environment_kept
+
+    with _environment_kept():
+        tf.config.experimental.enable_op_determinism()
+    assert tf.random.uniform((2,)).shape == (2,)

@@ -16,10 +16,11 @@ from calibration_data.sample_set import SampleSet
 from quantizers import pipeline as pipeline_module
 from quantizers import stages, tflite
 from quantizers.cache import ArtifactCache, CacheWarning
+from quantizers.diagnosis import ConversionFailed
 from quantizers.pipeline import Pipeline
 from quantizers.recipe import RECIPES
 from quantizers.settings import Settings
-from quantizers.worker import TaskFailed, Worker, WorkerCrashed
+from quantizers.worker import Worker, WorkerCrashed
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
 from validation import case_run, measure
@@ -289,5 +290,5 @@ def test_dynamic_input_is_fixed_at_export(pipeline, settings, worker):
 
 def test_weights_of_another_network_are_refused(settings, worker, tmp_path):
     spec = tiny_zoo.declare("tiny", pool=True)
-    with pytest.raises(TaskFailed, match=r"dense/kernel has shape .1024, 10., tiny needs"):
+    with pytest.raises(ConversionFailed, match=r"dense/kernel has shape .1024, 10., tiny needs"):
         Pipeline(settings, ArtifactCache(tmp_path), worker).artifact(spec, INT8)
