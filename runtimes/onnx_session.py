@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes import onnx_file
+from runtimes import onnx_file, qnn_htp
 from runtimes.artifact import TensorSpec
 
 CPU = "CPUExecutionProvider"
@@ -120,6 +120,8 @@ def describe(path: Path) -> dict:
 def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
     import onnxruntime
 
+    if provider == qnn_htp.PROVIDER:  # a plug-in, which is registered when it is asked for
+        return _open_on_htp(path, threads)
     available = onnxruntime.get_available_providers()
     if provider not in available and not allow_fallback:
         raise ValueError(
@@ -149,6 +151,20 @@ def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
                 "mend that provider's set-up, or allow the fallback"
             )
     return session
+
+
+def _open_on_htp(path: Path, threads: int):
+    """On the simulated HTP; what it does not take, float inputs and outputs above all, stays here.
+
+    `qnn_htp.compile_for_htp` says what that is.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    if reason := qnn_htp.unavailable():
+        raise ValueError(reason)
+    return qnn_htp.session_on_htp(path, options)
 
 
 def _spec(found) -> TensorSpec:
