@@ -36,11 +36,28 @@ class Weights:
         if self.path is None:
             return self.kind
         if self.path.suffix == ".onnx":
-            return onnx_file.digest(self.path)
+            return _identity_of_onnx(self.path)
         if self.path.suffix == ".cfg":
-            pair = (self.path, self.path.with_suffix(".weights"))
-            return "-".join(sha256_of(file) for file in pair)
+            return "-".join(sha256_of(file) for file in _darknet_pair(self.path))
         return sha256_of(self.path)
+
+
+def _identity_of_onnx(path: Path) -> str:
+    """With its external data; of a damaged file its own content, and the importer refuses it."""
+    try:
+        return onnx_file.digest(path)
+    except Exception:  # of protobuf, and of whatever the file names
+        return sha256_of(path)
+
+
+def _darknet_pair(cfg: Path) -> tuple[Path, Path]:
+    trained = cfg.with_suffix(".weights")
+    if not trained.is_file():
+        raise FileNotFoundError(
+            f"{cfg} has no {trained.name} beside it: Darknet keeps a network in two files, add the "
+            "other"
+        )
+    return cfg, trained
 
 
 def find_weights(

@@ -9,7 +9,7 @@ import pytest
 from data_folders import refused
 from tiny_networks import classifier, same_weights, u_net
 
-from model_zoo.weights import load, read_manifest, store, tensors_of
+from model_zoo.weights import Weights, load, read_manifest, store, tensors_of
 
 H5 = ".weights.h5"
 
@@ -170,3 +170,23 @@ def test_half_precision_is_taken(pair, tmp_path):
     load(other, write(tmp_path / "half.safetensors", halves))
     for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-6)
+
+
+def test_darknet_without_its_weights_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "net.cfg").write_text("[net]")
+    pair = Weights("directory", tmp_path / "net.cfg")
+    refused(lambda: pair.identity, "net.cfg", "no net.weights beside it", kind=FileNotFoundError)
+    (tmp_path / "net.weights").write_bytes(b"1")
+    before = pair.identity
+    (tmp_path / "net.weights").write_bytes(b"2")
+    assert pair.identity != before
+
+
+def test_damaged_onnx_file_has_an_identity_of_its_own(tmp_path):
+    """What is wrong with it the importer says, in a worker."""
+    file = tmp_path / "net.onnx"
+    found = set()
+    for content in (b"", b"not a model", b"\x08\xff\xff"):
+        file.write_bytes(content)
+        found.add(Weights("directory", file).identity)
+    assert len(found) == 3
