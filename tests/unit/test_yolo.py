@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from model_zoo.architectures.yolo_decoding import (
@@ -221,6 +221,9 @@ def test_anchors_that_answer_fit_best_or_well(label):
             (np.abs(target[..., :4] - row[1:]).max(-1) < 1e-6).any(axis=(0, 1, 2))
             for target in targets
         ]
+        # Right at the threshold, or of two that fit alike, float32 may decide either way.
+        assume(np.abs(np.array(fits) - yolo.FITS_FROM).min() > 1e-5)
+        assume(np.diff(np.sort(fits)[-2:])[0] > 1e-5)
         well = np.array(fits) >= yolo.FITS_FROM
         well[np.argmax(fits)] = True
         np.testing.assert_array_equal(np.concatenate(answering), well)
