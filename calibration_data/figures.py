@@ -61,16 +61,20 @@ class FigureScenes(SampleSet):
     area 0 pad.
     """
 
+    title, usual_style = "pose scenes", STYLE
+    code = ("figures.py", "figure_drawing.py", "scenes.py", "sources.py")
+
     def __init__(
         self,
         split: str,
         size: tuple[int, int],
         channels: int,
         count: int,
-        style: FigureStyle = STYLE,
+        style: FigureStyle | None = None,
     ):
+        style = style or self.usual_style
         self.split, self.size, self.channels, self.style = split, size, channels, style
-        self.name = f"pose scenes, {split}"
+        self.name = f"{self.title}, {split}"
         self._count = count
 
     def __len__(self) -> int:
@@ -107,7 +111,7 @@ class FigureScenes(SampleSet):
 
         content = hashlib.sha256()
         here = Path(__file__).parent
-        for code in ("figures.py", "figure_drawing.py", "scenes.py", "sources.py"):
+        for code in self.code:
             content.update((here / code).read_bytes())
         content.update(tiles(self.split).tobytes())
         parameters = (self.split, self.size, self.channels, len(self), self.style)

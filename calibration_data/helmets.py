@@ -7,9 +7,7 @@ source's people wear on their heads belongs to the source too.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -20,9 +18,7 @@ from calibration_data.figures import (
     FOUR_CHANNELS,
     PEOPLE,
     SEED,
-    STYLE,
     FigureScenes,
-    FigureStyle,
 )
 from calibration_data.sources import SPLITS
 
@@ -66,21 +62,8 @@ class HelmetScenes(FigureScenes):
     and width: bounds of what can be seen, one behind another included. Class -1 pads.
     """
 
-    def __init__(
-        self,
-        split: str,
-        size: tuple[int, int],
-        channels: int,
-        count: int,
-        style: FigureStyle = STYLE,
-    ):
-        super().__init__(split, size, channels, count, style)
-        self.name = f"helmet scenes, {split}"
-
-    def digest(self) -> str:
-        content = hashlib.sha256(super().digest().encode())
-        content.update(Path(__file__).read_bytes())
-        return content.hexdigest()
+    title = "helmet scenes"
+    code = ("helmets.py", *FigureScenes.code)
 
     def _people(self, rng, source: int) -> list[Worker]:
         """Whom the source owns, and what they wear."""

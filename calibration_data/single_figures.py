@@ -7,9 +7,7 @@ of a split depends on nothing but the seed, the split, its size and `i`.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -19,7 +17,6 @@ from calibration_data.figures import EASY_STYLE as EASY_SCENES
 from calibration_data.figures import (
     FINER,
     FigureScenes,
-    FigureStyle,
     _keypoints,
     _mark_occluded,
     _silhouette,
@@ -48,20 +45,8 @@ class SingleFigures(FigureScenes):
     pixels and v of 17 keypoints.
     """
 
-    def __init__(
-        self,
-        split: str,
-        size: tuple[int, int],
-        channels: int,
-        count: int,
-        style: FigureStyle = STYLE,
-    ):
-        super().__init__(split, size, channels, count, style)
-        self.name = f"crops of people, {split}"
-
-    def digest(self) -> str:
-        """As of `FigureScenes`, and this file."""
-        return hashlib.sha256(super().digest().encode() + Path(__file__).read_bytes()).hexdigest()
+    title, usual_style = "crops of people", STYLE
+    code = ("single_figures.py", *FigureScenes.code)
 
     def _paint_people(self, rng, layer: Image.Image, people: list) -> np.ndarray:
         """Paints them far to near, in place; returns the subject's label."""

@@ -37,10 +37,10 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
     return np.rint(16 + rgb.astype(np.float32) @ BT601).astype(np.uint8)
 
 
-def degrade(label: np.ndarray) -> np.ndarray:
-    """The small picture uint8 (h, w, 1) that a label uint8 (2h, 2w, 1) is restored from."""
-    height, width = label.shape[:2]
-    return _resized(label, (height // SCALE, width // SCALE))
+def degrade(large: np.ndarray) -> np.ndarray:
+    """The small picture uint8 (h, w, c) that the large one, uint8 (2h, 2w, c), is restored from."""
+    height, width = large.shape[:2]
+    return _resized(large, (height // SCALE, width // SCALE))
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
@@ -63,23 +63,26 @@ class SuperResolutionPairs(SampleSet):
     that no region of the split has.
     """
 
+    title, pictures_have = "super-resolution pairs", 1  # channels
+    code = ("super_resolution.py", "sources.py")
+
     def __init__(
         self, split: str, size: tuple[int, int], channels: int = 1, count: int | None = None
     ):
-        if channels != 1:
+        if channels != self.pictures_have:
             raise ValueError(
                 f"super-resolution pairs have 1 channel, the luminance, found a network of "
                 f"{channels}: declare an input of 1 channel"
             )
         self.split, self.size = split, tuple(size)
-        self.name = f"super-resolution pairs, {split}"
-        self._label_size = (size[0] * SCALE, size[1] * SCALE)
-        if split != "train" and not len(regions(split, self._label_size)):
+        self.name = f"{self.title}, {split}"
+        self._large_size = (size[0] * SCALE, size[1] * SCALE)
+        if split != "train" and not len(self._regions):
             raise ValueError(
-                f"no region of the {split} pictures is {self._label_size[0]}x{self._label_size[1]} "
+                f"no region of the {split} pictures is {self._large_size[0]}x{self._large_size[1]} "
                 "and has detail: choose a smaller network input"
             )
-        self._count = count or len(regions(split, self._label_size))
+        self._count = count or len(self._regions)
 
     def __len__(self) -> int:
         return self._count
@@ -92,19 +95,24 @@ class SuperResolutionPairs(SampleSet):
 
     @property
     def _regions(self) -> np.ndarray:
-        return regions(self.split, self._label_size)
+        return regions(self.split, self._large_size, self.pictures_have)
 
-    def label(self, index: int) -> np.ndarray:
-        """The large picture, uint8 (2h, 2w, 1)."""
+    def large(self, index: int) -> np.ndarray:
+        """The large picture, uint8 (2h, 2w, channels)."""
         if self.split == "train":
             rng = np.random.default_rng([SEED, index])
-            return _oriented(_crop(rng, self._label_size), rng.integers(8))
+            crop = _crop(rng, self._large_size, self.pictures_have)
+            return _oriented(crop, rng.integers(8))
         turn, source = divmod(index, len(self._regions))
         return _oriented(self._regions[source], turn)
 
+    def label(self, index: int) -> np.ndarray:
+        """The luminance of the large picture, uint8 (2h, 2w, 1)."""
+        return _luminance_of(self.large(index))
+
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        label = self.label(index)
-        return degrade(label), label
+        large = self.large(index)
+        return degrade(large), _luminance_of(large)
 
     def digest(self) -> str:
         """Hex sha256 of what determines every pair: sources, this code, parameters, libraries."""
@@ -112,7 +120,7 @@ class SuperResolutionPairs(SampleSet):
 
         content = hashlib.sha256()
         here = Path(__file__).parent
-        for code in ("super_resolution.py", "sources.py"):
+        for code in self.code:
             content.update((here / code).read_bytes())
         content.update(sources.tiles(self.split).tobytes())
         parameters = (self.split, self.size, len(self), np.__version__, PIL.__version__)
@@ -121,50 +129,54 @@ class SuperResolutionPairs(SampleSet):
 
 
 @cache
-def regions(split: str, size: tuple[int, int]) -> np.ndarray:
-    """Every region of the split's pictures with detail, uint8 (n, *size, 1), in a fixed order."""
+def regions(split: str, size: tuple[int, int], channels: int = 1) -> np.ndarray:
+    """Every region of the split's pictures with detail, uint8 (n, *size, channels), in order."""
     height, width = size
-    found = [np.zeros((0, height, width, 1), np.uint8)]
-    for picture in _pictures(split):
+    found = [np.zeros((0, height, width, channels), np.uint8)]
+    for picture in _pictures(split, channels):
         for top in range(0, picture.shape[0] - height + 1, height):
             for left in range(0, picture.shape[1] - width + 1, width):
-                region = picture[top : top + height, left : left + width, None]
+                region = picture[top : top + height, left : left + width]
                 if _has_detail(region):
                     found.append(region[None])
     return np.concatenate(found)
 
 
 def _has_detail(region: np.ndarray) -> bool:
-    inner = slice(SCALE, -SCALE)
+    region, inner = _luminance_of(region), slice(SCALE, -SCALE)
     missed = enlarge(degrade(region)).astype(np.float32) - region
     return float(np.square(missed[inner, inner]).mean()) >= DETAIL**2
 
 
+def _luminance_of(picture: np.ndarray) -> np.ndarray:
+    """uint8 (h, w, 1 or 3) to its luminance, uint8 (h, w, 1)."""
+    return picture if picture.shape[-1] == 1 else luminance(picture)[..., None]
+
+
 @cache
-def _pictures(split: str) -> tuple[np.ndarray, ...]:
-    """Luminance of the split's pictures, each uint8 (h, w)."""
+def _pictures(split: str, channels: int) -> tuple[np.ndarray, ...]:
+    """The split's pictures, each uint8 (h, w, channels)."""
     opened = []
     for name in PICTURES[split]:
-        picture = luminance(sources._picture(name))
-        factor = REDUCED.get(name, 1)
-        size = (picture.shape[0] // factor, picture.shape[1] // factor)
-        opened.append(_resized(picture[..., None], size)[..., 0])
+        picture, factor = sources._picture(name), REDUCED.get(name, 1)
+        picture = picture if channels == 3 else _luminance_of(picture)
+        opened.append(_resized(picture, (picture.shape[0] // factor, picture.shape[1] // factor)))
     return tuple(opened)
 
 
 @cache
-def _training_pictures(size: tuple[int, int]) -> tuple[tuple[np.ndarray, ...], ...]:
+def _training_pictures(size: tuple[int, int], channels: int) -> tuple[tuple[np.ndarray, ...], ...]:
     """For each picture its resized copies that hold a crop of `size`."""
     copies = []
-    for picture in _pictures("train"):
-        sizes = [tuple(round(side * factor) for side in picture.shape) for factor in TRAINING_SIZES]
+    for picture in _pictures("train", channels):
+        sizes = [tuple(round(s * factor) for s in picture.shape[:2]) for factor in TRAINING_SIZES]
         fitting = [s for s in sizes if s[0] >= size[0] and s[1] >= size[1]]
-        copies.append(tuple(_resized(picture[..., None], s) for s in fitting))
+        copies.append(tuple(_resized(picture, s) for s in fitting))
     return tuple(sized for sized in copies if sized)
 
 
-def _crop(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    pictures = _training_pictures(size)
+def _crop(rng: np.random.Generator, size: tuple[int, int], channels: int) -> np.ndarray:
+    pictures = _training_pictures(size, channels)
     for _ in range(TRIES):
         copies = pictures[rng.integers(len(pictures))]
         picture = copies[rng.integers(len(copies))]
@@ -190,8 +202,10 @@ def _oriented(picture: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic, antialiased where it gets smaller: uint8 (h, w, 1) to (*size, 1)."""
+    """Bicubic, antialiased where it gets smaller: uint8 (h, w, channels) to (*size, channels)."""
     if picture.shape[:2] == tuple(size):
         return picture
-    large = Image.fromarray(np.ascontiguousarray(picture[..., 0]))
-    return np.asarray(large.resize(size[::-1], Image.BICUBIC))[..., None]
+    is_grey = picture.shape[-1] == 1
+    large = Image.fromarray(np.ascontiguousarray(picture[..., 0] if is_grey else picture))
+    resized = np.asarray(large.resize(size[::-1], Image.BICUBIC))
+    return resized[..., None] if is_grey else resized

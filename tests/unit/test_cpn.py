@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from model_zoo.registry import model
 from model_zoo.training.cpn import CPN, HARDEST, SHARE, SIGMAS
 from validation.pck import PCK
 
-torch = pytest.importorskip("torch")
 SPEC = model("cpn")
 NETWORK = SPEC.compact
 MAP = tuple(side // STRIDE for side in NETWORK.size)

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -27,19 +28,14 @@ box = st.builds(lambda y, x, h, w: [y, x, y + h, x + w], part, part, part, part)
 scene = st.lists(st.tuples(st.integers(0, CLASSES - 1), box), min_size=1, max_size=3)
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch")
-
-
-def tiny(torch, **changed):
+def tiny(**changed):
     from model_zoo.architectures.detr import detr
 
     torch.manual_seed(2)
     return detr((*SIZE, 3), CLASSES, **{**TINY, **changed}).eval()
 
 
-def pictures(torch, count: int = 2):
+def pictures(count: int = 2):
     return torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(3))
 
 
@@ -57,13 +53,13 @@ def labels_of(*scenes) -> np.ndarray:
     return label
 
 
-def targets_of(torch, *scenes) -> tuple:
+def targets_of(*scenes) -> tuple:
     from model_zoo.training.detr import encode
 
     return tuple(map(torch.from_numpy, encode(spec(), labels_of(*scenes))))
 
 
-def certain(torch, classes, boxes, queries: int = QUERIES):
+def certain(classes, boxes, queries: int = QUERIES):
     """Outputs that are sure of exactly these objects, classes (n, G) and boxes (n, G, 4)."""
     count, objects = classes.shape
     logits = torch.full((count, queries, CLASSES + 1), -30.0)
@@ -75,7 +71,7 @@ def certain(torch, classes, boxes, queries: int = QUERIES):
     return logits, at.logit()
 
 
-def of_the_library(torch):
+def of_the_library():
     """The library's own network as `TINY` has it, with normalizations that do something."""
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
@@ -101,83 +97,83 @@ def of_the_library(torch):
     return network
 
 
-def test_the_outputs_are_those_of_the_library(torch):
+def test_the_outputs_are_those_of_the_library():
     """Run whole, with its mask and its frozen normalizations, on normalized pictures."""
     from model_zoo.architectures.detr import MEAN, STD, Detr, _thaw
 
-    library = of_the_library(torch)
+    library = of_the_library()
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     with torch.no_grad():
-        expected = library(pixel_values=(pictures(torch) - mean) / std)
+        expected = library(pixel_values=(pictures() - mean) / std)
         _thaw(library.model.backbone.model)
-        logits, boxes = Detr(library, SIZE, 32).eval()(pictures(torch))
+        logits, boxes = Detr(library, SIZE, 32).eval()(pictures())
     torch.testing.assert_close(logits, expected.logits, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(boxes.sigmoid(), expected.pred_boxes, atol=1e-5, rtol=1e-4)
 
 
-def test_published_weights_are_read_whatever_their_configuration_says(torch, tmp_path):
+def test_published_weights_are_read_whatever_their_configuration_says(tmp_path):
     """The published one says null where today's library wants a bool."""
     import json
 
     from model_zoo.architectures.detr import Detr, _thaw
 
-    library = of_the_library(torch)
+    library = of_the_library()
     library.save_pretrained(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "dilation": None}))
     _thaw(library.model.backbone.model)
     with torch.no_grad():
-        expected = Detr(library, SIZE, 32).eval()(pictures(torch))
-        found = tiny(torch, weights=str(tmp_path))(pictures(torch))
+        expected = Detr(library, SIZE, 32).eval()(pictures())
+        found = tiny(weights=str(tmp_path))(pictures())
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="tensors of the network are not in them"):
-        tiny(torch, weights=str(tmp_path), layers=3)
+        tiny(weights=str(tmp_path), layers=3)
 
 
-def test_what_comes_out(torch):
-    logits, boxes = tiny(torch)(pictures(torch))
+def test_what_comes_out():
+    logits, boxes = tiny()(pictures())
     assert logits.shape == (2, QUERIES, CLASSES + 1)
     assert boxes.shape == (2, QUERIES, 4)
     assert boxes.min() < 0, "before the sigmoid"
 
 
-def test_all_of_it_is_trained_and_nothing_is_frozen(torch):
-    network = tiny(torch)
+def test_all_of_it_is_trained_and_nothing_is_frozen():
+    network = tiny()
     assert all(parameter.requires_grad for parameter in network.parameters())
     kinds = {type(module).__name__ for module in network.modules()}
     assert "BatchNorm2d" in kinds
     assert "DetrFrozenBatchNorm2d" not in kinds
 
 
-def test_a_dilated_one_sees_twice_as_finely_with_the_same_weights(torch):
-    plain, dilated = tiny(torch), tiny(torch, dilated=True)
+def test_a_dilated_one_sees_twice_as_finely_with_the_same_weights():
+    plain, dilated = tiny(), tiny(dilated=True)
     dilated.load_state_dict(plain.state_dict())
     assert plain.position.shape[1] == 2 * 3
     assert dilated.position.shape[1] == 4 * 6
     with torch.no_grad():
-        coarse = plain.backbone(pictures(torch)).feature_maps[-1]
-        fine = dilated.backbone(pictures(torch)).feature_maps[-1]
+        coarse = plain.backbone(pictures()).feature_maps[-1]
+        fine = dilated.backbone(pictures()).feature_maps[-1]
     assert coarse.shape[-2:] == (2, 3)
     assert fine.shape[-2:] == (4, 6)
 
 
-def test_training_shows_every_stage_the_last_as_in_eval_mode(torch):
-    network = tiny(torch)
+def test_training_shows_every_stage_the_last_as_in_eval_mode():
+    network = tiny()
     with torch.no_grad():
-        last_logits, last_boxes = network(pictures(torch))
+        last_logits, last_boxes = network(pictures())
         network.train()
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
-        logits, boxes = network(pictures(torch))
+        logits, boxes = network(pictures())
     assert len(logits) == len(boxes) == 1 + TINY["layers"]
     assert logits[0].shape == (2, 2 * 3, CLASSES + 1)
     torch.testing.assert_close(logits[-1], last_logits)
     torch.testing.assert_close(boxes[-1], last_boxes)
 
 
-def test_training_starts_from_the_classifiers_residual_network(torch, tmp_path, monkeypatch):
+def test_training_starts_from_the_classifiers_residual_network(tmp_path, monkeypatch):
     from model_zoo import torch_networks, weights
     from model_zoo.architectures.hf_resnet import resnet
     from model_zoo.training.detr import CLASSIFIER, start
@@ -190,30 +186,30 @@ def test_training_starts_from_the_classifiers_residual_network(torch, tmp_path, 
     ).eval()  # fmt: skip
     weights.store(torch_networks.tensors_of(classifier), CLASSIFIER, {}, tmp_path)
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    network = tiny(torch)
+    network = tiny()
     start(spec(), network)
     with torch.no_grad():
-        found = network.backbone(pictures(torch)).feature_maps[-1]
-        wanted = classifier.resnet(pictures(torch)).last_hidden_state
+        found = network.backbone(pictures()).feature_maps[-1]
+        wanted = classifier.resnet(pictures()).last_hidden_state
     torch.testing.assert_close(found, wanted)
 
 
-def test_weights_hold_for_every_size(torch):
+def test_weights_hold_for_every_size():
     from model_zoo.architectures.detr import detr
 
     other = detr((96, 64, 3), CLASSES, **TINY)
-    other.load_state_dict(tiny(torch).state_dict())
-    assert other.position.shape != tiny(torch).position.shape or other.position.shape[1] == 6
+    other.load_state_dict(tiny().state_dict())
+    assert other.position.shape != tiny().position.shape or other.position.shape[1] == 6
     logits, _ = other.eval()(torch.rand(1, 3, 96, 64))
     assert torch.isfinite(logits).all()
 
 
-def test_the_exported_graph_is_plain(torch, tmp_path):
+def test_the_exported_graph_is_plain(tmp_path):
     """Neither masks nor position embeddings are computed at run time."""
     import onnx
     import onnxruntime
 
-    network, shown, path = tiny(torch), pictures(torch, 1), tmp_path / "model.onnx"
+    network, shown, path = tiny(), pictures(1), tmp_path / "model.onnx"
     torch.onnx.export(
         torch.export.export(network, (shown,)),
         dynamo=True, external_data=False, input_names=["image"], verbose=False,
@@ -261,13 +257,12 @@ def test_pairs_are_the_cheapest(seed, objects):
 @settings(max_examples=20, deadline=None)
 def test_the_loss_asks_for_a_set(scenes, random):
     """It vanishes at the objects whichever query finds which, and nowhere near them."""
-    import torch
 
     from model_zoo.training.detr import loss
 
     of = loss(spec())
-    targets = targets_of(torch, *scenes)
-    logits, boxes = certain(torch, *targets)
+    targets = targets_of(*scenes)
+    logits, boxes = certain(*targets)
     order = random.sample(range(QUERIES), QUERIES)
     exact = of((logits[:, order], boxes[:, order]), targets)
     assert exact < 1e-3
@@ -283,7 +278,7 @@ def test_the_places_in_a_box_and_the_nearest_answer_for_it(of_class, bounds):
 
     from model_zoo.training.detr import _dense_loss
 
-    classes, wanted = targets_of(torch, [(of_class, bounds)])
+    classes, wanted = targets_of([(of_class, bounds)])
     places = (np.array(list(itertools.product(range(4), range(6)))) + 0.5) / [4, 6]
     low, high = bounds[:2], bounds[2:]
     apart = np.linalg.norm(places - np.add(low, high) / 2, axis=1)
@@ -324,11 +319,10 @@ def test_generalized_intersection_over_union(one, other):
 @given(scene)
 @settings(deadline=None)
 def test_decoding_finds_what_the_outputs_are_sure_of(objects):
-    import torch
 
     from model_zoo.architectures.detr_decoding import decode
 
-    outputs = certain(torch, *targets_of(torch, objects))
+    outputs = certain(*targets_of(objects))
     rows = decode([output.numpy() for output in outputs], DECLARED)
     assert rows.shape == (1, QUERIES, 6)
     assert rows.dtype == np.float32

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calibration_data
-from calibration_data.colour_super_resolution import ColourPairs, regions
-from calibration_data.super_resolution import SuperResolutionPairs, degrade, luminance
+from calibration_data.colour_super_resolution import ColourPairs
+from calibration_data.super_resolution import SuperResolutionPairs, degrade, luminance, regions
 from model_zoo.architectures.edsr import MEAN, PixelShuffle, Steps, edsr
 from model_zoo.architectures.edsr_decoding import decode
 from model_zoo.registry import model
 from model_zoo.training.torch_super_resolution import COLOUR_SUPER_RESOLUTION
 
-torch = pytest.importorskip("torch")
 SPEC = model("edsr")
 SPLITS = ("train", "calibration", "evaluation")
 NARROW = {"blocks": 2, "features": 4}
@@ -65,7 +65,7 @@ def test_the_pairs_are_what_the_model_is_scored_on():
 
 
 def test_splits_share_no_region():
-    held = {split: {r.tobytes() for r in regions(split, (32, 32))} for split in SPLITS}
+    held = {split: {r.tobytes() for r in regions(split, (32, 32), 3)} for split in SPLITS}
     assert not held["calibration"] & held["evaluation"]
     assert not held["train"] & (held["calibration"] | held["evaluation"])
 

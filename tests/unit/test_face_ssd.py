@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,12 +20,7 @@ part = st.floats(0.02, 0.48)
 box = st.builds(lambda y, x, h, w: [y, x, y + h, x + w], part, part, part, part)
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch")
-
-
-def tiny(torch, classes: int = 1):
+def tiny(classes: int = 1):
     from model_zoo.architectures.face_ssd import face_ssd
 
     torch.manual_seed(4)
@@ -48,22 +44,22 @@ def outputs_of(found: list) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("classes", [1, 4])
-def test_a_row_for_every_anchor(torch, classes):
-    boxes, logits = tiny(torch, classes)(torch.zeros(2, 3, *SIZE))
+def test_a_row_for_every_anchor(classes):
+    boxes, logits = tiny(classes)(torch.zeros(2, 3, *SIZE))
     assert boxes.shape == (2, len(ANCHORS), 4)
     assert logits.shape == (2, len(ANCHORS), classes + 1)
 
 
-def test_a_row_for_every_anchor_at_the_native_size(torch):
+def test_a_row_for_every_anchor_at_the_native_size():
     from model_zoo.architectures.face_ssd import face_ssd
 
     boxes, _ = face_ssd((300, 300, 3), 1, ALPHA).eval()(torch.zeros(1, 3, 300, 300))
     assert boxes.shape == (1, 1917, 4)
 
 
-def test_rows_come_in_the_order_of_the_anchors(torch):
+def test_rows_come_in_the_order_of_the_anchors():
     """Box predictors that know only their level and which shape they answer for."""
-    network = tiny(torch)
+    network = tiny()
     for level, predictor in enumerate(network.boxes):
         count = len(ssd_anchors.shapes(level))
         names = torch.arange(count)[:, None] + torch.tensor([0, 0, 100 * level, 0])[None]
@@ -76,9 +72,9 @@ def test_rows_come_in_the_order_of_the_anchors(torch):
         np.testing.assert_allclose(found, [scale / ratio**0.5, scale * ratio**0.5], rtol=1e-4)
 
 
-def test_rows_of_a_level_go_row_by_row_over_the_picture(torch):
+def test_rows_of_a_level_go_row_by_row_over_the_picture():
     """A predictor of the first level shows where its map is bright."""
-    network = tiny(torch)
+    network = tiny()
     maps = [torch.zeros(1, p.weight.shape[1], 4, 6) for p in network.boxes[:1]]
     maps[0][0, :, 1, 2] = 1
     from model_zoo.architectures.face_ssd import _rows
@@ -91,7 +87,7 @@ def test_rows_of_a_level_go_row_by_row_over_the_picture(torch):
     np.testing.assert_allclose(centres, [[1.5 / 4, 2.5 / 6]] * len(bright), rtol=1e-5)
 
 
-def test_losses_vanish_at_the_targets_and_nowhere_near(torch):
+def test_losses_vanish_at_the_targets_and_nowhere_near():
     from model_zoo.training.face_ssd import loss, targets
 
     label = np.array([[[0, 0.2, 0.3, 0.5, 0.5], [-1] * 5, [-1] * 5]], np.float32)
@@ -106,7 +102,7 @@ def test_losses_vanish_at_the_targets_and_nowhere_near(torch):
     assert of((codes, -logits), wanted) > 1
 
 
-def test_a_scene_without_faces_still_has_a_loss(torch):
+def test_a_scene_without_faces_still_has_a_loss():
     from model_zoo.training.face_ssd import loss, targets
 
     wanted = tuple(map(torch.from_numpy, targets(spec(), np.full((1, 3, 5), -1, np.float32))))
@@ -116,14 +112,14 @@ def test_a_scene_without_faces_still_has_a_loss(torch):
     assert found > 0
 
 
-def test_the_file_is_one_that_needs_repair(torch, tmp_path):
+def test_the_file_is_one_that_needs_repair(tmp_path):
     """What the placeholder says is not what the graph takes; run at its size, it is the network."""
     import onnx
     import onnxruntime
 
     from model_zoo.architectures.face_ssd import INPUT, OUTPUTS, onnx_source
 
-    network = tiny(torch)
+    network = tiny()
     path = onnx_source(network, DECLARED, tmp_path)
     model = onnx.load(path)
     inputs = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
@@ -141,12 +137,12 @@ def test_the_file_is_one_that_needs_repair(torch, tmp_path):
         session.run(None, {INPUT: np.zeros((1, 3, 32, 32), np.float32)})
 
 
-def test_equal_networks_give_equal_files(torch, tmp_path):
+def test_equal_networks_give_equal_files(tmp_path):
     from model_zoo.architectures.face_ssd import onnx_source
 
     (tmp_path / "again").mkdir()
-    once = onnx_source(tiny(torch), DECLARED, tmp_path).read_bytes()
-    assert onnx_source(tiny(torch), DECLARED, tmp_path / "again").read_bytes() == once
+    once = onnx_source(tiny(), DECLARED, tmp_path).read_bytes()
+    assert onnx_source(tiny(), DECLARED, tmp_path / "again").read_bytes() == once
 
 
 @given(st.lists(box, min_size=1, max_size=6), st.integers(0, 10**6))
