@@ -5,9 +5,11 @@ Its class is used without its calibration, which keeps every activation in memor
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from quantizers.onnx_placement import constant_left_operands, place
+from runtimes.onnx_graph import KEPT_FLOAT
 
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
 SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth")  # the stock quantizer gives their output a scale
@@ -18,8 +20,11 @@ def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dic
     import onnx
 
     model = onnx.load(str(float_model))
+    heads = place(model).regression_heads
     quantized = _quantizer(model, activations, per_channel, ranges).quantize_model()
     del quantized.metadata_props[:]
+    if heads:
+        onnx.helper.set_model_props(quantized, {KEPT_FLOAT: json.dumps(heads)})
     return quantized
 
 

@@ -16,6 +16,7 @@ def facts(row: CaseRow) -> list[Fact]:
         *_accuracy(record),
         *_compared(row),
         ("Float operators", listed(dig(record, "integer_ops", "float_ops"))),
+        ("Kept in float on purpose", listed(dig(record, "integer_ops", "kept_float"))),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
         ("Artifact", text(dig(record, "artifact", "path"))),

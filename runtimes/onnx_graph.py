@@ -46,6 +46,9 @@ _NOT_ONE_PRODUCT = (
     *("Einsum", "LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"),
 )
 _FLOATS = ("float", "float16", "double", "bfloat16")
+KEPT_FLOAT = "int8gate.kept_float"  # a file's property: JSON list of products meant to stay float
+KEPT_AT_MOST = 0.01  # of all multiply-accumulates
+_FUSED = "fused "  # what ONNX Runtime puts before the name of a node that took in its activation
 _BLOCKED_LAYOUT = "NchwcTransformer"  # pads channels of float kernels: changes counts, not types
 _EVENT = "_kernel_time"
 
@@ -93,14 +96,32 @@ def what_ran_as_integer(path: Path) -> dict:
     """The record's `integer_ops`: share of integer multiply-accumulates, and what stayed float.
 
     Of a network without normalizations between its layers everything counts; of a transformer the
-    convolutions and matrix products: its token stream is float on purpose (`onnx_placement`).
+    convolutions and matrix products: its token stream is float on purpose (`onnx_placement`). So
+    are the products that the file says it keeps float, `kept_float`, while they are few.
     """
     operators = read_operators(path)
     left = float_operators(operators)
+    kept = [found for found in left if found.name.removeprefix(_FUSED) in _meant_to_stay(path)]
+    if sum(found.macs for found in kept) > KEPT_AT_MOST * sum(found.macs for found in operators):
+        kept = []
+    left = [found for found in left if found not in kept]
     if not any(found.op in TOKEN_STREAM for found in operators):
         left += float_leftovers(operators)
-    told = [f"{found.op} ({found.name}, {found.dtype})" for found in left]
-    return {"fraction": integer_fraction(operators), "float_ops": told}
+    told = {"float_ops": left} | ({"kept_float": kept} if kept else {})
+    fraction = {"fraction": integer_fraction(operators)}
+    return fraction | {name: [_told(found) for found in those] for name, those in told.items()}
+
+
+def _meant_to_stay(path: Path) -> list[str]:
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    return json.loads(properties.get(KEPT_FLOAT, "[]"))
+
+
+def _told(found: Operator) -> str:
+    return f"{found.op} ({found.name}, {found.dtype})"
 
 
 def integer_operators(operators: tuple[Operator, ...]) -> list[Operator]:

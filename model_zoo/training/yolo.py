@@ -24,7 +24,7 @@ BOX, CLASS = 3.0, 1.0  # weights of the parts of the loss; objectness has 1
 EASY_CONTRAST = replace(EASY, contrast=(90, 200))
 # A map has one scale for objectness, classes and the logarithms of sizes, which need fine steps:
 # logits beyond are held back.
-USEFUL_LOGIT, TOO_LARGE = 6.0, 0.05
+USEFUL_LOGIT, TOO_LARGE = 2.5, 0.2
 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

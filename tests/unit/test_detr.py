@@ -257,7 +257,6 @@ def test_pairs_are_the_cheapest(seed, objects):
 @settings(max_examples=20, deadline=None)
 def test_the_loss_asks_for_a_set(scenes, random):
     """It vanishes at the objects whichever query finds which, and nowhere near them."""
-
     from model_zoo.training.detr import loss
 
     of = loss(spec())

@@ -136,6 +136,51 @@ def test_the_token_stream_of_a_transformer_stays_float(tmp_path):
     assert sqnr_db(OnnxSession(path).predict(samples)[0], session.predict(samples)[0]) > 40
 
 
+BOXES = """
+    last = LayerNormalization (out, one, none)
+    classes = MatMul (last, w3)
+    first = MatMul (last, w4)
+    bent = Relu (first)
+    boxes = MatMul (bent, w5)
+}
+"""
+HEADED = TOKENS.replace("4, 8] out)", "4, 3] classes, float[1, 4, 2] boxes)").rstrip("}\n") + BOXES
+
+
+def headed(hidden: int):
+    """`transformer` with a class layer, and boxes from two products in a row."""
+    random = np.random.default_rng(3)
+    model = with_weights(HEADED, {})
+    model.graph.initializer.extend(transformer().graph.initializer)
+    for name, shape in {"w3": (8, 3), "w4": (8, hidden), "w5": (hidden, 2)}.items():
+        array = random.normal(0, 0.3, shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return model
+
+
+def test_a_row_of_products_behind_a_token_stream_stays_float_and_is_said_to(tmp_path):
+    path = prepared(headed(1), tmp_path)
+    samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
+    quantized(path, tmp_path, samples)
+    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    left = onnx_graph.float_operators(operators)
+    assert sum(found.macs for found in left) == 4 * (8 * 1 + 1 * 2), "the two of the boxes"
+    products = [found for found in operators if found.role == "product"]
+    assert len(products) == 8 + 3, "the class layer is integer"
+
+
+@pytest.mark.parametrize(("hidden", "is_accepted"), [(1, False), (1, True), (64, False)])
+def test_what_is_kept_float_is_accepted_while_little(tmp_path, monkeypatch, hidden, is_accepted):
+    path = prepared(headed(hidden), tmp_path)
+    quantized(path, tmp_path, np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32))
+    if is_accepted:
+        monkeypatch.setattr(onnx_graph, "KEPT_AT_MOST", 0.05)  # so small a network has no 1%
+    found = onnx_graph.what_ran_as_integer(tmp_path / MODEL)
+    assert len(found.get("kept_float", [])) == (2 if is_accepted else 0)
+    assert len(found["float_ops"]) == (0 if is_accepted else 2)
+    assert 0 < found["fraction"] < 1
+
+
 MIXED = """
 <ir_version: 8, opset_import: ["" : 17]>
 csp (float[1, 3, 16, 16] image) => (float[1, 4, 8, 8] head, float[1, 4, 16, 16] fine) {
