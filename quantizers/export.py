@@ -19,8 +19,8 @@ import numpy as np
 from model_zoo import weights as zoo_weights
 from model_zoo.networks import build, resolve, settle_normalization
 from model_zoo.spec import ModelSpec
+from runtimes.file_names import SAVED_MODEL
 
-SAVED_MODEL = "saved_model"
 SOURCE_GRAPH = "source.pb"
 NETWORK_INPUTS = "network_inputs.npz"
 SHAPED_BY = 2  # samples that an import runs to learn shapes and to check itself

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from runtimes import onnx_file
+from runtimes.file_names import ONNX
 
 
 def quantize(float_model: Path, per_channel: bool):
@@ -18,7 +19,7 @@ def quantize(float_model: Path, per_channel: bool):
     from onnxruntime.quantization import quantize_dynamic as stock
 
     with tempfile.TemporaryDirectory() as scratch:
-        target = Path(scratch) / "model.onnx"
+        target = Path(scratch) / ONNX
         stock(
             str(float_model),
             str(target),

@@ -19,10 +19,9 @@ from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights
 from quantizers.onnx_prepare import prepare
 from runtimes import onnx_file
+from runtimes.file_names import ONNX, PROGRAM
 from runtimes.onnx_session import describe
 
-PROGRAM = "program.pt2"
-MODEL = "model.onnx"
 INPUT, OUTPUT = "image", "output_{}"
 OPSET = 20  # the newest whose every operator ONNX Runtime 1.31 fuses and quantizes
 USER_FILES = (".onnx", ".cfg")
@@ -67,8 +66,8 @@ def to_onnx(exported: Path, directory: Path) -> dict:
     float32, outputs are ``output_0`` and so on in the module's order; an imported ONNX file keeps
     its own names. The weights of a model beyond protobuf's 2 GiB stand in files beside it.
     """
-    target = directory / MODEL
-    imported = exported / MODEL
+    target = directory / ONNX
+    imported = exported / ONNX
     if imported.is_file():
         prepare(imported, target)
         return describe(target)

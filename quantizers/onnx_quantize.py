@@ -16,9 +16,8 @@ from model_zoo.importers.onnx_shapes import plainly
 from quantizers import onnx_dynamic, onnx_static
 from quantizers.recipe import Recipe
 from runtimes import onnx_file
+from runtimes.file_names import ONNX
 from runtimes.onnx_session import describe
-
-MODEL = "model.onnx"
 
 
 def quantize(
@@ -47,8 +46,8 @@ def quantize(
             f"ONNX Runtime's quantizer stops at {float_model}: {type(error).__name__}: "
             f"{plainly(error)}"
         ) from error
-    onnx_file.write(model, directory / MODEL)
-    return describe(directory / MODEL)
+    onnx_file.write(model, directory / ONNX)
+    return describe(directory / ONNX)
 
 
 def tensors_to_quantize(float_model: Path) -> list[str]:

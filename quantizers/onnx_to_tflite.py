@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-SOURCE = "model.onnx"
-MODEL = "model.tflite"
+from runtimes.file_names import ONNX, TFLITE
+
 TOLERANCE = 1e-4  # of the largest value of an output
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 # onnx2tf loads this file from the working directory, or from the network if it is not there, though
@@ -33,8 +33,8 @@ def to_tflite(source: Path, directory: Path) -> dict:
     """
     from runtimes.litert import describe
 
-    source = source / SOURCE if source.is_dir() else source
-    target = directory / MODEL
+    source = source / ONNX if source.is_dir() else source
+    target = directory / TFLITE
     inputs, expected = _reference(source)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(_converted(source.resolve(), Path(folder)), target)

@@ -22,7 +22,7 @@ import calibration_data
 from calibration_data.checks import check_calibration
 from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights, find_quantized_file, find_weights
-from quantizers import export, stages, tflite
+from quantizers import export, stages
 from quantizers.cache import ArtifactCache, CacheEntry, cache_key
 from quantizers.diagnosis import ConversionFailed, diagnosed
 from quantizers.recipe import REFERENCES, Recipe
@@ -30,10 +30,10 @@ from quantizers.settings import Settings
 from quantizers.stages import Stage, code_digest
 from quantizers.worker import Worker, WorkerError
 from runtimes.artifact import Artifact, as_artifact, sha256_of
+from runtimes.file_names import ARTIFACT, ONNX, PROGRAM, SAVED_MODEL, TFLITE
 from runtimes.litert import describe
 
 SAMPLES = "samples.npy"
-MODEL = {"tflite": tflite.MODEL, "onnx": stages.MODEL}
 RECYCLE_ABOVE = 2e9  # bytes
 
 
@@ -85,7 +85,7 @@ class Pipeline:
         peaks = [stage.meta["peak_rss_bytes"] for stage in built.values() if stage]
         return Built(
             as_artifact(
-                converted.path / MODEL[recipe.toolchain],
+                converted.path / ARTIFACT[recipe.toolchain],
                 converted.meta["result"],
                 self._provenance(recipe, spec, self.weights(spec).identity),
             ),
@@ -117,7 +117,7 @@ class Pipeline:
     def exported_network(self, spec: ModelSpec) -> tuple[str, Path]:
         """The identity and the file or directory of what float artifacts are converted from."""
         exported = self.exported(spec)
-        names = (export.SAVED_MODEL, stages.PROGRAM, MODEL["onnx"])
+        names = (SAVED_MODEL, PROGRAM, ONNX)
         found = next(exported.path / name for name in names if (exported.path / name).exists())
         return exported.path.name, found
 
@@ -134,7 +134,7 @@ class Pipeline:
         collected = self._run(
             stage,
             parts,
-            float_model.path / MODEL[toolchain],
+            float_model.path / ARTIFACT[toolchain],
             _arrays(samples),
             shards,
             self.settings.calibration_jobs,
@@ -155,7 +155,7 @@ class Pipeline:
             return self._run(
                 stages.quantization_of(recipe.toolchain),
                 parts | {"inputs": inputs},
-                float_model.path / MODEL[recipe.toolchain],
+                float_model.path / ARTIFACT[recipe.toolchain],
                 recipe,
                 found and found.path / stages.STATISTICS,
                 spec.preprocessing.range,
@@ -165,7 +165,7 @@ class Pipeline:
         return self._run(
             stages.CONVERSION,
             parts | {"inputs": inputs},
-            exported.path / export.SAVED_MODEL,
+            exported.path / SAVED_MODEL,
             recipe,
             samples and _arrays(samples),
         )
@@ -178,7 +178,7 @@ class Pipeline:
         kept = self._run(taken, parts, source)
         return Built(
             as_artifact(
-                kept.path / MODEL["tflite"],
+                kept.path / TFLITE,
                 kept.meta["result"],
                 self._provenance(recipe, spec, parts["file"]) | {"file": source.name},
             ),
@@ -272,5 +272,5 @@ def _arrays(entry: CacheEntry) -> Path:
 def _take(source: Path, directory: Path) -> dict:
     """Copies a quantized file into the cache; returns its description. Runs in the worker."""
     described = describe(source)
-    shutil.copyfile(source, directory / MODEL["tflite"])
+    shutil.copyfile(source, directory / TFLITE)
     return described

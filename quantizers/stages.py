@@ -24,7 +24,7 @@ TENSORFLOW = ("tensorflow", "keras", "numpy")
 TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
 IMPORTERS, TFLITE_RANGES = "model_zoo.importers", "quantizers.tflite_ranges"
 PACKAGED = ("keras", "transformers")  # builders of libraries: their version is their identity
-PROGRAM, MODEL, STATISTICS = "program.pt2", "model.onnx", "statistics.npz"
+STATISTICS = "statistics.npz"
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,14 @@ def calibration_of(toolchain: str) -> Stage:
     modules = tuple(f"quantizers.calibration.{name}" for name in (*names, *taps))
     chosen_by = ("placement", "quantize", "static") if toolchain == "onnx" else ()
     modules += tuple(f"quantizers.onnx_{name}" for name in chosen_by) or (TFLITE_RANGES,)
-    function = {"onnx": calibrate_onnx, "tflite": calibrate_tflite}[toolchain]
-    return Stage("statistics", function, modules, (package, "numpy"))
+    return Stage("statistics", calibrate, modules, (package, "numpy"))
 
 
-def calibrate_onnx(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path):
-    """Writes `directory`/statistics.npz of an ONNX model."""
-    found = shards.calibrate(onnx_collector.collect, float_model, samples, kept, jobs)
-    onnx_collector.close()
-    table.write_table(directory / STATISTICS, found)
-
-
-def calibrate_tflite(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path):
-    """Writes `directory`/statistics.npz of a TFLite model."""
-    found = shards.calibrate(tflite_collector.collect, float_model, samples, kept, jobs)
-    tflite_collector.close()
+def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
+    """Writes `directory`/statistics.npz of an ONNX or TFLite model."""
+    collector = onnx_collector if float_model.suffix == ".onnx" else tflite_collector
+    found = shards.calibrate(collector.collect, float_model, samples, kept, jobs)
+    collector.close()
     table.write_table(directory / STATISTICS, found)
 
 
@@ -139,7 +132,7 @@ def quantization_of(toolchain: str) -> Stage:
             "runtimes.onnx_file",
             "runtimes.onnx_session",
         )
-        return Stage("artifact", quantize_onnx, modules, ("onnx", "onnxruntime", "numpy"))
+        return Stage("artifact", quantize, modules, ("onnx", "onnxruntime", "numpy"))
     modules = (
         *submodules("quantizers.calibration"),
         "quantizers.tflite",
@@ -148,36 +141,31 @@ def quantization_of(toolchain: str) -> Stage:
         "runtimes.litert",
         "runtimes.artifact",
     )
-    return Stage("artifact", quantize_tflite, modules, TENSORFLOW)
+    return Stage("artifact", quantize, modules, TENSORFLOW)
 
 
-def quantize_onnx(
+def quantize(
     float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
 ) -> dict:
-    """Writes `directory`/model.onnx; returns its description and what calibration chose."""
-    chosen, told = _ranges(statistics, recipe)
-    return onnx_quantize.quantize(float_model, recipe, chosen, directory) | told
+    """Writes the artifact; returns its description and, with statistics, the record's
+    `calibration`: the recipe's method, and of each tensor what it found and chose.
+    """
+    found = _table(statistics) if statistics else None
+    ranges = found and thresholds.ranges(found, recipe.calibration)
+    if recipe.toolchain == "onnx":
+        described = onnx_quantize.quantize(float_model, recipe, ranges, directory)
+    else:
+        described = tflite.quantize(float_model, recipe, ranges, pixel_range, directory)
+    if found:
+        rows = table.summary(found, ranges)
+        described["calibration"] = {"method": recipe.calibration, "tensors": rows}
+    return described
 
 
-def quantize_tflite(
-    float_model: Path, recipe: Recipe, statistics: Path, pixel_range, directory: Path
-) -> dict:
-    """Writes `directory`/model.tflite; returns its description and what calibration chose."""
-    chosen, told = _ranges(statistics, recipe)
-    return tflite.quantize(float_model, recipe, chosen, pixel_range, directory) | told
-
-
-def _ranges(statistics: Path | None, recipe: Recipe) -> tuple[dict | None, dict]:
-    """Each tensor's range by the recipe's method, and the record's `calibration`."""
-    if statistics is None:
-        return None, {}
+def _table(statistics: Path) -> table.Table:
+    """The statistics of every tensor that held values: a mask of -inf alone has no range."""
     found = table.read_table(statistics)
-    found = {
-        name: stats for name, stats in found.items() if stats.count
-    }  # not those of masks alone
-    chosen = thresholds.ranges(found, recipe.calibration)
-    rows = table.summary(found, chosen)
-    return chosen, {"calibration": {"method": recipe.calibration, "tensors": rows}}
+    return {name: of_tensor for name, of_tensor in found.items() if of_tensor.count}
 
 
 CONVERSION = Stage(  # of a SavedModel, with (SavedModel, recipe, calibration samples or None)

@@ -12,10 +12,8 @@ from quantizers.pixel_ranges import snapped_to_pixels
 from quantizers.recipe import RECIPES, Recipe
 from quantizers.tflite_ranges import with_ranges
 from runtimes.artifact import in_order
+from runtimes.file_names import SAVED_MODEL, TFLITE
 from runtimes.litert import describe
-
-MODEL = "model.tflite"
-SAVED_MODEL = "saved_model"
 
 
 def to_tflite(exported: Path, directory: Path) -> dict:
@@ -50,8 +48,8 @@ def quantize(
         output_data_type=tf.dtypes.as_dtype(recipe.io),
         disable_per_channel=not recipe.per_channel,
     )
-    (directory / MODEL).write_bytes(quantized)
-    return describe(directory / MODEL)
+    (directory / TFLITE).write_bytes(quantized)
+    return describe(directory / TFLITE)
 
 
 def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: Path) -> dict:
@@ -74,8 +72,8 @@ def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: 
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
         converter.inference_input_type = converter.inference_output_type = tf.int16
-    (directory / MODEL).write_bytes(converter.convert())
-    return describe(directory / MODEL)
+    (directory / TFLITE).write_bytes(converter.convert())
+    return describe(directory / TFLITE)
 
 
 def _representative(samples: Path, saved_model: Path):

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtimes.file_names import PROGRAM, TFLITE
 from runtimes.tflite_graph import FILE_IDENTIFIER
 
-PROGRAM = "program.pt2"
-MODEL = "model.tflite"
 _KEPT_APART = b"keep_stablehlo_constant"
 
 
@@ -37,9 +36,9 @@ def to_tflite(exported: Path, directory: Path) -> dict:
     network = litert_torch.to_channel_last_io(program.module(), args=[0])
     with torch.no_grad():
         converted = litert_torch.convert(network, (sample,), runtime_constant_folding=True)
-    converted.export(str(directory / MODEL))
-    (directory / MODEL).write_bytes(quantizable((directory / MODEL).read_bytes()))
-    return describe(directory / MODEL)
+    converted.export(str(directory / TFLITE))
+    (directory / TFLITE).write_bytes(quantizable((directory / TFLITE).read_bytes()))
+    return describe(directory / TFLITE)
 
 
 def quantizable(model: bytes) -> bytes:

@@ -18,8 +18,9 @@ from model_zoo.importers.graphs import (
 )
 from model_zoo.importers.operators import INPUTS
 from model_zoo.importers.shapes import frozen_shapes, host_without_network, static_shapes
+from runtimes.file_names import SAVED_MODEL
 
-SAVED_MODEL, HOST, REPORT = "saved_model", "host.pb", "import.json"
+HOST, REPORT = "host.pb", "import.json"
 BEFORE, AFTER = "preprocessing.pb", "postprocessing.pb"
 OBSERVED = 16  # samples on which static shapes are read
 

@@ -15,8 +15,8 @@ import numpy as np
 from model_zoo.importers import onnx_reading, onnx_repairs
 from model_zoo.importers.onnx_shapes import fixed_shape, plainly, sides_in_words, unshaped
 from runtimes import onnx_file
+from runtimes.file_names import ONNX
 
-MODEL = "model.onnx"
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value
 
@@ -37,7 +37,7 @@ def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> 
         repaired, repairs = _repaired(model, tuple(input_shape), source)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    target = directory / MODEL
+    target = directory / ONNX
     _load_weights(repaired, source)
     onnx_file.write(repaired, target)
     written = _loaded(target)

@@ -10,6 +10,7 @@ import worker_tasks as tasks
 
 from quantizers import tflite
 from quantizers.recipe import RECIPES
+from runtimes.file_names import PROGRAM, TFLITE
 
 PICTURE = (1, 8, 8, 3)
 
@@ -40,11 +41,11 @@ def calibrate(folder):
     from quantizers.calibration import thresholds
     from quantizers.calibration.tflite_collector import collect
 
-    return thresholds.ranges(collect(folder / tflite.MODEL, folder / "samples.npy"), "min_max")
+    return thresholds.ranges(collect(folder / TFLITE, folder / "samples.npy"), "min_max")
 
 
 def quantize(folder, ranges):
-    arguments = (folder / tflite.MODEL, RECIPES["tflite_int8"], ranges, (0.0, 255.0), folder)
+    arguments = (folder / TFLITE, RECIPES["tflite_int8"], ranges, (0.0, 255.0), folder)
     tflite.quantize(*arguments)
 
 
@@ -210,7 +211,7 @@ def convert_program(folder, network):
 
     folder.mkdir()
     program = torch.export.export(Module(), (torch.zeros(1, 3, 8, 8),))
-    torch.export.save(program, str(folder / torch_to_tflite.PROGRAM))
+    torch.export.save(program, str(folder / PROGRAM))
     torch_to_tflite.to_tflite(folder, folder)
 
 

@@ -16,7 +16,8 @@ from calibration_data.preprocessing import SIGNED_UNIT
 from model_zoo import torch_networks
 from model_zoo.spec import ModelSpec, Network
 from model_zoo.weights import Weights
-from quantizers.onnx_export import MODEL, PROGRAM, export_torch, to_onnx
+from quantizers.onnx_export import export_torch, to_onnx
+from runtimes.file_names import ONNX, PROGRAM
 from runtimes.onnx_session import OnnxSession
 from runtimes.torch_program import TorchProgramSession
 
@@ -96,11 +97,11 @@ def test_the_float_file_computes_what_the_program_does(exported, converted, batc
         ("output_1", (1, 16, 24, 4)),
     ]
     expected = TorchProgramSession(exported / PROGRAM).predict(batch)
-    found = OnnxSession(directory / MODEL).predict(batch)
+    found = OnnxSession(directory / ONNX).predict(batch)
     for one, other in zip(expected, found, strict=True):
         assert one.shape == other.shape
         assert sqnr_db(one, other) > AGREEMENT_DB
-    assert [file.name for file in directory.iterdir()] == [MODEL], "nothing else is left behind"
+    assert [file.name for file in directory.iterdir()] == [ONNX], "nothing else is left behind"
 
 
 def test_the_same_declaration_gives_the_same_bytes(converted, tmp_path):
@@ -109,7 +110,7 @@ def test_the_same_declaration_gives_the_same_bytes(converted, tmp_path):
     (tmp_path / "f").mkdir()
     export_torch(SPEC, "compact", RANDOM, 0, tmp_path / "x")
     assert to_onnx(tmp_path / "x", tmp_path / "f")["sha256"] == described["sha256"]
-    assert b"test_onnx_export" not in (directory / MODEL).read_bytes(), "holds no stack trace"
+    assert b"test_onnx_export" not in (directory / ONNX).read_bytes(), "holds no stack trace"
 
 
 def test_stored_weights_are_taken(tmp_path, batch):
@@ -139,7 +140,7 @@ def test_a_file_of_users_is_imported(tmp_path, batch, is_users_own):
     assert any("(batch, 3, 16, 24)" in said for said in report["repairs"])
     assert not (tmp_path / "x" / PROGRAM).exists()
     to_onnx(tmp_path / "x", tmp_path / "f")
-    sessions = [OnnxSession(tmp_path / part / MODEL) for part in "xf"]
+    sessions = [OnnxSession(tmp_path / part / ONNX) for part in "xf"]
     for one, other in zip(*(session.predict(batch) for session in sessions), strict=True):
         assert sqnr_db(one, other) > AGREEMENT_DB
     if is_users_own:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, save, with_weights
 
 from quantizers.onnx_prepare import prepare
-from quantizers.onnx_quantize import MODEL, quantize, tensors_to_quantize
+from quantizers.onnx_quantize import quantize, tensors_to_quantize
 from quantizers.recipe import Recipe
 from runtimes import onnx_graph
+from runtimes.file_names import ONNX
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
 CNN_MACS = 8 * 8 * 8 * 27 + 8 * 8 * 8 * 72 + 5 * 8  # two convolutions at 8x8, a Gemm
@@ -26,7 +27,7 @@ def quantized(model, tmp_path):
     prepare(save(model, tmp_path / "raw.onnx"), tmp_path / "float.onnx")
     path = tmp_path / "float.onnx"
     quantize(path, STATIC, ranges_of(path, tensors_to_quantize(path), pictures()), tmp_path)
-    return tmp_path / MODEL
+    return tmp_path / ONNX
 
 
 def test_a_float_model_is_float(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside, weights, with_weights
 
-from model_zoo.importers.onnx_file import MODEL, explain, import_onnx
+from model_zoo.importers.onnx_file import explain, import_onnx
+from runtimes.file_names import ONNX
 from runtimes.onnx_session import OnnxSession
 
 
@@ -21,7 +22,7 @@ def imported(model_or_path, tmp_path, shape=PICTURE):
     if isinstance(model_or_path, onnx.ModelProto):
         path = save(model_or_path, tmp_path / "theirs.onnx")
     report = import_onnx(path, shape, tmp_path / "ours")
-    session = OnnxSession(tmp_path / "ours" / MODEL)
+    session = OnnxSession(tmp_path / "ours" / ONNX)
     return report, session.run([pictures(1)])
 
 
@@ -52,7 +53,7 @@ def test_a_graph_that_takes_channels_last_keeps_doing_so(tmp_path):
     report = import_onnx(path, PICTURE, tmp_path / "ours")
     assert tuple(report["input"]) == ("raw", 1, 16, 16, 3)
     fed = pictures(1)
-    session = OnnxSession(tmp_path / "ours" / MODEL)
+    session = OnnxSession(tmp_path / "ours" / ONNX)
     (found,) = session.run([np.ascontiguousarray(fed.transpose(0, 2, 3, 1))])
     np.testing.assert_allclose(found, reference(cnn(), fed)[0], atol=1e-5)
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, reference, save, sqnr_db, with_weights
 
 from quantizers.onnx_prepare import prepare
-from quantizers.onnx_quantize import MODEL, quantize, tensors_to_quantize
+from quantizers.onnx_quantize import quantize, tensors_to_quantize
 from quantizers.recipe import Recipe
 from runtimes import onnx_graph
+from runtimes.file_names import ONNX
 from runtimes.onnx_session import OnnxSession
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
@@ -109,7 +110,7 @@ def test_one_pixel_that_is_enlarged_is_repeated(tmp_path):
     path = prepared(model, tmp_path)
     same_values(model, path)
     quantized_pair(path, tmp_path)
-    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
     assert not onnx_graph.float_leftovers(operators)
 
 
@@ -133,13 +134,13 @@ def test_every_gemm_becomes_one_that_can_be_quantized(
     same_values(model, path)
     real, found = quantized_pair(path, tmp_path)
     assert sqnr_db(real, found) > 30
-    assert onnx_graph.integer_fraction(onnx_graph.read_operators(tmp_path / MODEL)) == 1
+    assert onnx_graph.integer_fraction(onnx_graph.read_operators(tmp_path / ONNX)) == 1
 
 
 def quantized_pair(path, directory):
     samples = pictures(8, tuple(OnnxSession(path).inputs[0].shape))
     quantize(path, STATIC, ranges_of(path, tensors_to_quantize(path), samples), directory)
-    return [OnnxSession(file).predict(samples)[0] for file in (path, directory / MODEL)]
+    return [OnnxSession(file).predict(samples)[0] for file in (path, directory / ONNX)]
 
 
 SHARED = """

@@ -12,9 +12,10 @@ from onnx import numpy_helper
 from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_weights
 
 from quantizers.onnx_prepare import prepare
-from quantizers.onnx_quantize import MODEL, quantize, tensors_to_quantize
+from quantizers.onnx_quantize import quantize, tensors_to_quantize
 from quantizers.recipe import Recipe
 from runtimes import onnx_graph
+from runtimes.file_names import ONNX
 from runtimes.onnx_session import OnnxSession
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
@@ -31,13 +32,13 @@ def quantized(path, directory, samples=None, recipe=STATIC):
     """The session of the artifact, with the ranges of `samples`."""
     samples = pictures() if samples is None else samples
     quantize(path, recipe, ranges_of(path, tensors_to_quantize(path), samples), directory)
-    return OnnxSession(directory / MODEL)
+    return OnnxSession(directory / ONNX)
 
 
 def test_a_network_is_integer_from_end_to_end(tmp_path):
     path = prepared(cnn(), tmp_path)
     session = quantized(path, tmp_path)
-    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
     assert onnx_graph.integer_fraction(operators) == 1
     assert not onnx_graph.float_operators(operators)
     assert not onnx_graph.float_leftovers(operators)
@@ -48,7 +49,7 @@ def test_every_quantizer_has_the_scale_of_its_range(tmp_path):
     path = prepared(cnn(), tmp_path)
     wanted = tensors_to_quantize(path)
     quantize(path, STATIC, dict.fromkeys(wanted, (-1.0, 4.1)), tmp_path)
-    graph = onnx.load(str(tmp_path / MODEL)).graph
+    graph = onnx.load(str(tmp_path / ONNX)).graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
     assert len(quantizers) == len(wanted) + 1, "a reshape takes the scale of what it reshapes"
@@ -60,7 +61,7 @@ def test_every_quantizer_has_the_scale_of_its_range(tmp_path):
 def test_weights_are_int8_with_a_scale_for_each_channel(tmp_path):
     path = prepared(cnn(), tmp_path)
     quantized(path, tmp_path)
-    graph = onnx.load(str(tmp_path / MODEL)).graph
+    graph = onnx.load(str(tmp_path / ONNX)).graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     axes = {"w1": 0, "w2": 0, "w3": 0}
     stored = {
@@ -128,7 +129,7 @@ def test_the_token_stream_of_a_transformer_stays_float(tmp_path):
     samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
     samples[:, 0, 3] = 60  # an outlier that would take the whole range of a residual sum
     session = quantized(path, tmp_path, samples)
-    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
     left = {found.op for found in onnx_graph.float_leftovers(operators)}
     assert {"Softmax", "Add"} <= left
     products = [found for found in operators if found.role == "product"]
@@ -162,7 +163,7 @@ def test_a_row_of_products_behind_a_token_stream_stays_float_and_is_said_to(tmp_
     path = prepared(headed(1), tmp_path)
     samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
     quantized(path, tmp_path, samples)
-    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
     left = onnx_graph.float_operators(operators)
     assert sum(found.macs for found in left) == 4 * (8 * 1 + 1 * 2), "the two of the boxes"
     products = [found for found in operators if found.role == "product"]
@@ -175,7 +176,7 @@ def test_what_is_kept_float_is_accepted_while_little(tmp_path, monkeypatch, hidd
     quantized(path, tmp_path, np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32))
     if is_accepted:
         monkeypatch.setattr(onnx_graph, "KEPT_AT_MOST", 0.05)  # so small a network has no 1%
-    found = onnx_graph.what_ran_as_integer(tmp_path / MODEL)
+    found = onnx_graph.what_ran_as_integer(tmp_path / ONNX)
     assert len(found.get("kept_float", [])) == (2 if is_accepted else 0)
     assert len(found["float_ops"]) == (0 if is_accepted else 2)
     assert 0 < found["fraction"] < 1
@@ -216,7 +217,7 @@ def csp(seed: int = 0):
 def test_splits_concatenations_and_upsamplings_are_integer(tmp_path):
     path = prepared(csp(), tmp_path)
     session = quantized(path, tmp_path)
-    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
     assert not [*onnx_graph.float_operators(operators), *onnx_graph.float_leftovers(operators)]
     for real, found in zip(
         OnnxSession(path).predict(pictures()), session.predict(pictures()), strict=True
@@ -227,10 +228,10 @@ def test_splits_concatenations_and_upsamplings_are_integer(tmp_path):
 def test_dynamic_products_have_int8_weights(tmp_path):
     path = prepared(transformer(), tmp_path)
     quantize(path, DYNAMIC, None, tmp_path)
-    operators = onnx_graph.read_operators(tmp_path / MODEL)
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
     assert sum(found.is_integer for found in operators if found.role == "product") == 6
     samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
-    pair = (OnnxSession(file).predict(samples)[0] for file in (path, tmp_path / MODEL))
+    pair = (OnnxSession(file).predict(samples)[0] for file in (path, tmp_path / ONNX))
     assert sqnr_db(*pair) > 30
 
 
@@ -277,5 +278,5 @@ def test_the_same_ranges_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         quantized(path, tmp_path / name)
-        written.append((tmp_path / name / MODEL).read_bytes())
+        written.append((tmp_path / name / ONNX).read_bytes())
     assert written[0] == written[1]

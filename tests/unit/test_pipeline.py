@@ -14,13 +14,14 @@ from tiny_zoo import TINY
 from calibration_data.preprocessing import UNIT
 from calibration_data.sample_set import SampleSet
 from quantizers import pipeline as pipeline_module
-from quantizers import stages, tflite
+from quantizers import stages
 from quantizers.cache import ArtifactCache, CacheWarning
 from quantizers.diagnosis import ConversionFailed
 from quantizers.pipeline import Pipeline
 from quantizers.recipe import RECIPES
 from quantizers.settings import Settings
 from quantizers.worker import Worker, WorkerCrashed
+from runtimes.file_names import TFLITE
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
 from validation import case_run, measure
@@ -103,7 +104,7 @@ def convert_publicly(saved_model: Path, samples: Path, io: str, directory: Path)
     converter.representative_dataset = lambda: ([sample[None]] for sample in batch)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
-    (directory / tflite.MODEL).write_bytes(converter.convert())
+    (directory / TFLITE).write_bytes(converter.convert())
 
 
 @pytest.mark.parametrize("recipe", [INT8, UINT8], ids=["tflite_int8", "tflite_uint8"])
@@ -113,7 +114,7 @@ def test_calibrating_once_gives_what_the_public_converter_gives(pipeline, recipe
     exported = pipeline.exported(TINY).path / "saved_model"
     samples = pipeline._calibration_samples(TINY).path / pipeline_module.SAMPLES
     pipeline.worker.run(convert_publicly, exported, samples, recipe.io, tmp_path, timeout_s=120)
-    public = LiteRTSession(tmp_path / tflite.MODEL)
+    public = LiteRTSession(tmp_path / TFLITE)
     assert (ours.inputs, ours.outputs) == (public.inputs, public.outputs)
     levels = ours.inputs[0].quantize(evaluation_images(pipeline))
     expected, found = public.run_each(levels), LiteRTSession(ours.path).run_each(levels)

@@ -17,6 +17,7 @@ from calibration_data.super_resolution import (
     luminance,
     regions,
 )
+from runtimes.file_names import TFLITE
 
 SPLITS = ("train", "calibration", "evaluation")
 seeds = st.integers(0, 2**32 - 1)
@@ -230,10 +231,10 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     import_frozen_graph(tmp_path / "source.pb", tmp_path, samples)
     saved_model = tmp_path / "saved_model"
     tflite.convert(saved_model, RECIPES["tflite_fp32"], None, tmp_path)
-    float_model = tmp_path / tflite.MODEL
+    float_model = tmp_path / TFLITE
     ranges = thresholds.ranges(collect(float_model, tmp_path / "samples.npy"), "min_max")
     tflite.quantize(float_model, RECIPES["tflite_int8"], ranges, (0.0, 1.0), tmp_path)
-    assert not float_operators(read_graph(tmp_path / tflite.MODEL))
+    assert not float_operators(read_graph(tmp_path / TFLITE))
 
 
 def test_noise_of_training_is_not_there_at_inference():

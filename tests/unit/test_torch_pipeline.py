@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import tiny_torch
 import tiny_zoo
 
 from quantizers.cache import ArtifactCache
+from quantizers.calibration import table, thresholds
 from quantizers.pipeline import Pipeline
 from quantizers.recipe import RECIPES, REFERENCES
 from quantizers.settings import Settings
@@ -71,6 +74,30 @@ def test_calibration_runs_once_for_every_recipe_of_a_toolchain(pipeline):
     told = pipeline.artifact(spec, RECIPES["onnx_int8_percentile"]).calibration
     assert told["method"] == "percentile"
     assert {"conv", "relu", "image"} & {row["name"].split("_")[0] for row in told["tensors"]}
+
+
+def scales(artifact: Path) -> dict[str, float]:
+    """Of every activation that has a quantizer, by its name."""
+    graph = onnx.load(str(artifact)).graph
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    of_output = "_QuantizeLinear_Input"  # what is behind an output's name before it is quantized
+    return {
+        node.input[0].removesuffix(of_output): float(constants[node.input[1]])
+        for node in quantizers
+    }
+
+
+def test_every_quantizer_has_the_range_that_the_recipes_method_finds(pipeline):
+    spec, seen = tiny_torch.TORCH, []
+    statistics = table.read_table(pipeline.statistics(spec, "onnx").path / STATISTICS)
+    for name in ("onnx_int8", "onnx_int8_entropy", "onnx_int8_percentile", "onnx_int8_mse"):
+        found = scales(pipeline.artifact(spec, RECIPES[name]).artifact.path)
+        wanted = thresholds.ranges(statistics, RECIPES[name].calibration)
+        for tensor, (low, high) in wanted.items():
+            assert found[tensor] == pytest.approx((max(high, 0) - min(low, 0)) / 255, rel=1e-5)
+        seen.append(tuple(found.values()))
+    assert len(set(seen)) == 4, "no two methods agree on every tensor"
 
 
 @pytest.mark.parametrize("toolchain", ["onnx", "tflite"])

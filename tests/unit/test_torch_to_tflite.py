@@ -12,6 +12,7 @@ from quantizers.calibration.tflite_collector import close, collect
 from quantizers.recipe import Recipe
 from quantizers.tflite_ranges import activations
 from quantizers.torch_to_tflite import PROGRAM, quantizable, to_tflite
+from runtimes.file_names import TFLITE
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
 
@@ -73,7 +74,7 @@ def test_inputs_are_channels_last_and_outputs_stay(case):
 def test_outputs_are_the_modules(case):
     folder, _, samples, expected = case
     for found, wanted in zip(
-        LiteRTSession(folder / tflite.MODEL).predict(samples), expected, strict=True
+        LiteRTSession(folder / TFLITE).predict(samples), expected, strict=True
     ):
         np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
@@ -81,21 +82,21 @@ def test_outputs_are_the_modules(case):
 @pytest.mark.parametrize("method", ["min_max", "percentile", "entropy"])
 def test_every_method_gives_integers_only(case, tmp_path, method):
     folder, _, samples, expected = case
-    found = collect(folder / tflite.MODEL, folder / "samples.npy")
-    assert found.keys() == activations((folder / tflite.MODEL).read_bytes()).keys()
+    found = collect(folder / TFLITE, folder / "samples.npy")
+    assert found.keys() == activations((folder / TFLITE).read_bytes()).keys()
     chosen = {name: thresholds.METHODS[method](stats) for name, stats in found.items()}
     recipe = Recipe("tflite_int8", "", "int8", "int8", "int8")
-    tflite.quantize(folder / tflite.MODEL, recipe, chosen, (-1.0, 1.0), tmp_path)
-    graph = read_graph(tmp_path / tflite.MODEL)
+    tflite.quantize(folder / TFLITE, recipe, chosen, (-1.0, 1.0), tmp_path)
+    graph = read_graph(tmp_path / TFLITE)
     assert not float_operators(graph)
-    outputs = LiteRTSession(tmp_path / tflite.MODEL).predict(samples)
+    outputs = LiteRTSession(tmp_path / TFLITE).predict(samples)
     for wanted, quantized in zip(expected, outputs, strict=True):
         noise = np.square(wanted - quantized).mean()
         assert noise < np.square(wanted).mean() / 100, "less than 20 dB of signal over noise"
 
 
 def test_no_constant_is_infinite_and_the_quantizers_mark_is_gone(case):
-    content = (case[0] / tflite.MODEL).read_bytes()
+    content = (case[0] / TFLITE).read_bytes()
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
     assert b"keep_stablehlo_constant" not in [entry.name for entry in whole.metadata]
     lowest = []
