@@ -12,6 +12,7 @@ import numpy as np
 
 from model_zoo.networks import resolve
 from model_zoo.spec import ModelSpec, Network
+from model_zoo.weight_tensors import check_fit, read_safetensors
 
 
 def build(spec: ModelSpec, profile: str, official: bool = False):
@@ -69,30 +70,8 @@ def load(model, path: Path) -> None:
     """
     import torch
 
-    from model_zoo.weights import read_safetensors
-
-    tensors = _inferred_with(read_safetensors(path))
-    wanted = _inferred_with(model.state_dict())
-    for name in sorted(wanted.keys() ^ tensors.keys()):
-        where = "the file lacks it" if name in wanted else "the network has no such tensor"
-        raise ValueError(f"weights file {path}: tensor {name}: {where}; is it of another network?")
-    for name, tensor in wanted.items():
-        found = tensors[name]
-        if found.shape != tuple(tensor.shape):
-            raise ValueError(
-                f"weights file {path}: tensor {name} has shape {found.shape}, the network needs "
-                f"{tuple(tensor.shape)}"
-            )
-        if (found.dtype.kind == "f") != tensor.is_floating_point():
-            raise ValueError(
-                f"weights file {path}: tensor {name} is {found.dtype}, expected {tensor.dtype}: "
-                "bring the weights from before quantization"
-            )
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            raise ValueError(
-                f"weights file {path}: tensor {name} holds NaN or infinity: the training "
-                "diverged or the file is damaged, train or copy it again"
-            )
+    tensors, wanted = _inferred_with(read_safetensors(path)), tensors_of(model)
+    check_fit(tensors, wanted, path, type(model).__name__)
     loaded = {name: torch.from_numpy(tensors[name].copy()) for name in wanted}
     model.load_state_dict(model.state_dict() | loaded)
 

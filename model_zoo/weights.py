@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from model_zoo.spec import ModelSpec
+from model_zoo.weight_tensors import check_finite, check_fit, read_safetensors
 from runtimes import onnx_file
 from runtimes.artifact import sha256_of
 
@@ -135,32 +136,14 @@ def load(model, path: Path) -> None:
     else:
         _load_safetensors(model, path)
     for variable in model.weights:
-        if not np.isfinite(variable.numpy()).all():
-            raise ValueError(
-                f"weights file {path}: tensor {variable.path} holds NaN or infinity: the training "
-                "diverged or the file is damaged, train or copy it again"
-            )
+        check_finite(variable.numpy(), variable.path, path)
 
 
 def _load_safetensors(model, path: Path) -> None:
     tensors = read_safetensors(path)
-    wanted = {variable.path: variable for variable in model.weights}
-    for name in sorted(wanted.keys() ^ tensors.keys()):
-        where = "the file lacks it" if name in wanted else "the network has no such tensor"
-        raise ValueError(f"weights file {path} is not for {model.name}: tensor {name}: {where}")
-    for name, variable in wanted.items():
-        if tuple(variable.shape) != tensors[name].shape:
-            raise ValueError(
-                f"weights file {path}: tensor {name} has shape {tensors[name].shape}, "
-                f"{model.name} needs {tuple(variable.shape)}"
-            )
-        if tensors[name].dtype.kind != np.dtype(variable.dtype).kind:
-            raise ValueError(
-                f"weights file {path}: tensor {name} is {tensors[name].dtype}, expected "
-                f"{variable.dtype}: bring the weights from before quantization"
-            )
-    for name, variable in wanted.items():
-        variable.assign(tensors[name])
+    check_fit(tensors, tensors_of(model), path, model.name)
+    for variable in model.weights:
+        variable.assign(tensors[variable.path])
 
 
 def _load_h5(model, path: Path) -> None:
@@ -201,19 +184,6 @@ def _in_short(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line] or [repr(error)]
     reason = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
     return reason.split(" Target variable:")[0].rstrip(".:").replace(". ", "; ")
-
-
-def read_safetensors(path: Path) -> dict:
-    """The arrays of a `.safetensors` file by name; raises ValueError for a damaged one."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"weights file {path} is truncated or not safetensors ({error}): copy or train it again"
-        ) from error
 
 
 def tensors_of(model) -> dict[str, np.ndarray]:

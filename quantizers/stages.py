@@ -23,6 +23,7 @@ from quantizers.recipe import Recipe
 TENSORFLOW = ("tensorflow", "keras", "numpy")
 TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
 IMPORTERS, TFLITE_RANGES = "model_zoo.importers", "quantizers.tflite_ranges"
+WEIGHTS = ("model_zoo.weights", "model_zoo.weight_tensors")
 PACKAGED = ("keras", "transformers")  # builders of libraries: their version is their identity
 STATISTICS = "statistics.npz"
 
@@ -66,9 +67,9 @@ def export_of(spec: ModelSpec, profile: str) -> Stage:
     ours = sorted(name for name in named if name.partition(".")[0] not in PACKAGED)
     if spec.is_torch:
         importers = submodules(IMPORTERS) if spec.source_format != "pytorch" else ()
-        modules = ("model_zoo.torch_networks", "model_zoo.weights", "quantizers.onnx_export")
+        modules = ("model_zoo.torch_networks", *WEIGHTS, "quantizers.onnx_export")
         return Stage("program", onnx_export.export_torch, (*modules, *ours, *importers), TORCH)
-    modules = ("model_zoo.networks", "model_zoo.weights", "quantizers.export", *ours)
+    modules = ("model_zoo.networks", *WEIGHTS, "quantizers.export", *ours)
     if spec.source_format == "frozen_graph":
         modules = (*modules, *submodules(IMPORTERS))
         return Stage("imported", export.export_frozen_graph, modules, TENSORFLOW)

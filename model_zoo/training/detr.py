@@ -26,7 +26,8 @@ def start(spec: ModelSpec, network) -> None:
     """Sets the ResNet from the zoo's trained classifier, as the paper's comes from ImageNet's."""
     import torch
 
-    from model_zoo.weights import SHIPPED, read_safetensors
+    from model_zoo.weight_tensors import read_safetensors
+    from model_zoo.weights import SHIPPED
 
     trained = read_safetensors(SHIPPED / f"{CLASSIFIER}.safetensors")
     network.backbone.load_state_dict(

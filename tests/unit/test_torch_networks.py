@@ -64,11 +64,11 @@ def test_stored_weights_come_back(tmp_path):
         (lambda tensors: tensors.update(extra=np.zeros(1)), "the network has no such tensor"),
         (
             lambda tensors: tensors.update({"classifier.1.bias": np.zeros(6, np.float32)}),
-            r"shape \(6,\), the network needs \(5,\)",
+            r"shape \(6,\), .* needs \(5,\)",
         ),
         (
             lambda tensors: tensors.update({"classifier.1.bias": np.zeros(5, np.int8)}),
-            "int8, expected torch.float32: bring the weights from before quantization",
+            "int8, expected float32: bring the weights from before quantization",
         ),
         (
             lambda tensors: tensors.update({"classifier.1.bias": np.full(5, np.nan, np.float32)}),
