@@ -14,15 +14,13 @@ in different splits.
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 from PIL import Image
 
 from calibration_data.detection_scenes import _free_corner
-from calibration_data.sample_set import SampleSet
+from calibration_data.drawn_scenes import DrawnScenes
 from calibration_data.scenes import SEED, SceneStyle, _background, _blend, _stroke
 from calibration_data.sources import SPLITS, TILE, tiles
 
@@ -60,7 +58,7 @@ def crops(split: str) -> tuple[np.ndarray, np.ndarray]:
     return pictures[owned], others[others.std((1, 2)) >= FAINTEST]
 
 
-class FaceScenes(SampleSet):
+class FaceScenes(DrawnScenes):
     """Scenes with one to three faces, drawn when asked for.
 
     A label is float32 (MOST_FACES, 5), rows [class, ymin, xmin, ymax, xmax]: class 0, and the
@@ -68,38 +66,11 @@ class FaceScenes(SampleSet):
     Boxes do not overlap.
     """
 
-    def __init__(
-        self,
-        split: str,
-        size: tuple[int, int],
-        channels: int,
-        count: int,
-        style: SceneStyle = HARD,
-    ):
-        self.split, self.size, self.channels, self.style = split, size, channels, style
-        self.name = f"face scenes, {split}"
-        self._count = count
+    title, usual_style = "face scenes", HARD
+    code = ("faces.py", "detection_scenes.py", "scenes.py", "sources.py")
 
-    def __len__(self) -> int:
-        return self._count
-
-    @cached_property
-    def sources(self) -> np.ndarray:
-        """Source of each scene, int (n,): scenes go round the tiles."""
-        return np.arange(self._count) % len(tiles(self.split))
-
-    def digest(self) -> str:
-        """Hex sha256 of what determines every scene: sources, this code, parameters, libraries."""
-        import PIL
-
-        content = hashlib.sha256()
-        for code in ("faces.py", "detection_scenes.py", "scenes.py", "sources.py"):
-            content.update((Path(__file__).parent / code).read_bytes())
-        for array in (tiles(self.split), *crops(self.split)):
-            content.update(array.tobytes())
-        parameters = (self.split, self.size, self.channels, len(self), self.style)
-        content.update(repr((*parameters, np.__version__, PIL.__version__)).encode())
-        return content.hexdigest()
+    def _drawn_from(self) -> tuple[np.ndarray, ...]:
+        return (*super()._drawn_from(), *crops(self.split))
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 (h, w, channels) and label float32 (MOST_FACES, 5)."""

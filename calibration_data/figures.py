@@ -7,18 +7,15 @@ scene. Scene `i` of a split depends on nothing but the seed, the split, its size
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from calibration_data.drawn_scenes import DrawnScenes
 from calibration_data.figure_drawing import KEYPOINTS, draw_person, draw_pose, paint
-from calibration_data.sample_set import SampleSet
 from calibration_data.scenes import _background
-from calibration_data.sources import SPLITS, tiles
+from calibration_data.sources import SPLITS
 
 SEED = 20260117
 PEOPLE = 3  # rows of a label: so many people at most
@@ -52,7 +49,7 @@ def draw(task: str, split: str, size: tuple[int, int], channels: int) -> FigureS
     return FigureScenes(split, size, channels, SAMPLES[split])
 
 
-class FigureScenes(SampleSet):
+class FigureScenes(DrawnScenes):
     """Scenes of one split, drawn when asked for.
 
     A label is float32 (3, 52), a row a person: area of the person's figure in px² (inside the
@@ -63,27 +60,6 @@ class FigureScenes(SampleSet):
 
     title, usual_style = "pose scenes", STYLE
     code = ("figures.py", "figure_drawing.py", "scenes.py", "sources.py")
-
-    def __init__(
-        self,
-        split: str,
-        size: tuple[int, int],
-        channels: int,
-        count: int,
-        style: FigureStyle | None = None,
-    ):
-        style = style or self.usual_style
-        self.split, self.size, self.channels, self.style = split, size, channels, style
-        self.name = f"{self.title}, {split}"
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @cached_property
-    def sources(self) -> np.ndarray:
-        """Source of each scene, int (n,): scenes go round the split's tiles."""
-        return np.arange(self._count) % len(tiles(self.split))
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 (h, w, channels) and label float32 (3, 52)."""
@@ -104,19 +80,6 @@ class FigureScenes(SampleSet):
         if self.channels == 1:
             image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
         return image, label
-
-    def digest(self) -> str:
-        """Hex sha256 of what determines every scene: sources, this code, parameters, libraries."""
-        import PIL
-
-        content = hashlib.sha256()
-        here = Path(__file__).parent
-        for code in self.code:
-            content.update((here / code).read_bytes())
-        content.update(tiles(self.split).tobytes())
-        parameters = (self.split, self.size, self.channels, len(self), self.style)
-        content.update(repr((*parameters, np.__version__, PIL.__version__)).encode())
-        return content.hexdigest()
 
     def _people(self, rng, source: int) -> list:
         """Whom the source owns; training scenes show new people each."""
