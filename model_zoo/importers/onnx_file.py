@@ -8,6 +8,7 @@ with the file as it came wherever that one runs.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def _repaired(model, shape: tuple[int, ...], source: Path):
     """The model in the first layout and batch that runs, and what was done to it."""
     repairs = [*onnx_repairs.free_constants(model), *onnx_repairs.name_nodes(model)]
     if onnx_repairs.opset_of(model) < onnx_repairs.OLDEST_OPSET:
-        _load_weights(model, source)  # the converter reads them
+        _load_constants(model, source)
     declared = onnx_repairs.the_input(model)
     told, words = fixed_shape(declared), sides_in_words(declared)
     model, lifted = onnx_repairs.lift_opset(model)
@@ -162,6 +163,18 @@ def _loaded(path: Path):
     import onnx
 
     return onnx.load(str(path), load_external_data=False)
+
+
+def _load_constants(model, source: Path) -> None:
+    """Reads the small ones, which lifting the operator set may look at."""
+    from onnx import TensorProto, external_data_helper
+
+    for tensor in model.graph.initializer:
+        is_outside = tensor.data_location == TensorProto.EXTERNAL
+        if is_outside and math.prod(tensor.dims) <= onnx_repairs.SMALL:
+            external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
 
 
 def _load_weights(model, source: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from model_zoo.importers.onnx_shapes import (
@@ -13,6 +14,7 @@ from model_zoo.importers.onnx_shapes import (
 )
 
 OLDEST_OPSET = 13  # a scale for each channel came with it (QuantizeLinear)
+SMALL = 1024  # elements of a constant that the converter may have to read
 OPSETS = (17, 13)  # what old files are lifted to, the first that the converter reaches
 OLDEST_IR = 8
 BATCH = 1
@@ -51,14 +53,16 @@ def name_nodes(model) -> list[str]:
 def lift_opset(model):
     """The model at an operator set that can be quantized, and the sentences.
 
-    Raises ValueError naming what the converter cannot lift.
+    Weights pass by the converter, which takes no more than 2 GB; constants of at most `SMALL`
+    elements, such as a reshape's sides, must be in the model. Raises ValueError naming what the
+    converter cannot lift.
     """
     from onnx import version_converter
 
     found = opset_of(model)
     if found >= OLDEST_OPSET:
         return model, []
-    failures = []
+    failures, (model, weights) = [], _without_weights(model)
     for target in OPSETS:
         try:
             lifted = version_converter.convert_version(model, target)
@@ -66,11 +70,30 @@ def lift_opset(model):
         except Exception as error:
             failures.append(f"to {target}: {plainly(error)}")
             continue
+        lifted.graph.initializer.extend(weights)
+        free_constants(lifted)
         return lifted, [f"Operator set {found} was lifted to {target}."]
     raise ValueError(
         f"operator set {found} is too old to quantize (expected {OLDEST_OPSET} or later) and "
         f"cannot be lifted ({'; '.join(failures)}): export the model with a newer opset"
     )
+
+
+def _without_weights(model) -> tuple:
+    """A copy of the model whose large constants are inputs, and those constants."""
+    from onnx import helper
+
+    weights = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > SMALL]
+    set_aside = {tensor.name for tensor in weights}
+    bare = type(model)()
+    bare.CopyFrom(model)
+    for place in reversed(range(len(bare.graph.initializer))):
+        if bare.graph.initializer[place].name in set_aside:
+            del bare.graph.initializer[place]
+    bare.graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights
+    )
+    return bare, weights
 
 
 def the_input(model):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside, weights, with_weights
 
+from model_zoo.importers import onnx_repairs
 from model_zoo.importers.onnx_file import explain, import_onnx
 from runtimes.file_names import ONNX
 from runtimes.onnx_session import OnnxSession
@@ -102,6 +103,21 @@ def test_external_data_comes_along(tmp_path):
     report, found = imported(save_outside(cnn(), tmp_path / "theirs.onnx"), tmp_path)
     assert report["largest_difference"] == 0
     np.testing.assert_allclose(found[0], reference(cnn(), pictures(1))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("small", [0, 10, 1024])
+def test_an_old_file_with_external_data_is_lifted_without_its_weights(tmp_path, monkeypatch, small):
+    """The converter takes 2 GB at most, so that it must not see them."""
+    monkeypatch.setattr(onnx_repairs, "SMALL", small)
+    path = save_outside(cnn(opset=9), tmp_path / "theirs.onnx")
+    report, found = imported(path, tmp_path)
+    assert report["opset"] >= 13
+    np.testing.assert_allclose(found[0], reference(cnn(), pictures(1))[0], atol=1e-5)
+    model = onnx.load(str(path), load_external_data=False)
+    lifted, _ = onnx_repairs.lift_opset(model)
+    if small == 0:
+        inside = [t for t in lifted.graph.initializer if t.data_location != t.EXTERNAL]
+        assert not inside
 
 
 def test_missing_external_data_is_named(tmp_path):
