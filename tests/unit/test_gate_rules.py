@@ -17,6 +17,7 @@ from quantizers.recipe import ALL_GATES, RECIPES
 from runtimes.artifact import Artifact, TensorSpec
 from validation import gates
 from validation.expectations import Expectations
+from validation.gates import accuracy, io_dtype
 from validation.metrics import metric
 from validation.statistics import NonInferiority
 
@@ -113,7 +114,7 @@ def test_labels_gate():
 
 
 def test_export_gate():
-    limit = gates.EXPORT_SQNR_DB
+    limit = accuracy.EXPORT_SQNR_DB
     assert gates.export_gate(limit, CASE).status == "passed"
     assert_failed(gates.export_gate(np.nextafter(limit, 0), CASE), "SQNR of 60.0 dB", "least 60 dB")
     assert_failed(gates.export_gate(-3.123456789, CASE), "SQNR of -3.1 dB")
@@ -166,7 +167,7 @@ def test_io_gate_looks_at_outputs_too():
 
 @pytest.mark.parametrize("off", [-1, 1])
 def test_io_gate_scale_must_map_raw_pixels(off):
-    limit = gates.SCALE_TOLERANCE
+    limit = io_dtype.SCALE_TOLERANCE
     within, beyond = (1 + off * limit * f for f in (0.99, 1.01))
     assert io_gate(artifact(scale=within / 255)).status == "passed"
     assert_failed(io_gate(artifact(scale=beyond / 255)), "raw pixels need 0.00392157")

@@ -1,0 +1,35 @@
+"""The gates: each is one function from measured values to a `GateResult`.
+
+A gate never raises for what it judges: it says passed, failed, inconclusive or invalid, with the
+numbers. A failed one's message says what was measured, what was allowed, the likely cause, and the
+command to run next.
+"""
+
+from validation.gates.accuracy import accuracy_gate, export_gate, labels_gate
+from validation.gates.form import integer_only_gate, size_gate
+from validation.gates.io_dtype import (
+    float_refused_by,
+    float_refused_gate,
+    io_dtype_gate,
+    raw_pixels_gate,
+)
+from validation.gates.result import GateResult, failed
+from validation.gates.speed import cpu_speed_gate, is_arm_host, npu_speed_gate, simulated_gate
+
+__all__ = [
+    "GateResult",
+    "accuracy_gate",
+    "cpu_speed_gate",
+    "export_gate",
+    "failed",
+    "float_refused_by",
+    "float_refused_gate",
+    "integer_only_gate",
+    "io_dtype_gate",
+    "is_arm_host",
+    "labels_gate",
+    "npu_speed_gate",
+    "raw_pixels_gate",
+    "simulated_gate",
+    "size_gate",
+]

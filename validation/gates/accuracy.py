@@ -1,0 +1,94 @@
+"""Gates of what a model finds: against the float model, its labels, and its export."""
+
+from __future__ import annotations
+
+from validation.gates.result import GateResult, failed
+from validation.metrics import Metric
+from validation.statistics import NonInferiority
+
+EXPORT_SQNR_DB = 60.0  # float32 in another order of summation stays above 90
+
+
+def accuracy_gate(
+    result: NonInferiority,
+    rule: str,
+    metric: Metric,
+    quantized: float,
+    chance: float,
+    case_id: str,
+    cause: str | None = None,
+) -> GateResult:
+    """Non-inferiority of the quantized model against the float one, and better than the baseline.
+
+    `cause` is the known one of a failure, where there is one.
+    """
+    if result.verdict == "invalid":
+        return GateResult("invalid", result.reason)
+    is_worthless = metric.drop(quantized, chance) <= 0
+    if is_worthless and result.verdict != "failed":
+        return failed(
+            f"{metric.name} of {quantized:.4g}, {metric.baseline} reaches {chance:.4g} on the same "
+            f"{result.samples} samples",
+            f"better than {metric.baseline}, whatever the drop from float",
+            cause or "the quantized outputs carry less than the input does without a network",
+            f'pytest -k "{case_id.split("-")[0]} and accuracy" --report report  '
+            "(what each recipe costs)",
+        )
+    if result.verdict == "passed":
+        return GateResult("passed")
+    measured = (
+        f"{metric.name} drops by {result.drop:.4f}, at most {result.drop_upper_95:.4f} at 95% "
+        f"confidence, on {result.samples} samples of {result.sources} sources"
+        f"{f' ({metric.baseline} alone reaches {chance:.4g})' * is_worthless}"
+    )
+    allowed = f"a drop of {result.tolerance:.4f} ({rule})"
+    if result.verdict == "inconclusive":
+        return GateResult(
+            "inconclusive",
+            f"measured: {measured}\nallowed: {allowed}\n"
+            f"the drop itself is within the tolerance, its uncertainty is not: {result.reason}",
+        )
+    return failed(
+        measured,
+        allowed,
+        cause
+        or "activation ranges stretched by outliers or by calibration unlike the evaluation set, "
+        "or layers that 8 bits cannot carry",
+        f'pytest -k "{case_id.replace("-", " and ")} or '
+        f'{case_id.split("-")[0]} and tflite_int16x8" --report report  '
+        "(if int16 activations hold, the activations are the cause)",
+    )
+
+
+def labels_gate(
+    result: NonInferiority, score: float, least: float | None, metric: Metric, case_id: str
+) -> GateResult:
+    """A quantized model without a float twin, by the labels alone.
+
+    `result` is of the model against itself: whether it is better than the baseline. `least` is the
+    metric that its expectations ask for.
+    """
+    if result.verdict == "invalid":
+        reason = result.reason.replace("the float", "its")
+        return GateResult("failed", f"no float twin to compare with, and {reason}")
+    if least is not None and metric.drop(least, score) > 0:
+        return failed(
+            f"{metric.name} of {score:.4f}, no float twin to compare with",
+            f"at least {least:.4f} (least_metric)",
+            "other preprocessing or class numbers than the file was made for, or a damaged file",
+            f'pytest -k "{case_id.replace("-", " and ")} and io_dtype"',
+        )
+    return GateResult("passed")
+
+
+def export_gate(sqnr_db: float | None, case_id: str) -> GateResult:
+    """The float artifact computes what the network that it was converted from computes."""
+    if sqnr_db is not None and sqnr_db >= EXPORT_SQNR_DB:
+        return GateResult("passed")
+    found = "no signal" if sqnr_db is None else f"SQNR of {sqnr_db:.1f} dB"
+    return failed(
+        f"{found} between the float artifact and the exported network",
+        f"at least {EXPORT_SQNR_DB:.0f} dB",
+        "the conversion to float TFLite changed the network: every other recipe inherits it",
+        f'pytest -k "{case_id.replace("-", " and ")} and accuracy" --artifact-cache none',
+    )

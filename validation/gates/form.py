@@ -1,0 +1,37 @@
+"""Gates of what an artifact is: its operators and its size."""
+
+from __future__ import annotations
+
+from validation.expectations import Expectations
+from validation.gates.result import GateResult, failed
+
+
+def integer_only_gate(float_operators: list[str], case_id: str) -> GateResult:
+    """No operator of a full-integer model computes in float."""
+    if not float_operators:
+        return GateResult("passed")
+    return failed(
+        f"{len(float_operators)} float operators: {_first(float_operators)}",
+        "none in a full-integer model",
+        "the converter has no integer kernel for these operators and leaves them in float silently",
+        f'pytest -k "{case_id.replace("-", " and ")} and npu_speedup"  (shows what it costs), '
+        "or replace the operators in the network",
+    )
+
+
+def _first(names: list[str], most: int = 5) -> str:
+    """The first names of a list for a message; the record has them all."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more (see the report)" if rest > 0 else "")
+
+
+def size_gate(ratio: float, expected: Expectations, case_id: str) -> GateResult:
+    """The artifact is smaller than the float one by the expected ratio."""
+    if ratio <= expected.size_ratio:
+        return GateResult("passed")
+    return failed(
+        f"{ratio:.2f} of the float artifact's size",
+        f"at most {expected.size_ratio:.2f}",
+        "weights stayed in float, or the network is so small that its metadata dominates",
+        f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+    )

@@ -1,0 +1,103 @@
+"""Gates of what goes in and out: dtypes, scales, pixels, and the refusal of the wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from quantizers.recipe import Recipe
+from runtimes.artifact import Artifact, TensorSpec
+from runtimes.sessions import open_session
+from validation.expectations import Expectations
+from validation.gates.result import GateResult, failed
+
+SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
+ZERO_POINT_LEVELS = 1.0  # levels a zero point may be off
+
+
+def io_dtype_gate(
+    artifact: Artifact, recipe: Recipe, pixel_range: tuple[float, float] | None, case_id: str
+) -> GateResult:
+    """Declared dtypes, and a scale and zero point that mean something.
+
+    `pixel_range` is what pixel 0 and pixel 255 become; with it, an 8-bit input must map raw pixels.
+    """
+    problems = []
+    for kind, specs in (("input", artifact.inputs), ("output", artifact.outputs)):
+        for spec in specs:
+            if spec.dtype not in recipe.io_dtypes:
+                declared = " or ".join(recipe.io_dtypes)
+                problems.append(
+                    f"{kind} {spec.name} is {spec.dtype}, {recipe.name} declares {declared}"
+                )
+            elif recipe.io != "float32":
+                problems += _scale_problems(kind, spec)
+    if not problems and pixel_range and artifact.inputs[0].dtype in ("int8", "uint8"):
+        problems += _pixel_problems(artifact.inputs[0], pixel_range)
+    if not problems:
+        return GateResult("passed")
+    return failed(
+        "; ".join(problems),
+        f"{' or '.join(recipe.io_dtypes)} inputs and outputs with finite, positive scales that map "
+        "the declared range",
+        "the converter kept a float border, or the calibration pictures do not span 0..255",
+        f'pytest -k "{case_id.replace("-", " and ")} and io_dtype" --artifact-cache none',
+    )
+
+
+def _scale_problems(kind: str, spec: TensorSpec) -> list[str]:
+    if spec.scale is None or not np.isfinite(spec.scale) or spec.scale <= 0:
+        return [f"{kind} {spec.name} has scale {spec.scale}"]
+    limits = np.iinfo(spec.dtype)
+    if not limits.min <= spec.zero_point <= limits.max:
+        return [f"{kind} {spec.name} has zero point {spec.zero_point}, outside {spec.dtype}"]
+    return []
+
+
+def _pixel_problems(spec: TensorSpec, pixel_range: tuple[float, float]) -> list[str]:
+    low, high = pixel_range
+    exact = (high - low) / 255
+    if abs(spec.scale / exact - 1) > SCALE_TOLERANCE:
+        return [
+            f"input {spec.name} has scale {spec.scale:.6g}; raw pixels need {exact:.6g} "
+            f"({low:g}..{high:g} over 255 levels)"
+        ]
+    at_zero = low / spec.scale + spec.zero_point - np.iinfo(spec.dtype).min
+    if abs(at_zero) > ZERO_POINT_LEVELS:
+        return [f"input {spec.name} stores pixel 0 as level {at_zero:.1f} instead of 0"]
+    return []
+
+
+def float_refused_by(model: Path, case_id: str) -> GateResult:
+    """`float_refused_gate` of a file, which it loads: for a worker process."""
+    return float_refused_gate(open_session(model), case_id)
+
+
+def float_refused_gate(session, case_id: str) -> GateResult:
+    """An integer model must refuse a float batch, not read its bytes as levels."""
+    batch = [np.zeros(spec.shape, np.float32) for spec in session.inputs]
+    try:
+        session.run(batch)
+    except TypeError:
+        return GateResult("passed")
+    return failed(
+        "a float32 batch was accepted",
+        "a TypeError: the model takes integers",
+        "the artifact kept a float input",
+        f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+    )
+
+
+def raw_pixels_gate(
+    raw: float, quantized: float, expected: Expectations, case_id: str
+) -> GateResult:
+    """Raw bytes 0..255 fed as they are score as well as preprocessed and quantized ones."""
+    if raw >= expected.minimum(quantized):
+        return GateResult("passed")
+    return failed(
+        f"{raw:.4f} on raw pixels 0..255, {quantized:.4f} on preprocessed ones",
+        f"at least {expected.accuracy} of the latter",
+        "the input's scale and zero point do not map pixel 0 and 255 to the network's range",
+        f'pytest -k "{case_id.replace("-", " and ")} and io_dtype" --artifact-cache none',
+    )
