@@ -1,0 +1,142 @@
+"""The fixtures of the gates: the pipeline, a case on its way through it, and `gate`."""
+
+from __future__ import annotations
+
+import pytest
+
+from int8gate.recording import RECORD_PROPERTY, RECORDS
+from quantizers.recipe import RECIPES
+from quantizers.settings import Settings
+
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)  # sentences for people, see the rooms' docs
+
+
+def gate_of(function) -> str:
+    """The gate that a test is, as in the record: `test_size` is `size`."""
+    return function.__name__.removeprefix("test_")
+
+
+@pytest.fixture(scope="session")
+def settings(pytestconfig: pytest.Config) -> Settings:
+    option = pytestconfig.getoption
+    return Settings(
+        profile=option("--profile"),
+        weights_dir=option("--weights-dir"),
+        random_weights=option("--weights") == "random",
+        data_dir=option("--data-dir"),
+        min_calibration_samples=option("--min-calibration-samples"),
+        stage_timeout_s=option("--stage-timeout"),
+        calibration_jobs=option("--calibration-jobs"),
+    )
+
+
+@pytest.fixture(scope="session")
+def cpu_baseline(pytestconfig: pytest.Config) -> str:
+    return pytestconfig.getoption("--cpu-baseline")
+
+
+@pytest.fixture(scope="session")
+def pipeline(settings: Settings, pytestconfig: pytest.Config):
+    from quantizers.cache import open_cache
+    from quantizers.pipeline import Pipeline
+    from quantizers.worker import Worker
+
+    with Worker() as worker:
+        yield Pipeline(settings, open_cache(pytestconfig.getoption("--artifact-cache")), worker)
+
+
+@pytest.fixture(scope="session")
+def case_runs() -> dict:
+    """The runs of this process by case id, so that the gates of a case share them."""
+    return {}
+
+
+@pytest.fixture
+def case_run(request: pytest.FixtureRequest, case_runs: dict, pipeline):
+    from model_zoo.registry import model
+    from validation.case_run import CaseRun
+
+    model_name, recipe_name = request.param
+    key = f"{model_name}-{recipe_name}"
+    if key not in case_runs:
+        case_runs[key] = CaseRun(model(model_name), RECIPES[recipe_name], pipeline)
+    return case_runs[key]
+
+
+@pytest.fixture
+def gate(request: pytest.FixtureRequest, case_run):
+    """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
+    from validation.conversion import describe
+    from validation.expectations import CONVERSION
+
+    name = gate_of(request.function)
+
+    def check(measurement, *arguments, history=None) -> None:
+        declared = case_run.expected.unsupported
+        try:
+            found = measurement(case_run, *arguments)
+        except Exception as error:
+            fields = {"conversion": describe(case_run)}
+            if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
+                _tell(request.node, case_run, name, "unsupported", declared[CONVERSION], fields)
+                pytest.xfail(declared[CONVERSION])
+            _tell(request.node, case_run, name, "error", str(error), fields)
+            if isinstance(error, EXPECTED_ERRORS):
+                message = f"{case_run.case_id}: {error}"
+                raise pytest.fail.Exception(message, pytrace=False) from None
+            raise
+        status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
+        record = _tell(request.node, case_run, name, status, message, found.fields)
+        if history and found.rounds_s:
+            history(found.rounds_s, record)
+        _end(case_run.case_id, name, status, message)
+
+    return check
+
+
+def _judge(result, unsupported: str | None) -> tuple[str, str]:
+    """A declared exception is strict: the day it works, it fails and asks to be taken out."""
+    if not unsupported or result.status in ("invalid", "not_measured"):
+        return result.status, result.message
+    if result.status in ("failed", "inconclusive"):
+        return "unsupported", unsupported
+    return "failed", (
+        f"declared unsupported ({unsupported}), but it works now: take the entry out of "
+        "validation/expectations.toml"
+    )
+
+
+def _tell(item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict) -> dict:
+    case = (run.spec.name, run.recipe.name, run.spec.task, run.spec.source_format)
+    told = {"case": case, "gate": gate_name, "status": status, "message": message, "fields": fields}
+    item.user_properties.append((RECORD_PROPERTY, told))
+    item.config.stash[RECORDS].take(told)
+    return item.config.stash[RECORDS].of(case)
+
+
+def _end(case_id: str, gate_name: str, status: str, message: str) -> None:
+    if status in ("failed", "inconclusive", "invalid"):
+        pytest.fail(f"{case_id}: {gate_name} {status}\n{message}", pytrace=False)
+    if status == "unsupported":
+        pytest.xfail(message)
+    if status == "not_measured":
+        pytest.skip(message)
+
+
+@pytest.fixture
+def history(benchmark, request: pytest.FixtureRequest):
+    """Puts measured or modelled seconds into pytest-benchmark's history, with the case record.
+
+    The benchmark's timer is a clock that these seconds move, so that `--benchmark-autosave`,
+    `--benchmark-compare` and `--benchmark-compare-fail` work on them as on any benchmark.
+    """
+    clock = request.node.get_closest_marker("benchmark").kwargs["timer"]
+
+    def keep(rounds_s: tuple[float, ...], record: dict) -> None:
+        benchmark.extra_info["case"] = record
+        rounds = iter(rounds_s)
+        benchmark.pedantic(lambda: clock.advance(next(rounds)), rounds=len(rounds_s))
+
+    yield keep
+    if not benchmark.extra_info:  # a gate that found no rounds: no unused fixture to warn of
+        benchmark.skipped = True
