@@ -37,9 +37,9 @@ CLASSIFICATION = TrainingTask(
 # A transformer has no convolution's prior of locality: it needs many more scenes, seen less often.
 TRANSFORMER = TrainingTask(
     stages=(
-        Stage(epochs=3, samples=16000, easy=True, scale=0.75, learning_rate=2e-3, batch=64),
-        Stage(epochs=5, samples=40000, scale=0.75, learning_rate=1e-3, final=0.1, batch=64),
-        Stage(epochs=3, samples=20000, learning_rate=5e-4, final=0.0, batch=64),
+        Stage(epochs=4, samples=32000, easy=True, scale=0.75, learning_rate=2e-3, batch=64),
+        Stage(epochs=6, samples=80000, scale=0.75, learning_rate=1e-3, final=0.1, batch=64),
+        Stage(epochs=3, samples=50000, learning_rate=5e-4, final=0.0, batch=64),
     ),
     draw=digits.CLASSIFICATION.draw,
     loss=_cross_entropy,
