@@ -32,7 +32,8 @@ def check_calibration(
             f"calibration set for {name} has samples of shape {samples.shape[1:]}, the network "
             f"takes {tuple(shape)}: resize the pictures or mend the declaration"
         )
-    finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
+    extremes = np.array([(sample.min(), sample.max()) for sample in samples])
+    finite = np.isfinite(extremes).all(axis=1)
     if not finite.all():
         first = int(np.flatnonzero(~finite)[0])
         values = samples[first][~np.isfinite(samples[first])]
@@ -42,7 +43,7 @@ def check_calibration(
         )
     low, high = value_range
     margin = RANGE_MARGIN * (high - low)
-    least, most = samples.min(), samples.max()
+    least, most = extremes.min(), extremes.max()
     if least < low - margin or most > high + margin:
         raise ValueError(
             f"calibration set for {name} spans {least:g}..{most:g}, its preprocessing gives "

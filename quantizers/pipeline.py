@@ -12,7 +12,9 @@ builds and converts, weights, calibration samples, recipe, library versions.
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from runtimes.file_names import ARTIFACT, ONNX, PROGRAM, SAVED_MODEL, TFLITE
 from runtimes.litert import describe
 
 SAMPLES = "samples.npy"
+BATCH = 32  # samples drawn at a time
 RECYCLE_ABOVE = 2e9  # bytes
 
 
@@ -201,9 +204,11 @@ class Pipeline:
         as_pixels = spec.source_format == "frozen_graph" and spec.preprocessing.is_identity
 
         def build(directory: Path) -> None:
-            images = np.concatenate([images for images, _ in drawn.batches(64)])
-            samples = images if as_pixels else spec.preprocessing.apply(images)
-            np.save(directory / SAMPLES, samples)
+            prepared = (
+                images if as_pixels else spec.preprocessing.apply(images)
+                for images, _ in drawn.batches(BATCH)
+            )
+            _write_batches(directory / SAMPLES, prepared, len(drawn))
 
         parts = {
             "digest": drawn.digest(),
@@ -261,6 +266,18 @@ class Pipeline:
             "weights": weights,
             "versions": stages.float_of(spec, recipe.toolchain).identity()["versions"],
         }
+
+
+def _write_batches(path: Path, batches: Iterator[np.ndarray], count: int) -> None:
+    """An `.npy` file of `count` samples, of which a batch at a time is in memory."""
+    first = next(batches)
+    shape = (count, *first.shape[1:])
+    stored = np.lib.format.open_memmap(path, "w+", first.dtype, shape)
+    done = 0
+    for batch in itertools.chain([first], batches):
+        stored[done : done + len(batch)] = batch
+        done += len(batch)
+    stored.flush()
 
 
 def _arrays(entry: CacheEntry) -> Path:

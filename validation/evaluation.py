@@ -5,6 +5,7 @@ Runs in the worker process: the first execution of a model file is where a broke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from validation.metrics import Fidelity, metric
 from validation.statistics import DistinctOutputs
 
 BATCH = 50
+BATCH_BYTES = 2**25  # of a batch's inputs or outputs: a map of a native network is 20 MB by itself
 FIDELITY_SAMPLES = 200  # the first of the set, which go round the sources and so the classes
 STATISTICS = "statistics.npz"
 DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one data set
@@ -87,7 +89,7 @@ def evaluate(
     raw_rows, labels_seen = [], []
     fidelity, distinct = Fidelity(), DistinctOutputs()
     done = 0
-    for images, labels in _batches(scoring.samples, count):
+    for images, labels in _batches(scoring.samples, count, _batch_size(session)):
         real = around.prepared(images)
         inputs = around.before(real)
         outputs = session.predict(*inputs)
@@ -174,14 +176,23 @@ def _columns(rows) -> list[np.ndarray]:
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
-def _batches(samples: SampleSet, count: int):
-    """Batches in order; a set of ordinary size is drawn once for all the model's recipes."""
+def _batch_size(session) -> int:
+    """Samples at a time: fewer than `BATCH` where inputs or outputs are large."""
+    elements = (
+        sum(math.prod(map(abs, spec.shape)) for spec in specs)  # an unknown side counts as 1
+        for specs in (session.inputs, session.outputs)
+    )
+    return max(1, min(BATCH, BATCH_BYTES // (np.dtype(np.float32).itemsize * max(elements))))
+
+
+def _batches(samples: SampleSet, count: int, size: int):
+    """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
     if len(samples) > DRAWN_AT_ONCE or samples.sample(0)[0].size > 50_000:
-        yield from samples.batches(BATCH, np.arange(min(count, len(samples))))
+        yield from samples.batches(size, np.arange(min(count, len(samples))))
         return
     images, labels = _drawn(samples)
-    for start in range(0, min(count, len(images)), BATCH):
-        chosen = slice(start, min(start + BATCH, count))
+    for start in range(0, min(count, len(images)), size):
+        chosen = slice(start, min(start + size, count))
         yield images[chosen], labels[chosen]
 
 

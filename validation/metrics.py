@@ -80,7 +80,8 @@ class Fidelity:
         if reference.shape != quantized.shape:
             raise ValueError(f"reference {reference.shape} and quantized {quantized.shape} differ")
         r, q = (np.asarray(values, np.float64).ravel() for values in (reference, quantized))
-        noise = float((r - q) @ (r - q))
+        difference = r - q
+        noise = float(difference @ difference)
         if not math.isfinite(noise):
             raise ValueError("outputs hold NaN or infinity: there is no fidelity to measure")
         self._noise += noise

@@ -68,6 +68,35 @@ def test_inputs_are_channels_last(case):
     assert [spec["shape"] for spec in case[1]["inputs"]] == [(1, 12, 16, 3)]
 
 
+def rounded(path, common: float) -> None:
+    """Features that share a summand of about `common`, which the next layer takes out again.
+
+    What is left of them is about 10; 1e4 has a last digit of 0.001.
+    """
+    rng, signs = np.random.default_rng(0), np.tile([1, -1], 64)
+    shared, own = rng.normal(0, 0.3, (1, 3, 3, 3)), rng.normal(0, 0.3, (128, 3, 3, 3))
+    constants = {
+        "first": (common * shared + own).astype(np.float32),
+        "second": np.broadcast_to(signs[:, None, None], (8, 128, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "first"], ["a"]),
+        helper.make_node("Conv", ["a", "second"], ["maps"]),
+    ]
+    write(path, nodes, [("maps", (1, 8, 10, 14))], constants=constants)
+
+
+def test_rounding_is_no_mistake(tmp_path):
+    rounded(tmp_path / "odd.onnx", common=1e4)
+    to_tflite(tmp_path / "odd.onnx", tmp_path)
+
+
+def test_outputs_that_are_rounding_alone_are_refused(tmp_path):
+    rounded(tmp_path / "odd.onnx", common=1e8)
+    with pytest.raises(ValueError, match=r"odd\.onnx: output 0 .* does not compute"):
+        to_tflite(tmp_path / "odd.onnx", tmp_path)
+
+
 def test_an_operator_that_cannot_be_converted_is_one_sentence(tmp_path):
     node = helper.make_node("QuickGelu", ["image"], ["out"], domain="com.microsoft")
     write(tmp_path / "odd.onnx", [node], [("out", SHAPE)])

@@ -1,0 +1,73 @@
+"""What an evaluation holds in memory: a few samples' outputs, however many samples there are."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import onnx
+import pytest
+
+from calibration_data.preprocessing import UNIT
+from calibration_data.sample_set import SampleSet
+from model_zoo.spec import Network
+from validation.evaluation import BATCH, Scoring, evaluate, read_evaluation
+
+SIDE, ENLARGED, CLASSES = 4, 1024, 4  # an output of 16 MB
+NET = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3, 4, 4] image) => (float[1, 4, {side}, {side}] maps) {{
+    sides = Constant <value_ints = [1, 4, {side}, {side}]> ()
+    mean = ReduceMean <axes = [1], keepdims = 1> (image)
+    pixel = ReduceMean <axes = [2, 3], keepdims = 1> (mean)
+    maps = Expand (pixel, sides)
+}}
+"""
+
+
+class Noise(SampleSet):
+    def __init__(self, count: int):
+        self.name, self.count, self.sources = "noise", count, np.arange(count)
+
+    def __len__(self):
+        return self.count
+
+    def sample(self, index):
+        random = np.random.default_rng(index)
+        return random.integers(0, 256, (SIDE, SIDE, 3), np.uint8), np.int64(index % CLASSES)
+
+
+def corner(outputs: list, network: Network) -> np.ndarray:
+    """Maps (n, classes, h, w) to scores (n, classes)."""
+    return outputs[0][:, :, 0, 0]
+
+
+def evaluated(folder, side: int, count: int) -> tuple[dict, int]:
+    """The scalars of an evaluation that wrote into `folder`, and its peak of Python's memory."""
+    onnx.save(onnx.parser.parse_model(NET.format(side=side)), folder / "model.onnx")
+    network = Network("", (SIDE, SIDE, 3), (SIDE, SIDE), CLASSES)
+    scoring = Scoring(Noise(count), UNIT, ("top1",), network, f"{__name__}:corner")
+    model = folder / "model.onnx"
+    tracemalloc.start()
+    try:
+        scalars = evaluate(model, model, scoring, count, None, folder)
+        return scalars, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_samples(tmp_path):
+    _, few = evaluated(tmp_path, ENLARGED, 3)
+    scalars, many = evaluated(tmp_path, ENLARGED, 9)
+    assert many < 1.3 * few
+    found = read_evaluation(tmp_path, scalars | {"seconds": 0.0, "peak_rss_bytes": None})
+    assert len(found.statistics) == 9
+
+
+@pytest.mark.parametrize("count", [1, BATCH, BATCH + 1])
+def test_every_sample_is_scored_once(tmp_path, count):
+    scalars, _ = evaluated(tmp_path, 1, count)
+    found = read_evaluation(tmp_path, scalars | {"seconds": 0.0, "peak_rss_bytes": None})
+    assert found.statistics.shape == (count, 2)
+    assert found.distinct_outputs == count
+    assert found.cosine == pytest.approx(1)
