@@ -5,12 +5,14 @@
     sources.py        the real pictures and digits, and which split owns which
     figures.py        scenes of drawn people, their drawing in figure_drawing.py
     single_figures.py crops around one of them
-    folders.py        a user's own folder (`--data-dir`): its layout and its splits
+    folders/          a user's own folder: its layout, its labels, its splits
     pictures.py       reading its pictures and masks
+    fit.py            from a picture to the network's frame: size, crop, colour order
     preprocessing.py  from pixels to what a network takes
     checks.py         what a calibration set must satisfy before it is used
 
-`load` is the one door. This room imports nothing of ours.
+`load` is the door to a task's data, `folders.open_data` to that of a model that a user declares.
+This room imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -55,18 +57,22 @@ def load(
 
     `data` is a task, or another name of `SCENES_OF_TASK`.
 
-    With `data_dir`, the user's own pictures (`folders.py`), whose labels must fit `classes` when it
+    With `data_dir`, the user's own pictures (`folders/`), whose labels must fit `classes` when it
     is given; else scenes drawn at that size.
     Raises ValueError or FileNotFoundError with one sentence on what is wrong with a folder.
     """
     if data_dir is not None:
-        from calibration_data.folders import TASKS, open_folder
+        from calibration_data.fit import Fit
+        from calibration_data.folders import TASKS, open_data
 
         if data not in TASKS:
             raise ValueError(
                 f"--data-dir {data_dir}: folders are read for {' and '.join(TASKS)}, not for "
                 f"{data}: leave the option out, or choose other models with -k"
             )
-        return open_folder(Path(data_dir), data, split, size, channels, classes)
+        colours = "gray" if channels == 1 else "rgb"
+        fit = Fit(size, "crop", interpolation="bicubic", colours=colours)
+        labels = {"classification": "folders", "segmentation": "masks"}[data]
+        return open_data(data_dir, data, split, fit, labels, classes)
     module, _, name = SCENES_OF_TASK[data].partition(":")
     return getattr(importlib.import_module(module), name)(data, split, size, channels)

@@ -1,26 +1,39 @@
-"""Reading a user's pictures and masks; every refusal names the file and what to do with it."""
+"""Reading a user's pictures and masks; every refusal names the file and what to do with it.
+
+Files are untrusted: only these formats are decoded, whatever a name says (Pillow would start
+Ghostscript for others), and a size is looked at before memory is taken for it.
+"""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from calibration_data.fit import IGNORED, LEAST_OF_INPUT, Fit
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-IGNORED = 255  # the label of pixels that are not scored
-LEAST_OF_INPUT = 0.5  # a picture's side may be this fraction of the network's input, not less
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+MOST_PIXELS = 2**26  # 8192x8192: 200 MB as RGB, 400 MB while it is converted
+MOST_SHOWN = 240  # characters of a name in a message
 
 
 def open_picture(path: Path, mode: str) -> Image.Image:
     """The picture upright, in `mode` "L" or "RGB"; raises ValueError on what cannot be read so."""
+    return open_upright(path).convert(mode)
+
+
+def open_upright(path: Path) -> Image.Image:
+    """The picture upright, in the mode of its file, 8 bits; raises ValueError as `open_picture`."""
     picture = _open(path)
     if picture.mode.startswith(("I", "F")):  # Pillow clips these to 255 instead of scaling them
         raise ValueError(
-            f"{path} has more than 8 bits per channel (Pillow's mode {picture.mode}); expected "
-            "values 0..255: save it with 8 bits"
+            f"{shown(path)} has more than 8 bits per channel (Pillow's mode {picture.mode}); "
+            "expected values 0..255: save it with 8 bits"
         )
-    return picture.convert(mode)
+    return picture
 
 
 def open_mask(path: Path, size: tuple[int, int], classes: int | None) -> Image.Image:
@@ -28,47 +41,91 @@ def open_mask(path: Path, size: tuple[int, int], classes: int | None) -> Image.I
     mask = _open(path)
     if mask.mode not in ("1", "L", "P") and not mask.mode.startswith("I"):
         raise ValueError(
-            f"mask {path} has colours (Pillow's mode {mask.mode}); expected one channel or a "
-            "palette, whose pixels are class numbers: convert it"
+            f"mask {shown(path)} has colours (Pillow's mode {mask.mode}); expected one channel or "
+            "a palette, whose pixels are class numbers: convert it"
         )
     if mask.size != size:
         raise ValueError(
-            f"mask {path} is {_by(mask.size)}, its picture is {_by(size)}; they must be equal: "
-            "replace one of them"
+            f"mask {shown(path)} is {by(mask.size)}, its picture is {by(size)}; they must be "
+            "equal: replace one of them"
         )
     labels = np.asarray(mask).astype(np.int64)
     beyond = labels[(labels != IGNORED) & ((labels < 0) | (labels >= (classes or IGNORED)))]
     if beyond.size:
         raise ValueError(
-            f"mask {path} holds the class number {beyond.max()}; expected "
+            f"mask {shown(path)} holds the class number {beyond.max()}; expected "
             f"0..{(classes or IGNORED) - 1}, or {IGNORED} for pixels not to be scored: mend it"
         )
     return Image.fromarray(labels.astype(np.uint8))
 
 
-def check_resolution(path: Path, picture: Image.Image, size: tuple[int, int]) -> None:
-    """Raises ValueError on a picture too small for an input of height and width `size`."""
-    least = [round(side * LEAST_OF_INPUT) for side in size]
-    if picture.height < least[0] or picture.width < least[1]:
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) upright, by the file's header alone; raises ValueError where it has none."""
+    try:
+        with _opened(path) as picture:
+            lies = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF's orientation
+            return picture.size[::-1] if lies else picture.size
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def check_resolution(path: Path, picture: Image.Image, fit: Fit) -> None:
+    """Raises ValueError on a picture too small or too thin for the network's frame."""
+    if fit.hides((picture.height, picture.width)):
         raise ValueError(
-            f"{path} is {_by(picture.size)}; the network takes {_by(size[::-1])} and a picture "
-            f"below {_by(least[::-1])} would be mostly invented by enlarging: replace or remove it"
+            f"{shown(path)} is {by(picture.size)}; cut to the network's {by(fit.size[::-1])} "
+            "next to nothing of it would be seen: replace or remove it"
         )
+    if fit.is_too_small((picture.height, picture.width)):
+        least = [round(side * LEAST_OF_INPUT) for side in fit.size[::-1]]
+        raise ValueError(
+            f"{shown(path)} is {by(picture.size)}; the network takes {by(fit.size[::-1])} and a "
+            f"picture below {by(least)} would be mostly invented by enlarging: replace or remove "
+            "it (a model of your own may say enlarge = true)"
+        )
+
+
+def shown(path: Path | str) -> str:
+    """The name as a message can hold it: on one line, of ordinary length."""
+    name = str(path)
+    if not name.isprintable():  # newlines, terminal escapes, bytes that are no UTF-8
+        name = name.encode("unicode_escape").decode()
+    if len(name) <= MOST_SHOWN:
+        return name
+    return f"{name[: MOST_SHOWN // 2]}...{name[-MOST_SHOWN // 2 :]}"
+
+
+def by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _open(path: Path) -> Image.Image:
     """The decoded picture, turned as its EXIF orientation says (phones store them lying)."""
     try:
-        with Image.open(path) as picture:
+        with _opened(path) as picture:
             return ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{path} is not a picture in any known format, whatever its name says: replace or "
-            "remove it"
-        ) from error
     except Exception as error:  # decoders raise whatever the damage leads them to
-        raise ValueError(f"{path} cannot be read ({error}): replace or remove it") from error
+        raise _unreadable(path, error) from error
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _opened(path: Path) -> Image.Image:
+    """The picture with its header read, its pixels not yet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = Image.open(path, formats=FORMATS)
+    if picture.width * picture.height > MOST_PIXELS:
+        picture.close()
+        raise ValueError(
+            f"its {by(picture.size)} pixels exceed the limit of {MOST_PIXELS} that are decoded"
+        )
+    return picture
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    if isinstance(error, UnidentifiedImageError):
+        return ValueError(
+            f"{shown(path)} is not a picture in any known format ({', '.join(FORMATS)}), whatever "
+            "its name says: replace or remove it"
+        )
+    reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return ValueError(f"{shown(path)} cannot be read ({reason}): replace or remove it")

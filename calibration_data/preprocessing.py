@@ -1,41 +1,196 @@
 """From pixels to what a network takes: the one place where it is written, for every stage.
 
 Training, calibration, evaluation and the raw-pixel check of a uint8 model all go through
-`Preprocessing.apply`, so they cannot disagree.
+`Preprocessing.apply`, so they cannot disagree. What makes pixels of a picture file (size, crop,
+colour order) is `fit.py`: pictures come out of a `SampleSet` as the network's uint8 frame.
 """
 
 from __future__ import annotations
 
+import importlib
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
+
+Levels = float | tuple[float, ...]  # of all channels, or of each
+
+
+def _levels(key: str, given) -> Levels:
+    """A number, or a tuple of numbers; raises ValueError on anything else."""
+    parts = tuple(given) if isinstance(given, tuple | list | np.ndarray) else (given,)
+    is_number = [isinstance(part, int | float | np.number) and np.isfinite(part) for part in parts]
+    if not parts or not all(is_number) or any(isinstance(part, bool) for part in parts):
+        raise ValueError(f"{key} = {given!r}: expected a finite number, or one for each channel")
+    return tuple(map(float, parts)) if isinstance(given, tuple | list | np.ndarray) else given
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """``(pixel - mean) / std`` on pixels 0..255, one mean and one std for all channels.
+    """``(pixel - mean) / std`` on pixels 0..255, one mean and one std for all channels, or tuples.
 
-    One scale and one zero point of a quantized input can express exactly this, so that an
-    integrator feeds raw bytes. What they cannot express (means per channel, BGR) belongs inside the
-    network.
+    One scale and one zero point of a quantized input can express exactly the first, so that an
+    integrator feeds raw bytes (`is_uniform`). A tuple has one entry per channel, in the order in
+    which the network takes them; such a network gets its input from an integrator who normalizes.
+    The networks of the zoo have what one scale cannot express inside.
+
+    Raises ValueError on a std that is not above 0, on values that are not finite and on tuples of
+    different lengths.
     """
 
-    mean: float
-    std: float
+    mean: Levels
+    std: Levels
+
+    def __post_init__(self):
+        for key in ("mean", "std"):
+            object.__setattr__(self, key, _levels(key, getattr(self, key)))
+        if min(np.atleast_1d(self.std)) <= 0:
+            raise ValueError(
+                f"std = {self.std}: expected numbers above 0, pixels are divided by it"
+            )
+        if len({len(level) for level in (self.mean, self.std) if isinstance(level, tuple)}) > 1:
+            raise ValueError(
+                f"mean has {len(self.mean)} numbers and std {len(self.std)}: expected one for all "
+                "channels, or one for each channel in both"
+            )
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 pixels, any shape, to float32."""
-        return ((pixels.astype(np.float32) - self.mean) / self.std).astype(np.float32)
+        """uint8 pixels, any shape (of per-channel numbers: channels last), to float32."""
+        if self.channels is None:
+            return ((pixels.astype(np.float32) - self.mean) / self.std).astype(np.float32)
+        if pixels.shape[-1] != self.channels:
+            raise ValueError(
+                f"mean or std has {self.channels} numbers, the pictures have {pixels.shape[-1]} "
+                "channels: give one for each channel, or one number for all"
+            )
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return (pixels.astype(np.float32) - mean) / std
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels the numbers are for; None where they are for any."""
+        given = [len(level) for level in (self.mean, self.std) if isinstance(level, tuple)]
+        return given[0] if given else None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules whose code its results depend on, beside this one."""
+        return ()
 
     @property
     def is_identity(self) -> bool:
         """The network takes pixels as they are."""
-        return self.mean == 0 and self.std == 1
+        return bool(np.all(np.equal(self.mean, 0)) and np.all(np.equal(self.std, 1)))
+
+    @property
+    def is_uniform(self) -> bool:
+        """All channels alike: one scale and one zero point express it, raw bytes can be fed."""
+        return len(set(self.channel_ranges)) == 1
+
+    @property
+    def channel_ranges(self) -> tuple[tuple[float, float], ...]:
+        """What pixels 0 and 255 become, for each channel; one entry where they are all alike."""
+        levels = np.broadcast_arrays(np.atleast_1d(self.mean), np.atleast_1d(self.std))
+        return tuple(
+            ((0 - mean) / std, (255 - mean) / std)
+            for mean, std in zip(*(level.tolist() for level in levels), strict=True)
+        )
 
     @property
     def range(self) -> tuple[float, float]:
-        """The values of pixel 0 and of pixel 255."""
-        return (0 - self.mean) / self.std, (255 - self.mean) / self.std
+        """The least and the largest value that any pixel of any channel becomes."""
+        lows, highs = zip(*self.channel_ranges, strict=True)
+        return min(lows), max(highs)
+
+
+def declared_preprocessing(
+    mean: Levels | None = None,
+    std: Levels | None = None,
+    scale: float | str | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Preprocessing:
+    """What a declaration's keys say: ``(pixel * scale - mean) / std``, or the range of values.
+
+    `scale` is a number or a quotient such as "1/255"; `value_range` (low, high), the key `range`,
+    is what pixels 0 and 255 become and stands alone. Nothing given: pixels as they are.
+    Raises ValueError on keys that contradict each other, naming them.
+    """
+    if value_range is not None:
+        return _of_range(value_range, {"mean": mean, "std": std, "scale": scale})
+    factor = _factor(scale)
+    mean = _levels("mean", 0.0 if mean is None else mean)
+    std = _levels("std", 1.0 if std is None else std)
+    is_of_unit = 0 < np.max(mean) <= 1 and np.max(std) < 1
+    if scale is None and is_of_unit:
+        raise ValueError(
+            f"mean = {_shown(mean)} and std = {_shown(std)} are of pixels 0..1, the pixels are "
+            '0..255: add scale = "1/255"'
+        )
+    return Preprocessing(_divided(mean, factor), _divided(std, factor))
+
+
+def _of_range(value_range, others: dict) -> Preprocessing:
+    given = [key for key, value in others.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"range stands beside {' and '.join(given)}: expected either range, or mean, std and "
+            "scale; leave one of them out"
+        )
+    limits = _levels("range", tuple(value_range))
+    if len(limits) != 2 or limits[0] >= limits[1]:
+        raise ValueError(f"range = {_shown(limits)}: expected [low, high], the lower one first")
+    low, high = limits
+    std = 255 / (high - low)
+    return Preprocessing(-low * std if low else 0.0, std)
+
+
+def _factor(scale: float | str | None) -> float:
+    try:
+        factor = 1.0 if scale is None else float(Fraction(scale))
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        factor = math.nan
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f'scale = {scale!r}: expected a number above 0, or a quotient as "1/255"')
+    return factor
+
+
+def _divided(level: Levels, factor: float) -> Levels:
+    if isinstance(level, tuple):
+        return tuple(part / factor for part in level)
+    return level / factor
+
+
+def _shown(level: Levels) -> str:
+    return str(list(level)) if isinstance(level, tuple) else str(level)
+
+
+@dataclass(frozen=True)
+class Hooked(Preprocessing):
+    """A user's own function from pixels to what the network takes.
+
+    `hook` (``module:function``) is called with uint8 (n, h, w, channels), and gives float32 (n,
+    ...); mean and std say the range of what it gives.
+    """
+
+    hook: str
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        module, _, name = self.hook.partition(":")
+        return np.asarray(getattr(importlib.import_module(module), name)(pixels), np.float32)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return (self.hook.partition(":")[0],)
+
+    @property
+    def is_identity(self) -> bool:
+        return False
+
+    @property
+    def is_uniform(self) -> bool:
+        """Nobody knows what it does to a pixel."""
+        return False
 
 
 PIXELS = Preprocessing(mean=0.0, std=1.0)  # 0..255: the network normalizes by itself

@@ -1,0 +1,115 @@
+"""Red and blue exchanged: BGR where inference has RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from calibration_data.audit.findings import AuditSet, Finding, layout_of, spread
+
+SAMPLES = 48  # whose pixels are compared with their inputs
+STEP = 3  # every so manieth row and column of them
+EXACT = 0.995  # correlation of an input's channel with the picture's that it comes from
+CLEARER = 0.002  # correlation: grey pictures have no order
+PICTURES = 600  # whose colours are compared
+APART, CLOSER = 0.3, 0.15  # Kolmogorov-Smirnov distances as given, and how much less swapped
+BY_CHANCE = 1.63  # Kolmogorov-Smirnov: 1% level, times sqrt(1/n + 1/m)
+FEWEST = 40
+COLOURLESS = 2.0  # grey levels between channels
+CURE = (
+    "decode calibration pictures in the order that inference uses: OpenCV gives BGR, Pillow and "
+    "TensorFlow give RGB"
+)
+
+
+def swapped_by_pictures(calibration: AuditSet, evaluation: AuditSet) -> Iterator[Finding]:
+    """Compares which channel of the pictures each set's inputs have first: exact."""
+    orders = [order_of(one) for one in (calibration, evaluation)]
+    if None in orders or orders[0] == orders[1]:
+        return
+    yield Finding(
+        "channel_order",
+        "error",
+        f"calibration inputs take the pictures' channels in order {orders[0]}, evaluation's in "
+        f"{orders[1]}",
+        CURE,
+    )
+
+
+def order_of(audited: AuditSet) -> tuple[int, ...] | None:
+    """Which channel of the pictures each channel of the inputs comes from; None if unknown."""
+    if audited.pictures is None or audited.inputs is None or audited.pictures.shape[-1] != 3:
+        return None
+    layout = layout_of(audited.inputs.shape)
+    if layout is None:
+        return None
+    rows = spread(len(audited.inputs), SAMPLES)
+    inputs = audited.inputs[rows]
+    inputs = inputs if layout == "NHWC" else inputs.transpose(0, 2, 3, 1)
+    if inputs.shape != (len(rows), *audited.pictures.shape[1:]):
+        return None
+    pixels, values = (
+        array[:, ::STEP, ::STEP].reshape(-1, 3).astype(np.float64)
+        for array in (audited.pictures[rows], inputs)
+    )
+    values = np.nan_to_num(values, posinf=0, neginf=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.nan_to_num(np.corrcoef(values.T, pixels.T)[:3, 3:])
+    best = correlation.argmax(axis=1)
+    own = np.arange(3)
+    best = np.where(correlation[own, own] >= correlation.max(axis=1) - CLEARER, own, best)
+    if correlation[own, best].min() < EXACT or len(set(best)) < 3:
+        return None
+    return tuple(int(channel) for channel in best)
+
+
+def swapped_by_colours(calibration: AuditSet, evaluation: AuditSet) -> Iterator[Finding]:
+    """Compares colours: the sets differ as given, and are alike with red and blue exchanged."""
+    found = [_warmth(one) for one in (calibration, evaluation)]
+    if any(one is None or len(one) < FEWEST for one in found):
+        return
+    own, scored = found
+    usual = BY_CHANCE * np.sqrt(1 / len(own) + 1 / len(scored))
+    given, swapped = (
+        max(
+            stats.ks_2samp(sign * mine, theirs, method="asymp").statistic
+            for mine, theirs in zip(own.T, scored.T, strict=True)
+        )
+        for sign in (1, -1)
+    )
+    if given < max(APART, usual) or swapped > usual or given - swapped < CLOSER:
+        return
+    yield Finding(
+        "channel_order",
+        "warning",
+        f"colours of calibration and evaluation differ (Kolmogorov-Smirnov distance {given:.2f}) "
+        f"and agree once red and blue are exchanged ({swapped:.2f}): calibration's mean of the "
+        f"first channel less the last is {own[:, 0].mean():.1f} levels, evaluation's "
+        f"{scored[:, 0].mean():.1f}",
+        CURE,
+    )
+
+
+def _warmth(audited: AuditSet) -> np.ndarray | None:
+    """Figures (n, 3) of each picture that change their sign when red and blue are exchanged."""
+    pictures = audited.seen
+    if pictures is None or pictures.shape[-1] != 3:
+        return None
+    rows = []
+    for row in spread(len(pictures), PICTURES):
+        step = max(1, min(pictures.shape[1:3]) // 48)
+        pixels = pictures[row, ::step, ::step].reshape(-1, 3).astype(np.float32)
+        if np.ptp(pixels, axis=1).mean() < COLOURLESS:
+            continue
+        mean, spreads = pixels.mean(0), pixels.std(0) + 1
+        near, far = pixels[:, 0] - pixels[:, 1], pixels[:, 2] - pixels[:, 1]
+        rows.append(
+            (
+                mean[0] - mean[2],
+                np.log(spreads[0] / spreads[2]),
+                np.log((near.std() + 1) / (far.std() + 1)),
+            )
+        )
+    return np.array(rows).reshape(-1, 3)

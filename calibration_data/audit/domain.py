@@ -1,0 +1,101 @@
+"""Calibration pictures that do not look like those of evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+from scipy import stats
+
+from calibration_data.audit.findings import AuditSet, Finding, spread
+
+PICTURES = 500  # of each set
+FEWEST = 30  # pictures: fewer do not tell
+PATCH = 128  # pixels a side, from the middle, at full resolution
+THUMBNAIL = 24
+# Figures of a picture, and the Kolmogorov-Smirnov distance (0..1) between the two sets from which
+# on they differ. Splits of one source of pictures reach 0.25 with 100 samples; the scenes' own
+# splits, made of different photographs, as much as the rest allows for (benchmarks/audit.py).
+LIMITS = {
+    "brightness": 0.66,
+    "contrast": 0.55,
+    "colourfulness": 0.62,
+    "red against blue": 0.8,
+    "green against the others": 0.66,
+    "fine detail": 0.62,
+    "coarse detail": 0.6,
+    "share of black or white pixels": 0.66,
+}
+
+
+def mismatch(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:
+    if evaluation is None or calibration.seen is None or evaluation.seen is None:
+        return
+    if min(len(calibration), len(evaluation)) < FEWEST:
+        return
+    own, scored = (
+        figures(one.seen[spread(len(one), PICTURES)]) for one in (calibration, evaluation)
+    )
+    distances = [
+        stats.ks_2samp(mine, theirs, method="asymp").statistic
+        for mine, theirs in zip(own.T, scored.T, strict=True)
+    ]
+    differ = [
+        (distance, place, name)
+        for place, (distance, (name, limit)) in enumerate(
+            zip(distances, LIMITS.items(), strict=True)
+        )
+        if distance >= limit
+    ]
+    if not differ:
+        return
+    said = ", ".join(
+        f"{name} {np.median(own[:, place]):.3g} against {np.median(scored[:, place]):.3g} "
+        f"(distance {distance:.2f})"
+        for distance, place, name in sorted(differ, reverse=True)
+    )
+    _, place, _ = max(differ)
+    middle = np.median(scored[:, place])
+    furthest = np.argsort(-np.abs(own[:, place] - middle), kind="stable")
+    names = calibration.named(spread(len(calibration), PICTURES)[furthest])
+    yield Finding(
+        "domain_mismatch",
+        "warning",
+        f"calibration pictures differ from evaluation's, medians: {said}; furthest off is "
+        f"{names[0]}",
+        "calibrate on pictures from where the network will be used, decoded and resized the same",
+        names,
+    )
+
+
+def figures(pictures: np.ndarray) -> np.ndarray:
+    """The figures of `LIMITS`, float64 (n, 8), of pictures uint8 (n, h, w, c)."""
+    return np.array([_figures(picture) for picture in pictures]).reshape(-1, len(LIMITS))
+
+
+def _figures(picture: np.ndarray) -> tuple[float, ...]:
+    height, width, channels = picture.shape
+    picture = picture if channels in (1, 3) else picture[..., :1]
+    top, left = max(0, (height - PATCH) // 2), max(0, (width - PATCH) // 2)
+    patch = picture[top : top + PATCH, left : left + PATCH].mean(-1, dtype=np.float32)
+    whole = Image.fromarray(np.ascontiguousarray(picture.squeeze(-1) if channels != 3 else picture))
+    small = np.asarray(whole.resize((THUMBNAIL, THUMBNAIL), Image.BOX), np.float32)
+    small = small.reshape(THUMBNAIL, THUMBNAIL, -1)
+    grey = small.mean(-1)
+    red, green, blue = small.mean((0, 1))[[0, 1, 2] if channels == 3 else [0, 0, 0]]
+    contrast = grey.std() + 1
+    return (
+        grey.mean(),
+        np.log(contrast),
+        np.log(np.ptp(small, axis=-1).mean() + 1),
+        red - blue,
+        green - (red + blue) / 2,
+        np.log((_roughness(patch) + 0.5) / contrast),
+        np.log((_roughness(grey) + 0.5) / contrast),
+        np.mean((patch <= 2) | (patch >= 253)),
+    )
+
+
+def _roughness(grey: np.ndarray) -> float:
+    return float(sum(np.abs(np.diff(grey, axis=axis)).mean() for axis in (0, 1)))

@@ -1,0 +1,177 @@
+"""Preprocessing of calibration that is not that of inference: scale, mean, layout, colour order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from calibration_data.audit.colour_order import swapped_by_colours, swapped_by_pictures
+from calibration_data.audit.findings import AuditSet, Finding, finite_ends, layout_of, spread
+from calibration_data.audit.value_lattice import Values, convention, values_of
+
+MARGIN = 0.01  # of the declared range
+SAME_SPACING = 0.005  # relative
+SAME_PHASE = 0.06  # of a spacing
+LEVELS = 255  # spacings that pixels span
+WIDER = 1.7  # times the span: without a lattice, spans that differ less may be the pictures'
+SHIFTED = 0.35  # of the span, the same for the middle
+SMOOTHER = 0.95  # times the roughness: right layouts are 1.2 times rougher read wrongly, or more
+SAMPLES = 32
+CURE = "preprocess calibration samples with the very code that inference runs"
+
+
+def declared_range(
+    calibration: AuditSet, value_range: tuple[float, float] | None
+) -> Iterator[Finding]:
+    """Inputs beyond what pixels 0 and 255 become, or within a sliver of it."""
+    if value_range is None or calibration.inputs is None:
+        return
+    low, high = value_range
+    margin = MARGIN * (high - low)
+    ends = np.array([finite_ends(sample) for sample in calibration.inputs], np.float64)
+    least, most = ends.T
+    span = f"inputs span {convention(least.min(), most.max())}"
+    declared = f"the declared preprocessing gives {low:g}..{high:g}"
+    beyond = np.flatnonzero((least < low - margin) | (most > high + margin))
+    if len(beyond):
+        names = calibration.named(beyond)
+        yield Finding(
+            "input_range",
+            "error",
+            f"{span}, {declared}: {len(beyond)} of {len(least)} samples lie beyond it, the first "
+            f"is {names[0]}",
+            CURE,
+            names,
+        )
+    elif most.max() - least.min() < margin:
+        yield Finding(
+            "input_range",
+            "error",
+            f"{span} only, {declared}: constant pictures, or scaled twice",
+            CURE,
+            calibration.named(range(len(least))),
+        )
+
+
+def against_evaluation(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:
+    """What the values of both sets' inputs tell of their preprocessing."""
+    if calibration.inputs is not None:
+        yield from _reshaped(calibration)
+    if evaluation is None:
+        return
+    if calibration.inputs is None or evaluation.inputs is None:
+        yield from swapped_by_colours(calibration, evaluation)
+        return
+    shapes = calibration.inputs.shape[1:], evaluation.inputs.shape[1:]
+    if shapes[0] != shapes[1]:
+        yield _other_shape(*shapes)
+        return
+    yield from _scale_and_mean(calibration.inputs, evaluation.inputs)
+    swapped = list(swapped_by_pictures(calibration, evaluation))
+    yield from swapped or swapped_by_colours(calibration, evaluation)
+
+
+def _other_shape(own: tuple[int, ...], scored: tuple[int, ...]) -> Finding:
+    layouts = layout_of((1, *own)), layout_of((1, *scored))
+    if None not in layouts and layouts[0] != layouts[1]:
+        return Finding(
+            "wrong_layout",
+            "error",
+            f"calibration inputs are {layouts[0]} {own}, evaluation's are {layouts[1]} {scored}",
+            f"transpose the calibration samples to {layouts[1]}; {CURE}",
+        )
+    return Finding(
+        "input_shape",
+        "error",
+        f"calibration inputs have shape {own}, evaluation's {scored}",
+        f"resize the calibration samples as inference does; {CURE}",
+    )
+
+
+def _reshaped(calibration: AuditSet) -> Iterator[Finding]:
+    """Pictures whose axes were renamed with reshape, not moved with transpose."""
+    layout = layout_of(calibration.inputs.shape)
+    if layout is None or 3 not in calibration.inputs.shape[1:]:
+        return
+    inputs = np.asarray(calibration.inputs[spread(len(calibration.inputs), SAMPLES)], np.float32)
+    count, *shape = inputs.shape
+    if layout == "NHWC":
+        height, width, channels = shape
+        declared, other = inputs, inputs.reshape(count, channels, height, width)
+        axes, truth = (1, 2), "NCHW"
+    else:
+        channels, height, width = shape
+        declared, other = inputs, inputs.reshape(count, height, width, channels)
+        axes, truth = (2, 1), "NHWC"
+    own, reshaped = _roughness(declared, axes[0]), _roughness(other, axes[1])
+    if reshaped < SMOOTHER * own:
+        yield Finding(
+            "wrong_layout",
+            "error",
+            f"calibration inputs of shape {tuple(shape)} hold {truth} values: neighbouring rows "
+            f"differ by {own:.2f} standard deviations, read as {truth} by {reshaped:.2f}",
+            f"move the channels with transpose, not with reshape; {CURE}",
+            calibration.named(range(count)),
+        )
+
+
+def _roughness(inputs: np.ndarray, rows: int) -> float:
+    """Mean difference of neighbouring rows, in standard deviations."""
+    steps = np.abs(np.diff(inputs, axis=rows))
+    return float(np.nanmean(steps) / max(np.nanstd(inputs), 1e-12))
+
+
+def _scale_and_mean(own: np.ndarray, scored: np.ndarray) -> Iterator[Finding]:
+    layout = layout_of(own.shape)
+    axis = {"NHWC": 3, "NCHW": 1, None: None}[layout]
+    pairs = list(zip(values_of(own, axis), values_of(scored, axis), strict=True))
+    for kind, differs in (("input_scale", _scale_differs), ("input_mean", _mean_differs)):
+        rows = [channel for channel, pair in enumerate(pairs) if differs(*pair)]
+        if not rows:
+            continue
+        mine, theirs = pairs[rows[0]]
+        where = "" if axis is None else f" of channel {rows[0]}"
+        yield Finding(
+            kind,
+            "error",
+            f"calibration inputs{where} span {convention(mine.low, mine.high)}, evaluation's "
+            f"{convention(theirs.low, theirs.high)}{_spacings(mine, theirs)}",
+            f"another {'scale' if kind == 'input_scale' else 'mean'} than at inference: {CURE}",
+        )
+        return
+
+
+def _spacings(mine: Values, theirs: Values) -> str:
+    if not (mine.spacing and theirs.spacing):
+        return ""
+    return f"; one grey level is {mine.spacing:.4g} here and {theirs.spacing:.4g} there"
+
+
+def _scale_differs(mine: Values, theirs: Values) -> bool:
+    if mine.spacing and theirs.spacing:
+        ratio = mine.spacing / theirs.spacing
+        # A set that happens to use every second level only has twice the spacing.
+        may_skip_levels = _is_whole(ratio) and 1 / WIDER < mine.span / theirs.span < WIDER
+        return abs(ratio - 1) > SAME_SPACING and not may_skip_levels
+    if min(mine.span, theirs.span) <= 0:
+        return False
+    return not 1 / WIDER < mine.span / theirs.span < WIDER
+
+
+def _is_whole(ratio: float) -> bool:
+    ratio = max(ratio, 1 / ratio)
+    return abs(ratio - round(ratio)) < SAME_SPACING * ratio
+
+
+def _mean_differs(mine: Values, theirs: Values) -> bool:
+    if mine.spacing and theirs.spacing:
+        apart = abs(mine.phase - theirs.phase)
+        is_same_spacing = abs(mine.spacing / theirs.spacing - 1) <= SAME_SPACING
+        if is_same_spacing and min(apart, 1 - apart) > SAME_PHASE:
+            return True
+        both = max(mine.high, theirs.high) - min(mine.low, theirs.low)
+        return both / min(mine.spacing, theirs.spacing) > LEVELS + 1
+    span = max(mine.span, theirs.span)
+    shift = (mine.tail_low + mine.tail_high - theirs.tail_low - theirs.tail_high) / 2
+    return span > 0 and abs(shift) > SHIFTED * span

@@ -1,0 +1,159 @@
+"""Classification: a class per subfolder, or a table of files and classes.
+
+Classes are numbered in sorted order (ImageNet's synset names sort to Keras's order), by their names
+when all are whole numbers, or as the declaration lists them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from calibration_data.folders.examples import Example, Listing, Wanted
+from calibration_data.folders.listing import named_picture, pictures_in, visible_folders
+from calibration_data.pictures import SUFFIXES, shown
+
+TABLE = "labels.csv"
+MOST_TABLE_BYTES = 20_000_000
+MOST_DIGITS = 10  # of a class number
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "picture", "name")
+CLASS_COLUMNS = ("class", "label", "class_name", "category", "target", "class_id", "label_id")
+
+
+def list_folders(root: Path, wanted: Wanted) -> Listing:
+    """``CLASS/*.jpg``; raises ValueError on another layout."""
+    folders = visible_folders(root)
+    names = [folder.name for folder in folders]
+    if not folders or names == ["images", "masks"]:
+        raise ValueError(
+            f"data folder {shown(root)}: classification needs a subfolder per class with pictures "
+            f"in it, found {'images/ and masks/, as for segmentation' if folders else 'none'}: "
+            "sort the pictures into subfolders"
+        )
+    numbers = _numbers(f"data folder {shown(root)}", "class subfolder", names, wanted)
+    examples = [
+        Example(path, numbers[folder.name])
+        for folder in folders
+        for path in pictures_in(folder, wanted.home)
+    ]
+    if not examples:
+        listed = shown(", ".join(names[:5])) + ", ..." * (len(names) > 5)
+        raise ValueError(
+            f"data folder {shown(root)}: expected pictures ({' '.join(sorted(SUFFIXES))}) in the "
+            f"class subfolders, found none in {listed}: put them directly into these"
+        )
+    return Listing(examples)
+
+
+def list_table(root: Path, wanted: Wanted) -> Listing:
+    """``labels.csv``: a row per file, its path below the folder and its class; a header or none."""
+    table = root / TABLE
+    seen: dict[Path, int] = {}
+    found = []
+    for line, name, of_class in _rows(table):
+        where = f"{shown(table)} line {line}"
+        path = named_picture(name, [root, root / "images"], wanted.home, where)
+        if path is None:
+            raise ValueError(
+                f"{where} names {shown(name)}, which is not in {shown(root)}: add the picture or "
+                "remove the line"
+            )
+        if path in seen:
+            raise ValueError(
+                f"{shown(table)} lists {shown(name)} in line {seen[path]} and in line {line}: a "
+                "picture has one class, remove one of the lines"
+            )
+        seen[path] = line
+        found.append((path, of_class))
+    if not found:
+        raise ValueError(f"{shown(table)} lists no picture: expected lines of file,class")
+    names = sorted({of_class for _, of_class in found})
+    numbers = _numbers(shown(table), "class", names, wanted)
+    return Listing([Example(path, numbers[of_class]) for path, of_class in found])
+
+
+def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, file and class of each row behind the header."""
+    columns = None
+    for line, row in _cells(table):
+        if columns is None:
+            is_header = Path(row[0]).suffix.lower() not in SUFFIXES
+            columns = _columns(table, row) if is_header else (0, 1)
+            if is_header:
+                continue
+        if len(row) <= max(columns) or not all(row[column] for column in columns):
+            raise ValueError(
+                f"{shown(table)} line {line} reads {shown(','.join(row))!r}: expected a file and "
+                "its class"
+            )
+        yield line, row[columns[0]], row[columns[1]]
+
+
+def _cells(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row that is not empty."""
+    if not table.is_file():
+        raise ValueError(f"data folder {shown(table.parent)} holds no {TABLE}: add it")
+    if table.stat().st_size > MOST_TABLE_BYTES:
+        raise ValueError(f"{shown(table)} has more than {MOST_TABLE_BYTES} bytes: shorten it")
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = next((sign for sign in ",;\t" if sign in first), ",")
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+        )
+        for row in reader:
+            if any(row):
+                yield reader.line_num, [cell.strip() for cell in row]
+    except (csv.Error, UnicodeError) as error:
+        raise ValueError(
+            f"{shown(table)} is not a table ({error}): save it as CSV in UTF-8, file,class"
+        ) from error
+
+
+def _columns(table: Path, header: list[str]) -> tuple[int, int]:
+    """Where the header says that file and class are; the first two where there are only two."""
+    names = [name.lower() for name in header]
+    found = [
+        next((names.index(name) for name in known if name in names), None)
+        for known in (FILE_COLUMNS, CLASS_COLUMNS)
+    ]
+    if None not in found:
+        return tuple(found)
+    if len(header) != 2:
+        raise ValueError(
+            f"{shown(table)} has the columns {shown(', '.join(header))}: expected file and class"
+        )
+    return 0, 1
+
+
+def _numbers(where: str, what: str, names: list[str], wanted: Wanted) -> dict[str, int]:
+    """The class number of each name; `where` and `what` are for the sentences of errors."""
+    classes, declared = wanted.classes, wanted.class_names
+    if declared is not None:
+        order = {str(name): number for number, name in enumerate(declared)}
+        unknown = [name for name in names if name not in order]
+        if unknown:
+            raise ValueError(
+                f"{where} has a {what} {shown(unknown[0])}, which is not one of the {len(order)} "
+                "that class_names declares: add it there, or remove it"
+            )
+        return {name: order[name] for name in names}
+    if not all(name.isdecimal() and len(name) < MOST_DIGITS for name in names):
+        if classes is not None and len(names) != classes:
+            plural = "classes" if what == "class" else f"{what}s"
+            raise ValueError(
+                f"{where} has {len(names)} {plural}, the network {classes} classes: add the "
+                "missing ones (folders may be empty), declare class_names, or name each by its "
+                "class number"
+            )
+        return {name: number for number, name in enumerate(names)}
+    numbers = {name: int(name) for name in names}
+    if classes is not None and max(numbers.values()) >= classes:
+        raise ValueError(
+            f"{where} has a {what} {max(numbers.values())}, the network classes "
+            f"0..{classes - 1}: renumber or remove it"
+        )
+    return numbers
