@@ -10,6 +10,7 @@ import ast
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import combinations
@@ -17,30 +18,47 @@ from pathlib import Path
 from types import MappingProxyType
 
 from quantizers.recipe import ALL_GATES
+from validation.known_failures import (
+    KnownFailure,
+    check_known_failures,
+    expiry_of,
+    known_failures,
+)
 
 CONVERSION = "conversion"  # declared unsupported as a gate is: no artifact, so no gate can hold
 DEFAULT_FILE = Path(__file__).with_suffix(".toml")
+NOTHING: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Expectations:
-    """What one case must reach; `unsupported` maps a gate to the reason why it cannot hold."""
+    """What one case must reach; `unsupported` maps a gate to the reason why it cannot hold, in
+    words, and `known_failures` to the same with its link and expiry.
+    """
 
     accuracy: str
     size_ratio: float
     cpu_speedup_x86: float
     npu_speedup: float
     npu_coverage: float
+    least_sqnr_db: float = 20.0
+    least_agreement: float = 0.97
     least_metric: float | None = None
-    unsupported: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unsupported: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    known_failures: Mapping[str, KnownFailure] = field(default_factory=lambda: NOTHING)
 
     def minimum(self, float_metric: float) -> float:
         """Least metric of the quantized model, for that of the float model."""
         return _evaluate(ast.parse(self.accuracy, mode="eval").body, float_metric)
 
+    def expired(self, today: date) -> dict[str, str]:
+        """What to say of each gate whose exception is past its date, which fails it."""
+        known = self.known_failures.items()
+        return {gate: expiry_of(gate, each) for gate, each in known if each.is_expired(today)}
 
-KEYS = {entry.name for entry in fields(Expectations)}
-OPTIONAL = {"unsupported", "least_metric"}
+
+KEYS = {entry.name for entry in fields(Expectations)} - {"known_failures"}
+OPTIONAL = {"unsupported", "least_metric", "least_sqnr_db", "least_agreement"}
 NUMBERS = KEYS - {"accuracy", "unsupported"}
 
 
@@ -52,14 +70,25 @@ def expectations_for(
 
     Raises ValueError naming the entry that is wrong, or the keys that no entry sets.
     """
-    merged, unsupported = {}, {}
+    merged, known = {}, {}
     for pattern, entry in _read(file).items():
         if any(fnmatchcase(name, pattern) for name in (case_id, f"{profile}:{case_id}")):
             merged |= entry
-            unsupported |= entry.get("unsupported", {})
+            known |= known_failures(entry.get("unsupported", {}))
     if missing := KEYS - merged.keys() - OPTIONAL:
         raise ValueError(f"{file.name}: no entry sets {_names(missing)} for case {case_id}")
-    return Expectations(**merged | {"unsupported": MappingProxyType(unsupported)})
+    merged["unsupported"] = MappingProxyType({gate: str(each) for gate, each in known.items()})
+    return Expectations(**merged, known_failures=MappingProxyType(known))
+
+
+def expired_entries(today: date, file: Path = DEFAULT_FILE) -> list[str]:
+    """What to say of each exception of the file that is past its date, whichever cases run."""
+    return [
+        f'{file.name}, ["{pattern}"]: {expiry_of(gate, known)}'
+        for pattern, entry in _read(file).items()
+        for gate, known in known_failures(entry.get("unsupported", {})).items()
+        if known.is_expired(today)
+    ]
 
 
 @cache
@@ -68,7 +97,7 @@ def _read(file: Path) -> dict[str, dict]:
     with open(file, "rb") as stream:
         entries = tomllib.load(stream)
     for pattern, entry in entries.items():
-        _check(f'{file.name}, ["{pattern}"]', entry)
+        check_entry(f'{file.name}, ["{pattern}"]', entry)
     for above, below in combinations(entries, 2):
         if fnmatchcase(above, below):
             raise ValueError(
@@ -78,7 +107,7 @@ def _read(file: Path) -> dict[str, dict]:
     return entries
 
 
-def _check(where: str, entry: object) -> None:
+def check_entry(where: str, entry: object) -> None:
     """Raises ValueError for a key, type, gate or arithmetic that is not known."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected a table of expectations, found {entry!r}")
@@ -89,16 +118,8 @@ def _check(where: str, entry: object) -> None:
             raise ValueError(f"{where}: {key} must be a positive number, found {entry[key]!r}")
     if "accuracy" in entry:
         _check_arithmetic(where, entry["accuracy"])
-    reasons = entry.get("unsupported", {})
-    if not isinstance(reasons, dict) or not all(
-        isinstance(reason, str) and reason.strip() for reason in reasons.values()
-    ):
-        raise ValueError(f'{where}: unsupported must be gate = "reason", found {reasons!r}')
-    if unknown := reasons.keys() - {*ALL_GATES, CONVERSION}:
-        raise ValueError(
-            f"{where}: unsupported has no gate {_names(unknown)}; known: {_names(ALL_GATES)}, and "
-            f"{CONVERSION}"
-        )
+    gates = (*ALL_GATES, CONVERSION)
+    check_known_failures(where, entry.get("unsupported", {}), gates)
 
 
 def _check_arithmetic(where: str, text: object) -> None:

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from datetime import date, timedelta
 
 import pytest
 
 from quantizers.recipe import RECIPES
-from validation.expectations import expectations_for
+from validation.expectations import expectations_for, expired_entries
 
 COMPLETE = """
 ["*"]
@@ -111,6 +112,16 @@ def test_other_syntax_is_refused_by_name(written, text):
         ('unsupported = "all"', "unsupported must be gate = "),
         ('unsupported.size = ""', "unsupported must be gate = "),
         ('unsupported.npu = "why"', "no gate npu; known: accuracy, .*npu_speedup"),
+        ("unsupported.size = 3", "unsupported.size: unsupported must be gate = .* found 3"),
+        ('unsupported.size = {link = "https://a.b/1"}', "found None as the reason"),
+        ('unsupported.size = {reason = " "}', "found ' ' as the reason"),
+        ('unsupported.size = {reason = "w", expiry = 1}', "unknown expiry; known: reason, link"),
+        ('unsupported.size = {reason = "w", link = "#12"}', "link must be an address .*'#12'"),
+        ('unsupported.size = {reason = "w", expires = "2027-03-01"}', "expires must be a date"),
+        (
+            'unsupported.size = {reason = "w", expires = 2027-03-01T00:00:00}',
+            "expires must be a date such as 2027-03-01, without quotes, found datetime",
+        ),
     ],
 )
 def test_a_wrong_entry_is_named(written, lines, message):
@@ -134,3 +145,44 @@ def test_nothing_heavy_is_imported():
     code = "import sys, validation.expectations; print({'numpy', 'scipy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+class TestExpiry:
+    LAST = date(2027, 3, 1)
+    LINES = """
+        ["tiny-*".unsupported]
+        accuracy = {reason = "clips", link = "https://bugs.example/7", expires = 2027-03-01}
+        size = "metadata weighs most"
+        """
+
+    def test_it_holds_to_the_last_day_and_fails_from_the_next(self, written):
+        expected = expectations_for("tiny-tflite_int8", written(self.LINES))
+        assert expected.expired(self.LAST) == {}
+        (said,) = expected.expired(self.LAST + timedelta(days=1)).values()
+        assert "the exception of accuracy expired on 2027-03-01" in said
+        assert "clips; https://bugs.example/7" in said
+
+    def test_its_reason_names_link_and_last_day(self, written):
+        expected = expectations_for("tiny-tflite_int8", written(self.LINES))
+        assert expected.unsupported == {
+            "accuracy": "clips (https://bugs.example/7; until 2027-03-01)",
+            "size": "metadata weighs most",
+        }
+
+    def test_an_entry_below_renews_it(self, written):
+        renewed = """
+            ["tiny-tflite_int8".unsupported]
+            accuracy = {reason = "still clips", expires = 2028-03-01}
+            """
+        file = written(self.LINES + renewed)
+        assert expectations_for("tiny-tflite_int8", file).expired(date(2027, 6, 1)) == {}
+        assert expectations_for("tiny-onnx_int8", file).expired(date(2027, 6, 1))
+
+    def test_a_whole_file_is_asked_whichever_cases_run(self, written):
+        file = written(self.LINES)
+        assert expired_entries(self.LAST, file) == []
+        (said,) = expired_entries(date.max, file)
+        assert said.startswith('expectations.toml, ["tiny-*"]: the exception of accuracy expired')
+
+    def test_nothing_that_the_shipped_file_declares_is_expired(self):
+        assert expired_entries(date.today()) == []

@@ -1,0 +1,142 @@
+"""How much a metric changed between two runs, and at least: in pairs, or by each run's interval.
+
+In pairs: both runs scored the same samples, so that what both get right or wrong cancels. The bound
+is that of `validation.statistics`, the Bayesian bootstrap over whole sources with a typical one
+added that speaks against the change. With losses alone it takes 5 sources that changed for
+significance, as in a sign test at 95%.
+By interval: the runs count as independent, which for the same samples is cautious: a change must be
+larger to be seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from validation.figures import Accuracy
+from validation.metrics import Metric, metric
+from validation.predictions import Predictions
+from validation.statistics import CONFIDENCE, Z
+
+RESAMPLES = 399  # (RESAMPLES + 1) * CONFIDENCE is whole: the quantile is an order statistic
+CHUNK = 100  # resamples held at once
+SOURCES_TRIED = 60  # to find a typical one
+
+
+@dataclass(frozen=True)
+class MetricChange:
+    """How much worse the metric got, in its unit (negative: better).
+
+    `at_least` is a one-sided 95% bound of the change in its direction: below 0 it may be chance.
+    None where nothing is known of the scatter. `how` says in words what was done.
+    """
+
+    drop: float
+    at_least: float | None
+    how: str
+
+    @property
+    def may_be_chance(self) -> bool:
+        return self.at_least is not None and self.at_least <= 0
+
+
+def paired_change(before: Predictions, now: Predictions, seed: int = 0) -> MetricChange:
+    """The change of a metric on the samples that both runs scored.
+
+    Raises ValueError, in a sentence, where the runs did not score the same samples alike.
+    """
+    count = min(len(before.sources), len(now.sources))
+    for what, was, is_now in (
+        ("metric", before.metric, now.metric),
+        ("evaluation set", before.evaluation_set, now.evaluation_set),
+        ("sources", before.sources[:count].tolist(), now.sources[:count].tolist()),
+        ("width of statistics", before.statistics.shape[1], now.statistics.shape[1]),
+    ):
+        if was != is_now:
+            raise ValueError(f"the two runs have not the same {what}")
+    score, sources = metric(now.metric), now.sources[:count]
+    was, is_now = before.statistics[:count], now.statistics[:count]
+    how = f"in pairs on {count} samples of {len(np.unique(sources))} sources"
+    is_equal = np.array_equal(was, is_now)
+    drop = 0.0 if is_equal else float(score.drop(score.score(was), score.score(is_now)))
+    if drop == 0:
+        return MetricChange(0.0, 0.0, how)
+    better, worse = (was, is_now) if drop > 0 else (is_now, was)
+    return MetricChange(drop, -_most(score, worse, better, sources, seed), how)
+
+
+def unpaired_change(before: Accuracy, now: Accuracy, why_not_paired: str) -> MetricChange:
+    """The change between two scores, each with its own uncertainty.
+
+    Raises ValueError where the metrics differ.
+    """
+    if before.metric != now.metric:
+        raise ValueError(f"{before.metric} before, {now.metric} now: they cannot be compared")
+    drop = float(metric(now.metric).drop(before.quantized, now.quantized))
+    known = [each for each in (_deviation(before), _deviation(now)) if each is not None]
+    if not known:
+        return MetricChange(drop, None, f"with no interval ({why_not_paired})")
+    margin = Z * math.hypot(known[0], known[-1])
+    return MetricChange(drop, abs(drop) - margin, f"by interval ({why_not_paired})")
+
+
+def score_interval(predictions: Predictions, seed: int = 0) -> tuple[float, float]:
+    """One-sided 95% bounds below and above the score: the Bayesian bootstrap over sources."""
+    score: Metric = metric(predictions.metric)
+    _, unit = np.unique(predictions.sources, return_inverse=True)
+    scores = np.concatenate(
+        [score.score(predictions.statistics, weights) for weights in _weights(unit, seed)]
+    )
+    low, high = np.quantile(scores, (1 - CONFIDENCE, CONFIDENCE), method="weibull")
+    return float(low), float(high)
+
+
+def _most(
+    score: Metric, reference: np.ndarray, other: np.ndarray, sources: np.ndarray, seed: int
+) -> float:
+    """Upper 95% bound of the drop from `reference` to `other`, rows (n, k) of the same samples."""
+    _, unit = np.unique(sources, return_inverse=True)
+    right, wrong = score.lost(reference[unit == _typical_source(score, reference, unit)])
+    reference, other = np.concatenate([reference, right]), np.concatenate([other, wrong])
+    unit = np.concatenate([unit, np.full(len(right), unit.max() + 1)])
+    drops = [
+        score.drop(score.score(reference, weights), score.score(other, weights))
+        for weights in _weights(unit, seed)
+    ]
+    return float(np.quantile(np.concatenate(drops), CONFIDENCE, method="weibull"))
+
+
+def _typical_source(score: Metric, reference: np.ndarray, unit: np.ndarray) -> int:
+    """The source of a random sample by what losing it costs a model that is right elsewhere."""
+    right, wrong = score.lost(reference)
+    tried = np.unique(np.linspace(0, unit.max(), SOURCES_TRIED).astype(int))
+    lost = (tried[:, None] == unit).astype(float)
+    weights = np.concatenate([1 - lost, lost], axis=1)
+    effects = score.drop(score.score(right), score.score(np.concatenate([right, wrong]), weights))
+    typical = effects @ effects / effects.sum()
+    return int(tried[np.abs(effects - typical).argmin()])
+
+
+def _weights(unit: np.ndarray, seed: int):
+    """Weights (CHUNK, n) of the samples, `RESAMPLES` in all: those of one unit are equal."""
+    rng, left = np.random.default_rng(seed), RESAMPLES
+    while left > 0:
+        yield rng.standard_exponential((min(CHUNK, left), unit.max() + 1))[:, unit]
+        left -= CHUNK
+
+
+def _deviation(accuracy: Accuracy) -> float | None:
+    """Standard deviation of a score: from its bounds, or the most that a mean of fractions has.
+
+    A mean of n independent values within 0..1 scatters by sqrt(p (1 - p) / n) at most, reached
+    where each is 0 or 1; scores of 0 and 1 get the deviation of half a sample wrong.
+    """
+    if accuracy.lower_95 is not None and accuracy.upper_95 is not None:
+        return (accuracy.upper_95 - accuracy.lower_95) / (2 * Z)
+    if accuracy.unit != "fraction" or not accuracy.sources:
+        return None
+    least = 0.5 / accuracy.sources
+    p = min(max(accuracy.quantized, least), 1 - least)
+    return math.sqrt(p * (1 - p) / accuracy.sources)
