@@ -1,3 +1,9 @@
-"""pytest's side of int8gate stands in a plugin, so that it also serves other repositories."""
+"""pytest's side of int8gate stands in its plugin, so that it also serves other repositories."""
 
-pytest_plugins = ["int8gate.plugin"]
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without an installation pytest knows none of the options."""
+    if not config.pluginmanager.hasplugin("int8gate.plugin"):
+        raise pytest.UsageError("int8gate is not installed here: run pip install -e . (or make)")

@@ -9,11 +9,15 @@ from typing import Annotated
 
 import typer
 
+from int8gate.audit_cli import app as audit_app
+from int8gate.history_cli import app as history_app
 from model_zoo.registry import model, zoo
 from model_zoo.weights import SHIPPED, read_manifest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(history_app)
+app.add_typer(audit_app)
 
 
 @app.command("list")
@@ -69,6 +73,25 @@ def train(
     facts = _finish(spec, output)
     weights.annotate(spec.name, facts, output)
     typer.echo(f"{path}: {facts['metric']} {facts['float']:.4f}")
+
+
+@app.command()
+def init(
+    model_file: Annotated[
+        Path, typer.Argument(help=".onnx, .tflite, .keras, .h5, .pb, .pt2, .cfg, a SavedModel")
+    ],
+    output: Annotated[Path, typer.Option(help="the TOML to write")] = Path("models.toml"),
+) -> None:
+    """Begin the TOML that declares a model of your own: `pytest --zoo models.toml` gates it."""
+    from int8gate.init import begin
+
+    try:
+        written = begin(model_file, output)
+    except (ValueError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(written)
+    typer.echo(f"# written to {output}: look it over, then run pytest --zoo {output}")
 
 
 @app.command("import")

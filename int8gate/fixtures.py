@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
+from int8gate.comparing import keep_predictions
+from int8gate.models import MODELS
 from int8gate.recording import RECORD_PROPERTY, RECORDS
 from quantizers.recipe import RECIPES
 from quantizers.settings import Settings
@@ -53,13 +57,13 @@ def case_runs() -> dict:
 
 @pytest.fixture
 def case_run(request: pytest.FixtureRequest, case_runs: dict, pipeline):
-    from model_zoo.registry import model
     from validation.case_run import CaseRun
 
+    models = request.config.stash[MODELS]
     model_name, recipe_name = request.param
     key = f"{model_name}-{recipe_name}"
     if key not in case_runs:
-        case_runs[key] = CaseRun(model(model_name), RECIPES[recipe_name], pipeline)
+        case_runs[key] = CaseRun(models[model_name], RECIPES[recipe_name], pipeline)
     return case_runs[key]
 
 
@@ -85,7 +89,10 @@ def gate(request: pytest.FixtureRequest, case_run):
                 message = f"{case_run.case_id}: {error}"
                 raise pytest.fail.Exception(message, pytrace=False) from None
             raise
+        if scores := found.fields.get("accuracy"):
+            keep_predictions(request.config, case_run, scores)
         status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
+        status, message = _expired(case_run.expected, name, status, message)
         record = _tell(request.node, case_run, name, status, message, found.fields)
         if history and found.rounds_s:
             history(found.rounds_s, record)
@@ -106,8 +113,17 @@ def _judge(result, unsupported: str | None) -> tuple[str, str]:
     )
 
 
+def _expired(expected, gate_name: str, status: str, message: str) -> tuple[str, str]:
+    """Past its date a declared exception is a failure."""
+    from validation.expectations import CONVERSION
+
+    past = expected.expired(date.today())
+    said = past.get(gate_name) or past.get(CONVERSION)
+    return ("failed", said) if said and status == "unsupported" else (status, message)
+
+
 def _tell(item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict) -> dict:
-    case = (run.spec.name, run.recipe.name, run.spec.task, run.spec.source_format)
+    case = (run.declared.name, run.recipe.name, run.declared.task, run.declared.source_format)
     told = {"case": case, "gate": gate_name, "status": status, "message": message, "fields": fields}
     item.user_properties.append((RECORD_PROPERTY, told))
     item.config.stash[RECORDS].take(told)

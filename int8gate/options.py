@@ -28,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="compact: reduced networks, weights come with the project. full: native networks",
     )
     option(
+        "--zoo",
+        action="append",
+        metavar="FILE",
+        help="models of your own, declared in a TOML (repeatable; `int8gate init` begins one); "
+        "builtin: those of int8gate too",
+    )
+    option(
         "--recipe",
         action="append",
         metavar="NAME",
@@ -71,6 +78,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         metavar="N",
         help="processes that calibrate at a time, each on shards of the samples",
+    )
+    option(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="accepted results, a TOML: the run fails where a figure got worse beyond tolerance",
+    )
+    option(
+        "--update-baseline",
+        action="store_true",
+        help="write what passed in this run to --baseline (int8gate-baseline.toml)",
+    )
+    option(
+        "--gate-compare-fail",
+        metavar="LIMITS",
+        help="fail where the run of --benchmark-compare (the last one saved) was better by more: "
+        "accuracy:0.5%%,npu_latency:5%%",
     )
     option("--report", type=Path, metavar="DIR", help="write results.json, report.md, report.html")
     option("--artifact-cache", metavar="DIR", help="where artifacts are kept; none: nowhere")

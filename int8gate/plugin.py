@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import pytest
 
+from int8gate.comparing import Comparing
 from int8gate.fixtures import gate_of
+from int8gate.models import MODELS, collect_gates, find_models
 from int8gate.options import DEFAULT_RECIPE, DEFAULT_TARGETS
 from int8gate.recording import RECORDS, Records
-from model_zoo.registry import zoo
 from quantizers.recipe import RECIPES, recipe
 from reporting import ReportError
 from runtimes.targets import FORMATS, HOST, check_target
 
-pytest_plugins = ["int8gate.options", "int8gate.fixtures"]
 MARKERS = (  # a gate each
     "accuracy: the drop from float is within tolerance",
     "io_dtype: inputs and outputs have the declared dtype, scale and zero point",
@@ -36,24 +36,32 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.dist = "loadgroup"  # the gates of a case stay on one worker
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
+    config.stash[MODELS] = _usage(find_models, config)
+    collect_gates(config)
     for name in config.getoption("--recipe") or ():
         if name != DEFAULT_RECIPE:
             _usage(recipe, name)
     for name in config.getoption("--target") or ():
         _usage(check_target, name)
-    if not config.option.collectonly:
-        _usage(config.stash[RECORDS].begin)
+    if config.option.collectonly:
+        return
+    _usage(config.stash[RECORDS].begin)
+    if not hasattr(config, "workerinput"):
+        comparing = Comparing(config)
+        config.pluginmanager.register(comparing, "int8gate-comparing")
+        _usage(comparing.begin)
 
 
-def _usage(check, *arguments) -> None:
+def _usage(function, *arguments):
     try:
-        check(*arguments)
-    except (ValueError, ReportError) as error:
+        return function(*arguments)
+    except (ValueError, OSError, ReportError) as error:
         raise pytest.UsageError(str(error)) from error
 
 
@@ -61,25 +69,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_run" not in metafunc.fixturenames:
         return
     option, gate_name = metafunc.config.getoption, gate_of(metafunc.function)
-    targets = option("--target") or DEFAULT_TARGETS
     cases = [
-        (spec.name, name)
-        for spec in zoo().values()
+        ((spec.name, name), _targets_of(spec, option("--target")))
+        for spec in metafunc.config.stash[MODELS].values()
         for name in _recipes_of(spec, option("--recipe"))
         if gate_name in RECIPES[name].gates
     ]
     if "target" in metafunc.fixturenames:
         parameters = [
             _parameter(case, npu)
-            for case in cases
+            for case, targets in cases
             for npu in targets
             if FORMATS.get(npu) == RECIPES[case[1]].toolchain
         ]
         metafunc.parametrize(("case_run", "target"), parameters, indirect=["case_run"])
         return
-    if gate_name == "cpu_speedup" and HOST not in targets:
-        cases = []
-    metafunc.parametrize("case_run", [_parameter(case) for case in cases], indirect=True)
+    if gate_name == "cpu_speedup":
+        cases = [(case, targets) for case, targets in cases if HOST in targets]
+    metafunc.parametrize("case_run", [_parameter(case) for case, _ in cases], indirect=True)
+
+
+def _targets_of(spec, chosen: list[str] | None) -> tuple[str, ...]:
+    """Those of the command line, of the model's own declaration, or the usual ones."""
+    return tuple(chosen or (spec.own and spec.own.targets) or DEFAULT_TARGETS)
 
 
 def _recipes_of(spec, chosen: list[str] | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from calibration_data.preprocessing import Preprocessing
+from model_zoo.own.declaration import OwnModel
 
 PROFILES = ("compact", "full")
 TFLITE_RECIPES = (
@@ -77,7 +78,8 @@ class ModelSpec:
     `scenes` names what draws the compact profile's samples where it is not the task's own
     generator, and `training` (``module:NAME``) the `TrainingTask` where it is not the task's.
     `arm_speedup` is the least INT8 speedup over float that its users expect on an ARM CPU. The
-    first of `recipes` is the default: what is gated when one case must stand for the model.
+    first of `recipes` is the default: what is gated when one case must stand for the model. `own`
+    declares a team's own model, whose file takes the place of builder and weights.
     """
 
     name: str
@@ -95,6 +97,7 @@ class ModelSpec:
     training: str | None = None
     arm_speedup: float = 1.5
     recipes: tuple[str, ...] = TFLITE_RECIPES
+    own: OwnModel | None = None
 
     @property
     def default_recipe(self) -> str:

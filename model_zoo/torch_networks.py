@@ -76,6 +76,28 @@ def load(model, path: Path) -> None:
     model.load_state_dict(model.state_dict() | loaded)
 
 
+def read_program(path: Path, picture):
+    """The module of a `torch.export` file that takes `picture` (1, c, h, w).
+
+    Raises ValueError naming the file for one that is damaged or takes something else.
+    """
+    import torch
+
+    from runtimes.torch_program import read
+
+    module = read(path).module()
+    try:
+        with torch.no_grad():
+            module(picture)
+    # What a program guards (its sizes, its dtypes) it says in many ways.
+    except Exception as error:
+        said, shape = str(error).splitlines()[0], tuple(picture.shape)
+        raise ValueError(
+            f"{path} does not take {shape} of float32 ({said}): export it with such an example"
+        ) from error
+    return module
+
+
 def _inferred_with(state: dict) -> dict:
     """Without the batches that a normalization counted: training alone looks at them."""
     return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}

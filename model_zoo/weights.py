@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -26,7 +27,7 @@ NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weight
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's weights come from: `shipped`, `directory`, `official` or `random`."""
+    """Where a network's weights come from: `shipped`, `directory`, `own`, `official`, `random`."""
 
     kind: str
     path: Path | None = None
@@ -38,6 +39,8 @@ class Weights:
             return self.kind
         if self.path.suffix == ".onnx":
             return _identity_of_onnx(self.path)
+        if self.path.is_dir():
+            return _identity_of_folder(self.path)
         if self.path.suffix == ".cfg":
             return "-".join(sha256_of(file) for file in _darknet_pair(self.path))
         return sha256_of(self.path)
@@ -49,6 +52,13 @@ def _identity_of_onnx(path: Path) -> str:
         return onnx_file.digest(path)
     except Exception:  # of protobuf, and of whatever the file names
         return sha256_of(path)
+
+
+def _identity_of_folder(folder: Path) -> str:
+    """Of a SavedModel: its files by name and content."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    listed = "".join(f"{file.relative_to(folder)} {sha256_of(file)}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _darknet_pair(cfg: Path) -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ in every mode, for dynamic input shapes and for Keras 3 models, which direct rou
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import numpy as np
 
 from model_zoo import weights as zoo_weights
 from model_zoo.networks import build, resolve, settle_normalization
-from model_zoo.spec import ModelSpec
-from runtimes.file_names import SAVED_MODEL
+from model_zoo.spec import ModelSpec, Network
+from runtimes.file_names import SAVED_MODEL, TFLITE
 
 SOURCE_GRAPH = "source.pb"
 NETWORK_INPUTS = "network_inputs.npz"
@@ -34,17 +35,22 @@ def export_keras(
     Its weights stay variables: constants would be copied some twenty times on their way (VGG16's
     550 MB to 11.9 GB of memory), and the converter freezes them in any case.
     """
+    network = _network(spec, profile, weights, seed)
+    variables = [variable.value for variable in network.variables]
+    serve = functools.partial(network, training=False)
+    _save(serve, variables, spec.network(profile), directory)
+
+
+def _save(serve, tracked, declared: Network, directory: Path) -> None:
+    """Writes a SavedModel of `serve`, a function of the image; `tracked` holds its variables."""
     import tensorflow as tf
 
-    network = _network(spec, profile, weights, seed)
-    declared = spec.network(profile)
-    signature = tf.TensorSpec(
-        (1, *declared.size, declared.input_shape[-1]), tf.float32, name="image"
-    )
+    size = (1, *declared.size, declared.input_shape[-1])
     module = tf.Module()
-    module.weights = [variable.value for variable in network.variables]
+    module.tracked = tracked
     module.serve = tf.function(
-        lambda image: {"output": network(image, training=False)}, input_signature=[signature]
+        lambda image: _named(serve(image)),
+        input_signature=[tf.TensorSpec(size, tf.float32, name="image")],
     )
     tf.saved_model.save(
         module,
@@ -52,6 +58,34 @@ def export_keras(
         signatures={"serving_default": module.serve},
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # swish has one
     )
+
+
+def export_saved_model(
+    spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
+) -> None:
+    """Writes `directory`/saved_model: a user's SavedModel at its declared size, batch 1."""
+    from model_zoo.own.saved_model import signature
+
+    serve = signature(weights.path)
+    (name,) = serve.structured_input_signature[1]
+    _save(lambda image: serve(**{name: image}), serve.loaded, spec.network(profile), directory)
+
+
+def take_tflite(
+    spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
+) -> None:
+    """Copies a user's float `.tflite` file to `directory`/model.tflite, ready for its quantizer."""
+    from quantizers.torch_to_tflite import quantizable
+
+    (directory / TFLITE).write_bytes(quantizable(weights.path.read_bytes()))
+
+
+def keep_tflite(exported: Path, directory: Path) -> dict:
+    """The float artifact of a user's `.tflite` file is that file; returns its description."""
+    from runtimes.litert import describe
+
+    shutil.copyfile(exported / TFLITE, directory / TFLITE)
+    return describe(directory / TFLITE)
 
 
 def export_frozen_graph(
@@ -85,6 +119,15 @@ def export_frozen_graph(
     return report
 
 
+def _named(outputs) -> dict:
+    """One output, or several in the order that their names keep."""
+    if isinstance(outputs, dict):
+        return outputs
+    if isinstance(outputs, (list, tuple)):
+        return {f"output_{number}": output for number, output in enumerate(outputs)}
+    return {"output": outputs}
+
+
 def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
     """Writes `directory`/network_inputs.npz: what reaches the network behind its preprocessing.
 
@@ -102,6 +145,10 @@ def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
 def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int):
     import keras
 
+    if spec.own:
+        from model_zoo.own.keras_file import load
+
+        return load(weights.path)
     keras.utils.clear_session()  # automatic layer names count from 0, whatever was built before
     keras.utils.set_random_seed(seed)
     network = build(spec, profile, official=weights.kind == "official")

@@ -22,9 +22,13 @@ import numpy as np
 
 import calibration_data
 from calibration_data.checks import check_calibration
+from calibration_data.sample_set import SampleSet
+from model_zoo.own.inspection import ModelFile
+from model_zoo.own.resolve import own_samples, resolve
 from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights, find_quantized_file, find_weights
 from quantizers import export, stages
+from quantizers.auditing import findings
 from quantizers.cache import ArtifactCache, CacheEntry, cache_key
 from quantizers.diagnosis import ConversionFailed, diagnosed
 from quantizers.recipe import REFERENCES, Recipe
@@ -36,6 +40,7 @@ from runtimes.file_names import ARTIFACT, ONNX, PROGRAM, SAVED_MODEL, TFLITE
 from runtimes.litert import describe
 
 SAMPLES = "samples.npy"
+PREPARED_BY = "calibration_data.preprocessing"
 BATCH = 32  # samples drawn at a time
 RECYCLE_ABOVE = 2e9  # bytes
 
@@ -62,20 +67,59 @@ class Pipeline:
 
     def __init__(self, settings: Settings, cache: ArtifactCache, worker: Worker):
         self.settings, self.cache, self.worker = settings, cache, worker
+        self._opened: dict[tuple[str, str], SampleSet] = {}
         self._failures: dict[str, WorkerError | ConversionFailed] = {}
 
     def weights(self, spec: ModelSpec) -> Weights:
         """Where the model's weights come from in this run; see `find_weights`."""
+        if spec.own:
+            return Weights("own", spec.own.file)
         chosen = self.settings
         return find_weights(spec, chosen.profile, chosen.weights_dir, chosen.random_weights)
 
     def samples(self, spec: ModelSpec, split: str):
         """The model's `SampleSet` of a split, at the size of the run's profile."""
+        if spec.own:
+            key = spec.name, split
+            if key not in self._opened:
+                self._opened[key] = own_samples(spec, split)
+            return self._opened[key]
         network = spec.network(self.settings.profile)
         *size, channels = network.picture_shape
         folder = self.settings.data_dir
         data = spec.task if folder else spec.data
         return calibration_data.load(data, split, tuple(size), channels, folder, network.classes)
+
+    def audit(self, spec: ModelSpec) -> list[dict] | None:
+        """What is wrong with a user's calibration pictures; None for the project's own data."""
+        if not (spec.own or self.settings.data_dir):
+            return None
+        sets = [self.samples(spec, split) for split in ("calibration", "evaluation")]
+        classes, minimum = (
+            spec.network(self.settings.profile).classes,
+            self.settings.min_calibration_samples,
+        )
+        parts = {
+            "sets": [samples.digest() for samples in sets],
+            "preprocessing": repr(spec.preprocessing),
+            "expected": [classes, minimum],
+            "code": [code_digest(name) for name in stages.audited_by()],
+        }
+
+        def build(directory: Path) -> dict:
+            return {"findings": findings(*sets, spec.preprocessing, classes, minimum)}
+
+        return self.cache.get_or_build("audit", parts, build).meta["findings"]
+
+    def resolved(self, spec: ModelSpec) -> ModelSpec:
+        """The model itself; a team's own one with its input as its file has it."""
+        if not spec.own:
+            return spec
+        own = spec.own
+        parts = {"file": self.weights(spec).identity, "ends": [own.inputs, own.outputs]}
+        asked = (own.file, own.format, own.inputs, own.outputs)
+        kept = self._run(stages.INSPECTION, parts, *asked)
+        return resolve(own, ModelFile.of(kept.meta["result"]))
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model quantized by the recipe; for a reference recipe the float artifact."""
@@ -120,7 +164,7 @@ class Pipeline:
     def exported_network(self, spec: ModelSpec) -> tuple[str, Path]:
         """The identity and the file or directory of what float artifacts are converted from."""
         exported = self.exported(spec)
-        names = (SAVED_MODEL, PROGRAM, ONNX)
+        names = (SAVED_MODEL, PROGRAM, ONNX, TFLITE)
         found = next(exported.path / name for name in names if (exported.path / name).exists())
         return exported.path.name, found
 
@@ -175,7 +219,8 @@ class Pipeline:
 
     def _prequantized(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model's own quantized file, copied to the cache under its content's name."""
-        source = find_quantized_file(spec, self.settings.profile, self.settings.weights_dir)
+        chosen = self.settings.profile, self.settings.weights_dir
+        source = spec.own.file if spec.own else find_quantized_file(spec, *chosen)
         parts = {"file": sha256_of(source)}
         taken = Stage("prequantized", _take, ("runtimes.litert",), ("numpy",))
         kept = self._run(taken, parts, source)
@@ -214,7 +259,7 @@ class Pipeline:
             "digest": drawn.digest(),
             "as_pixels": as_pixels,
             "preprocessing": repr(spec.preprocessing),
-            "code": code_digest("calibration_data.preprocessing"),
+            "code": [code_digest(name) for name in (PREPARED_BY, *spec.preprocessing.modules)],
         }
         entry = self.cache.get_or_build("samples", parts, build)
         check_calibration(

@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from model_zoo.own import inspection
 from model_zoo.spec import ModelSpec
 from quantizers import export, onnx_export, onnx_quantize, onnx_to_tflite, tflite, torch_to_tflite
 from quantizers.calibration import onnx_collector, shards, table, tflite_collector, thresholds
@@ -70,6 +71,12 @@ def export_of(spec: ModelSpec, profile: str) -> Stage:
         modules = ("model_zoo.torch_networks", *WEIGHTS, "quantizers.onnx_export")
         return Stage("program", onnx_export.export_torch, (*modules, *ours, *importers), TORCH)
     modules = ("model_zoo.networks", *WEIGHTS, "quantizers.export", *ours)
+    if spec.own:
+        modules = (*modules, *submodules("model_zoo.own"), "quantizers.torch_to_tflite")
+    if spec.source_format == "saved_model":
+        return Stage("saved_model", export.export_saved_model, modules, TENSORFLOW)
+    if spec.own and spec.source_format == "tflite":
+        return Stage("program", export.take_tflite, modules, ("ai-edge-litert",))
     if spec.source_format == "frozen_graph":
         modules = (*modules, *submodules(IMPORTERS))
         return Stage("imported", export.export_frozen_graph, modules, TENSORFLOW)
@@ -89,6 +96,9 @@ def float_of(spec: ModelSpec, toolchain: str) -> Stage:
             "runtimes.onnx_session",
         )
         return Stage("artifact", onnx_export.to_onnx, modules, (*TORCH, "onnxruntime"))
+    if spec.own and spec.source_format == "tflite":
+        modules = ("quantizers.export", "runtimes.litert")
+        return Stage("artifact", export.keep_tflite, modules, ("ai-edge-litert",))
     if spec.source_format == "onnx":
         modules, libraries = ("quantizers.onnx_to_tflite",), ("onnx2tf", "tensorflow")
         return Stage("artifact", onnx_to_tflite.to_tflite, modules, libraries)
@@ -172,12 +182,20 @@ def _table(statistics: Path) -> table.Table:
 CONVERSION = Stage(  # of a SavedModel, with (SavedModel, recipe, calibration samples or None)
     "artifact", tflite.convert, ("quantizers.tflite", "runtimes.litert"), TENSORFLOW
 )
+INSPECTION = Stage(  # with (file, format, names of inputs, of outputs)
+    "inspection", inspection.describe, ("model_zoo.own.inspection",), ("numpy",)
+)
 INPUTS = Stage(  # with (the directory of an imported frozen graph, samples)
     "network_inputs",
     export.network_inputs,
     ("quantizers.export", "runtimes.frozen_graph"),
     TENSORFLOW,
 )
+
+
+def audited_by() -> tuple[str, ...]:
+    """The modules that an audit's findings depend on."""
+    return ("quantizers.auditing", *submodules("calibration_data.audit"))
 
 
 def submodules(package: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from validation.evaluation import (
 )
 from validation.expectations import Expectations, expectations_for
 from validation.metrics import ELSEWHERE, metric
+from validation.own_expectations import with_own
 from validation.speed import Interleaved, interleave
 from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
 
@@ -50,17 +51,24 @@ class CaseRun:
     """
 
     def __init__(self, spec: ModelSpec, recipe: Recipe, pipeline: Pipeline):
-        self.spec, self.recipe, self.pipeline = spec, recipe, pipeline
+        self.declared, self.recipe, self.pipeline = spec, recipe, pipeline
         self._results: dict[str, object] = {}
         self._failures: dict[str, Exception] = {}
 
     @property
     def case_id(self) -> str:
-        return f"{self.spec.name}-{self.recipe.name}"
+        return f"{self.declared.name}-{self.recipe.name}"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The declaration; of a team's own model with what its file says."""
+        return self._once("spec", lambda: self.pipeline.resolved(self.declared))
 
     @cached_property
     def expected(self) -> Expectations:
-        return expectations_for(self.case_id, profile=self.pipeline.settings.profile)
+        expected = expectations_for(self.case_id, profile=self.pipeline.settings.profile)
+        own = self.declared.own
+        return with_own(expected, own.expect, own.where) if own and own.expect else expected
 
     @property
     def built(self) -> Built:
@@ -76,6 +84,8 @@ class CaseRun:
         """Whether there is a float model to compare with: a quantized file may come alone."""
         if not self.recipe.is_prequantized:
             return True
+        if self.spec.own:
+            return False
         try:
             self.pipeline.weights(self.spec)
         except FileNotFoundError:
@@ -93,7 +103,30 @@ class CaseRun:
     @property
     def unscored_reason(self) -> str | None:
         """Why accuracy cannot be measured in this run, None when it can."""
-        return unscored_reason(self.spec, self.pipeline.settings)
+        return unscored_reason(self.spec, self.pipeline.settings) or self.unlabelled_reason
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What the model is scored by, the gated metric first; none for a task without one."""
+        own = self.declared.own
+        return (own.metric,) if own and own.metric else METRICS_OF_TASK[self.declared.task]
+
+    @property
+    def audit(self) -> list[dict] | None:
+        """What is wrong with the calibration set; None where none is used, or it is our own."""
+        takes_samples = self.recipe.is_full_integer and not self.recipe.is_prequantized
+        return self.pipeline.audit(self.spec) if takes_samples else None
+
+    @property
+    def unlabelled_reason(self) -> str | None:
+        """Why an own model is judged by its fidelity to the float one; None where it is not."""
+        if not self.spec.own:
+            return None
+        if not self.metrics:
+            return f"task {self.spec.task} has no metric: judged by fidelity to float alone"
+        if not self.pipeline.samples(self.spec, "evaluation").has_labels:
+            return f"{self.spec.own.data} has no labels: judged by fidelity to float alone"
+        return None
 
     @property
     def evaluation(self) -> Evaluation:
@@ -126,10 +159,13 @@ class CaseRun:
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
-        """What pixels 0 and 255 become at the network's input; None behind host preprocessing."""
+        """What pixels 0 and 255 become at the network's input; None where that differs between
+        channels, and behind host preprocessing.
+        """
         is_graph = self.spec.source_format == "frozen_graph"
         behind_host = is_graph and self.imported["nodes"]["preprocessing"]
-        return None if behind_host else self.spec.preprocessing.range
+        plain = self.spec.preprocessing.is_uniform
+        return None if behind_host or not plain else self.spec.preprocessing.range
 
     @property
     def imported(self) -> dict | None:
@@ -198,7 +234,7 @@ class CaseRun:
         entry |= kept.meta["entry"] | {"compiled": str(kept.path / qnn_htp.CONTEXT)}
         if not self.unscored_reason:
             own = self._evaluate(self.built, None, "none", SIMULATED_SAMPLES, qnn_htp.PROVIDER)
-            score = metric(METRICS_OF_TASK[self.spec.task][0])
+            score = metric(self.metrics[0])
             count = len(own.statistics)
             entry["accuracy"] = {
                 "metric": score.name,
@@ -228,8 +264,9 @@ class CaseRun:
         provider: str | None = None,
     ) -> Evaluation:
         scoring = self._scoring
-        used = [ELSEWHERE.get(name) for name in scoring.metrics] + [scoring.decode]
-        modules = {path.partition(":")[0] for path in used if path}
+        used = [ELSEWHERE.get(name, name) for name in scoring.metrics] + [scoring.decode or ""]
+        modules = {path.partition(":")[0] for path in used if ":" in path}
+        modules |= {*scoring.preprocessing.modules}
         if scoring.host:
             modules.add("runtimes.frozen_graph")
         session, package = EXECUTED_BY[built.artifact.format]
@@ -270,7 +307,7 @@ class CaseRun:
         return Scoring(
             self.pipeline.samples(self.spec, "evaluation"),
             self.spec.preprocessing,
-            METRICS_OF_TASK[self.spec.task],
+            () if self.unlabelled_reason else self.metrics,
             self.spec.network(self.pipeline.settings.profile),
             self.spec.decode,
             self.pipeline.exported(self.spec).path if has_host else None,

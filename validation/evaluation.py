@@ -48,8 +48,9 @@ class Scoring:
 class Evaluation:
     """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
 
-    `statistics` (n, k) are the gated metric's, `also` those of others by name. `sqnr_db` and
-    `cosine` compare the network's outputs with those of the float artifact, for that itself with
+    `statistics` (n, k) are the gated metric's (k is 0 and `chance` None where nothing is scored),
+    `also` those of others by name. `sqnr_db`, `cosine` and `agreement` (of the strongest outputs, a
+    fraction) compare the network's outputs with those of the float artifact, for that itself with
     the network that it was converted from; None where nothing is comparable. `raw_pixels` are
     the statistics (m, k) when raw bytes are fed to the first m samples, None where the input takes
     no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured.
@@ -57,10 +58,11 @@ class Evaluation:
 
     statistics: np.ndarray
     sources: np.ndarray
-    chance: float
+    chance: float | None
     distinct_outputs: int
     sqnr_db: float | None
     cosine: float | None
+    agreement: float | None
     raw_pixels: np.ndarray | None
     seconds: float
     peak_rss_bytes: int | None
@@ -84,10 +86,11 @@ def evaluate(
     compared = reference and open_session(reference)
     around = _Around(scoring)
     takes_bytes = session.inputs[0].dtype == "uint8" and not around.prepares
-    gated, *others = scoring.metrics
+    takes_bytes = takes_bytes and scoring.preprocessing.is_uniform and scoring.metrics
+    gated, *others = scoring.metrics or (None,)
     rows: dict[str, list] = {name: [] for name in scoring.metrics}
     raw_rows, labels_seen = [], []
-    fidelity, distinct = Fidelity(), DistinctOutputs()
+    fidelity, distinct, agreeing = Fidelity(), DistinctOutputs(), []
     done = 0
     for images, labels in _batches(scoring.samples, count, _batch_size(session)):
         real = around.prepared(images)
@@ -100,23 +103,33 @@ def evaluate(
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
             if compared:
-                for expected, found in zip(compared.predict(*inputs), outputs, strict=True):
+                wanted = compared.predict(*inputs)
+                for expected, found in zip(wanted, outputs, strict=True):
                     fidelity.add(expected, found)
+                agreeing.append(_agreeing(wanted[0], outputs[0]))
             if takes_bytes:
                 raw = around.after(real, session.dequantize(session.run_each(images)))
                 raw_rows.append(metric(gated).sample_statistics(raw, labels))
         done += len(images)
-    arrays = {"statistics": np.concatenate(rows[gated]), "sources": scoring.samples.sources[:done]}
+    statistics = np.concatenate(rows[gated]) if gated else np.zeros((done, 0))
+    arrays = {"statistics": statistics, "sources": scoring.samples.sources[:done]}
     arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
     if raw_rows:
         arrays["raw_pixels"] = np.concatenate(raw_rows)
     np.savez_compressed(directory / STATISTICS, **arrays)
     return {
-        "chance": float(metric(gated).chance(np.concatenate(labels_seen))),
+        "chance": float(metric(gated).chance(np.concatenate(labels_seen))) if gated else None,
         "distinct_outputs": distinct.count,
         "sqnr_db": fidelity.sqnr_db() if compared else None,
         "cosine": fidelity.cosine() if compared else None,
+        "agreement": float(np.concatenate(agreeing).mean()) if compared else None,
     }
+
+
+def _agreeing(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Per sample the share of places whose strongest output is the same, (n,): top-1 agreement."""
+    same = wanted.argmax(axis=-1) == found.argmax(axis=-1)
+    return same.reshape(len(same), -1).mean(axis=1)
 
 
 def read_evaluation(directory: Path, scalars: dict) -> Evaluation:

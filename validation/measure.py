@@ -8,7 +8,7 @@ measurement.fields        its part of the case record
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from validation.evaluation import Evaluation
 from validation.gates import GateResult
 from validation.metrics import metric
 from validation.statistics import non_inferiority
-from validation.tasks import METRIC_OF_TASK, METRICS_OF_TASK
 
 UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
 PER_CHANNEL = RECIPES["tflite_int8"]
@@ -44,7 +43,25 @@ class Measurement:
 
 
 def accuracy(run: CaseRun) -> Measurement:
-    """Non-inferiority to the float reference on the evaluation set, and fidelity."""
+    """Non-inferiority to the float reference on the evaluation set, and fidelity.
+
+    Nothing is proved by a calibration set that the audit calls wrong.
+    """
+    found = _accuracy(run)
+    audited = run.audit
+    if audited is None:
+        return found
+    wrong = [finding for finding in audited if finding["severity"] == "error"]
+    result = GateResult("invalid", _as_sentences(wrong)) if wrong else found.result
+    return replace(found, result=result, fields=found.fields | {"calibration_audit": audited})
+
+
+def _as_sentences(findings: list[dict]) -> str:
+    told = (f"{finding['evidence']}: {finding['cure']}" for finding in findings)
+    return "the calibration set is wrong\n" + "\n".join(told)
+
+
+def _accuracy(run: CaseRun) -> Measurement:
     own = run.evaluation
     fields = {
         "fidelity": {"sqnr_db": own.sqnr_db, "cosine": own.cosine},
@@ -54,13 +71,15 @@ def accuracy(run: CaseRun) -> Measurement:
         "calibration": run.built.calibration,
         **_artifact(run),
     }
+    if run.unlabelled_reason:
+        return _accuracy_by_fidelity(run, own, fields)
     if run.unscored_reason:
         return Measurement("accuracy", GateResult("not_measured", run.unscored_reason), fields)
     if not run.has_float:
         return _accuracy_by_labels(run, own, fields)
     reference = run.float_evaluation
     count = len(own.statistics)
-    score = metric(METRIC_OF_TASK[run.spec.task])
+    score = metric(run.metrics[0])
     float_score = score.score(reference.statistics[:count])
     result = non_inferiority(
         score,
@@ -99,9 +118,23 @@ def accuracy(run: CaseRun) -> Measurement:
     return Measurement("accuracy", gate, fields)
 
 
+def _accuracy_by_fidelity(run: CaseRun, own: Evaluation, fields: dict) -> Measurement:
+    """Of a model without labels: how close its outputs stay to the float model's."""
+    if not run.has_float:
+        told = f"{run.unlabelled_reason}, and there is no float model"
+        return Measurement("accuracy", GateResult("not_measured", told), fields)
+    fields["fidelity"]["agreement"] = own.agreement
+    if run.recipe.is_reference:
+        gate = gates.export_gate(own.sqnr_db, run.case_id)
+    else:
+        agreement = own.agreement if run.spec.task == "classification" else None
+        gate = gates.fidelity_gate(own.sqnr_db, agreement, run.expected, run.case_id)
+    return Measurement("accuracy", gate, fields)
+
+
 def _accuracy_by_labels(run: CaseRun, own: Evaluation, fields: dict) -> Measurement:
     """Of a quantized file without a float model: its metric, and that it is above chance."""
-    score = metric(METRIC_OF_TASK[run.spec.task])
+    score = metric(run.metrics[0])
     quantized_score = score.score(own.statistics)
     against_itself = non_inferiority(
         score,
@@ -123,7 +156,7 @@ def _accuracy_by_labels(run: CaseRun, own: Evaluation, fields: dict) -> Measurem
 
 def _scores(run: CaseRun, own: Evaluation, quantized_score: float) -> dict:
     """The record's `accuracy` as far as the quantized model alone can tell."""
-    score = metric(METRIC_OF_TASK[run.spec.task])
+    score = metric(run.metrics[0])
     compared = ("float", "drop", "drop_upper_95", "tolerance", "tolerance_rule")
     return {
         "metric": score.name,
@@ -143,7 +176,7 @@ def _also(run: CaseRun, reference: Evaluation, own: Evaluation, count: int) -> d
             "float": metric(name).score(reference.also[name][:count]),
             "quantized": metric(name).score(own.also[name]),
         }
-        for name in METRICS_OF_TASK[run.spec.task][1:]
+        for name in run.metrics[1:]
     }
 
 
@@ -156,7 +189,7 @@ def io_dtype(run: CaseRun) -> Measurement:
         result = run.in_worker(gates.float_refused_by, artifact.path, run.case_id)
     own = run.evaluation if result.status == "passed" and not run.unscored_reason else None
     if own is not None and own.raw_pixels is not None:
-        score = metric(METRIC_OF_TASK[run.spec.task])
+        score = metric(run.metrics[0])
         quantized = score.score(own.statistics[: len(own.raw_pixels)])
         result = gates.raw_pixels_gate(
             score.score(own.raw_pixels), quantized, run.expected, run.case_id
@@ -254,7 +287,7 @@ def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> li
         uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
     except (ConversionFailed, WorkerError):
         return []  # a remark is not worth the gate: that recipe's own case tells of its failure
-    score = metric(METRIC_OF_TASK[run.spec.task])
+    score = metric(run.metrics[0])
     without = float_score - score.score(uncalibrated.statistics[:count])
     advice = (
         "8 bits cost most of it, calibration does not: int16 activations, wider layers or "
@@ -277,6 +310,8 @@ def _notes(run: CaseRun) -> list[str]:
         )
     if run.unscored_reason:
         notes.append(run.unscored_reason)
+    if run.spec.own:
+        notes += run.pipeline.samples(run.spec, "evaluation").notes
     return notes
 
 

@@ -60,9 +60,13 @@ class Metric:
 
 
 def metric(name: str) -> Metric:
-    """The registered metric of that name. Raises KeyError that lists the known names."""
-    if name in ELSEWHERE:
-        module, _, attribute = ELSEWHERE[name].partition(":")
+    """The registered metric of that name, or a user's own one at ``module:NAME``.
+
+    Raises KeyError that lists the known names.
+    """
+    place = ELSEWHERE.get(name, name)
+    if ":" in place:
+        module, _, attribute = place.partition(":")
         return getattr(importlib.import_module(module), attribute)
     if name not in METRICS:
         raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS | ELSEWHERE))}")

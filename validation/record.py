@@ -39,6 +39,7 @@ def new_case(model: str, recipe: str, task: str, source_format: str, profile: st
     unmeasured = (
         "conversion",
         "calibration",
+        "calibration_audit",
         "accuracy",
         "fidelity",
         "io",

@@ -16,7 +16,8 @@ METRICS_OF_TASK = {
     "keypoints": ("pck", "oks_ap"),
     "super_resolution": ("psnr", "ssim"),
 }
-METRIC_OF_TASK = {task: names[0] for task, names in METRICS_OF_TASK.items()}
+METRICS_OF_TASK["other"] = ()  # of a team's own model: fidelity to float
+METRIC_OF_TASK = {task: names[0] for task, names in METRICS_OF_TASK.items() if names}
 # How many samples a recipe without fast kernels on this host is scored on (int16x8 runs about 40
 # times slower than float32 on x86): few enough for minutes, enough for the 1% tolerance.
 SLOW_SAMPLES_OF_TASK = {
@@ -26,6 +27,7 @@ SLOW_SAMPLES_OF_TASK = {
     "pose": 500,
     "keypoints": 500,
     "super_resolution": 400,
+    "other": 400,
 }
 
 
@@ -33,6 +35,8 @@ def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
     """Why accuracy cannot be measured in this run; None when it can."""
     if settings.random_weights:
         return "accuracy not measured: the weights are random (structure-only run)"
+    if spec.own:
+        return None
     classes = spec.network(settings.profile).classes
     if settings.data_dir is None and classes != CLASSES_IN_SCENES[spec.data]:
         return (

@@ -14,7 +14,16 @@ from validation import record as records
 # The case record of the design, field by field; `conversion`, `messages` and `notes` are ours.
 FIELDS = [
     *("model", "recipe", "task", "source_format", "profile", "verdict", "reason", "gates"),
-    *("conversion", "calibration", "accuracy", "fidelity", "io", "integer_ops", "size_bytes"),
+    *(
+        "conversion",
+        "calibration",
+        "calibration_audit",
+        "accuracy",
+        "fidelity",
+        "io",
+        "integer_ops",
+        "size_bytes",
+    ),
     *("cpu", "npu"),
     "seconds",
     *("peak_rss_bytes", "artifact", "messages", "notes"),

@@ -5,7 +5,7 @@ numbers. A failed one's message says what was measured, what was allowed, the li
 command to run next.
 """
 
-from validation.gates.accuracy import accuracy_gate, export_gate, labels_gate
+from validation.gates.accuracy import accuracy_gate, export_gate, fidelity_gate, labels_gate
 from validation.gates.form import integer_only_gate, size_gate
 from validation.gates.io_dtype import (
     float_refused_by,
@@ -22,6 +22,7 @@ __all__ = [
     "cpu_speed_gate",
     "export_gate",
     "failed",
+    "fidelity_gate",
     "float_refused_by",
     "float_refused_gate",
     "integer_only_gate",

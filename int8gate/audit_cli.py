@@ -1,0 +1,71 @@
+"""`int8gate audit`: what is wrong with a folder of calibration pictures, before a run uses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help=__doc__)
+STYLES = {"error": "bold red", "warning": "yellow", "advice": "cyan"}
+
+
+@app.command()
+def audit(
+    directory: Annotated[Path, typer.Argument(help="the folder, laid out as --data-dir takes it")],
+    model: Annotated[str, typer.Option(help="whose size, preprocessing and classes count")],
+    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
+    minimum: Annotated[int, typer.Option(help="fewer calibration pictures are an error")] = 100,
+) -> None:
+    """Judge the calibration pictures of a folder against those that are scored."""
+    try:
+        found = _findings(directory, model, zoo, minimum)
+    except (ValueError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    _show(found)
+    if any(finding["severity"] == "error" for finding in found):
+        raise typer.Exit(1)
+
+
+def _findings(directory: Path, name: str, zoo: Path | None, minimum: int) -> list[dict]:
+    from quantizers.cache import open_cache
+    from quantizers.pipeline import Pipeline
+    from quantizers.settings import Settings
+    from quantizers.worker import Worker
+
+    spec = _spec(name, zoo)
+    if spec.own:
+        spec = replace(spec, own=replace(spec.own, data=directory.absolute()))
+    settings = Settings(data_dir=directory, min_calibration_samples=minimum)
+    with Worker() as worker:
+        pipeline = Pipeline(settings, open_cache(None), worker)
+        return pipeline.audit(pipeline.resolved(spec))
+
+
+def _spec(name: str, zoo: Path | None):
+    from model_zoo.own.resolve import declared_spec
+    from model_zoo.own.toml_file import read_zoo
+    from model_zoo.registry import model
+
+    if zoo is None:
+        return model(name)
+    own = {declared.name: declared for declared in read_zoo(zoo)}
+    if name not in own:
+        raise ValueError(f"{zoo} declares no model {name}: it has {', '.join(own) or 'none'}")
+    return declared_spec(own[name])
+
+
+def _show(found: list[dict]) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    for finding in found:
+        severity = finding["severity"]
+        console.print(f"{severity}: {finding['kind']}", style=STYLES[severity])
+        console.print(f"  {finding['evidence']}", markup=False)
+        console.print(f"  cure: {finding['cure']}", markup=False)
+    if not found:
+        console.print("nothing found to be wrong")

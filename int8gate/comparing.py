@@ -1,0 +1,139 @@
+"""A run against accepted results (`--baseline`) and against an earlier run (`--gate-compare-fail`).
+
+Both look at the case records when the session ends, where they are complete, and make a run fail
+that every test of it passed. What a gate's own tolerance says is not touched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from int8gate.recording import RECORDS, Records
+from reporting import comparison as reporting
+from validation import baseline_file, history
+from validation.baseline import Baseline, compare_to_baseline, not_in_baseline, update
+from validation.figures import case_key
+from validation.history import Run, compare_runs, find_run, run_of
+from validation.limits import BASELINE_LIMITS, exceeded, parse_limits
+from validation.predictions import Predictions, keep
+
+DEFAULT_BASELINE = Path("int8gate-baseline.toml")
+STORAGE_SCHEME = "file://"  # of `--benchmark-storage`
+KEPT_FOR = ("--baseline", "--update-baseline", "--gate-compare-fail", "--benchmark-autosave")
+
+
+def predictions_folder(config: pytest.Config) -> Path | None:
+    """Where this run keeps what each sample scored; None where nothing will ask for it."""
+    if report := config.getoption("--report"):
+        return report / "predictions"
+    if any(config.getoption(name) for name in KEPT_FOR) or config.getoption("--benchmark-save"):
+        return storage_of(config) / "predictions"
+    return None
+
+
+def storage_of(config: pytest.Config) -> Path:
+    """The folder in which pytest-benchmark keeps its runs."""
+    named = config.getoption("--benchmark-storage").removeprefix(STORAGE_SCHEME)
+    return config.rootpath / named
+
+
+def keep_predictions(config: pytest.Config, run, accuracy: dict) -> None:
+    """Keeps a case's scores by sample, and names their file in the record's `accuracy`."""
+    folder = predictions_folder(config)
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    own = run.evaluation
+    data = run.pipeline.samples(run.spec, "evaluation").digest()
+    key = run.case_id if run.pipeline.settings.profile == "compact" else f"full:{run.case_id}"
+    kept = keep(folder, Predictions(key, accuracy["metric"], data, own.statistics, own.sources))
+    accuracy["predictions"] = kept.sha256
+
+
+class Comparing:
+    """Compares the run in the process that reports it; `begin` reads what it is compared with."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.records: Records = config.stash[RECORDS]
+        self.baseline: Baseline | None = None
+        self.before: Run | None = None
+        self.limits: dict = {}
+        self.failures: list[str] = []
+        self.said: list[str] = []
+
+    def begin(self) -> None:
+        """Raises ValueError or OSError saying what is wrong with an option or its file."""
+        option = self.config.getoption
+        path, is_updated = self.path, option("--update-baseline")
+        if path and (path.is_file() or not is_updated):
+            self.baseline = baseline_file.read(path)
+        elif is_updated:
+            self.baseline = Baseline()
+        if text := option("--gate-compare-fail"):
+            self.limits = parse_limits(text)
+            asked = option("--benchmark-compare") or ""
+            self.before = find_run(asked.strip() or history.LATEST, storage_of(self.config))
+
+    @property
+    def path(self) -> Path | None:
+        """The baseline's file."""
+        option = self.config.getoption
+        return option("--baseline") or (DEFAULT_BASELINE if option("--update-baseline") else None)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.config.option.collectonly or not self.records.cases:
+            return
+        results = self.records.results()
+        if self.baseline is not None:
+            self._against_baseline(results)
+        if self.before is not None:
+            self._against_run(results)
+        if self.failures and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _against_baseline(self, results: dict) -> None:
+        folders = [predictions_folder(self.config)]
+        changes = [
+            change
+            for record in results["cases"]
+            for change in compare_to_baseline(
+                record, results["environment"], self.baseline, folders
+            )
+        ]
+        if self.config.getoption("--update-baseline"):
+            self._update(results, folders)
+            return
+        self.failures += exceeded(changes, BASELINE_LIMITS)
+        better = sorted({change.case for change in changes if change.verdict == "better"})
+        absent = not_in_baseline(results["cases"], self.baseline)
+        for told, cases in (("better than the baseline", better), ("not in the baseline", absent)):
+            if cases:
+                self.said.append(f"{told}: {', '.join(cases)}: record it with --update-baseline")
+        if not self.failures:
+            self.said.append(f"no regression from {self.path}: {len(changes)} figures compared")
+
+    def _update(self, results: dict, folders: list[Path]) -> None:
+        keys = [case_key(record) for record in results["cases"]]
+        updated = update(self.baseline, results, keys, folders)
+        baseline_file.write(self.path, updated.baseline, folders)
+        self.said.append(f"{self.path}: accepted {len(updated.taken)} cases")
+        self.said += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
+
+    def _against_run(self, results: dict) -> None:
+        now = run_of(results, "this run", [predictions_folder(self.config)])
+        compared = compare_runs(self.before, now)
+        self.said.append(reporting.headline(compared))
+        self.said += reporting.remarks(compared)
+        self.failures += exceeded(compared.changes, self.limits)
+
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        if not (self.said or self.failures):
+            return
+        terminalreporter.section("int8gate: compared")
+        for line in self.said:
+            terminalreporter.write_line(line)
+        for line in self.failures:
+            terminalreporter.write_line(f"REGRESSED {line}", red=True)

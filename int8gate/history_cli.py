@@ -1,0 +1,103 @@
+"""`int8gate history` and `int8gate compare`: runs of the past, beside each other."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help=__doc__)
+STORAGE = Path(".benchmarks")
+WIDTH = 140  # where the output is no terminal
+StorageOption = Annotated[
+    Path, typer.Option(help="where pytest --benchmark-autosave keeps its runs")
+]
+
+
+@app.command()
+def history(
+    case: Annotated[str, typer.Argument(help="a case such as unet-tflite_int8")],
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="results.json files or report folders besides")
+    ] = None,
+    storage: StorageOption = STORAGE,
+) -> None:
+    """Show a case over the saved runs: a line for each, and a sparkline for each figure."""
+    from reporting.history import history_table
+    from validation.history import runs_in
+
+    found = _or_exit(runs_in, storage, results or [])
+    for sentence in found.damaged:
+        typer.echo(f"left out: {sentence}", err=True)
+    runs = [run for run in found.runs if run.case(case)]
+    if not runs:
+        _exit(_no_such_case(case, found.runs, storage))
+    _print(history_table(case, runs))
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="a saved run's number, a file, a report folder")],
+    now: Annotated[str, typer.Argument(help="the same; latest: the last saved run")],
+    storage: StorageOption = STORAGE,
+    markdown: Annotated[bool, typer.Option(help="print Markdown, for a pull request")] = False,
+    fail: Annotated[
+        str | None,
+        typer.Option(help="exit with 1 beyond these limits: accuracy:0.5%,npu_latency:5%"),
+    ] = None,
+) -> None:
+    """Say what got better or worse from one run to another, accuracy with its significance."""
+    from reporting import comparison as report
+    from validation.history import compare_runs, find_run
+    from validation.limits import exceeded, parse_limits
+
+    limits = _or_exit(parse_limits, fail) if fail else {}
+    compared = compare_runs(*(_or_exit(find_run, which, storage) for which in (before, now)))
+    if markdown:
+        typer.echo(report.markdown(compared), nl=False)
+    else:
+        typer.echo(report.headline(compared))
+        if report.moved(compared):
+            _print(report.comparison_table(compared))
+        for line in report.remarks(compared):
+            typer.echo(line)
+    if failures := exceeded(compared.changes, limits):
+        for sentence in failures:
+            typer.echo(sentence, err=True)
+        raise typer.Exit(1)
+
+
+def _no_such_case(case: str, runs: list, storage: Path) -> str:
+    from validation.figures import case_key
+
+    known = sorted({case_key(record) for run in runs for record in run.cases})
+    if not known:
+        return (
+            f"no saved run in {storage}: save them with pytest --benchmark-autosave, or name "
+            "results.json files of pytest --report"
+        )
+    near = difflib.get_close_matches(case, known, 3)
+    return f"no run has the case {case!r}: {'did you mean ' if near else ''}" + ", ".join(
+        near or known
+    )
+
+
+def _or_exit(function, *arguments):
+    try:
+        return function(*arguments)
+    except (OSError, ValueError) as error:
+        _exit(str(error))
+
+
+def _exit(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(2)
+
+
+def _print(table) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -1,0 +1,67 @@
+"""What a team says of a model of its own: one table of the TOML, checked, no file opened yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calibration_data.preprocessing import PIXELS, Preprocessing
+
+TASKS = (
+    "classification",
+    "segmentation",
+    "detection",
+    "pose",
+    "keypoints",
+    "super_resolution",
+    "other",  # judged by how close the quantized outputs stay to the float ones
+)
+FORMAT_OF_SUFFIX = {
+    ".tflite": "tflite",
+    ".onnx": "onnx",
+    ".pb": "frozen_graph",
+    ".h5": "keras",
+    ".keras": "keras",
+    ".pt2": "pytorch",
+    ".cfg": "darknet",
+}
+SAVED_MODEL = "saved_model"  # a folder
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A model file with its task, data and preprocessing.
+
+    Paths are absolute; `where` says in messages which table this is. `size` (h, w), `channels`,
+    `classes` and `layout` ("nchw", "nhwc") are None where the file is to tell them. `data` is the
+    folder of pictures and `labels` the form of their labels, "auto" to find it. `fit` are the
+    arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
+    frozen graph. `decode` (module:function) and `metric` (module:NAME) are hooks. `recipes` is
+    empty for the format's own. `expect` overrides entries of `expectations.toml`.
+    """
+
+    name: str
+    file: Path
+    where: str
+    task: str = "other"
+    data: Path | None = None
+    labels: str = "auto"
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    layout: str | None = None
+    fit: dict = field(default_factory=dict)
+    preprocessing: Preprocessing = PIXELS
+    decode: str | None = None
+    metric: str | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    expect: dict = field(default_factory=dict)
+
+    @property
+    def format(self) -> str:
+        """How the file is read: a `source_format` of the zoo, or ``saved_model``."""
+        return FORMAT_OF_SUFFIX.get(self.file.suffix, SAVED_MODEL)

@@ -1,0 +1,184 @@
+"""What a model file takes and gives, read from the file: `inspect`.
+
+It runs in the worker process: the file is untrusted, and its library may crash on it. No code of
+the file is run: Keras's safe mode refuses Lambda layers, PyTorch's programs are read without
+pickled objects, and every size is checked before it is allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
+QUANTIZED = ("int8", "uint8", "int16")
+
+
+@dataclass(frozen=True)
+class End:
+    """An input or output: its name, shape (None where a side is free) and dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sides = ", ".join("?" if side is None else str(side) for side in self.shape)
+        return f"{self.name} ({sides}) {self.dtype}"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The inputs and outputs of a model file, in the file's order, and its format."""
+
+    format: str
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+
+    @classmethod
+    def of(cls, described: dict) -> ModelFile:
+        """What `describe` returned."""
+        inputs, outputs = (
+            tuple(End(end["name"], tuple(end["shape"]), end["dtype"]) for end in described[kind])
+            for kind in ("inputs", "outputs")
+        )
+        return cls(described["format"], inputs, outputs)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Its first input is stored in integers."""
+        return self.inputs[0].dtype in QUANTIZED
+
+    @property
+    def picture(self) -> tuple[str | None, tuple[int | None, int | None], int | None]:
+        """Of the first input the layout ("nhwc", "nchw", None if it is no picture), (height, width)
+        and channels; what the file leaves free is None.
+        """
+        return picture_of(self.inputs[0].shape)
+
+
+def picture_of(shape: tuple[int | None, ...]) -> tuple:
+    """Layout, (height, width) and channels of a shape with four sides, batch first.
+
+    The axis that has as many entries as pictures have channels tells the layout; where both or
+    none have, the last axis is taken when it is 3, 1 or 4.
+    """
+    if len(shape) != 4:
+        return None, (None, None), None
+    first, last = shape[1], shape[3]
+    is_last = last in CHANNELS and (first not in CHANNELS or _rank(last) <= _rank(first))
+    if is_last or (last is None and first not in CHANNELS):
+        return "nhwc", (shape[1], shape[2]), last
+    return "nchw", (shape[2], shape[3]), first
+
+
+def _rank(channels: int) -> int:
+    return CHANNELS.index(channels)
+
+
+def inspect(file: Path, format: str, inputs: tuple = (), outputs: tuple = ()) -> ModelFile:
+    """What the file takes and gives; `inputs` and `outputs` name the ends of a frozen graph.
+
+    Raises ValueError or OSError naming the file, for one that is damaged or of another kind.
+    """
+    found = _READERS[format](Path(file), inputs, outputs)
+    found = ModelFile(format, *(tuple(ends) for ends in found))
+    if not (found.inputs and found.outputs):
+        raise ValueError(f"{file} has no {'output' if found.inputs else 'input'}: export it again")
+    return found
+
+
+def describe(file: Path, format: str, inputs: tuple, outputs: tuple, directory: Path) -> dict:
+    """`inspect` as plain values; it writes nothing into `directory`."""
+    return asdict(inspect(file, format, inputs, outputs))
+
+
+def _tflite(file: Path, inputs, outputs):
+    from runtimes.litert import LiteRTSession
+
+    session = LiteRTSession(file)
+    ends = session.inputs, session.outputs
+    return [[End(t.name, t.shape, t.dtype) for t in tensors] for tensors in ends]
+
+
+def _onnx(file: Path, inputs, outputs):
+    from onnx import helper
+
+    from model_zoo.importers import onnx_reading
+
+    graph = onnx_reading.read(file).graph
+    constants = {tensor.name for tensor in graph.initializer}
+
+    def end(info) -> End:
+        kind = info.type.tensor_type
+        sides = (side.dim_value or None for side in kind.shape.dim)
+        return End(info.name, tuple(sides), str(helper.tensor_dtype_to_np_dtype(kind.elem_type)))
+
+    given = [info for info in graph.input if info.name not in constants]
+    return list(map(end, given)), list(map(end, graph.output))
+
+
+def _keras(file: Path, inputs, outputs):
+    from model_zoo.own.keras_file import load
+
+    model = load(file)
+    ends = model.inputs, model.outputs
+    return [[End(t.name, tuple(t.shape), t.dtype) for t in tensors] for tensors in ends]
+
+
+def _saved_model(file: Path, inputs, outputs):
+    from model_zoo.own.saved_model import signature
+
+    serve = signature(file)
+    taken, given = serve.structured_input_signature[1], serve.structured_outputs
+    return [[_of_spec(name, spec) for name, spec in ends.items()] for ends in (taken, given)]
+
+
+def _of_spec(name: str, spec) -> End:
+    sides = spec.shape.as_list() if spec.shape.rank is not None else []
+    return End(name, tuple(sides), spec.dtype.name)
+
+
+def _frozen_graph(file: Path, inputs, outputs):
+    from model_zoo.importers.frozen_graph import read_graph_def
+    from model_zoo.importers.graph_ends import find_ends
+    from model_zoo.importers.graphs import Graph
+
+    ends, graph_def, _ = find_ends(read_graph_def(file), inputs, outputs, str(file))
+    graph = Graph(graph_def)
+    return [[_of_tensor(graph, name) for name in names] for names in (ends.inputs, ends.outputs)]
+
+
+def _of_tensor(graph, name: str) -> End:
+    tensor = graph.imported.get_tensor_by_name(name)
+    sides = tensor.shape.as_list() if tensor.shape.rank is not None else []
+    return End(name, tuple(sides), tensor.dtype.name)
+
+
+def _darknet(file: Path, inputs, outputs):
+    from model_zoo.importers.darknet_cfg import input_shape, read
+
+    _, sections = read(file)
+    channels, height, width = input_shape(sections[0])
+    heads = [section for section in sections if section.kind == "yolo"]
+    outputs = [End(str(head), (), "float32") for head in heads] or [End("output", (), "float32")]
+    return [End("image", (1, channels, height, width), "float32")], outputs
+
+
+def _pytorch(file: Path, inputs, outputs):
+    from runtimes.torch_program import TorchProgramSession
+
+    taken, given = TorchProgramSession(file).ends
+    return [[End(*end) for end in ends] for ends in (taken, given)]
+
+
+_READERS: dict[str, Callable] = {
+    "tflite": _tflite,
+    "onnx": _onnx,
+    "keras": _keras,
+    "saved_model": _saved_model,
+    "frozen_graph": _frozen_graph,
+    "darknet": _darknet,
+    "pytorch": _pytorch,
+}

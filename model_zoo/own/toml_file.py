@@ -1,0 +1,208 @@
+"""Reads the TOML that declares a team's own models, and says what is wrong with it.
+
+    [models.gadget]
+    file = "gadget.onnx"
+    task = "classification"
+    data = "pictures"              # one folder for each class
+    mean = [123.7, 116.3, 103.5]
+    std = [58.4, 57.1, 57.4]
+
+Paths are relative to the file. In a `pyproject.toml` the tables stand under `tool.int8gate`. Only
+the TOML is read: the models are opened when a case of theirs runs, in the worker process.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+
+from calibration_data.preprocessing import Hooked, declared_preprocessing
+from model_zoo.own.declaration import FORMAT_OF_SUFFIX, TASKS, OwnModel
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
+HOOK = re.compile(r"[\w.]+:\w+")
+PYPROJECT = "pyproject.toml"
+# What a key takes, and how a message says it.
+KEYS = {
+    **dict.fromkeys(("file", "task", "data", "labels", "layout"), "text"),
+    **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
+    **dict.fromkeys(("preprocess", "decode", "metric"), "text module:function"),
+    **dict.fromkeys(("inputs", "outputs", "recipes", "targets"), "a list of text"),
+    **dict.fromkeys(("size", "range"), "a list of two numbers"),
+    **dict.fromkeys(("mean", "std"), "a number, or a list with one for each channel"),
+    **dict.fromkeys(("channels", "pad"), "a whole number"),
+    "classes": "a whole number, or a list of names",
+    "crop": "a number",
+    "scale": 'a number, or a quotient as "1/255"',
+    "expect": "a table",
+}
+FIT_KEYS = ("interpolation", "colours", "crop", "pad")
+
+
+def read_zoo(path: Path) -> list[OwnModel]:
+    """The models that a TOML declares, in its order.
+
+    Raises ValueError or FileNotFoundError naming the file, the table and the key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"--zoo {path}: no such file: mend the path, or run `int8gate init`"
+        )
+    if path.name == PYPROJECT:
+        return read_pyproject(path)
+    return _models(_read(path), path)
+
+
+def read_pyproject(path: Path) -> list[OwnModel]:
+    """The models of `[tool.int8gate.models.NAME]`, and of the files that `zoo` in it lists."""
+    content = _read(path).get("tool", {}).get("int8gate", {})
+    files = content.pop("zoo", [])
+    if not isinstance(files, list) or not all(map(_is_text, files)):
+        raise ValueError(f"{path}, [tool.int8gate]: zoo = {files!r:.60}: expected a list of files")
+    listed = [model for file in files for model in read_zoo(path.parent / file)]
+    return [*listed, *_models(content, path)]
+
+
+def _read(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no TOML ({error}): mend it there") from error
+
+
+def _models(content: dict, path: Path) -> list[OwnModel]:
+    if unknown := sorted(content.keys() - {"models"}):
+        raise ValueError(f"{path}: unknown key {unknown[0]}; expected tables [models.NAME]")
+    models = content.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(t, dict) for t in models.values()):
+        raise ValueError(f"{path}: models must be tables, [models.NAME], found {models!r:.80}")
+    return [_model(name, table, path) for name, table in models.items()]
+
+
+def _model(name: str, table: dict, path: Path) -> OwnModel:
+    where = f"{path}, [models.{name}]"
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{where}: a name has letters, digits and underscores and begins with a letter: it "
+            "stands in case ids and file names"
+        )
+    for key, value in table.items():
+        _check(where, key, value)
+    if "file" not in table:
+        raise ValueError(f'{where}: file is missing: add file = "FILE", the model')
+    file = _place(path, table["file"])
+    _check_file(where, file)
+    if "task" not in table:
+        raise ValueError(f"{where}: task is missing: add task, one of {', '.join(TASKS)}")
+    _one_of(where, "task", table["task"], TASKS)
+    try:
+        preprocessing = declared_preprocessing(
+            *(_tuple(table.get(key)) for key in ("mean", "std", "scale", "range"))
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if "preprocess" in table:
+        if "range" not in table:
+            raise ValueError(f"{where}: preprocess needs range = [low, high], what it gives")
+        preprocessing = Hooked(preprocessing.mean, preprocessing.std, table["preprocess"])
+    classes = table.get("classes")
+    named = isinstance(classes, list)
+    given = ("labels", "channels", "layout", "decode", "metric")
+    return OwnModel(
+        name,
+        file,
+        where,
+        task=table["task"],
+        data=_place(path, table["data"]) if "data" in table else None,
+        size=_tuple(table.get("size")),
+        classes=len(classes) if named else classes,
+        class_names=tuple(classes) if named else None,
+        fit=_fit(table),
+        preprocessing=preprocessing,
+        expect=table.get("expect", {}),
+        **{key: table[key] for key in given if key in table},
+        **{key: tuple(table.get(key, ())) for key in ("inputs", "outputs", "recipes", "targets")},
+    )
+
+
+def _place(path: Path, given: str) -> Path:
+    """Relative to the TOML; links are left as they are."""
+    return Path(os.path.abspath(path.parent / given))
+
+
+def _fit(table: dict) -> dict:
+    kind = {"kind": table["fit"]} if "fit" in table else {}
+    return kind | {key: table[key] for key in FIT_KEYS if key in table}
+
+
+def _check_file(where: str, file: Path) -> None:
+    if not file.exists():
+        near = difflib.get_close_matches(file.name, _names_in(file.parent), n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise FileNotFoundError(f"{where}: file: no {file}{hint}: mend the path")
+    if file.suffix not in FORMAT_OF_SUFFIX and not (file / "saved_model.pb").is_file():
+        raise ValueError(
+            f"{where}: file: {file.name} is of no kind that is read: expected "
+            f"{', '.join(FORMAT_OF_SUFFIX)}, or the folder of a SavedModel"
+        )
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def _check(where: str, key: str, value: object) -> None:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(KEYS))}"
+        raise ValueError(f"{where}: unknown key {key}: {hint}")
+    kind = KEYS[key]
+    if not _FITS[kind](value):
+        raise ValueError(f"{where}: {key} = {value!r:.60}: expected {kind}")
+
+
+def _one_of(where: str, key: str, value: str, known) -> None:
+    if value not in known:
+        raise ValueError(f"{where}: {key} = {value!r}: expected one of {', '.join(known)}")
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _are(kind, value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(kind, value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_FITS = {
+    "text": _is_text,
+    "text module:function": lambda value: _is_text(value) and bool(HOOK.fullmatch(value)),
+    "a list of text": lambda value: _are(_is_text, value),
+    "a list of two numbers": lambda value: _are(_is_number, value) and len(value) == 2,
+    "a number, or a list with one for each channel": lambda value: (
+        _is_number(value) or _are(_is_number, value)
+    ),
+    "a whole number": lambda value: value == 0 or _is_whole(value),
+    "a whole number, or a list of names": lambda value: (
+        _is_whole(value) or (_are(_is_text, value) and len(set(value)) == len(value))
+    ),
+    "a number": _is_number,
+    'a number, or a quotient as "1/255"': lambda value: _is_number(value) or _is_text(value),
+    "a table": lambda value: isinstance(value, dict),
+}

@@ -1,0 +1,105 @@
+"""What a file takes and gives, whatever kind it is; and what `init` makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import own_files
+import pytest
+from data_folders import refused
+from hypothesis import given
+from hypothesis import strategies as st
+
+from int8gate.init import begin
+from model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL
+from model_zoo.own.inspection import inspect, picture_of
+from model_zoo.own.toml_file import read_zoo
+
+# Of every file: layout, size, channels and dtype of the input, and the outputs' shapes.
+EXPECTED = {
+    "keras": ("nhwc", (16, 16), 3, "float32", [(None, 5)]),
+    "h5": ("nhwc", (16, 16), 3, "float32", [(None, 5)]),
+    "saved_model": ("nhwc", (16, 16), 3, "float32", [(None, 5)]),
+    "onnx": ("nchw", (16, 16), 3, "float32", [(1, 5)]),
+    "pt2": ("nchw", (16, 16), 3, "float32", [(1, 5)]),
+    "cfg": ("nchw", (16, 32), 3, "float32", [()]),
+    "fp32": ("nhwc", (32, 32), 3, "float32", [(1, 10)]),
+    "int8": ("nhwc", (32, 32), 3, "int8", [(1, 10)]),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return own_files.write_all(tmp_path_factory.mktemp("own"))
+
+
+def found_in(file):
+    return inspect(file, SAVED_MODEL if file.is_dir() else FORMAT_OF_SUFFIX[file.suffix])
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_inputs_and_outputs_are_read(files, kind):
+    layout, size, channels, dtype, outputs = EXPECTED[kind]
+    found = found_in(files[kind])
+    assert found.picture == (layout, size, channels)
+    assert [end.dtype for end in found.inputs] == [dtype]
+    assert [end.shape for end in found.outputs] == outputs
+    assert found.is_quantized == (dtype == "int8")
+
+
+def test_free_sides_stay_free(files):
+    found = found_in(files["pb"])
+    assert found.picture == ("nhwc", (None, None), 3)
+    assert len(found.outputs) >= 1
+
+
+@pytest.mark.parametrize("kind", [*EXPECTED, "pb"])
+def test_init_writes_a_declaration_that_reads(files, kind, tmp_path):
+    output = tmp_path / "models.toml"
+    text = begin(files[kind], output)
+    (model,) = read_zoo(output)
+    assert model.file == files[kind]
+    assert ("size = [" in text) == (kind == "pb"), "said only where the file leaves it free"
+    refused(lambda: begin(files[kind], output), "already")
+
+
+def test_another_model_is_added(files, tmp_path):
+    begin(files["onnx"], tmp_path / "models.toml")
+    begin(files["fp32"], tmp_path / "models.toml")
+    assert [model.name for model in read_zoo(tmp_path / "models.toml")] == ["gadget", "fp32"]
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5", "onnx", "pb", "pt2", "fp32"])
+@pytest.mark.parametrize("kept", [0, 100, 0.5])
+def test_a_damaged_file_is_named(files, kind, kept, tmp_path):
+    content = files[kind].read_bytes()
+    damaged = tmp_path / files[kind].name
+    damaged.write_bytes(content[: kept if isinstance(kept, int) else int(len(content) * kept)])
+    refused(lambda: begin(damaged, tmp_path / "models.toml"), damaged.name)
+    assert not (tmp_path / "models.toml").exists()
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    import keras
+
+    witness = tmp_path / "ran"
+    model = keras.Sequential(
+        [keras.Input((4, 4, 3)), keras.layers.Lambda(lambda x: x + 1, output_shape=(4, 4, 3))]
+    )
+    for suffix in (".keras", ".h5"):
+        file = tmp_path / f"lambda{suffix}"
+        model.save(file)
+        refused(lambda file=file: inspect(file, "keras"), file.name, "Lambda")
+    assert not witness.exists()
+
+
+@given(st.sampled_from([1, 3, 4]), st.integers(5, 600) | st.none(), st.integers(5, 600) | st.none())
+def test_channels_tell_the_layout(channels, height, width):
+    assert picture_of((1, height, width, channels)) == ("nhwc", (height, width), channels)
+    if height != channels:
+        assert picture_of((None, channels, height, width)) == ("nchw", (height, width), channels)
+
+
+def test_what_is_no_picture_has_no_layout():
+    assert picture_of((1, 128)) == (None, (None, None), None)
+    assert picture_of(()) == (None, (None, None), None)
+    assert np.shape(picture_of((1, 3, 3, 3))[1]) == (2,)
