@@ -6,6 +6,7 @@ repaired and what was cut where.
 
 from __future__ import annotations
 
+from model_zoo.spec import ModelSpec
 from quantizers.recipe import Recipe
 from validation.case_run import CaseRun
 
@@ -16,6 +17,11 @@ ROUTES = {
     "pytorch": "PyTorch network, exported at its declared size",
     "darknet": "Darknet .cfg and .weights, read into PyTorch, exported",
     "onnx": "ONNX file, checked and repaired",
+}
+ROUTES_OF_OWN = ROUTES | {
+    "saved_model": "SavedModel, traced at its declared size",
+    "tflite": "float TFLite file, taken as it is",
+    "pytorch": "PyTorch program, exported again",
 }
 TO_TFLITE = {
     "pytorch": ("litert-torch",),
@@ -31,7 +37,7 @@ def describe(run: CaseRun) -> dict:
     except Exception as error:  # whatever it was, the gate that needs the artifact tells it
         return _failed(run, error)
     log = built.artifact.path.with_name("converter.log")
-    return _told(run.spec.source_format, run.recipe, run.imported) | {
+    return _told(run, run.imported) | {
         "status": "not_applicable" if run.recipe.is_prequantized else "converted",
         "log": str(log) if log.is_file() else None,
     }
@@ -43,17 +49,17 @@ def _failed(run: CaseRun, error: Exception) -> dict:
     except Exception:
         imported = None
     log = getattr(error, "log", None)
-    return _told(run.spec.source_format, run.recipe, imported) | {
+    return _told(run, imported) | {
         "status": "not_converted",
         "left": [str(error)],
         "log": str(log) if log else None,
     }
 
 
-def _told(source_format: str, recipe: Recipe, imported: dict | None) -> dict:
+def _told(run: CaseRun, imported: dict | None) -> dict:
     nodes = imported["nodes"] if imported and "cut" in imported else None  # of a graph that was cut
     return {
-        "how": _route(source_format, recipe),
+        "how": _route(run.declared, run.recipe),
         "repairs": imported.get("repairs", []) if imported else [],
         "cut": imported.get("cut", []) if imported else [],
         "nodes": nodes,
@@ -65,15 +71,19 @@ def _told(source_format: str, recipe: Recipe, imported: dict | None) -> dict:
     }
 
 
-def _route(source_format: str, recipe: Recipe) -> str:
+def _route(spec: ModelSpec, recipe: Recipe) -> str:
     if recipe.is_prequantized:
         return "came quantized, taken as it is"
-    steps = [ROUTES[source_format]]
+    source_format = spec.source_format
+    steps = [(ROUTES_OF_OWN if spec.own else ROUTES)[source_format]]
     if recipe.toolchain == "onnx":
         steps += ["ONNX exporter"] if source_format != "onnx" else []
         quantizer = "ONNX Runtime's quantizer"
     else:
-        steps += TO_TFLITE.get(source_format, ("SavedModel", "TFLite converter"))
+        comes_so = spec.own and source_format == "tflite"
+        steps += (
+            () if comes_so else TO_TFLITE.get(source_format, ("SavedModel", "TFLite converter"))
+        )
         quantizer = "MLIR quantizer"
     if recipe.is_calibrated:
         steps += [f"calibrated once for all recipes, {recipe.calibration} ranges", quantizer]

@@ -111,7 +111,7 @@ def _alike(calibration: AuditSet, kind: str, matches: list[pairs.Match]) -> Iter
     if len(spare) < max(FEWEST, LEAST_SHARE * len(calibration)):
         return
     names = calibration.named(sorted(spare))
-    match = next(m for m in matches if max(m.first, m.second) == min(spare))
+    match = next(m for m in matches if min(spare) in (m.first, m.second))
     example = " and ".join(calibration.named([match.second, match.first]))
     if kind == "near_duplicates":
         said = "are nearly equal to another one (re-encoded, resized or with a little noise)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibration_data.audit import pairs
+from calibration_data.audit import AuditSet, duplicates, pairs
 from calibration_data.audit.fingerprints import SYMMETRIES, spectra, thumbnails
 
 COPIES = {"exact_duplicates", "near_duplicates", "augmented_samples"}
@@ -149,3 +150,23 @@ def test_spectra_are_laid_as_pictures_are(symmetry):
     np.testing.assert_allclose(
         symmetry.lay_spectra(spectra(small)), spectra(symmetry.lay(small)), atol=1e-5
     )
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(lambda pair: pair[0] < pair[1]),
+        min_size=3,
+        max_size=20,
+    )
+)
+def test_whoever_resembles_whom_a_pair_of_them_is_named(found):
+    """Chains of likeness too, in which no pair joins the first of a group to the one named."""
+    matches = [pairs.Match(one, other, "mirrored", 0.99) for one, other in found]
+    names = [f"p{number}" for number in range(12)]
+    calibration = AuditSet(pictures=np.zeros((12, 16, 16, 3), np.uint8), names=names)
+    told = list(duplicates._alike(calibration, "augmented_samples", matches))
+    assert len(told) <= 1
+    if told:
+        example = re.search(r"\((p\d+) and (p\d+):", told[0].evidence)
+        one, other = (names.index(name) for name in example.groups())
+        assert (min(one, other), max(one, other)) in found
