@@ -39,16 +39,15 @@ def storage_of(config: pytest.Config) -> Path:
     return config.rootpath / named
 
 
-def keep_predictions(config: pytest.Config, run, accuracy: dict) -> None:
-    """Keeps a case's scores by sample, and names their file in the record's `accuracy`."""
+def keep_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
+    """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
     folder = predictions_folder(config)
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     own = run.evaluation
     data = run.pipeline.samples(run.spec, "evaluation").digest()
-    key = run.case_id if run.pipeline.settings.profile == "compact" else f"full:{run.case_id}"
-    kept = keep(folder, Predictions(key, accuracy["metric"], data, own.statistics, own.sources))
+    kept = keep(folder, Predictions(case, accuracy["metric"], data, own.statistics, own.sources))
     accuracy["predictions"] = kept.sha256
 
 

@@ -11,6 +11,7 @@ from int8gate.models import MODELS
 from int8gate.recording import RECORD_PROPERTY, RECORDS
 from quantizers.recipe import RECIPES
 from quantizers.settings import Settings
+from validation.figures import case_key
 
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)  # sentences for people, see the rooms' docs
 
@@ -90,7 +91,8 @@ def gate(request: pytest.FixtureRequest, case_run):
                 raise pytest.fail.Exception(message, pytrace=False) from None
             raise
         if scores := found.fields.get("accuracy"):
-            keep_predictions(request.config, case_run, scores)
+            key = case_key(request.config.stash[RECORDS].of(_case(case_run)))
+            keep_predictions(request.config, case_run, key, scores)
         status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
         status, message = _expired(case_run.expected, name, status, message)
         record = _tell(request.node, case_run, name, status, message, found.fields)
@@ -122,8 +124,14 @@ def _expired(expected, gate_name: str, status: str, message: str) -> tuple[str, 
     return ("failed", said) if said and status == "unsupported" else (status, message)
 
 
+def _case(run) -> tuple[str, str, str, str]:
+    """What the run's records are kept by."""
+    spec = run.declared
+    return spec.name, run.recipe.name, spec.task, spec.source_format
+
+
 def _tell(item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict) -> dict:
-    case = (run.declared.name, run.recipe.name, run.declared.task, run.declared.source_format)
+    case = _case(run)
     told = {"case": case, "gate": gate_name, "status": status, "message": message, "fields": fields}
     item.user_properties.append((RECORD_PROPERTY, told))
     item.config.stash[RECORDS].take(told)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
-from model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL
+from model_zoo.own.declaration import format_of
 from model_zoo.own.inspection import ModelFile, inspect
 from model_zoo.own.template import template
 from quantizers.worker import TaskFailed, Worker, WorkerError
+from runtimes import atomic_file
 
 TIME_LIMIT_S = 120
 
@@ -34,22 +34,12 @@ def begin(model_file: Path, output: Path) -> str:
     """
     if not model_file.exists():
         raise FileNotFoundError(f"{model_file}: no such file: mend the path")
-    suffix = model_file.suffix
-    if not model_file.is_dir() and suffix not in FORMAT_OF_SUFFIX:
-        raise ValueError(
-            f"{model_file}: {suffix or 'a file without a suffix'} is not read, expected "
-            f"{', '.join(FORMAT_OF_SUFFIX)}, or the folder of a SavedModel"
-        )
-    kind = SAVED_MODEL if model_file.is_dir() else FORMAT_OF_SUFFIX[suffix]
-    found = _inspected(model_file, kind)
+    found = _inspected(model_file, format_of(model_file))
     relative = Path(os.path.relpath(model_file, output.absolute().parent))
     text = template(relative, found)
     table = next(line for line in text.splitlines() if line.startswith("[models."))
     before = output.read_text(encoding="utf-8") if output.exists() else ""
     if table in before:
         raise ValueError(f"{output} has {table} already: edit it there, or choose another --output")
-    with tempfile.NamedTemporaryFile("w", dir=output.absolute().parent, delete=False) as file:
-        file.write(before + ("\n" if before else "") + text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, output)
+    atomic_file.write(output, (before + ("\n" if before else "") + text).encode())
     return text

@@ -26,9 +26,10 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
     Raises ValueError or OSError naming the file, the table and the key that is wrong.
     """
     asked = config.getoption("--zoo") or []
-    own = [model for path in asked if path != BUILT_IN for model in read_zoo(Path(path))]
-    for path in asked:
-        _find_hooks_in(Path(path).absolute().parent)
+    files = [Path(path) for path in asked if path != BUILT_IN]
+    own = [model for file in files for model in read_zoo(file)]
+    for file in files:
+        _find_hooks_in(file.absolute().parent)
     settings = config.rootpath / PYPROJECT
     if not asked and settings.is_file():
         own += read_pyproject(settings)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 
 from model_zoo.spec import ModelSpec
 from model_zoo.weight_tensors import check_finite, check_fit, read_safetensors
-from runtimes import onnx_file
+from runtimes import atomic_file, onnx_file
 from runtimes.artifact import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -209,7 +207,7 @@ def store(
 
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.safetensors"
-    _write(path, save(tensors))
+    atomic_file.write(path, save(tensors))
     known = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     annotate(name, known | facts, directory)
     return path
@@ -218,7 +216,7 @@ def store(
 def store_quantized(model: Path, name: str, directory: Path = SHIPPED) -> dict:
     """Copies a quantized file to the weights, atomically; returns its facts for the manifest."""
     path = directory / f"{name}.tflite"
-    _write(path, model.read_bytes())
+    atomic_file.write(path, model.read_bytes())
     return {"quantized_sha256": sha256_of(path), "quantized_bytes": path.stat().st_size}
 
 
@@ -227,17 +225,10 @@ def annotate(name: str, facts: dict, directory: Path = SHIPPED) -> None:
     manifest = read_manifest(directory)
     manifest[name] = manifest.get(name, {}) | facts
     content = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-    _write(directory / MANIFEST, content.encode())
+    atomic_file.write(directory / MANIFEST, content.encode())
 
 
 def read_manifest(directory: Path = SHIPPED) -> dict:
     """The manifest by model name; empty before the first training."""
     path = directory / MANIFEST
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

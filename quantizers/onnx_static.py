@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from quantizers.onnx_placement import constant_left_operands, place
+from quantizers.onnx_placement import Placement, constant_left_operands, place
 from runtimes.onnx_graph import KEPT_FLOAT
 
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
@@ -20,10 +20,10 @@ def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dic
     import onnx
 
     model = onnx.load(str(float_model))
-    heads = place(model).regression_heads
-    quantized = _quantizer(model, activations, per_channel, ranges).quantize_model()
+    placement = place(model)
+    quantized = _quantizer(model, placement, activations, per_channel, ranges).quantize_model()
     del quantized.metadata_props[:]
-    if heads:
+    if heads := placement.regression_heads:
         onnx.helper.set_model_props(quantized, {KEPT_FLOAT: json.dumps(heads)})
     return quantized
 
@@ -38,7 +38,7 @@ def marked(float_model: Path) -> dict[str, str]:
     from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     model = onnx.load(str(float_model), load_external_data=False)
-    quantizer = _quantizer(model, "uint8", True, {})
+    quantizer = _quantizer(model, place(model), "uint8", True, {})
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
             CreateQDQQuantizer(quantizer, node).quantize()
@@ -52,7 +52,7 @@ def marked(float_model: Path) -> dict[str, str]:
     return {name: source_of(name) for name in found}
 
 
-def _quantizer(model, activations: str, per_channel: bool, ranges: dict):
+def _quantizer(model, placement: Placement, activations: str, per_channel: bool, ranges: dict):
     """ONNX Runtime's QDQ quantizer over the nodes that `place` chose."""
     import numpy as np
     from onnxruntime.quantization import QuantType
@@ -86,7 +86,6 @@ def _quantizer(model, activations: str, per_channel: bool, ranges: dict):
     for kind in SAME_AS_INPUT:
         QDQRegistry.setdefault(kind, QDQRegistry["Transpose"])
     add_infer_metadata(model)  # else it writes the model, infers its shapes again and reads it
-    placement = place(model)
     floats = {
         name
         for node in model.graph.node

@@ -101,7 +101,8 @@ def what_ran_as_integer(path: Path) -> dict:
     """
     operators = read_operators(path)
     left = float_operators(operators)
-    kept = [found for found in left if found.name.removeprefix(_FUSED) in _meant_to_stay(path)]
+    meant = _meant_to_stay(path)
+    kept = [found for found in left if found.name.removeprefix(_FUSED) in meant]
     if sum(found.macs for found in kept) > KEPT_AT_MOST * sum(found.macs for found in operators):
         kept = []
     left = [found for found in left if found not in kept]

@@ -7,13 +7,13 @@ predictions go to `FILE.predictions/`, which belongs into the repository as the 
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from runtimes import atomic_file
 from validation import predictions
 from validation.baseline import Baseline
 from validation.baseline_tables import figures_in, tables_of
@@ -76,7 +76,8 @@ def write(path: Path, baseline: Baseline, folders: Iterable[Path] = ()) -> None:
     before = [baseline.predictions] if baseline.predictions else []
     sources = [folder, *before, *folders]
     cases = {key: _brought(each, sources, folder) for key, each in baseline.cases.items()}
-    _replace(path, render(Baseline(cases)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_file.write(path, render(Baseline(cases)).encode())
     if folder.is_dir():
         used = [each.accuracy.predictions for each in cases.values() if each.accuracy]
         predictions.prune(folder, filter(None, used))
@@ -99,13 +100,3 @@ def _brought(figures: Figures, sources: list[Path], folder: Path) -> Figures:
     except (FileNotFoundError, ValueError):
         return replace(figures, accuracy=replace(accuracy, predictions=None))
     return figures
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -21,9 +21,8 @@ from validation.evaluation import (
     evaluate,
     read_evaluation,
 )
-from validation.expectations import Expectations, expectations_for
+from validation.expectations import Expectations, expectations_for, with_own
 from validation.metrics import ELSEWHERE, metric
-from validation.own_expectations import with_own
 from validation.speed import Interleaved, interleave
 from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
 

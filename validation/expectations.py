@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache
@@ -91,13 +91,22 @@ def expired_entries(today: date, file: Path = DEFAULT_FILE) -> list[str]:
     ]
 
 
+def with_own(expected: Expectations, entry: dict, where: str) -> Expectations:
+    """The expectations with an own model's `expect` over them; ValueError names what is wrong."""
+    _check(where, entry)
+    known = {**expected.known_failures, **known_failures(entry.get("unsupported", {}))}
+    told = MappingProxyType({gate: str(each) for gate, each in known.items()})
+    given = entry | {"unsupported": told}
+    return replace(expected, **given, known_failures=MappingProxyType(known))
+
+
 @cache
 def _read(file: Path) -> dict[str, dict]:
     """The checked entries in the order of the file."""
     with open(file, "rb") as stream:
         entries = tomllib.load(stream)
     for pattern, entry in entries.items():
-        check_entry(f'{file.name}, ["{pattern}"]', entry)
+        _check(f'{file.name}, ["{pattern}"]', entry)
     for above, below in combinations(entries, 2):
         if fnmatchcase(above, below):
             raise ValueError(
@@ -107,7 +116,7 @@ def _read(file: Path) -> dict[str, dict]:
     return entries
 
 
-def check_entry(where: str, entry: object) -> None:
+def _check(where: str, entry: object) -> None:
     """Raises ValueError for a key, type, gate or arithmetic that is not known."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected a table of expectations, found {entry!r}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterable
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from runtimes import atomic_file
 
 FORMAT = 1
 MOST_BYTES = 2**30  # unpacked: a hundred times the largest of the zoo
@@ -143,12 +144,7 @@ def _write(directory: Path, case: str, packed: bytes) -> Kept:
         if place.read_bytes() == packed:
             return Kept(place, sha256)
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(packed)
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_file.write(place, packed)
     return Kept(place, sha256)
 
 

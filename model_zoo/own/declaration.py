@@ -28,6 +28,21 @@ FORMAT_OF_SUFFIX = {
 SAVED_MODEL = "saved_model"  # a folder
 
 
+def format_of(file: Path) -> str:
+    """How a model file is read: a `source_format` of the zoo, or ``saved_model`` of a folder.
+
+    Raises ValueError for a file of no kind that is read.
+    """
+    if file.is_file() and file.suffix in FORMAT_OF_SUFFIX:
+        return FORMAT_OF_SUFFIX[file.suffix]
+    if (file / "saved_model.pb").is_file():
+        return SAVED_MODEL
+    raise ValueError(
+        f"{file.name} is of no kind that is read: expected {', '.join(FORMAT_OF_SUFFIX)}, or the "
+        "folder of a SavedModel"
+    )
+
+
 @dataclass(frozen=True)
 class OwnModel:
     """A model file with its task, data and preprocessing.
@@ -63,5 +78,5 @@ class OwnModel:
 
     @property
     def format(self) -> str:
-        """How the file is read: a `source_format` of the zoo, or ``saved_model``."""
+        """How the file is read, told by its name alone: see `format_of`."""
         return FORMAT_OF_SUFFIX.get(self.file.suffix, SAVED_MODEL)

@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 
 from calibration_data.preprocessing import Hooked, declared_preprocessing
-from model_zoo.own.declaration import FORMAT_OF_SUFFIX, TASKS, OwnModel
+from model_zoo.own.declaration import TASKS, OwnModel, format_of
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 HOOK = re.compile(r"[\w.]+:\w+")
@@ -144,11 +144,10 @@ def _check_file(where: str, file: Path) -> None:
         near = difflib.get_close_matches(file.name, _names_in(file.parent), n=1)
         hint = f", did you mean {near[0]}?" if near else ""
         raise FileNotFoundError(f"{where}: file: no {file}{hint}: mend the path")
-    if file.suffix not in FORMAT_OF_SUFFIX and not (file / "saved_model.pb").is_file():
-        raise ValueError(
-            f"{where}: file: {file.name} is of no kind that is read: expected "
-            f"{', '.join(FORMAT_OF_SUFFIX)}, or the folder of a SavedModel"
-        )
+    try:
+        format_of(file)
+    except ValueError as error:
+        raise ValueError(f"{where}: file: {error}") from error
 
 
 def _names_in(folder: Path) -> list[str]:

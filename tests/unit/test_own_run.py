@@ -212,6 +212,17 @@ def test_a_regression_from_the_baseline_fails(repository):
     assert "REGRESSED" in worse.stdout
 
 
+@pytest.mark.parametrize(("year", "code"), [(2020, 1), (9999, 0)])
+def test_an_exception_holds_until_its_day(repository, year, code):
+    known = f'{{ reason = "metadata weighs most", expires = {year}-01-31 }}'
+    expect = f"expect = {{ size_ratio = 0.0001, unsupported = {{ size = {known} }} }}"
+    lines = [expect if line.startswith("expect") else line for line in TABLE.splitlines()]
+    (repository / "known.toml").write_text("\n".join(lines))
+    done = run(repository, "--zoo=known.toml", "-m", "size")
+    assert done.returncode == code, done.stdout
+    assert (f"expired on {year}-01-31" in " ".join(done.stdout.split())) == bool(code)
+
+
 def test_saved_runs_are_a_history_and_a_gate(repository):
     saved = run(repository, "--zoo=models.toml", "--benchmark-autosave")
     assert saved.returncode == 0, saved.stdout
