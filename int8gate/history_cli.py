@@ -40,7 +40,10 @@ def history(
 
 @app.command()
 def compare(
-    before: Annotated[str, typer.Argument(help="a saved run's number, a file, a report folder")],
+    before: Annotated[
+        str,
+        typer.Argument(help="a saved run's number, a file, a report folder, or a baseline's .toml"),
+    ],
     now: Annotated[str, typer.Argument(help="the same; latest: the last saved run")],
     storage: StorageOption = STORAGE,
     markdown: Annotated[bool, typer.Option(help="print Markdown, for a pull request")] = False,
@@ -51,23 +54,32 @@ def compare(
 ) -> None:
     """Say what got better or worse from one run to another, accuracy with its significance."""
     from reporting import comparison as report
-    from validation.history import compare_runs, find_run
     from validation.limits import exceeded, parse_limits
 
     limits = _or_exit(parse_limits, fail) if fail else {}
-    compared = compare_runs(*(_or_exit(find_run, which, storage) for which in (before, now)))
+    compared = _or_exit(_compared, before, now, storage)
     if markdown:
         typer.echo(report.markdown(compared), nl=False)
     else:
         typer.echo(report.headline(compared))
         if report.moved(compared):
             _print(report.comparison_table(compared))
-        for line in report.remarks(compared):
+        for line in [*report.remarks(compared), *report.not_passed(compared)]:
             typer.echo(line)
     if failures := exceeded(compared.changes, limits):
         for sentence in failures:
             typer.echo(sentence, err=True)
         raise typer.Exit(1)
+
+
+def _compared(before: str, now: str, storage: Path):
+    from validation import baseline_file
+    from validation.history import compare_accepted, compare_runs, find_run
+
+    if before.endswith(".toml"):
+        accepted = baseline_file.read(Path(before))
+        return compare_accepted(before, accepted, find_run(now, storage))
+    return compare_runs(find_run(before, storage), find_run(now, storage))
 
 
 def _no_such_case(case: str, runs: list, storage: Path) -> str:

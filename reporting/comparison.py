@@ -1,7 +1,7 @@
 """What got better or worse from one run to another: a table for the terminal, and Markdown.
 
 A comparison has `before` and `now` (runs with `name`, `time`, `commit`), `changes`
-(`validation.changes.Change`), and the cases `only_before` and `only_now`.
+(`validation.changes.Change`), the cases `only_before` and `only_now`, and `not_passed` in words.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def markdown(comparison) -> str:
         told = [f"- {escape(each.said)}" for each in changes if each.verdict in TOLD_FIRST[:2]]
         if told:
             parts.append("\n".join(told))
-    parts += [escape(line) for line in _missing(comparison)]
+    parts += [escape(line) for line in [*not_passed(comparison), *_missing(comparison)]]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -89,10 +89,15 @@ def _difference(change) -> str:
     return f"{difference:+.2f} dB" if change.unit == "dB" else f"{difference:+.4f}"
 
 
+def not_passed(comparison) -> list[str]:
+    """The cases that did not pass now, with why, a line each."""
+    name = _name(comparison.now)
+    return [printable(f"Not passed in {name}: {said}") for said in comparison.not_passed]
+
+
 def _missing(comparison) -> list[str]:
-    gone, new = ", ".join(comparison.only_before), ", ".join(comparison.only_now)
-    lines = [f"Only in {_name(comparison.before)}: {gone}."] if gone else []
-    return lines + ([f"Only in {_name(comparison.now)}: {new}."] if new else [])
+    runs = (comparison.before, comparison.only_before), (comparison.now, comparison.only_now)
+    return [f"Only in {_name(run)}: {', '.join(cases)}." for run, cases in runs if cases]
 
 
 def _name(run) -> str:

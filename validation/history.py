@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from validation.baseline import both_predictions
+from validation.baseline import Baseline, both_predictions, compare_to_baseline
 from validation.changes import Change, compare
 from validation.figures import case_key, figures_of, relevant_environment
 
@@ -24,6 +24,7 @@ SAVED = "[0-9][0-9][0-9][0-9]_*.json"  # pytest-benchmark's names
 RESULTS = "results.json"
 KEY = "int8gate"  # of the results within pytest-benchmark's file
 LATEST = "latest"
+FINE = ("passed", "unsupported", None)  # verdicts; None: its gates were not run
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Comparison:
     changes: tuple[Change, ...]
     only_before: tuple[str, ...] = ()
     only_now: tuple[str, ...] = ()
+
+    @property
+    def not_passed(self) -> list[str]:
+        """Each case of `now` that may not ship, with its verdict and why, in a line."""
+        found = [each for each in self.now.cases if each.get("verdict") not in FINE]
+        return [f"{case_key(each)}: {each.get('verdict')}: {_cause(each)}" for each in found]
 
 
 @dataclass
@@ -150,6 +157,22 @@ def compare_runs(before: Run, now: Run) -> Comparison:
     return Comparison(before, now, tuple(changes), only_before, only_now)
 
 
+def compare_accepted(name: str, baseline: Baseline, now: Run) -> Comparison:
+    """What changed since the results that the baseline `name` accepts."""
+    changes = [
+        change
+        for record in sorted(now.cases, key=case_key)
+        for change in compare_to_baseline(record, now.environment, baseline, now.folders)
+    ]
+    keys = {case_key(record) for record in now.cases}
+    before = Run(name, time="", commit="", machine="", environment={}, cases=())
+    only_before, only_now = (
+        sorted(baseline.cases.keys() - keys),
+        sorted(keys - baseline.cases.keys()),
+    )
+    return Comparison(before, now, tuple(changes), tuple(only_before), tuple(only_now))
+
+
 def run_of(results: dict, name: str, folders: Iterable[Path] = ()) -> Run:
     """The run of results as `results.json` has them; `folders` are where predictions may be."""
     environment = results["environment"]
@@ -189,6 +212,10 @@ def _saved(content: dict, path: Path) -> Run:
         cases=tuple(cases),
         folders=(path.parent / "predictions", path.parent.parent / "predictions"),
     )
+
+
+def _cause(record: Mapping) -> str:
+    return (record.get("reason") or "no reason is on record").splitlines()[0]
 
 
 def _machine(environment: Mapping) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -111,8 +112,9 @@ class TestCompare:
 
     def test_nothing_changed_is_said_in_a_line(self, runs):
         shown = invoke("compare", runs[0], runs[0])
-        assert shown.output.count("\n") == 1
-        assert "the same" in shown.output
+        first, *others = shown.output.splitlines()
+        assert first.endswith("the same")
+        assert all(line.startswith("Not passed in night0") for line in others)
 
     def test_markdown_is_a_table_that_names_cannot_break(self, runs):
         shown = invoke("compare", runs[2], runs[3], "--markdown")
@@ -140,6 +142,18 @@ class TestCompare:
         shown = invoke("compare", runs[2], runs[3], "--fail", limits)
         assert shown.exit_code == code, shown.output
         assert said in shown.output
+
+    @pytest.mark.parametrize("verdict", ["failed", "error", "inconclusive", "invalid"])
+    def test_a_case_that_did_not_pass_is_named_with_its_reason(self, runs, verdict):
+        results = sample_results()
+        case = next(each for each in results["cases"] if case_key(each) == ONE)
+        case |= {"verdict": verdict, "reason": "the cause\nand more"}
+        folder = Path(runs[0])
+        write_results(results, folder)
+        for options in ((), ("--markdown",)):
+            shown = " ".join(invoke("compare", runs[1], runs[0], *options).output.split())
+            assert f"Not passed in night0: {ONE}: {verdict}: the cause" in shown.replace("\\", "")
+            assert "and more" not in shown
 
     def test_a_run_that_is_not_there_is_one_sentence(self, runs, tmp_path):
         shown = invoke("compare", runs[0], "0042", "--storage", str(tmp_path))

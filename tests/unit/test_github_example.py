@@ -1,0 +1,78 @@
+"""The workflow that teams copy: its commands, run in a team's repository as GitHub runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import team_repository
+import yaml
+from tiny_run import ROOT, environment
+
+EXAMPLE = ROOT / "examples" / "github_actions.yml"
+SHELL = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c")  # as GitHub starts a step
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, str]:
+    """What the steps run, by their names."""
+    (job,) = yaml.safe_load(EXAMPLE.read_text())["jobs"].values()
+    return {step["name"]: step["run"] for step in job["steps"] if "run" in step}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    folder = team_repository.write(tmp_path_factory.mktemp("team"))
+    done = step(folder, "pytest --zoo models.toml --update-baseline")
+    assert done.returncode == 0, done.stdout
+    return folder
+
+
+def step(repository: Path, command: str) -> subprocess.CompletedProcess:
+    beside = Path(sys.executable).parent  # where an installation puts pytest and int8gate
+    own = {"XDG_CACHE_HOME": str(repository / "home"), "GITHUB_STEP_SUMMARY": "summary.md"}
+    variables = environment() | own | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        [*SHELL, command],
+        cwd=repository,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_pull_request_that_changes_nothing(repository, commands):
+    for name in ("Gate", "Compare"):
+        done = step(repository, commands[name])
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "int8gate-baseline.toml → report" in (repository / "comparison.md").read_text()
+    summary = (repository / "summary.md").read_text()
+    assert "the same" in summary
+    assert "gadget-onnx_int8" in summary
+
+
+def test_a_regression_is_red_and_in_the_comment(repository, commands):
+    baseline = repository / "int8gate-baseline.toml"
+    accepted = baseline.read_text()
+    smaller = [
+        "quantized = 1000" if line.startswith("quantized = ") and int_of(line) else line
+        for line in accepted.splitlines()
+    ]
+    baseline.write_text("\n".join(smaller))
+    try:
+        assert step(repository, commands["Gate"]).returncode == 1
+        assert step(repository, commands["Compare"]).returncode == 0
+    finally:
+        baseline.write_text(accepted)
+    comment = (repository / "comparison.md").read_text()
+    assert "1 worse" in comment
+    assert "| gadget-onnx_int8 | size |" in comment
+
+
+def int_of(line: str) -> bool:
+    """A size in bytes, not a score."""
+    return line.rpartition(" ")[2].replace("_", "").isdigit()
