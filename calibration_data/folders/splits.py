@@ -13,6 +13,8 @@ from calibration_data.pictures import shown
 SPLITS = ("calibration", "evaluation")
 CALIBRATION_SHARE = 0.2
 CALIBRATION_MOST = 500
+CALIBRATION_LEAST = 110  # static INT8 asks for 100, and shares are rounded
+FEW = 200  # pictures, of which about half is enough to calibrate
 
 
 def own_split(examples: list[Example], split: str) -> list[Example]:
@@ -30,7 +32,7 @@ def own_split(examples: list[Example], split: str) -> list[Example]:
     stratum_of = _strata(examples)
     for content in sorted(copies):  # the order of sha256: random, but always the same
         strata.setdefault(stratum_of(copies[content][0].label), []).append(content)
-    share = min(CALIBRATION_SHARE, CALIBRATION_MOST / max(1, len(copies)))
+    share = _calibration_share(len(copies))
     chosen = []
     for contents in strata.values():
         draw = int(hashlib.sha256(contents[0].encode()).hexdigest()[:8], 16) / 16**8
@@ -38,6 +40,14 @@ def own_split(examples: list[Example], split: str) -> list[Example]:
         part = {"calibration": contents[:for_calibration], "evaluation": contents[for_calibration:]}
         chosen += [example for content in part[split] for example in copies[content]]
     return chosen
+
+
+def _calibration_share(pictures: int) -> float:
+    """A fifth, but of few pictures what static INT8 needs, and of many what suffices."""
+    if pictures < FEW:
+        return CALIBRATION_SHARE
+    least, most = CALIBRATION_LEAST / pictures, CALIBRATION_MOST / pictures
+    return min(max(CALIBRATION_SHARE, least), most)
 
 
 def refuse_shared(calibration: list[Example], evaluation: list[Example]) -> None:

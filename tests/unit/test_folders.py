@@ -148,11 +148,21 @@ def test_own_split_ignores_names_and_other_classes(sizes, added):
                     assert first[f"{name.partition('/')[0]}/{stem}.png"] == split
 
 
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
+def test_two_hundred_pictures_calibrate_and_are_scored(sizes):
+    sizes = [*sizes, max(1, 200 - sum(sizes))]
+    with tempfile.TemporaryDirectory() as folder:
+        found = split_of(write_classes(Path(folder), {f"class{i}": n for i, n in enumerate(sizes)}))
+    assert len(found["calibration"]) >= 100
+    assert len(found["evaluation"]) >= 80
+
+
 def test_classes_of_few_pictures_give_their_share_in_sum(tmp_path):
-    """ImageNet's 50,000 in 1,000 classes: half a picture of each is due, none was taken once."""
+    """ImageNet's 50,000 in 1,000 classes: part of a picture is due of each, none was taken once."""
     write_classes(tmp_path, {f"n{number:03}": 2 for number in range(120)})
     found = split_of(tmp_path)
-    assert 30 <= len(found["calibration"]) <= 66  # 48 are due; 3 standard deviations
+    assert 101 <= len(found["calibration"]) <= 119  # 110 are due; 3 standard deviations
 
 
 def test_copies_share_a_source(tmp_path):

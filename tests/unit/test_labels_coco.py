@@ -182,12 +182,12 @@ def test_label_rows_are_the_same_in_both_splits(tmp_path):
 
 def test_own_split_takes_each_class_along(tmp_path):
     """One picture in ten shows a dog; a fifth of them is due, beside a fifth of the others."""
-    images = [image(n) for n in range(200)]
-    annotations = [box(n, n, [0, 0, 6, 4], 3 if n % 10 == 0 else 1) for n in range(200)]
+    images = [image(n) for n in range(190)]
+    annotations = [box(n, n, [0, 0, 6, 4], 3 if n % 10 == 0 else 1) for n in range(190)]
     write_coco(tmp_path, images, annotations)
     samples = open_data(tmp_path, "detection", "calibration", FIT)
     dogs = sum((samples.sample(i)[1][:, 0] == 1).any() for i in range(len(samples)))
-    assert 4 <= dogs <= 5
+    assert 3 <= dogs <= 4  # of 19
     assert 39 <= len(samples) <= 42
     assert open_data(tmp_path, "detection", "evaluation", FIT).digest() != samples.digest()
     assert samples == open_data(tmp_path, "detection", "calibration", FIT)
