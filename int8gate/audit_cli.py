@@ -17,20 +17,22 @@ def audit(
     directory: Annotated[Path, typer.Argument(help="the folder, laid out as --data-dir takes it")],
     model: Annotated[str, typer.Option(help="whose size, preprocessing and classes count")],
     zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
-    minimum: Annotated[int, typer.Option(help="fewer calibration pictures are an error")] = 100,
+    min_calibration_samples: Annotated[int, typer.Option(help="fewer are an error")] = 100,
 ) -> None:
     """Judge the calibration pictures of a folder against those that are scored."""
     try:
-        found = _findings(directory, model, zoo, minimum)
+        sizes, found = _findings(directory, model, zoo, min_calibration_samples)
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+    typer.echo(f"{directory}: {sizes[0]} pictures calibrate, {sizes[1]} are scored")
     _show(found)
     if any(finding["severity"] == "error" for finding in found):
         raise typer.Exit(1)
 
 
-def _findings(directory: Path, name: str, zoo: Path | None, minimum: int) -> list[dict]:
+def _findings(directory: Path, name: str, zoo: Path | None, minimum: int):
+    """The pictures in calibration and evaluation, and the findings of the audit."""
     from quantizers.cache import open_cache
     from quantizers.pipeline import Pipeline
     from quantizers.settings import Settings
@@ -42,7 +44,9 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int) -> lis
     settings = Settings(data_dir=directory, min_calibration_samples=minimum)
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache(None), worker)
-        return pipeline.audit(pipeline.resolved(spec))
+        spec = pipeline.resolved(spec)
+        sizes = [len(pipeline.samples(spec, split)) for split in ("calibration", "evaluation")]
+        return sizes, pipeline.audit(spec)
 
 
 def _spec(name: str, zoo: Path | None):

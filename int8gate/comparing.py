@@ -106,7 +106,9 @@ class Comparing:
             self._update(results, folders)
             return
         self.failures += exceeded(changes, BASELINE_LIMITS)
-        better = sorted({change.case for change in changes if change.verdict == "better"})
+        passed = {case_key(case) for case in results["cases"] if case["verdict"] == "passed"}
+        better = {change.case for change in changes if change.verdict == "better"}
+        better = sorted(better & passed)  # others would not be accepted
         absent = not_in_baseline(results["cases"], self.baseline)
         for told, cases in (("better than the baseline", better), ("not in the baseline", absent)):
             if cases:

@@ -28,7 +28,7 @@ def findings(
         _opened(samples, most, preprocessing)
         for samples, most in ((calibration, MOST_CALIBRATION), (evaluation, MOST_EVALUATION))
     ]
-    found = audit(*sets, classes, preprocessing.range, min(minimum, len(sets[0])))
+    found = audit(*sets, classes, preprocessing.range, min(minimum, MOST_CALIBRATION))
     return [finding.as_dict() for finding in found if _is_new(finding, len(calibration))]
 
 

@@ -1,0 +1,47 @@
+"""`int8gate audit`: a folder of calibration pictures, judged alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import team_repository
+from PIL import Image
+from typer.testing import CliRunner
+
+from int8gate.cli import app
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    return team_repository.write(tmp_path_factory.mktemp("team"))
+
+
+def audit(repository, folder, *options):
+    zoo = ["--model", "gadget", "--zoo", str(repository / "models.toml")]
+    done = CliRunner().invoke(app, ["audit", str(folder), *zoo, *options])
+    return done.exit_code, " ".join(done.output.split())
+
+
+def test_the_teams_own_pictures(repository):
+    code, said = audit(repository, repository / "pictures")
+    assert code == 0, said
+    assert "120 pictures calibrate, 480 are scored" in said
+    assert "error" not in said
+
+
+def test_noise_and_a_set_that_is_too_small(repository, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
+    for number, picture in enumerate(values):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    code, said = audit(repository, tmp_path)
+    assert code == 1
+    assert "too_few_samples" in said
+    assert "random_noise" in said
+    lowered = audit(repository, tmp_path, "--min-calibration-samples", "5")[1]
+    assert "too_few_samples" not in lowered
+
+
+def test_what_is_not_there_is_one_sentence(repository, tmp_path):
+    code, said = audit(repository, tmp_path / "nowhere")
+    assert code == 2
+    assert "is not a directory: mend the path" in said
