@@ -1,101 +1,144 @@
-"""How much of the evaluation's activations is clipped, with clean and with spoiled calibration.
+"""How often calibrated ranges are said to clip the evaluation's activations, and what that finds.
 
-    python -m benchmarks.activation_audit MODEL.onnx TASK LOW HIGH [--sets 10]
+    python -m benchmarks.activation_audit mobilenet_v2 resnet50_torch [--clean 40] [--spoiled 10]
 
-MODEL is a float ONNX model prepared as the pipeline does it, TASK names the scenes that it was
-trained on, LOW and HIGH are what pixels 0 and 255 become. Clean sets are random calibration scenes
-against random evaluation scenes, and against calibration scenes that were not drawn.
+Each name is a trained compact network of the zoo; its float artifact comes from the pipeline. Clean
+sets are random calibration scenes against random evaluation scenes (other photographs), and against
+calibration scenes that were not drawn. Spoiled sets are calibration scenes changed, all of them.
+
+Columns: `worst` is the largest share of a tensor that is clipped beyond calibration's own (median
+and most of the sets), `activations` how often `activation_mismatch` is found, `pictures` how often
+the audit of the pictures themselves says that they differ, `either` one of both.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 import calibration_data
 from benchmarks import audit_material
-from quantizers.calibration import onnx_collector
+from calibration_data.audit import DETECTORS, Audited, AuditSet
+from model_zoo.registry import model
+from model_zoo.spec import ModelSpec
+from quantizers.activation_audit import MOST_CLIPPED, SAMPLES, activation_mismatch, clippings
+from quantizers.cache import open_cache
+from quantizers.calibration import onnx_collector, tflite_collector
 from quantizers.calibration.table import Table
 from quantizers.calibration.thresholds import ranges
-from validation.activation_audit import MOST_CLIPPED, activation_mismatch, clippings
+from quantizers.pipeline import Pipeline
+from quantizers.recipe import RECIPES, REFERENCES, Recipe
+from quantizers.settings import Settings
+from quantizers.worker import Worker
 
-METHODS = ("min_max", "percentile", "mse")
-SAMPLES = 100
-SPOILED = {
-    "dark": audit_material.DOMAINS["dark"],
-    "faint": audit_material.DOMAINS["faint"],
-    "one value": lambda rng, picture: np.full_like(picture, picture.mean()),
-}
+CALIBRATION = 100  # samples: the fewest that are allowed
+DRAWN = 300  # scenes of each split that sets are drawn from
+PICTURES = ("domain", "inverted")  # detectors
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float model file, and how its statistics and its recipe's ranges come about."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    file: Path
+
+    def table(self, pictures: np.ndarray) -> Table:
+        """Statistics by tensor over pictures uint8 (n, h, w, c)."""
+        collector = onnx_collector if self.file.suffix == ".onnx" else tflite_collector
+        with tempfile.TemporaryDirectory() as folder:
+            samples = Path(folder) / "samples.npy"
+            np.save(samples, self.spec.preprocessing.apply(pictures))
+            return collector.collect(self.file, samples)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("task")
-    parser.add_argument("low", type=float)
-    parser.add_argument("high", type=float)
-    parser.add_argument("--sets", type=int, default=10)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--clean", type=int, default=40, help="clean sets of each kind")
+    parser.add_argument("--spoiled", type=int, default=10, help="sets of each spoiling")
     arguments = parser.parse_args()
-    channels, *size = _input_shape(arguments.model)
-    pictures = {
-        split: _pictures(arguments.task, split, tuple(size), channels)
-        for split in ("calibration", "evaluation")
-    }
+    networks = _networks(arguments.names)
+    print(f"threshold {MOST_CLIPPED:.1%}, {CALIBRATION} samples against {SAMPLES}")
+    header = f"{'calibration':30} {'sets':>4} {'worst':>16} {'activations':>11} {'pictures':>9}"
+    for network in networks:
+        print(f"\n{network.spec.name}, {network.recipe.name}\n{header} {'either':>7}")
+        _measure(network, arguments.clean, arguments.spoiled)
 
-    def table(chosen: np.ndarray) -> Table:
-        step = (arguments.high - arguments.low) / 255
-        return _statistics(arguments.model, chosen.astype(np.float32) * step + arguments.low)
 
-    print(f"threshold {MOST_CLIPPED:.1%}; worst tensor's share clipped beyond calibration's own")
-    print(f"{'calibration':28} {'method':11} {'sets':>4} {'found':>6} {'median':>8} {'most':>8}")
-    found: dict[tuple[str, str], list[tuple[bool, float]]] = {}
-    for number in range(arguments.sets):
+def _networks(names: list[str]) -> list[Network]:
+    """Their float artifacts, built where the cache has none."""
+    found = []
+    with Worker() as worker:
+        pipeline = Pipeline(Settings(), open_cache(None), worker)
+        for name in names:
+            spec = model(name)
+            recipe = RECIPES[spec.recipes[0]]
+            built = pipeline.artifact(spec, REFERENCES[recipe.toolchain])
+            found.append(Network(spec, recipe, built.artifact.path))
+    return found
+
+
+def _measure(network: Network, clean: int, spoiled: int) -> None:
+    scenes = {split: _scenes(network.spec, split) for split in ("calibration", "evaluation")}
+    rows: dict[str, list] = {}
+    started, collected = time.perf_counter(), 0
+    for number in range(max(clean, spoiled)):
         rng = np.random.default_rng([4, number])
-        own = rng.permutation(pictures["calibration"])
-        scored = table(rng.permutation(pictures["evaluation"])[:SAMPLES])
-        sets = {
-            "clean, evaluation's scenes": (own[:SAMPLES], scored),
-            "clean, the same scenes": (own[:SAMPLES], table(own[SAMPLES : 2 * SAMPLES])),
-        }
-        for name, change in SPOILED.items():
-            sets[name] = (np.stack([change(rng, p) for p in own[:SAMPLES]]), scored)
-        for name, (chosen, against) in sets.items():
-            _judge(found, name, table(chosen), against)
-    for (name, method), results in found.items():
-        flags, shares = zip(*results, strict=True)
-        print(
-            f"{name:28} {method:11} {len(flags):4} {sum(flags):6} {np.median(shares):8.2%} "
-            f"{max(shares):8.2%}"
-        )
+        own = rng.permutation(scenes["calibration"])
+        drawn, rest = own[:CALIBRATION], own[CALIBRATION : CALIBRATION + SAMPLES]
+        scored = rng.permutation(scenes["evaluation"])[:SAMPLES]
+        scored_table = network.table(scored)
+        collected += len(scored)
+        if number < clean:
+            own_table = network.table(drawn)
+            sets = {"clean, other photographs": (scored, scored_table)}
+            sets["clean, same photographs"] = (rest, network.table(rest))
+            collected += len(drawn) + len(rest)
+            for name, (against, table) in sets.items():
+                judged = _judged(network, drawn, own_table, against, table)
+                rows.setdefault(name, []).append(judged)
+        for name, change in audit_material.DOMAINS.items() if number < spoiled else ():
+            if name == "grey" and drawn.shape[-1] == 1:
+                continue
+            changed = np.stack([change(rng, picture) for picture in drawn])
+            judged = _judged(network, changed, network.table(changed), scored, scored_table)
+            rows.setdefault(name, []).append(judged)
+            collected += len(changed)
+    for name, judged in sorted(rows.items(), key=lambda row: "clean" not in row[0]):
+        _print_row(name, judged)
+    took = time.perf_counter() - started
+    print(f"{took / collected * 1e3:.1f} ms a sample with its statistics, collected and judged")
 
 
-def _judge(found: dict, name: str, calibration: Table, evaluation: Table) -> None:
-    for method in METHODS:
-        chosen = ranges(calibration, method)
-        worst = clippings(calibration, evaluation, chosen)[0].unforeseen
-        flagged = activation_mismatch(calibration, evaluation, chosen) is not None
-        found.setdefault((name, method), []).append((flagged, worst))
+def _judged(network: Network, pictures, own: Table, scored, scored_table: Table) -> tuple:
+    """The worst share, whether activations tell, and whether the pictures do."""
+    chosen = ranges(own, network.recipe.calibration)
+    worst = clippings(own, scored_table, chosen)[0].unforeseen
+    audited = Audited(AuditSet(pictures), AuditSet(scored), None, None, 1)
+    seen = any(finding for name in PICTURES for finding in DETECTORS[name](audited))
+    return worst, activation_mismatch(own, scored_table, chosen) is not None, seen
 
 
-def _input_shape(model: Path) -> list[int]:
-    shape = onnx.load(model, load_external_data=False).graph.input[0].type.tensor_type.shape
-    return [axis.dim_value for axis in shape.dim][1:]
+def _print_row(name: str, judged: list[tuple]) -> None:
+    worst, activations, pictures = (np.array(column) for column in zip(*judged, strict=True))
+    print(
+        f"{name:30} {len(judged):4} {np.median(worst):7.2%} {worst.max():8.2%} "
+        f"{activations.mean():11.1%} {pictures.mean():9.1%} {(activations | pictures).mean():7.1%}",
+        flush=True,
+    )
 
 
-def _pictures(task: str, split: str, size: tuple[int, int], channels: int) -> np.ndarray:
-    scenes = calibration_data.load(task, split, size, channels)
-    return np.stack([scenes.image(index) for index in range(min(300, len(scenes)))])
-
-
-def _statistics(model: Path, inputs: np.ndarray) -> Table:
-    with tempfile.TemporaryDirectory() as folder:
-        samples = Path(folder) / "samples.npy"
-        np.save(samples, inputs)
-        return onnx_collector.collect(model, samples)
+def _scenes(spec: ModelSpec, split: str) -> np.ndarray:
+    *size, channels = spec.compact.picture_shape
+    drawn = calibration_data.load(spec.data, split, tuple(size), channels)
+    return np.stack([drawn.image(index) for index in range(min(DRAWN, len(drawn)))])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often the audit of a calibration set raises a false alarm, and how often it finds a fault.
 
-    python -m benchmarks.audit [--quick] [--only "noise"]
+    python -m benchmarks.audit [--quick] [--only "noise"] [--detector domain --detector inverted]
 
 Clean sets are random subsets of the scenes of all tasks, of pieces of photographs, and of
 handwritten digits, with a disjoint evaluation set of the same kind or of the scenes' own evaluation
@@ -14,12 +14,13 @@ import argparse
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import stats
 
 from benchmarks import audit_material, audit_spoiling
-from calibration_data.audit import AuditSet, audit
+from calibration_data.audit import DETECTORS, Audited, AuditSet, Finding, audit
 
 CLEAN, SPOILED = 400, 40
 COUNT, SCORED = (100, 220), (100, 260)  # samples of a set
@@ -30,19 +31,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the sets")
     parser.add_argument("--only", default="", help="spoilings with this in their name")
+    parser.add_argument(
+        "--detector", action="append", choices=DETECTORS, help="run these alone, and no others"
+    )
     arguments = parser.parse_args()
+    find = partial(found, arguments.detector)
     pools = list(audit_material.pools(arguments.quick))
     share = 0.1 if arguments.quick else 1
-    alarms, count = false_alarms(pools, round(CLEAN * share))
+    alarms, count = false_alarms(find, pools, round(CLEAN * share))
     print_alarms(alarms, count)
     print(f"\n{'spoiling':34} {'kind':26} {'sets':>5} {'detected':>9}")
     for spoiling in audit_spoiling.SPOILINGS:
         if arguments.only in spoiling.name:
-            print_detection(spoiling, pools, max(5, round(SPOILED * share)))
-    print_time()
+            print_detection(find, spoiling, pools, max(5, round(SPOILED * share)))
+    if not arguments.detector:
+        print_time()
 
 
-def false_alarms(pools: list, count: int) -> tuple[Counter, int]:
+def found(detectors: list[str] | None, *sets, **expected) -> list[Finding]:
+    """What the audit finds, or these of its detectors alone."""
+    if not detectors:
+        return audit(*sets, **expected)
+    known = {"classes": None, "value_range": None, "minimum": 1} | expected
+    audited = Audited(*sets, **known)
+    return [finding for name in detectors for finding in DETECTORS[name](audited)]
+
+
+def false_alarms(find, pools: list, count: int) -> tuple[Counter, int]:
     alarms: Counter = Counter()
     for number in range(count):
         rng = np.random.default_rng([1, number])
@@ -52,7 +67,7 @@ def false_alarms(pools: list, count: int) -> tuple[Counter, int]:
             calibration, evaluation = (replace(s, pictures=None) for s in (calibration, evaluation))
         kinds = {
             finding.kind: finding.evidence
-            for finding in audit(calibration, evaluation, value_range=(-1, 1), minimum=1)
+            for finding in find(calibration, evaluation, value_range=(-1, 1), minimum=1)
         }
         kinds.pop(ADVICE_ONLY, None)
         alarms.update(kinds.keys())
@@ -73,15 +88,15 @@ def print_alarms(alarms: Counter, count: int) -> None:
         print(f"{kind:26} {count:10} {alarms[kind]:12} {bound:15.1%}")
 
 
-def print_detection(spoiling, pools: list, count: int) -> None:
+def print_detection(find, spoiling, pools: list, count: int) -> None:
     fitting = [pool for pool in pools if spoiling.fits(pool)]
     missed = Counter()
     for number in range(count):
         rng = np.random.default_rng([2, number])
         pool = fitting[number % len(fitting)]
         sets = spoiling.spoil(rng, *drawn(rng, pool, own_splits=False))
-        found = {finding.kind for finding in audit(*sets, **spoiling.options)}
-        if spoiling.kind not in found:
+        kinds = {finding.kind for finding in find(*sets, **spoiling.options)}
+        if spoiling.kind not in kinds:
             missed[pool.name] += 1
     said = ", ".join(f"{name} {times}" for name, times in missed.items())
     detected = 1 - missed.total() / count

@@ -195,4 +195,10 @@ DOMAINS = {
     "blurred": lambda rng, p: _pixels(ndimage.gaussian_filter(p.astype(np.float32), (3, 3, 0))),
     "noisy": lambda rng, p: add_noise(rng, p, 40.0),
     "negative": lambda rng, p: 255 - p,
+    "under-exposed": lambda rng, p: _pixels(p * 0.5),
+    "over-exposed": lambda rng, p: _pixels(p * 2.0),
+    "gamma 0.4": lambda rng, p: _pixels(255 * (p / 255) ** 0.4),
+    "gamma 2.5": lambda rng, p: _pixels(255 * (p / 255) ** 2.5),
+    "low contrast": lambda rng, p: _pixels((p - p.mean()) * 0.4 + p.mean()),
+    "high contrast": lambda rng, p: _pixels((p - p.mean()) * 2.5 + p.mean()),
 }

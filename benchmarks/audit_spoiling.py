@@ -311,7 +311,7 @@ SPOILINGS = (
     *(
         Spoiling(
             f"domain: {name}",
-            "domain_mismatch",
+            "inverted_pictures" if name == "negative" else "domain_mismatch",
             _all(change),
             _colour if name == "grey" else lambda pool: True,
         )

@@ -18,11 +18,12 @@ def audit(
     model: Annotated[str, typer.Option(help="whose size, preprocessing and classes count")],
     zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
     min_calibration_samples: Annotated[int, typer.Option(help="fewer are an error")] = 100,
+    activations: Annotated[bool, typer.Option(help="run the float model over both, too")] = False,
 ) -> None:
     """Judge the calibration pictures of a folder against those that are scored."""
     try:
-        sizes, found = _findings(directory, model, zoo, min_calibration_samples)
-    except (ValueError, OSError) as error:
+        sizes, found = _findings(directory, model, zoo, min_calibration_samples, activations)
+    except (ValueError, OSError, RuntimeError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     typer.echo(f"{directory}: {sizes[0]} pictures calibrate, {sizes[1]} are scored")
@@ -31,8 +32,9 @@ def audit(
         raise typer.Exit(1)
 
 
-def _findings(directory: Path, name: str, zoo: Path | None, minimum: int):
+def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activations: bool):
     """The pictures in calibration and evaluation, and the findings of the audit."""
+    from quantizers.auditing import worst_first
     from quantizers.cache import open_cache
     from quantizers.pipeline import Pipeline
     from quantizers.settings import Settings
@@ -45,11 +47,25 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int):
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache(None), worker)
         spec = pipeline.resolved(spec)
-        sizes = [len(pipeline.samples(spec, split)) for split in ("calibration", "evaluation")]
-        return sizes, pipeline.audit(spec)
+        sizes = [len(pipeline.data.samples(spec, split)) for split in ("calibration", "evaluation")]
+        found = pipeline.data.audit(spec)
+        if activations:
+            found = worst_first(found + pipeline.activation_audit(spec, _static_recipe(spec)))
+        return sizes, found
+
+
+def _static_recipe(spec):
+    """The model's first recipe that takes its ranges from calibration."""
+    from quantizers.recipe import RECIPES
+
+    for name in spec.recipes:
+        if RECIPES[name].is_calibrated:
+            return RECIPES[name]
+    raise ValueError(f"{spec.name} has no calibrated recipe: leave --activations out")
 
 
 def _spec(name: str, zoo: Path | None):
+    from int8gate.models import find_hooks_in
     from model_zoo.own.resolve import declared_spec
     from model_zoo.own.toml_file import read_zoo
     from model_zoo.registry import model
@@ -57,6 +73,7 @@ def _spec(name: str, zoo: Path | None):
     if zoo is None:
         return model(name)
     own = {declared.name: declared for declared in read_zoo(zoo)}
+    find_hooks_in(zoo.absolute().parent)
     if name not in own:
         raise ValueError(f"{zoo} declares no model {name}: it has {', '.join(own) or 'none'}")
     return declared_spec(own[name])

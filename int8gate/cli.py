@@ -81,12 +81,13 @@ def init(
         Path, typer.Argument(help=".onnx, .tflite, .keras, .h5, .pb, .pt2, .cfg, a SavedModel")
     ],
     output: Annotated[Path, typer.Option(help="the TOML to write")] = Path("models.toml"),
+    trust: Annotated[bool, typer.Option("--trust", help="let code in the file run")] = False,
 ) -> None:
     """Begin the TOML that declares a model of your own: `pytest --zoo models.toml` gates it."""
     from int8gate.init import begin
 
     try:
-        written = begin(model_file, output)
+        written = begin(model_file, output, trust=trust)
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error

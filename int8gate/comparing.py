@@ -6,6 +6,7 @@ that every test of it passed. What a gate's own tolerance says is not touched.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,18 @@ def keep_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> N
     folder = predictions_folder(config)
     if folder is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     own = run.evaluation
-    data = run.pipeline.samples(run.spec, "evaluation").digest()
-    kept = keep(folder, Predictions(case, accuracy["metric"], data, own.statistics, own.sources))
-    accuracy["predictions"] = kept.sha256
+    data = run.pipeline.data.known(run.spec, "evaluation").digest
+    found = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        accuracy["predictions"] = keep(folder, found).sha256
+    except OSError as error:
+        warnings.warn(
+            f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "
+            "comparison with this run will go by intervals",
+            stacklevel=2,
+        )
 
 
 class Comparing:

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 
 from int8gate.comparing import keep_predictions
+from int8gate.hints import pasteable
 from int8gate.models import MODELS
 from int8gate.recording import RECORD_PROPERTY, RECORDS
 from quantizers.recipe import RECIPES
@@ -32,6 +33,7 @@ def settings(pytestconfig: pytest.Config) -> Settings:
         min_calibration_samples=option("--min-calibration-samples"),
         stage_timeout_s=option("--stage-timeout"),
         calibration_jobs=option("--calibration-jobs"),
+        trust=option("--trust"),
     )
 
 
@@ -46,7 +48,8 @@ def pipeline(settings: Settings, pytestconfig: pytest.Config):
     from quantizers.pipeline import Pipeline
     from quantizers.worker import Worker
 
-    with Worker() as worker:
+    limit = pytestconfig.getoption("--memory-limit")
+    with Worker(limit and round(limit * 1e9)) as worker:
         yield Pipeline(settings, open_cache(pytestconfig.getoption("--artifact-cache")), worker)
 
 
@@ -95,6 +98,7 @@ def gate(request: pytest.FixtureRequest, case_run):
             keep_predictions(request.config, case_run, key, scores)
         status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
         status, message = _expired(case_run.expected, name, status, message)
+        message = pasteable(message, request.config)
         record = _tell(request.node, case_run, name, status, message, found.fields)
         if history and found.rounds_s:
             history(found.rounds_s, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from model_zoo.own.declaration import format_of
@@ -14,11 +15,11 @@ from runtimes import atomic_file
 TIME_LIMIT_S = 120
 
 
-def _inspected(model_file: Path, kind: str) -> ModelFile:
+def _inspected(model_file: Path, kind: str, worker: Worker, trust: bool) -> ModelFile:
     """In a process of its own: the file is untrusted, and its library may crash on it."""
     try:
-        with Worker() as worker:
-            return worker.run(inspect, model_file, kind, timeout_s=TIME_LIMIT_S).value
+        limit = TIME_LIMIT_S
+        return worker.run(inspect, model_file, kind, trust=trust, timeout_s=limit).value
     except TaskFailed as error:
         raise ValueError(error.message) from error
     except WorkerError as error:
@@ -26,15 +27,16 @@ def _inspected(model_file: Path, kind: str) -> ModelFile:
         raise ValueError(f"{model_file} cannot be read: {said}: export it again") from error
 
 
-def begin(model_file: Path, output: Path) -> str:
+def begin(model_file: Path, output: Path, worker: Worker | None = None, trust: bool = False) -> str:
     """Writes `output` and returns its text; a table is added to a file that has others.
 
-    Raises ValueError or OSError saying what is wrong with the file, or that `output`
-    has a model of this name already.
+    `worker` is where the file is opened, a new one for it alone by default. Raises ValueError or
+    OSError saying what is wrong with the file, or that `output` has a model of this name already.
     """
     if not model_file.exists():
         raise FileNotFoundError(f"{model_file}: no such file: mend the path")
-    found = _inspected(model_file, format_of(model_file))
+    with nullcontext(worker) if worker else Worker() as process:
+        found = _inspected(model_file, format_of(model_file), process, trust)
     relative = Path(os.path.relpath(model_file, output.absolute().parent))
     text = template(relative, found)
     table = next(line for line in text.splitlines() if line.startswith("[models."))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.own.declaration import OwnModel
+from model_zoo.own.hooks import check_hook
 from model_zoo.own.resolve import declared_spec
 from model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_zoo
 from model_zoo.registry import zoo
@@ -29,11 +30,11 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
     files = [Path(path) for path in asked if path != BUILT_IN]
     own = [model for file in files for model in read_zoo(file)]
     for file in files:
-        _find_hooks_in(file.absolute().parent)
+        find_hooks_in(file.absolute().parent)
     settings = config.rootpath / PYPROJECT
     if not asked and settings.is_file():
         own += read_pyproject(settings)
-        _find_hooks_in(config.rootpath)
+        find_hooks_in(config.rootpath)
     models = dict(zoo()) if _is_ours(config) or BUILT_IN in asked or not own else {}
     for model in own:
         if model.name in models or model.name in zoo():
@@ -58,7 +59,17 @@ def collect_gates(config: pytest.Config) -> None:
         config.args = [*config.args, str(GATES)]
 
 
-def _find_hooks_in(folder: Path) -> None:
+def remember_failed_gates(config: pytest.Config) -> None:
+    """`--last-failed` passes over files without a failure; a gate's id outside the root folder
+    begins with `::` and names no file.
+    """
+    plugin = config.pluginmanager.get_plugin("lfplugin")
+    paths = getattr(plugin, "_last_failed_paths", None)  # None without --last-failed
+    if paths is not None and any(str(failed).startswith("::") for failed in plugin.lastfailed):
+        paths.add(GATES)
+
+
+def find_hooks_in(folder: Path) -> None:
     """Modules that a declaration names stand beside it; worker processes take over the path."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
@@ -76,3 +87,5 @@ def _check(model: OwnModel) -> None:
                 check(name)
             except ValueError as error:
                 raise ValueError(f"{model.where}: {error}") from error
+    for key, place in model.hooks.items():
+        check_hook(model.where, key, place)

@@ -105,6 +105,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="time limit of one export, calibration, conversion or evaluation",
     )
+    option(
+        "--trust",
+        action="store_true",
+        help="let code in your own model files run: Keras's Lambda layers, pickles in a .pt2",
+    )
+    option(
+        "--memory-limit",
+        type=float,
+        metavar="GB",
+        help="what a stage's process may hold in memory before it is killed (default: no limit)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from int8gate.comparing import Comparing
 from int8gate.fixtures import gate_of
-from int8gate.models import MODELS, collect_gates, find_models
+from int8gate.models import MODELS, collect_gates, find_models, remember_failed_gates
 from int8gate.options import DEFAULT_RECIPE, DEFAULT_TARGETS
 from int8gate.recording import RECORDS, Records
 from quantizers.recipe import RECIPES, recipe
@@ -40,10 +40,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
+    if not config.pluginmanager.hasplugin("xdist"):  # -p no:xdist: the cases carry its mark
+        config.addinivalue_line("markers", "xdist_group(name): the gates of a case stay together")
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
     config.stash[MODELS] = _usage(find_models, config)
     collect_gates(config)
+    remember_failed_gates(config)
     for name in config.getoption("--recipe") or ():
         if name != DEFAULT_RECIPE:
             _usage(recipe, name)

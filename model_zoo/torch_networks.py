@@ -13,6 +13,7 @@ import numpy as np
 from model_zoo.networks import resolve
 from model_zoo.spec import ModelSpec, Network
 from model_zoo.weight_tensors import check_fit, read_safetensors
+from runtimes import memory
 
 
 def build(spec: ModelSpec, profile: str, official: bool = False):
@@ -76,18 +77,19 @@ def load(model, path: Path) -> None:
     model.load_state_dict(model.state_dict() | loaded)
 
 
-def read_program(path: Path, picture):
+def read_program(path: Path, picture, trust: bool = False):
     """The module of a `torch.export` file that takes `picture` (1, c, h, w).
 
-    Raises ValueError naming the file for one that is damaged or takes something else.
+    Raises ValueError naming the file for one that is damaged, takes something else or, without
+    `trust`, holds code.
     """
     import torch
 
     from runtimes.torch_program import read
 
-    module = read(path).module()
+    module = read(path, trust).module()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), memory.at_most(memory.reading_takes(path) + memory.RUNNING):
             module(picture)
     # What a program guards (its sizes, its dtypes) it says in many ways.
     except Exception as error:

@@ -14,7 +14,8 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(path)
-    except SafetensorError as error:
+    # A dtype that NumPy does not have raises what looking it up does.
+    except (SafetensorError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"weights file {path} is truncated or not safetensors ({error}): copy or train it again"
         ) from error

@@ -25,10 +25,14 @@ NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weight
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's weights come from: `shipped`, `directory`, `own`, `official`, `random`."""
+    """Where a network's weights come from: `shipped`, `directory`, `own`, `official`, `random`.
+
+    `trusted`: code in the file may run. It is no part of the identity: results are the same.
+    """
 
     kind: str
     path: Path | None = None
+    trusted: bool = False
 
     @property
     def identity(self) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from calibration_data.audit import AuditSet, audit
 from calibration_data.folders import FolderSamples
 from calibration_data.preprocessing import Preprocessing
 
+if TYPE_CHECKING:
+    from calibration_data.audit import AuditSet
+
 MOST_CALIBRATION, MOST_EVALUATION = 500, 1000  # pictures: what is looked at is held in memory
+SEVERITIES = ("error", "warning", "advice")  # as in calibration_data.audit, slow to import
 INPUTS = 300  # samples whose network inputs are compared
 
 
@@ -18,12 +24,15 @@ def findings(
     preprocessing: Preprocessing,
     classes: int | None,
     minimum: int,
+    directory: Path | None = None,
 ) -> list[dict]:
     """What is wrong with the calibration set, worst first, as the record has it.
 
     Class numbers are compared for classification. Of a large set the first pictures of a fixed
-    shuffle are looked at.
+    shuffle are looked at. Writes nothing to the `directory` that a stage is called with.
     """
+    from calibration_data.audit import audit  # with SciPy's statistics, a second to import
+
     sets = [
         _opened(samples, most, preprocessing)
         for samples, most in ((calibration, MOST_CALIBRATION), (evaluation, MOST_EVALUATION))
@@ -32,12 +41,19 @@ def findings(
     return [finding.as_dict() for finding in found if _is_new(finding, len(calibration))]
 
 
+def worst_first(found: list[dict]) -> list[dict]:
+    """Findings of several audits, as the record has them, in the order of their severity."""
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding["severity"]))
+
+
 def _is_new(finding, samples: int) -> bool:
     """A set that was cut for the audit is not small."""
     return finding.kind != "few_samples" or samples <= MOST_CALIBRATION
 
 
 def _opened(samples: FolderSamples, most: int, preprocessing: Preprocessing) -> AuditSet:
+    from calibration_data.audit import AuditSet
+
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:most])
     drawn = [samples.sample(int(number)) for number in chosen]
     pictures = np.stack([picture for picture, _ in drawn])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+SETTLED_NS = 2_000_000_000  # the coarsest file times in use are FAT's, of two seconds
 _ENTRY = "entry.json"
 
 
@@ -74,25 +76,72 @@ def write_entry(directory: Path, kind: str, key: str, parts: dict, meta: dict) -
     return json.loads(text)["meta"]
 
 
-def read_entry(place: Path, key: str) -> dict:
-    """The meta of an entry, all of whose files were checked (not what was added later).
+class Reader:
+    """Reads entries; what it found whole it reads again only when a file's size or times change.
 
-    Raises FileNotFoundError if there is none, DamagedEntry if it is not what was built.
+    A file that was changed a moment before it was read is not remembered: another change in the
+    same tick of the clock would not show.
     """
-    if not os.path.lexists(place):
-        raise FileNotFoundError(place)
-    try:
-        entry = json.loads((place / _ENTRY).read_bytes())
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, tuple[tuple, dict]] = {}
+        self._contents: dict[Path, tuple[tuple, str]] = {}
+
+    def read(self, place: Path, key: str, opened: bool = True) -> dict:
+        """The meta of an entry, whose files have their sizes (not what was added later).
+
+        `opened`: and their contents. Raises FileNotFoundError if there is no entry, DamagedEntry
+        if it is not what was built.
+        """
+        if not os.path.lexists(place):
+            raise FileNotFoundError(place)
+        try:
+            entry = self._entry(place)
+            if (entry["schema"], entry["key"]) != (SCHEMA, key):
+                raise ValueError(f"{_ENTRY} is of schema {entry['schema']}, key {entry['key']}")
+            for name, expected in entry["files"].items():
+                self._check_file(place, name, expected, opened)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DamagedEntry(f"cache entry {place} is damaged ({error})") from error
+        return entry["meta"]
+
+    def _entry(self, place: Path) -> dict:
+        path = place / _ENTRY
+        state = path.stat()
+        known = self._entries.get(path)
+        if known and known[0] == _times(state):
+            return known[1]
+        is_settled = _is_settled(state)
+        entry = json.loads(path.read_bytes())
         digest = entry.pop("sha256")
-        if digest != hashlib.sha256(_canonical(entry, _ENTRY)).hexdigest():
+        if digest != hashlib.sha256(_compact(entry)).hexdigest():
             raise ValueError(f"{_ENTRY} was altered")
-        if (entry["schema"], entry["key"]) != (SCHEMA, key):
-            raise ValueError(f"{_ENTRY} is of schema {entry['schema']}, key {entry['key']}")
-        for name, expected in entry["files"].items():
-            _check_file(place, name, expected)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedEntry(f"cache entry {place} is damaged ({error})") from error
-    return entry["meta"]
+        if is_settled:
+            self._entries[path] = _times(state), entry
+        return entry
+
+    def _check_file(self, place: Path, name: str, expected: dict, opened: bool) -> None:
+        path = place / name
+        state = path.stat()
+        if state.st_size != expected["bytes"]:
+            raise ValueError(f"{name} has {state.st_size} bytes instead of {expected['bytes']}")
+        known = (_times(state), expected["sha256"])
+        if not opened or self._contents.get(path) == known:
+            return
+        is_settled = _is_settled(state)
+        if _sha256_of(path) != expected["sha256"]:
+            raise ValueError(f"{name} was altered")
+        if is_settled:
+            self._contents[path] = known
+
+
+def _times(state: os.stat_result) -> tuple:
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _is_settled(state: os.stat_result) -> bool:
+    """Long enough unchanged for the next change to get another time; False if it is to come."""
+    return max(state.st_mtime_ns, state.st_ctime_ns) < time.time_ns() - SETTLED_NS
 
 
 def sync(path: Path) -> None:
@@ -104,14 +153,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _check_file(place: Path, name: str, expected: dict) -> None:
-    size = (place / name).stat().st_size
-    if size != expected["bytes"]:
-        raise ValueError(f"{name} has {size} bytes instead of {expected['bytes']}")
-    if _sha256_of(place / name) != expected["sha256"]:
-        raise ValueError(f"{name} was altered")
-
-
 def _sha256_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -119,6 +160,10 @@ def _sha256_of(path: Path) -> str:
 
 def _canonical(value: Any, name: str) -> bytes:
     _require_plain(value, name)
+    return _compact(value)
+
+
+def _compact(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 

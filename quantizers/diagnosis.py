@@ -18,8 +18,16 @@ from pathlib import Path
 from quantizers.worker_errors import WorkerError
 
 TABLE = Path(__file__).with_name("diagnoses.toml")
-SAYS_ITSELF = ("imported", "prequantized", "program", "statistics")  # stages of our own code
-SENTENCES = ("ValueError", "FileNotFoundError", "OSError", "MemoryError")
+SAYS_ITSELF = (  # stages of our own code
+    "audit",
+    "compiled",
+    "imported",
+    "prequantized",
+    "program",
+    "samples",
+    "statistics",
+)
+SENTENCES = ("ValueError", "FileNotFoundError", "OSError", "MemoryError", "VelaError")
 _LOG_BYTES = 1 << 20  # the end of a log, where converters say why
 _QUOTED = 200  # characters that a sentence quotes of a name or a message
 _STAGE_OF_ENTRY = {

@@ -148,7 +148,7 @@ def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: 
     if spec.own:
         from model_zoo.own.keras_file import load
 
-        return load(weights.path)
+        return load(weights.path, weights.trusted)
     keras.utils.clear_session()  # automatic layer names count from 0, whatever was built before
     keras.utils.set_random_seed(seed)
     network = build(spec, profile, official=weights.kind == "official")

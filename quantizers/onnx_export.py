@@ -109,9 +109,8 @@ def _source(spec: ModelSpec, profile: str, weights: Weights, seed: int, director
 
 def _network(spec: ModelSpec, profile: str, weights: Weights, seed: int):
     if spec.own:
-        return torch_networks.read_program(
-            weights.path, torch_networks.example(spec.network(profile))
-        )
+        picture = torch_networks.example(spec.network(profile))
+        return torch_networks.read_program(weights.path, picture, weights.trusted)
     network = torch_networks.build(spec, profile, official=weights.kind == "official")
     if weights.path:
         torch_networks.load(network, weights.path)

@@ -12,37 +12,26 @@ builds and converts, weights, calibration samples, recipe, library versions.
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-import calibration_data
-from calibration_data.checks import check_calibration
-from calibration_data.sample_set import SampleSet
 from model_zoo.own.inspection import ModelFile
-from model_zoo.own.resolve import own_samples, resolve
+from model_zoo.own.resolve import resolve
 from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights, find_quantized_file, find_weights
 from quantizers import export, stages
-from quantizers.auditing import findings
 from quantizers.cache import ArtifactCache, CacheEntry, cache_key
-from quantizers.diagnosis import ConversionFailed, diagnosed
+from quantizers.data_sets import DataSets
 from quantizers.recipe import REFERENCES, Recipe
+from quantizers.samples import SAMPLES
 from quantizers.settings import Settings
-from quantizers.stages import Stage, code_digest
-from quantizers.worker import Worker, WorkerError
+from quantizers.stage_runner import StageRunner
+from quantizers.worker import Worker
 from runtimes.artifact import Artifact, as_artifact, sha256_of
 from runtimes.file_names import ARTIFACT, ONNX, PROGRAM, SAVED_MODEL, TFLITE
-from runtimes.litert import describe
 
-SAMPLES = "samples.npy"
-PREPARED_BY = "calibration_data.preprocessing"
-BATCH = 32  # samples drawn at a time
-RECYCLE_ABOVE = 2e9  # bytes
+ALONE = (".safetensors", ".h5", ".pb", ".tflite")  # suffixes of weights that are one file
 
 
 @dataclass(frozen=True)
@@ -60,65 +49,58 @@ class Built:
 
 
 class Pipeline:
-    """The stages, over one cache and one worker.
+    """The stages, over one cache and one worker; `data` are the samples that they take.
 
     Raises ConversionFailed or WorkerError when a converter fails; their `log` is all it wrote.
     """
 
     def __init__(self, settings: Settings, cache: ArtifactCache, worker: Worker):
         self.settings, self.cache, self.worker = settings, cache, worker
-        self._opened: dict[tuple[str, str], SampleSet] = {}
-        self._failures: dict[str, WorkerError | ConversionFailed] = {}
+        self.runner = StageRunner(settings, cache, worker)
+        self.data = DataSets(settings, self.runner)
+        self._identities: dict[tuple, str] = {}
 
     def weights(self, spec: ModelSpec) -> Weights:
         """Where the model's weights come from in this run; see `find_weights`."""
         if spec.own:
-            return Weights("own", spec.own.file)
+            return Weights("own", spec.own.file, self.settings.trust)
         chosen = self.settings
         return find_weights(spec, chosen.profile, chosen.weights_dir, chosen.random_weights)
 
-    def samples(self, spec: ModelSpec, split: str):
-        """The model's `SampleSet` of a split, at the size of the run's profile."""
-        if spec.own:
-            key = spec.name, split
-            if key not in self._opened:
-                self._opened[key] = own_samples(spec, split)
-            return self._opened[key]
-        network = spec.network(self.settings.profile)
-        *size, channels = network.picture_shape
-        folder = self.settings.data_dir
-        data = spec.task if folder else spec.data
-        return calibration_data.load(data, split, tuple(size), channels, folder, network.classes)
+    def identity(self, spec: ModelSpec) -> str:
+        """Of the model's weights; a file is read again only when it has changed."""
+        weights = self.weights(spec)
+        if weights.path is None or weights.path.suffix not in ALONE:
+            return weights.identity
+        state = weights.path.stat()
+        key = weights.path, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+        if key not in self._identities:
+            self._identities[key] = weights.identity
+        return self._identities[key]
 
-    def audit(self, spec: ModelSpec) -> list[dict] | None:
-        """What is wrong with a user's calibration pictures; None for the project's own data."""
-        if not (spec.own or self.settings.data_dir):
-            return None
-        sets = [self.samples(spec, split) for split in ("calibration", "evaluation")]
-        classes, minimum = (
-            spec.network(self.settings.profile).classes,
-            self.settings.min_calibration_samples,
+    def activation_audit(self, spec: ModelSpec, recipe: Recipe) -> list[dict]:
+        """What the ranges of a user's calibration set would clip of the evaluation's activations.
+
+        The float network runs over `activation_audit.SAMPLES` pictures of evaluation.
+        """
+        own = self.statistics(spec, recipe.toolchain)
+        scored = self.statistics(spec, recipe.toolchain, "evaluation")
+        pixels = spec.preprocessing.range
+        kept = self.runner.run(
+            stages.ACTIVATION_AUDIT,
+            {"inputs": [own.key, scored.key], "recipe": repr(recipe), "pixel_range": pixels},
+            lambda: (own.path / stages.STATISTICS, scored.path / stages.STATISTICS, recipe, pixels),
         )
-        parts = {
-            "sets": [samples.digest() for samples in sets],
-            "preprocessing": repr(spec.preprocessing),
-            "expected": [classes, minimum],
-            "code": [code_digest(name) for name in stages.audited_by()],
-        }
-
-        def build(directory: Path) -> dict:
-            return {"findings": findings(*sets, spec.preprocessing, classes, minimum)}
-
-        return self.cache.get_or_build("audit", parts, build).meta["findings"]
+        return kept.meta["result"]
 
     def resolved(self, spec: ModelSpec) -> ModelSpec:
         """The model itself; a team's own one with its input as its file has it."""
         if not spec.own:
             return spec
         own = spec.own
-        parts = {"file": self.weights(spec).identity, "ends": [own.inputs, own.outputs]}
-        asked = (own.file, own.format, own.inputs, own.outputs)
-        kept = self._run(stages.INSPECTION, parts, *asked)
+        parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs]}
+        asked = (own.file, own.format, own.inputs, own.outputs, self.settings.trust)
+        kept = self.runner.run(stages.INSPECTION, parts, lambda: asked)
         return resolve(own, ModelFile.of(kept.meta["result"]))
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
@@ -134,7 +116,7 @@ class Pipeline:
             as_artifact(
                 converted.path / ARTIFACT[recipe.toolchain],
                 converted.meta["result"],
-                self._provenance(recipe, spec, self.weights(spec).identity),
+                self._provenance(recipe, spec, self.identity(spec)),
             ),
             {name: stage and stage.meta["seconds"] for name, stage in built.items()},
             max((peak for peak in peaks if peak is not None), default=None),
@@ -151,70 +133,79 @@ class Pipeline:
         declared = (spec.network(profile), spec.wrapper, spec.graph, spec.source)
         parts = {
             "network": repr((*declared, spec.preprocessing)),
-            "weights": weights.identity,
+            "weights": self.identity(spec),
             "seed": seed,
         }
-        arguments = [spec, profile, weights, seed]
-        if spec.source_format == "frozen_graph":
-            samples = self._calibration_samples(spec)
-            parts["samples"] = samples.path.name
-            arguments.append(samples.path / SAMPLES)
-        return self._run(stages.export_of(spec, profile), parts, *arguments)
+        if spec.source_format != "frozen_graph":
+            asked = (spec, profile, weights, seed)
+            return self.runner.run(stages.export_of(spec, profile), parts, lambda: asked)
+        samples = self.data.calibration(spec)
+        parts["samples"] = samples.key
+        return self.runner.run(
+            stages.export_of(spec, profile),
+            parts,
+            lambda: (spec, profile, weights, seed, samples.path / SAMPLES),
+        )
 
     def exported_network(self, spec: ModelSpec) -> tuple[str, Path]:
         """The identity and the file or directory of what float artifacts are converted from."""
         exported = self.exported(spec)
         names = (SAVED_MODEL, PROGRAM, ONNX, TFLITE)
         found = next(exported.path / name for name in names if (exported.path / name).exists())
-        return exported.path.name, found
+        return exported.key, found
 
-    def statistics(self, spec: ModelSpec, toolchain: str) -> CacheEntry:
+    def statistics(self, spec: ModelSpec, toolchain: str, split: str = "calibration") -> CacheEntry:
         """What every tensor of the float artifact held on the calibration samples.
 
-        Collected once; every calibrated recipe of the toolchain takes its ranges from it.
+        Collected once; every calibrated recipe of the toolchain takes its ranges from it. Of the
+        split "evaluation": on `activation_audit.SAMPLES` of it, for the audit.
         """
         float_model = self._converted(spec, REFERENCES[toolchain])
-        samples = self._network_inputs(spec)
-        parts = {"inputs": [float_model.path.name, samples.path.name]}
+        samples = self._network_inputs(spec, split)
+        parts = {"inputs": [float_model.key, samples.key]}
         stage = stages.calibration_of(toolchain)
         shards = self.cache.root / "shards" / cache_key({**parts, **stage.identity()})
-        collected = self._run(
+        collected = self.runner.run(
             stage,
             parts,
-            float_model.path / ARTIFACT[toolchain],
-            _arrays(samples),
-            shards,
-            self.settings.calibration_jobs,
+            lambda: (
+                float_model.path / ARTIFACT[toolchain],
+                _arrays(samples),
+                shards,
+                self.settings.calibration_jobs,
+            ),
         )
-        shutil.rmtree(shards, ignore_errors=True)
+        if not collected.hit:
+            shutil.rmtree(shards, ignore_errors=True)
         return collected
 
     def _converted(self, spec: ModelSpec, recipe: Recipe) -> CacheEntry:
         exported = self.exported(spec)
         if recipe.is_reference:
             stage = stages.float_of(spec, recipe.toolchain)
-            return self._run(stage, {"inputs": [exported.path.name]}, exported.path)
-        parts = {"recipe": repr(recipe), "pixel_range": spec.preprocessing.range}
+            return self.runner.run(stage, {"inputs": [exported.key]}, lambda: (exported.path,))
+        pixels = spec.preprocessing.range
+        parts = {"recipe": repr(recipe), "pixel_range": pixels}
         if recipe.is_calibrated or recipe.toolchain == "onnx":
             float_model = self._converted(spec, REFERENCES[recipe.toolchain])
             found = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
-            inputs = [entry.path.name for entry in (float_model, found) if entry]
-            return self._run(
+            inputs = [entry.key for entry in (float_model, found) if entry]
+            return self.runner.run(
                 stages.quantization_of(recipe.toolchain),
                 parts | {"inputs": inputs},
-                float_model.path / ARTIFACT[recipe.toolchain],
-                recipe,
-                found and found.path / stages.STATISTICS,
-                spec.preprocessing.range,
+                lambda: (
+                    float_model.path / ARTIFACT[recipe.toolchain],
+                    recipe,
+                    found and found.path / stages.STATISTICS,
+                    pixels,
+                ),
             )
         samples = self._network_inputs(spec) if recipe.activations == "int16" else None
-        inputs = [entry.path.name for entry in (exported, samples) if entry]
-        return self._run(
+        inputs = [entry.key for entry in (exported, samples) if entry]
+        return self.runner.run(
             stages.CONVERSION,
             parts | {"inputs": inputs},
-            exported.path / SAVED_MODEL,
-            recipe,
-            samples and _arrays(samples),
+            lambda: (exported.path / SAVED_MODEL, recipe, samples and _arrays(samples)),
         )
 
     def _prequantized(self, spec: ModelSpec, recipe: Recipe) -> Built:
@@ -222,8 +213,7 @@ class Pipeline:
         chosen = self.settings.profile, self.settings.weights_dir
         source = spec.own.file if spec.own else find_quantized_file(spec, *chosen)
         parts = {"file": sha256_of(source)}
-        taken = Stage("prequantized", _take, ("runtimes.litert",), ("numpy",))
-        kept = self._run(taken, parts, source)
+        kept = self.runner.run(stages.PREQUANTIZED, parts, lambda: (source,))
         return Built(
             as_artifact(
                 kept.path / TFLITE,
@@ -234,74 +224,17 @@ class Pipeline:
             kept.meta["peak_rss_bytes"],
         )
 
-    def _network_inputs(self, spec: ModelSpec) -> CacheEntry:
-        """The calibration samples as they reach the network."""
-        samples = self._calibration_samples(spec)
+    def _network_inputs(self, spec: ModelSpec, split: str = "calibration") -> CacheEntry:
+        """The samples as they reach the network."""
+        is_scored = split == "evaluation"
+        samples = self.data.scored(spec) if is_scored else self.data.calibration(spec)
         if spec.source_format != "frozen_graph":
             return samples
         imported = self.exported(spec)
-        parts = {"inputs": [imported.path.name, samples.path.name]}
-        return self._run(stages.INPUTS, parts, imported.path, samples.path / SAMPLES)
-
-    def _calibration_samples(self, spec: ModelSpec) -> CacheEntry:
-        """The preprocessed calibration samples, checked before anything sees them."""
-        drawn = self.samples(spec, "calibration")
-        as_pixels = spec.source_format == "frozen_graph" and spec.preprocessing.is_identity
-
-        def build(directory: Path) -> None:
-            prepared = (
-                images if as_pixels else spec.preprocessing.apply(images)
-                for images, _ in drawn.batches(BATCH)
-            )
-            _write_batches(directory / SAMPLES, prepared, len(drawn))
-
-        parts = {
-            "digest": drawn.digest(),
-            "as_pixels": as_pixels,
-            "preprocessing": repr(spec.preprocessing),
-            "code": [code_digest(name) for name in (PREPARED_BY, *spec.preprocessing.modules)],
-        }
-        entry = self.cache.get_or_build("samples", parts, build)
-        check_calibration(
-            np.load(entry.path / SAMPLES, mmap_mode="r", allow_pickle=False),
-            spec.name,
-            spec.network(self.settings.profile).picture_shape,
-            spec.preprocessing.range,
-            self.settings.min_calibration_samples,
+        parts = {"inputs": [imported.key, samples.key]}
+        return self.runner.run(
+            stages.INPUTS, parts, lambda: (imported.path, samples.path / SAMPLES)
         )
-        return entry
-
-    def _run(self, stage: Stage, parts: dict, *arguments) -> CacheEntry:
-        """The cached result of a stage, run in the worker on a miss, its log kept either way.
-
-        A stage that failed raises the same exception to every recipe that needs it:
-        ConversionFailed where the reason is known, else the WorkerError.
-        """
-        parts = parts | stage.identity()
-        key = cache_key({"kind": stage.kind, "parts": parts})
-        if key in self._failures:
-            raise self._failures[key]
-
-        def build(directory: Path) -> dict:
-            log = self.cache.root / "logs" / f"{directory.name}.log"
-            result = self.worker.run(
-                stage.function,
-                *arguments,
-                directory,
-                timeout_s=self.settings.stage_timeout_s,
-                log=log,
-            )
-            log.replace(directory / "converter.log")
-            if (result.peak_rss_bytes or 0) > RECYCLE_ABOVE:
-                self.worker.close()  # converters give little back: the next stage starts afresh
-            took = {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
-            return took | {"result": result.value}
-
-        try:
-            return self.cache.get_or_build(stage.kind, parts, build)
-        except WorkerError as error:
-            self._failures[key] = diagnosed(error, stage.kind)
-            raise self._failures[key] from error
 
     def _provenance(self, recipe: Recipe, spec: ModelSpec, weights: str) -> dict:
         return {
@@ -313,26 +246,7 @@ class Pipeline:
         }
 
 
-def _write_batches(path: Path, batches: Iterator[np.ndarray], count: int) -> None:
-    """An `.npy` file of `count` samples, of which a batch at a time is in memory."""
-    first = next(batches)
-    shape = (count, *first.shape[1:])
-    stored = np.lib.format.open_memmap(path, "w+", first.dtype, shape)
-    done = 0
-    for batch in itertools.chain([first], batches):
-        stored[done : done + len(batch)] = batch
-        done += len(batch)
-    stored.flush()
-
-
 def _arrays(entry: CacheEntry) -> Path:
     """The file of calibration samples in an entry."""
     behind_the_host = entry.path / export.NETWORK_INPUTS
     return behind_the_host if behind_the_host.is_file() else entry.path / SAMPLES
-
-
-def _take(source: Path, directory: Path) -> dict:
-    """Copies a quantized file into the cache; returns its description. Runs in the worker."""
-    described = describe(source)
-    shutil.copyfile(source, directory / TFLITE)
-    return described

@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a run. Times in seconds, memory in bytes."""
+    """Settings of a run. Times in seconds, memory in bytes.
+
+    `trust`: code in a user's own model files may run (Keras's Lambda, pickles in a .pt2).
+    """
 
     profile: str = "compact"
     weights_dir: Path | None = None
@@ -18,3 +21,4 @@ class Settings:
     stage_timeout_s: float = 900
     calibration_jobs: int = 1
     seed: int = 0
+    trust: bool = False

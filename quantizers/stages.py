@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import pkgutil
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,14 +18,29 @@ from pathlib import Path
 
 from model_zoo.own import inspection
 from model_zoo.spec import ModelSpec
-from quantizers import export, onnx_export, onnx_quantize, onnx_to_tflite, tflite, torch_to_tflite
+from quantizers import (
+    activation_audit,
+    export,
+    onnx_export,
+    onnx_quantize,
+    onnx_to_tflite,
+    tflite,
+    torch_to_tflite,
+)
 from quantizers.calibration import onnx_collector, shards, table, tflite_collector, thresholds
 from quantizers.recipe import Recipe
+from runtimes import litert
+from runtimes.file_names import TFLITE
 
 TENSORFLOW = ("tensorflow", "keras", "numpy")
 TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
 IMPORTERS, TFLITE_RANGES = "model_zoo.importers", "quantizers.tflite_ranges"
 WEIGHTS = ("model_zoo.weights", "model_zoo.weight_tensors")
+SEARCHED_BY = (  # what a file that was taken is known not to hold
+    *(f"model_zoo.own.{name}" for name in ("untrusted", "keras_file", "hdf5_file", "saved_model")),
+    *(f"model_zoo.importers.{name}" for name in ("untrusted_graph", "onnx_reading", "onnx_sizes")),
+    *(f"runtimes.{name}" for name in ("archive", "memory", "program_archive", "program_graph")),
+)
 PACKAGED = ("keras", "transformers")  # builders of libraries: their version is their identity
 STATISTICS = "statistics.npz"
 
@@ -42,7 +58,7 @@ class Stage:
         """What a cache key holds of the code."""
         return {
             "code": [code_digest(name) for name in self.modules],
-            "versions": {name: version(name) for name in self.libraries},
+            "versions": {name: version_of(name) for name in self.libraries},
         }
 
 
@@ -182,9 +198,22 @@ def _table(statistics: Path) -> table.Table:
 CONVERSION = Stage(  # of a SavedModel, with (SavedModel, recipe, calibration samples or None)
     "artifact", tflite.convert, ("quantizers.tflite", "runtimes.litert"), TENSORFLOW
 )
-INSPECTION = Stage(  # with (file, format, names of inputs, of outputs)
-    "inspection", inspection.describe, ("model_zoo.own.inspection",), ("numpy",)
+INSPECTION = Stage(  # with (file, format, names of inputs, of outputs, whether it is trusted)
+    "inspection",
+    inspection.describe,
+    ("model_zoo.own.inspection", "model_zoo.own.tflite_file", *SEARCHED_BY),
+    ("numpy",),
 )
+
+
+def take(source: Path, directory: Path) -> dict:
+    """Copies a quantized file into the cache; returns its description."""
+    described = litert.describe(source)
+    shutil.copyfile(source, directory / TFLITE)
+    return described
+
+
+PREQUANTIZED = Stage("prequantized", take, ("runtimes.litert",), ("numpy",))  # with (file)
 INPUTS = Stage(  # with (the directory of an imported frozen graph, samples)
     "network_inputs",
     export.network_inputs,
@@ -193,11 +222,30 @@ INPUTS = Stage(  # with (the directory of an imported frozen graph, samples)
 )
 
 
+ACTIVATION_AUDIT = Stage(  # with (statistics of calibration, of evaluation, recipe, pixel range)
+    "activation_audit",
+    activation_audit.judge,
+    (
+        "quantizers.activation_audit",
+        "quantizers.calibration.expected_error",
+        "quantizers.calibration.thresholds",
+    ),
+    ("numpy",),
+)
+
+
 def audited_by() -> tuple[str, ...]:
     """The modules that an audit's findings depend on."""
     return ("quantizers.auditing", *submodules("calibration_data.audit"))
 
 
+@cache
+def version_of(library: str) -> str:
+    """Of an installed library; a process sees one."""
+    return version(library)
+
+
+@cache
 def submodules(package: str) -> tuple[str, ...]:
     """The modules of a package by their full names, in order."""
     found = pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations)

@@ -21,10 +21,9 @@ from __future__ import annotations
 import contextlib
 import pickle
 import signal
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,9 +105,13 @@ class Worker:
             payload = pickle.dumps((function, args, kwargs))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TypeError(f"cannot send task {name} to the worker: {error}") from error
-        with self._turn, _open_log(log) as task_log:
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_bytes(b"")
+        with self._turn:
             try:
-                kind, *answer = self._supervise(name, payload, timeout_s, task_log)
+                child, task_log = self._hand_over(payload, log)
+                kind, *answer = self._supervise(child, name, timeout_s, task_log)
             except BaseException:  # Ctrl-C too: the next task must not get this one's reply
                 self.close()
                 raise
@@ -117,23 +120,25 @@ class Worker:
             value, seconds, peak = answer
             return TaskResult(pickle.loads(value), seconds, peak)
 
-    def _hand_over(self, payload: bytes, log: TaskLog) -> WorkerProcess:
+    def _hand_over(self, payload: bytes, log: Path | None) -> tuple[WorkerProcess, TaskLog]:
         """Send the task to the worker, or to a fresh one if it died since its last task."""
         from quantizers import worker_process
 
         for _ in range(2):
             if self._child is None:
                 self._child = worker_process.start(owner=self)
+            child = self._child
+            task_log = TaskLog(log.absolute(), kept=True) if log else child.own_log()
             with contextlib.suppress(EOFError, ConnectionError):
-                self._child.connection.send((payload, str(log.path)))
-                self._child.connection.recv()  # "taken"
-                return self._child
+                child.connection.send((payload, str(task_log.path)))
+                child.connection.recv()  # "taken"
+                return child, task_log
             self.close()
         raise RuntimeError("two worker processes died before they took a task")
 
-    def _supervise(self, name: str, payload: bytes, timeout_s: float, log: TaskLog) -> tuple:
+    def _supervise(self, child: WorkerProcess, name: str, timeout_s: float, log: TaskLog) -> tuple:
         """Wait for the task's reply, its death, its time limit or its memory limit."""
-        child, peak = self._hand_over(payload, log), 0
+        peak = 0
         deadline = time.monotonic() + timeout_s
         while True:
             rss = child.rss()
@@ -154,14 +159,3 @@ class Worker:
             if time.monotonic() > deadline:
                 child.ask_where_it_hangs()
                 raise WorkerTimeout(f"{name} did not end within {timeout_s:g} s: killed", log)
-
-
-@contextlib.contextmanager
-def _open_log(log: Path | None) -> Iterator[TaskLog]:
-    if log is None:
-        with tempfile.NamedTemporaryFile(prefix="int8gate-", suffix=".log") as file:
-            yield TaskLog(Path(file.name), kept=False)
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
-    yield TaskLog(log.absolute(), kept=True)

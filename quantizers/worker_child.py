@@ -12,24 +12,29 @@ import faulthandler
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
-import threading
+import tempfile
 import time
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LINE_BUFFERED = 1  # stdio.h, _IOLBF
+_DYING_S = 2.0  # between SIGKILL and being gone
 
 
-def serve(connection: Connection, started_by_main_thread: bool) -> None:
-    """Answer `(payload, log)` messages until the parent hangs up or dies."""
+def serve(connection: Connection, scratch: str) -> None:
+    """Answer `(payload, log)` messages until the parent hangs up or dies.
+
+    `scratch` is the folder for the temporary files of the tasks; it ends with the worker.
+    """
     os.setpgid(0, 0)  # the parent can kill the converters that a task started, and Ctrl-C passes by
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _die_with_parent(started_by_main_thread)
+    _die_with_parent(scratch)
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
     _keep_last_words()
     os.dup2(sys.stdin.fileno(), 0)  # where multiprocessing opened /dev/null
     _write_output_to(os.devnull)
@@ -60,21 +65,28 @@ def _execute(payload: bytes, log: str) -> tuple:
         _write_output_to(os.devnull)
 
 
-def _die_with_parent(started_by_main_thread: bool) -> None:
-    """Leave no orphan when the parent is killed with SIGKILL.
+def _die_with_parent(scratch: str) -> None:
+    """Leave no orphan and no temporary file when the parent is killed with SIGKILL.
 
-    The watchdog thread needs the interpreter lock, which a converter may hold for minutes, so on
-    Linux the kernel is asked as well. It sends the signal when the *thread* that started the worker
-    ends, which is the end of the parent only if that was its main thread.
+    A process of its own watches, forked while there are no threads: a thread needs the interpreter
+    lock, which a converter may hold for minutes, and the kernel's signal at the parent's death
+    would reach the worker, not the converters that it started.
     """
-    if sys.platform == "linux" and started_by_main_thread:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, name="parent watchdog", daemon=True).start()
+    group = os.getpid()
+    if os.fork():
+        return
+    parent = multiprocessing.parent_process().sentinel
+    os.closerange(0, parent)  # the pipes: the parent must see them close when the worker dies
+    os.closerange(parent + 1, os.sysconf("SC_OPEN_MAX"))
+    wait([parent])
+    os.setpgid(0, 0)  # out of the group that is to die
+    with contextlib.suppress(ProcessLookupError):
+        deadline = time.monotonic() + _DYING_S
+        while time.monotonic() < deadline:
+            os.killpg(group, signal.SIGKILL)
+            time.sleep(0.02)
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(0)
 
 
 def _keep_last_words() -> None:

@@ -34,9 +34,12 @@ class TaskLog:
 
     def last_words(self) -> list[str]:
         """The last 15 lines that say something, repeated lines once."""
-        with open(self.path, "rb") as file:
-            file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:  # a task may remove anything
+            return []
         spoken = (line[:_LINE_LENGTH].rstrip() for line in lines if not _NOISE.match(line))
         return [line for line, _ in itertools.groupby(spoken)][-_LAST_WORDS:]
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import psutil
 
 from quantizers.worker_child import serve
+from quantizers.worker_errors import TaskLog
+
+OWN_LOG = "task.log"
 
 _START_LIMIT_S = 120.0
 _CLOSING_S = 2.0  # between hanging up and being gone
@@ -25,10 +30,11 @@ _TRACE_S = 0.2  # what a hanging worker gets to write where it hangs
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """The parent's handle."""
+    """The parent's handle. `scratch` is the folder of the worker's temporary files."""
 
     process: SpawnProcess
     connection: Connection
+    scratch: Path
     finalizer: Callable[[], None]
 
     def stop(self) -> None:
@@ -42,6 +48,12 @@ class WorkerProcess:
             return psutil.Process(self.process.pid).memory_info().rss
         except psutil.NoSuchProcess:
             return 0
+
+    def own_log(self) -> TaskLog:
+        """An empty log for a task that came without one; it ends with the worker."""
+        log = self.scratch / OWN_LOG
+        log.write_bytes(b"")
+        return TaskLog(log, kept=False)
 
     def wait(self) -> int:
         """The exit code of a process that has hung up, killed if it stays."""
@@ -61,22 +73,22 @@ class WorkerProcess:
 def start(owner: object) -> WorkerProcess:
     """A worker that waits for its first task and dies, at the latest, with `owner`.
 
-    Raises RuntimeError when it does not start.
+    Raises RuntimeError when it does not start, OSError when there is no room for its files.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    by_main_thread = threading.current_thread() is threading.main_thread()
-    process = context.Process(target=serve, args=(theirs, by_main_thread))
     resource_tracker.ensure_running()  # now: its start would unblock SIGINT
     with _uninterrupted():  # the child inherits this until it ignores SIGINT
+        scratch = tempfile.mkdtemp(prefix="int8gate-worker-")
+        process = context.Process(target=serve, args=(theirs, scratch))
         process.start()
         # Not atexit, not weakref.finalize: these may run after multiprocessing waited for children.
-        finalizer = util.Finalize(owner, _kill, args=(process, ours), exitpriority=10)
+        finalizer = util.Finalize(owner, _kill, args=(process, ours, scratch), exitpriority=10)
     theirs.close()
     with contextlib.suppress(EOFError, ConnectionError):
         if ours.poll(_START_LIMIT_S):
             ours.recv()
-            return WorkerProcess(process, ours, finalizer)
+            return WorkerProcess(process, ours, Path(scratch), finalizer)
     finalizer()
     raise RuntimeError(f"the worker process did not start, exit code {process.exitcode}")
 
@@ -91,9 +103,10 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _kill(process: SpawnProcess, connection: Connection) -> None:
+def _kill(process: SpawnProcess, connection: Connection, scratch: str) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)  # the converters that it started, too
     process.kill()
     process.join()
     connection.close()
+    shutil.rmtree(scratch, ignore_errors=True)

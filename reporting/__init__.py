@@ -2,6 +2,8 @@
 
     rows.py       a case record as the row of texts that all three documents show
     conversion.py what became of each model's conversion, its cases merged into a row
+    results_file.py  `results.json`, while a run goes on and at its end
+    audit.py      what was found wrong with a calibration set
     verdicts.py   may these ship: the headline over all cases
     legend.py     measured, simulated, modelled; the set-ups behind the speed figures
     terminal.py   `summary_lines`: aligned, coloured lines for the end of a pytest run
@@ -15,19 +17,21 @@ column in each document. Jinja2 and matplotlib load when an HTML report is drawn
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from reporting.results_file import (
+    ReportError,
+    ResultsFile,
+    file_of,
+    finite,
+    text_of_case,
+    to_bytes,
+    write_atomically,
+)
 from reporting.rows import sorted_cases
 
-
-class ReportError(OSError):
-    """The report could not be written; the message is one sentence for a user."""
+__all__ = ["ReportError", "ResultsFile", "begin_report", "write_report", "write_results"]
 
 
 def write_report(results: dict, directory: Path) -> None:
@@ -40,7 +44,7 @@ def write_report(results: dict, directory: Path) -> None:
     results = write_results(results, directory)
     documents: dict[str, Callable[[dict], str]] = {"report.md": _markdown, "report.html": _html}
     for name, render in documents.items():
-        _write_atomically(Path(directory) / name, render(results))
+        write_atomically(Path(directory) / name, to_bytes(render(results)))
 
 
 def begin_report(results: dict, directory: Path) -> None:
@@ -54,14 +58,11 @@ def begin_report(results: dict, directory: Path) -> None:
 
 
 def write_results(results: dict, directory: Path) -> dict:
-    """Write `results.json` alone, as a run goes on; returns the results as written, sorted."""
-    results = {**_finite(results), "cases": [_finite(case) for case in sorted_cases(results)]}
-    _write_atomically(Path(directory) / "results.json", _json(results))
+    """Write `results.json` alone; returns the results as written: sorted, all numbers finite."""
+    results = {**finite(results), "cases": [finite(case) for case in sorted_cases(results)]}
+    cases = [text_of_case(case) for case in results["cases"]]
+    write_atomically(Path(directory) / "results.json", file_of(results, cases))
     return results
-
-
-def _json(results: dict) -> str:
-    return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _markdown(results: dict) -> str:
@@ -74,27 +75,3 @@ def _html(results: dict) -> str:
     from reporting.html import render
 
     return render(results)
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities as null: JSON has neither, and a report must not draw them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_atomically(path: Path, content: str) -> None:
-    """A temporary file beside `path` takes its place once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise ReportError(
-            f"cannot write {path}: {error.strerror}; give --report a directory that you can write"
-        ) from error

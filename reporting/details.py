@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reporting import calibration
+from reporting import audit, calibration
 from reporting.fields import DASH, dig, listed, size, text, three_digits, with_unit
 from reporting.rows import CaseRow
 
@@ -18,7 +18,7 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Float operators", listed(dig(record, "integer_ops", "float_ops"))),
         ("Kept in float on purpose", listed(dig(record, "integer_ops", "kept_float"))),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
-        *_audited(record),
+        *audit.details(record),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
         ("Artifact", text(dig(record, "artifact", "path"))),
         ("SHA-256", text(dig(record, "artifact", "sha256"))),
@@ -53,19 +53,6 @@ def _accuracy(record: dict) -> list[Fact]:
         ("Evaluated on", f"{samples} samples from {sources} independent sources"),
         ("Tolerance rule", rule),
         ("Fidelity", f"SQNR {sqnr}, cosine {DASH if cosine is None else f'{cosine:.5f}'}"),
-    ]
-
-
-def _audited(record: dict) -> list[Fact]:
-    """What the audit found wrong with the calibration set; nothing where none was judged."""
-    findings = record.get("calibration_audit")
-    if findings is None:
-        return []
-    if not findings:
-        return [("Calibration set", "nothing found to be wrong")]
-    return [
-        (f"Calibration set: {finding['severity']}", f"{finding['evidence']}; {finding['cure']}")
-        for finding in findings
     ]
 
 

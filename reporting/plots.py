@@ -63,7 +63,12 @@ def marks(rows: list[CaseRow]) -> dict[str, Mark]:
 
 
 def pictures(rows: list[CaseRow], looks: dict[str, Mark]) -> list[Picture]:
-    """The pictures of one model's rows: size, CPU latency, latency on each NPU target."""
+    """The pictures of one model's rows: size, CPU latency, latency on each NPU target.
+
+    None for a single row: they compare recipes, and its figures stand in the table.
+    """
+    if len(rows) < 2:
+        return []
     metrics = _either({metric_in_unit(row.record) for row in rows})
     kinds = _either({dig(row.record, "cpu", "kind") for row in rows})
     hosts = _either({dig(row.record, "cpu", "host") for row in rows})

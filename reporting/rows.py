@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reporting import audit
 from reporting.fields import DASH, dig, divided, metric, percent, text, three_digits, times
 
 SETTLED_GATES = ("passed", "recorded", None)
@@ -96,10 +97,12 @@ def metric_in_unit(case: dict) -> str | None:
 
 
 def sorted_cases(results: dict) -> list[dict]:
-    def key(case: dict) -> tuple[str, ...]:
-        return tuple(str(case.get(name) or "") for name in ("model", "recipe", "profile"))
+    return sorted(results.get("cases") or [], key=case_order)
 
-    return sorted(results.get("cases") or [], key=key)
+
+def case_order(case: dict) -> tuple[str, ...]:
+    """What cases are sorted by: model, recipe, profile."""
+    return tuple(str(case.get(name) or "") for name in ("model", "recipe", "profile"))
 
 
 def _row(case: dict) -> CaseRow:
@@ -129,7 +132,7 @@ def _row(case: dict) -> CaseRow:
         npu=tuple(_npu_figure(entry) for entry in case.get("npu") or []),
         gates=dict(case.get("gates") or {}),
         messages={gate: said for gate, said in (case.get("messages") or {}).items() if said},
-        notes=tuple(case.get("notes") or ()),
+        notes=(*(case.get("notes") or ()), *audit.remarks(case)),
     )
 
 

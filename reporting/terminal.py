@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from reporting import audit
 from reporting.conversion import conversions
 from reporting.fields import DASH, printable
 from reporting.legend import setups
@@ -77,6 +78,8 @@ def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
     if unconverted:
         said = f"Not converted: {'; '.join(unconverted)}."
         lines += _wrapped(printable(said), width, STYLES["failed"])
+    for said in audit.summaries({row.id: row.record for row in rows}):
+        lines += _wrapped(printable(said), width, STYLES["inconclusive"])
     for setup in setups(results):
         lines += _wrapped(printable(setup), width, {})
     answer = headline(rows, results)

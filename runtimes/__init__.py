@@ -6,7 +6,9 @@
     onnx_session.py  ONNX Runtime, by default on the host CPU (measured); onnx_file.py its files
     onnx_graph.py  what ONNX Runtime really computed with integers
     saved_model.py a TensorFlow SavedModel, what an export is compared with
-    torch_program.py  an exported PyTorch program, likewise
+    torch_program.py  an exported PyTorch program, likewise; program_archive.py, program_graph.py
+                   whether its file can be loaded without running code of it
+    archive.py, memory.py, tflite_sizes.py  what a file asks for, counted before it is read
     sessions.py    the session for a file, by what it is
     targets.py     host CPU and NPUs by name
     ethos_u.py     Arm Ethos-U through the Vela compiler (modelled)

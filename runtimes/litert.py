@@ -50,8 +50,15 @@ class LiteRTSession:
             self._interpreter.set_tensor(details["index"], value)
 
     def invoke(self) -> None:
-        """Runs the network on what was fed: what a speed gate times."""
-        self._interpreter.invoke()
+        """Runs the network on what was fed: what a speed gate times.
+
+        Raises ValueError naming a file that loads and cannot run.
+        """
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"LiteRT cannot run {self.path}: {said}") from error
 
     def predict(self, *batches: np.ndarray) -> list[np.ndarray]:
         """Real inputs (n, ...) to real outputs (n, ...): quantized and dequantized around `run`."""

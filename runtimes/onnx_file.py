@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,12 +40,21 @@ def external_locations(model) -> list[str]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The model file, and the external data files it names."""
+    """The model file, and the external data files it names.
+
+    Raises ValueError for data outside of the model's own directory: whoever made the model chose
+    the path.
+    """
     import onnx
 
     path = Path(path)
     model = onnx.load(str(path), load_external_data=False)
-    return [path, *(path.parent / location for location in external_locations(model))]
+    home = Path(os.path.realpath(path.parent))
+    files = [path.parent / location for location in external_locations(model)]
+    for file in files:
+        if not Path(os.path.realpath(file)).is_relative_to(home):
+            raise ValueError(f"{path}: its data is kept in {str(file)!r}, outside of {home}")
+    return [path, *files]
 
 
 def digest(path: Path) -> str:

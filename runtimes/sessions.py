@@ -18,7 +18,7 @@ def open_session(path: Path, threads: int = 1, provider: str | None = None):
     if path.suffix == ".pt2":
         from runtimes.torch_program import TorchProgramSession
 
-        return TorchProgramSession(path)
+        return TorchProgramSession(path, trust=True)  # an export of ours
     if path.suffix == ".onnx":
         from runtimes.onnx_session import OnnxSession
 

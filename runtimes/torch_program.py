@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from runtimes import program_archive
 from runtimes.onnx_session import in_layout
 
+ONLY = "model"  # what `torch.export.save` calls the program of an archive
 
-def read(path: Path):
-    """The `torch.export.ExportedProgram` of a file; raises ValueError naming a damaged one."""
+
+def read(path: Path, trust: bool = False):
+    """The `torch.export.ExportedProgram` of a file.
+
+    Raises ValueError naming a damaged one and, without `trust`, one that would run code of its own
+    to be loaded: see `program_archive`.
+    """
     import torch
+    from torch.export.pt2_archive._package import load_pt2  # without the old formats, all pickles
 
     try:
-        return torch.export.load(str(path))
-    except (RuntimeError, OSError, ValueError, BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no whole PyTorch program ({error}): export it again"
-        ) from error
+        if trust:
+            return torch.export.load(str(path))
+        program_archive.check(path)
+        return load_pt2(str(path)).exported_programs[ONLY]
+    except OSError:
+        raise
+    # The archive is parsed by Python: a damaged one raises whatever its values provoke.
+    except Exception as error:
+        if str(error).startswith(str(path)):
+            raise
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ValueError(f"{path} is no whole PyTorch program ({said}): export it again") from error
 
 
 class TorchProgramSession:
     """A `.pt2` file of `torch.export.save` whose batch dimension is 1.
 
-    Raises ValueError naming the file when it cannot be read.
+    Raises ValueError naming the file when it cannot be read, or may not: `trust` as in `read`.
     """
 
-    def __init__(self, path: Path):
-        program = read(path)
+    def __init__(self, path: Path, trust: bool = False):
+        program = read(path, trust)
         placed = {node.name: node.meta.get("val") for node in program.graph.nodes}
         named = program.graph_signature.user_inputs, program.graph_signature.user_outputs
         self._inputs, self._outputs = ({n: placed[n] for n in names} for names in named)

@@ -55,7 +55,7 @@ def read(path: Path) -> Baseline:
         raise FileNotFoundError(
             f"there is no baseline {path}: record one with --update-baseline"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from error
     if content.get("schema") != SCHEMA:
         raise ValueError(

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from functools import cached_property
-from importlib.metadata import version
+from functools import cached_property, partial
 from pathlib import Path
 
 from model_zoo.spec import ModelSpec
-from quantizers.pipeline import Built, Pipeline, code_digest
+from quantizers.activation_audit import not_compared
+from quantizers.auditing import worst_first
+from quantizers.diagnosis import ConversionFailed
+from quantizers.pipeline import Built, Pipeline
 from quantizers.recipe import REFERENCES, Recipe
-from runtimes import arm_cpu, ethos_u, qnn_htp
+from quantizers.stages import code_digest, version_of
+from quantizers.worker import WorkerError
 from runtimes.targets import QNN_HTP
 from runtimes.tflite_graph import Graph, read_graph
-from validation.evaluation import (
-    FIDELITY_SAMPLES,
-    Evaluation,
-    Scoring,
-    evaluate,
-    read_evaluation,
-)
+from validation import kept
+from validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from validation.expectations import Expectations, expectations_for, with_own
-from validation.metrics import ELSEWHERE, metric
+from validation.fed_otherwise import fed_otherwise
+from validation.kept_evaluation import KeptEvaluation
+from validation.metrics import ELSEWHERE
+from validation.npu_entry import modelled, simulated
 from validation.speed import Interleaved, interleave
 from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
 
@@ -39,8 +40,6 @@ EXECUTED_BY = {  # and the package whose version counts, by format
     "onnx": ("runtimes.onnx_session", "onnxruntime"),
 }
 IMPORTED = ("frozen_graph", "darknet", "onnx")  # formats that an importer reads
-SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
-MODELLED_BY = ("runtimes.ethos_u", "runtimes.arm_cpu", "runtimes.tflite_graph")
 
 
 class CaseRun:
@@ -112,9 +111,23 @@ class CaseRun:
 
     @property
     def audit(self) -> list[dict] | None:
-        """What is wrong with the calibration set; None where none is used, or it is our own."""
+        """What is wrong with the calibration set, and with how an own model is fed, worst first.
+
+        None where no set is used, or it is our own, and nothing is known to be wrong.
+        """
+        return self._once("audit", self._audit)
+
+    def _audit(self) -> list[dict] | None:
+        fed = fed_otherwise(self)
         takes_samples = self.recipe.is_full_integer and not self.recipe.is_prequantized
-        return self.pipeline.audit(self.spec) if takes_samples else None
+        found = self.pipeline.data.audit(self.spec) if takes_samples else None
+        if found is None:
+            return fed or None
+        try:
+            activations = self.pipeline.activation_audit(self.spec, self.recipe)
+        except (ConversionFailed, WorkerError) as error:
+            activations = [not_compared(error)]
+        return worst_first(fed + found + activations)
 
     @property
     def unlabelled_reason(self) -> str | None:
@@ -123,19 +136,19 @@ class CaseRun:
             return None
         if not self.metrics:
             return f"task {self.spec.task} has no metric: judged by fidelity to float alone"
-        if not self.pipeline.samples(self.spec, "evaluation").has_labels:
+        if not self.pipeline.data.samples(self.spec, "evaluation").has_labels:
             return f"{self.spec.own.data} has no labels: judged by fidelity to float alone"
         return None
 
     @property
-    def evaluation(self) -> Evaluation:
+    def evaluation(self) -> KeptEvaluation:
         """The case's own scores and its fidelity to the float artifact."""
         if self.recipe.is_reference:
             return self.float_evaluation
         return self._once("evaluation", self._evaluate_quantized)
 
     @property
-    def float_evaluation(self) -> Evaluation:
+    def float_evaluation(self) -> KeptEvaluation:
         """The float artifact's scores and its fidelity to the network that it was made from."""
         return self._once("float_evaluation", self._evaluate_float)
 
@@ -148,7 +161,7 @@ class CaseRun:
     @property
     def _samples(self) -> int:
         """All there are; where nothing is scored, what fidelity needs."""
-        available = len(self.pipeline.samples(self.spec, "evaluation"))
+        available = self.pipeline.data.known(self.spec, "evaluation").count
         return min(FIDELITY_SAMPLES, available) if self.unscored_reason else available
 
     @property
@@ -173,6 +186,15 @@ class CaseRun:
             return None
         return self.pipeline.exported(self.spec).meta["result"]
 
+    def fact(self, name: str, find: Callable[[], object], modules: tuple[str, ...]):
+        """What `find` finds of the artifact on such a host, a plain value; see `kept.fact`."""
+        artifact = self.built.artifact
+        session, package = EXECUTED_BY[artifact.format]
+        parts = {"model": artifact.sha256, "case": self.case_id, "host": platform.machine()}
+        return kept.fact(
+            self.pipeline.cache, name, parts, find, (*modules, session), (package, "numpy")
+        )
+
     def in_worker(self, function: Callable, *arguments):
         """The value of a function that loads the model, which may crash its process."""
         limit = self.pipeline.settings.stage_timeout_s
@@ -187,107 +209,71 @@ class CaseRun:
 
         The compiled model, which an integrator flashes, stays in the cache entry.
         """
-        compiled = self._simulate if target == QNN_HTP else lambda: self._compile(target, core)
-        return self._once(f"npu {target} {core}", compiled)
+        found = simulated if target == QNN_HTP else partial(modelled, target=target, core=core)
+        return self._once(f"npu {target} {core}", lambda: found(self))
 
-    def _compile(self, target: str, core: str) -> dict:
-        artifact = self.built.artifact
-        parts = {
-            "model": artifact.sha256,
-            "target": repr(ethos_u.find_target(target)),
-            "core": core,
-            "code": [code_digest(name) for name in MODELLED_BY],
-            "versions": {"ethos-u-vela": version("ethos-u-vela")},
-        }
+    def evaluated_on(self, provider: str, count: int) -> KeptEvaluation:
+        """The case's own scores on `count` samples where another execution provider computes."""
+        return self._evaluate(self.built, None, "none", count, provider)
 
-        def build(directory: Path) -> dict:
-            timeout_s = self.pipeline.settings.stage_timeout_s
-            estimate = ethos_u.estimate(artifact.path, target, directory, timeout_s)
-            return {"entry": arm_cpu.npu_speedup(estimate, self.graph, core)}
-
-        kept = self.pipeline.cache.get_or_build("compiled", parts, build)
-        compiled = next(kept.path.glob("*_vela.tflite"))
-        return kept.meta["entry"] | {"compiled": str(compiled)}
-
-    def _simulate(self) -> dict:
-        """Coverage of the HTP's compiler, and the score on its simulator beside the host's."""
-        artifact = self.built.artifact
-        entry = {"target": QNN_HTP, "kind": "simulated", "latency_ms": None, "speedup": None}
-        entry |= {"npu_ops": None, "cpu_ops": None, "cpu_fallback": [], "cpu_baseline": None}
-        if reason := qnn_htp.unavailable():
-            return entry | {"unavailable": reason}
-        parts = {
-            "model": artifact.sha256,
-            "target": QNN_HTP,
-            "code": code_digest("runtimes.qnn_htp"),
-            "versions": {name: version(name) for name in ("onnxruntime", "onnxruntime-qnn")},
-        }
-
-        def build(directory: Path) -> dict:
-            limit = self.pipeline.settings.stage_timeout_s
-            compiler = self.pipeline.worker
-            arguments = (qnn_htp.compile_for_htp, artifact.path, directory)
-            return {"entry": compiler.run(*arguments, timeout_s=limit).value}
-
-        kept = self.pipeline.cache.get_or_build("compiled", parts, build)
-        entry |= kept.meta["entry"] | {"compiled": str(kept.path / qnn_htp.CONTEXT)}
-        if not self.unscored_reason:
-            own = self._evaluate(self.built, None, "none", SIMULATED_SAMPLES, qnn_htp.PROVIDER)
-            score = metric(self.metrics[0])
-            count = len(own.statistics)
-            entry["accuracy"] = {
-                "metric": score.name,
-                "simulated": score.score(own.statistics),
-                "host": score.score(self.evaluation.statistics[:count]),
-                "samples": count,
-            }
-        return entry
-
-    def _evaluate_quantized(self) -> Evaluation:
+    def _evaluate_quantized(self) -> KeptEvaluation:
         if not self.has_float:
             return self._evaluate(self.built, None, "none", self.evaluated_samples)
         float_artifact = self.float_built.artifact
-        identity = (float_artifact.path, float_artifact.sha256)
-        return self._evaluate(self.built, *identity, self.evaluated_samples)
+        return self._evaluate(
+            self.built, lambda: float_artifact.path, float_artifact.sha256, self.evaluated_samples
+        )
 
-    def _evaluate_float(self) -> Evaluation:
-        exported, source = self.pipeline.exported_network(self.spec)
-        return self._evaluate(self.float_built, source, exported, self._samples)
+    def _evaluate_float(self) -> KeptEvaluation:
+        exported = self.pipeline.exported(self.spec)
+        return self._evaluate(
+            self.float_built,
+            lambda: self.pipeline.exported_network(self.spec)[1],
+            exported.key,
+            self._samples,
+        )
 
     def _evaluate(
         self,
         built: Built,
-        reference: Path | None,
+        reference: Callable[[], Path] | None,
         reference_identity: str,
         count: int,
         provider: str | None = None,
-    ) -> Evaluation:
-        scoring = self._scoring
-        used = [ELSEWHERE.get(name, name) for name in scoring.metrics] + [scoring.decode or ""]
+    ) -> KeptEvaluation:
+        """From the cache; `reference` and what the host runs are opened on a miss alone."""
+        spec, metrics = self.spec, () if self.unlabelled_reason else self.metrics
+        network = spec.network(self.pipeline.settings.profile)
+        decode = spec.decode if metrics else None
+        host = self.pipeline.exported(spec) if spec.source_format == "frozen_graph" else None
+        used = [ELSEWHERE.get(name, name) for name in metrics] + [decode or ""]
         modules = {path.partition(":")[0] for path in used if ":" in path}
-        modules |= {*scoring.preprocessing.modules}
-        if scoring.host:
+        modules |= {*spec.preprocessing.modules}
+        if host:
             modules.add("runtimes.frozen_graph")
         session, package = EXECUTED_BY[built.artifact.format]
         parts = {
             "model": built.artifact.sha256,
             "reference": reference_identity,
-            "samples": scoring.samples.digest(),
+            "samples": self.pipeline.data.known(self.spec, "evaluation").digest,
             "count": count,
-            "preprocessing": repr(scoring.preprocessing),
-            "metrics": scoring.metrics,
-            "around": [scoring.decode, scoring.host and scoring.host.name, repr(scoring.network)],
+            "preprocessing": repr(spec.preprocessing),
+            "metrics": metrics,
+            "around": [decode, host and host.key, repr(network)],
             "code": [code_digest(name) for name in (*SCORED_BY, session, *sorted(modules))],
-            "versions": {name: version(name) for name in (package, "numpy")},
+            "versions": {name: version_of(name) for name in (package, "numpy")},
             "host": platform.machine(),
             "provider": provider,
         }
 
         def build(directory: Path) -> dict:
+            samples = self.pipeline.data.samples(spec, "evaluation")
+            around = (network, decode, host and host.path)
+            scoring = Scoring(samples, spec.preprocessing, metrics, *around)
             result = self.pipeline.worker.run(
                 evaluate,
                 built.artifact.path,
-                reference,
+                reference and reference(),
                 scoring,
                 count,
                 provider,
@@ -297,20 +283,8 @@ class CaseRun:
             took = {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
             return result.value | took
 
-        entry = self.pipeline.cache.get_or_build("evaluation", parts, build)
-        return read_evaluation(entry.path, entry.meta)
-
-    @property
-    def _scoring(self) -> Scoring:
-        has_host = self.spec.source_format == "frozen_graph"
-        return Scoring(
-            self.pipeline.samples(self.spec, "evaluation"),
-            self.spec.preprocessing,
-            () if self.unlabelled_reason else self.metrics,
-            self.spec.network(self.pipeline.settings.profile),
-            self.spec.decode,
-            self.pipeline.exported(self.spec).path if has_host else None,
-        )
+        entry = self.pipeline.cache.get_or_build("evaluation", parts, build, opened=False)
+        return KeptEvaluation.of(entry)
 
     def _once(self, name: str, compute: Callable):
         if name in self._failures:

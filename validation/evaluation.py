@@ -15,6 +15,7 @@ import numpy as np
 from calibration_data.preprocessing import Preprocessing
 from calibration_data.sample_set import SampleSet
 from model_zoo.networks import resolve
+from model_zoo.own.hooks import decoded
 from model_zoo.spec import Network
 from runtimes.sessions import open_session
 from validation.metrics import Fidelity, metric
@@ -127,7 +128,12 @@ def evaluate(
 
 
 def _agreeing(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Per sample the share of places whose strongest output is the same, (n,): top-1 agreement."""
+    """Per sample the share of places whose strongest output is the same, (n,): top-1 agreement.
+
+    Scores (n, classes, 1, 1) are of one place.
+    """
+    if wanted[0].size == max(wanted.shape[1:], default=1):
+        wanted, found = (values.reshape(len(values), -1) for values in (wanted, found))
     same = wanted.argmax(axis=-1) == found.argmax(axis=-1)
     return same.reshape(len(same), -1).mean(axis=1)
 
@@ -153,6 +159,7 @@ class _Around:
 
     def __init__(self, scoring: Scoring):
         self._host = scoring.host and _host_graph(scoring.host)
+        self._decode_name = scoring.decode
         self._decode = scoring.decode and resolve(scoring.decode)
         self._network, self._preprocessing = scoring.network, scoring.preprocessing
         self.prepares = bool(self._host and self._host.has_preprocessing)
@@ -176,7 +183,9 @@ class _Around:
                 self._host.after(real[i : i + 1], [output[i : i + 1] for output in outputs])
                 for i in range(len(real))
             )
-        return self._decode(outputs, self._network) if self._decode else outputs[0]
+        if not self._decode:
+            return outputs[0]
+        return decoded(self._decode_name, self._decode, outputs, self._network)
 
 
 def _host_graph(directory: Path):

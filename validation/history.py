@@ -76,16 +76,21 @@ class Runs:
 def runs_in(storage: Path | None, others: Iterable[Path] = ()) -> Runs:
     """The runs saved in pytest-benchmark's storage, and those of `others` (files, report folders).
 
+    In order of time; saved runs in that of their numbers, whatever a clock that was set back says.
     A damaged file of the storage is named and left out; one of `others` raises as `read_run` does.
     """
-    found = Runs(runs=[read_run(path) for path in others])
+    dated = [(run.time, run) for run in map(read_run, others)]
+    damaged, latest = [], {}  # of each machine: no run is before one of a lower number
     for path in saved_files(storage) if storage else []:
         try:
-            found.runs.append(read_run(path))
+            run = read_run(path)
         except (OSError, ValueError) as error:
-            found.damaged.append(str(error))
-    found.runs.sort(key=lambda run: (run.time, run.name))
-    return found
+            damaged.append(str(error))
+            continue
+        latest[path.parent] = max(latest.get(path.parent, ""), run.time)
+        dated.append((latest[path.parent], run))
+    ordered = sorted(dated, key=lambda each: (each[0], each[1].name))
+    return Runs([run for _, run in ordered], damaged)
 
 
 def saved_files(storage: Path) -> list[Path]:
@@ -127,7 +132,7 @@ def read_run(path: Path) -> Run:
     path = path / RESULTS if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     reading = _saved if isinstance(content, dict) and "benchmarks" in content else _results
     try:

@@ -8,7 +8,7 @@ measurement.fields        its part of the case record
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -17,18 +17,26 @@ from quantizers.recipe import RECIPES
 from quantizers.worker import WorkerError
 from runtimes import arm_cpu, onnx_graph, tflite_graph
 from runtimes.weight_scales import channel_spread
-from validation import conversion, gates
+from validation import conversion, fed_otherwise, gates, kept
 from validation.case_run import CaseRun
-from validation.evaluation import Evaluation
 from validation.gates import GateResult
+from validation.kept_evaluation import KeptEvaluation
 from validation.metrics import metric
-from validation.statistics import non_inferiority
 
 UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
 PER_CHANNEL = RECIPES["tflite_int8"]
+MISMATCH = "activation_mismatch"  # a finding of the audit
+REFUSED_BY = ("validation.gates.io_dtype",)  # what a fact of an artifact depends on
+READ_BY = ("runtimes.tflite_graph", "runtimes.onnx_graph", "runtimes.onnx_file")
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 
 
+# What to look at where the float model itself, a team's own, knows nothing of the pictures.
+WORTHLESS = (
+    "quantization is not the cause: look at colours, mean, std, scale or range of {0}, at the "
+    "order of the classes (`classes` names them, folders are numbered in sorted order), and "
+    "whether the file is the trained one"
+)
 NO_FLOAT = GateResult("not_measured", "no float model to compare the quantized file with")
 
 
@@ -45,7 +53,8 @@ class Measurement:
 def accuracy(run: CaseRun) -> Measurement:
     """Non-inferiority to the float reference on the evaluation set, and fidelity.
 
-    Nothing is proved by a calibration set that the audit calls wrong.
+    Nothing is proved by a calibration set that the audit calls wrong, nor by a model that is fed
+    otherwise than it was trained.
     """
     found = _accuracy(run)
     audited = run.audit
@@ -57,8 +66,10 @@ def accuracy(run: CaseRun) -> Measurement:
 
 
 def _as_sentences(findings: list[dict]) -> str:
-    told = (f"{finding['evidence']}: {finding['cure']}" for finding in findings)
-    return "the calibration set is wrong\n" + "\n".join(told)
+    told = "\n".join(f"{finding['evidence']}: {finding['cure']}" for finding in findings)
+    of_the_set = any(finding["kind"] != fed_otherwise.KIND for finding in findings)
+    wrong = "the calibration set is wrong" if of_the_set else "the declared preprocessing is wrong"
+    return f"{wrong}\n{told}"
 
 
 def _accuracy(run: CaseRun) -> Measurement:
@@ -78,47 +89,46 @@ def _accuracy(run: CaseRun) -> Measurement:
     if not run.has_float:
         return _accuracy_by_labels(run, own, fields)
     reference = run.float_evaluation
-    count = len(own.statistics)
-    score = metric(run.metrics[0])
-    float_score = score.score(reference.statistics[:count])
-    result = non_inferiority(
-        score,
-        reference.statistics[:count],
-        own.statistics,
-        own.sources,
-        float_score - run.expected.minimum(float_score),
-        chance=own.chance,
-        distinct_outputs=reference.distinct_outputs,
-        seed=run.pipeline.settings.seed,
+    found = kept.compared(
+        run.pipeline.cache,
+        run.metrics,
+        reference,
+        own,
+        run.expected.accuracy,
+        lambda float_score: float_score - run.expected.minimum(float_score),
+        run.pipeline.settings.seed,
     )
-    quantized_score = score.score(own.statistics)
-    fields["accuracy"] = _scores(run, own, quantized_score) | {
+    result, float_score = found.test, found.float_score
+    fields["accuracy"] = _scores(run, own, found) | {
         "float": float_score,
         "drop": result.drop,
         "drop_upper_95": result.drop_upper_95,
         "tolerance": result.tolerance,
-        "sources": result.sources,
         "tolerance_rule": run.expected.accuracy,
-        "also": _also(run, reference, own, count),
+        "also": found.also,
     }
+    found_by = metric(run.metrics[0])
     can_tell = run.recipe.is_full_integer and UNCALIBRATED.name in run.spec.recipes
     if can_tell and result.drop > NOTICEABLE_DROP * float_score:
-        fields["notes"] += _whose_drop(run, result.drop, float_score, count)
+        fields["notes"] += _whose_drop(run, result.drop, float_score, result.samples)
     gate = gates.accuracy_gate(
         result,
         run.expected.accuracy,
-        score,
-        quantized_score,
+        found_by,
+        found.quantized_score,
         own.chance,
         run.case_id,
-        None if run.recipe.per_channel else _per_tensor_cause(run),
+        _known_cause(run),
     )
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.sqnr_db, run.case_id)
+    gate = gates.reference_gate(float_score, run.expected.least_metric, found_by) or gate
+    if result.is_worthless and run.spec.own:
+        gate = replace(gate, message=f"{gate.message}: {WORTHLESS.format(run.spec.own.where)}")
     return Measurement("accuracy", gate, fields)
 
 
-def _accuracy_by_fidelity(run: CaseRun, own: Evaluation, fields: dict) -> Measurement:
+def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a model without labels: how close its outputs stay to the float model's."""
     if not run.has_float:
         told = f"{run.unlabelled_reason}, and there is no float model"
@@ -132,51 +142,36 @@ def _accuracy_by_fidelity(run: CaseRun, own: Evaluation, fields: dict) -> Measur
     return Measurement("accuracy", gate, fields)
 
 
-def _accuracy_by_labels(run: CaseRun, own: Evaluation, fields: dict) -> Measurement:
+def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a quantized file without a float model: its metric, and that it is above chance."""
-    score = metric(run.metrics[0])
-    quantized_score = score.score(own.statistics)
-    against_itself = non_inferiority(
-        score,
-        own.statistics,
-        own.statistics,
-        own.sources,
-        1.0,
-        chance=own.chance,
-        distinct_outputs=own.distinct_outputs,
-        seed=run.pipeline.settings.seed,
+    score, seed = metric(run.metrics[0]), run.pipeline.settings.seed
+    against_itself = kept.compared(
+        run.pipeline.cache, run.metrics, own, own, "none", lambda _: 1.0, seed
     )
-    fields["accuracy"] = _scores(run, own, quantized_score)
+    fields["accuracy"] = _scores(run, own, against_itself)
     fields["notes"].append("no float model to compare with: judged by the labels alone")
     gate = gates.labels_gate(
-        against_itself, quantized_score, run.expected.least_metric, score, run.case_id
+        against_itself.test,
+        against_itself.quantized_score,
+        run.expected.least_metric,
+        score,
+        run.case_id,
     )
     return Measurement("accuracy", gate, fields)
 
 
-def _scores(run: CaseRun, own: Evaluation, quantized_score: float) -> dict:
+def _scores(run: CaseRun, own: KeptEvaluation, found: kept.Compared) -> dict:
     """The record's `accuracy` as far as the quantized model alone can tell."""
     score = metric(run.metrics[0])
     compared = ("float", "drop", "drop_upper_95", "tolerance", "tolerance_rule")
     return {
         "metric": score.name,
         "unit": score.unit,
-        "quantized": quantized_score,
-        "samples": len(own.statistics),
-        "sources": len(np.unique(own.sources)),
+        "quantized": found.quantized_score,
+        "samples": found.test.samples,
+        "sources": found.test.sources,
         "baseline": {"name": score.baseline, "score": own.chance},
         **dict.fromkeys(compared),
-    }
-
-
-def _also(run: CaseRun, reference: Evaluation, own: Evaluation, count: int) -> dict:
-    """The metrics beside the gated one."""
-    return {
-        name: {
-            "float": metric(name).score(reference.also[name][:count]),
-            "quantized": metric(name).score(own.also[name]),
-        }
-        for name in run.metrics[1:]
     }
 
 
@@ -186,26 +181,31 @@ def io_dtype(run: CaseRun) -> Measurement:
     fields = {"io": artifact.describe_io(), **_artifact(run)}
     result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id)
     if result.status == "passed" and recipe.io != "float32":
-        result = run.in_worker(gates.float_refused_by, artifact.path, run.case_id)
-    own = run.evaluation if result.status == "passed" and not run.unscored_reason else None
+        result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), REFUSED_BY))
+    is_scored = result.status == "passed" and not run.unscored_reason
+    own = run.evaluation if is_scored and artifact.inputs[0].dtype == "uint8" else None
     if own is not None and own.raw_pixels is not None:
-        score = metric(run.metrics[0])
-        quantized = score.score(own.statistics[: len(own.raw_pixels)])
-        result = gates.raw_pixels_gate(
-            score.score(own.raw_pixels), quantized, run.expected, run.case_id
-        )
+        score = metric(run.metrics[0]).score
+        quantized = score(own.statistics[: len(own.raw_pixels)])
+        result = gates.raw_pixels_gate(score(own.raw_pixels), quantized, run.expected, run.case_id)
     return Measurement("io_dtype", result, fields)
 
 
 def integer_only(run: CaseRun) -> Measurement:
     """Every operator of a full-integer model computes on integers."""
-    integer_ops = (
-        run.in_worker(onnx_graph.what_ran_as_integer, run.built.artifact.path)
-        if run.built.artifact.format == "onnx"
-        else tflite_graph.what_is_integer(run.graph)
-    )
+    integer_ops = run.fact("integer_ops", lambda: _integer_ops(run), READ_BY)
     left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
     return Measurement("integer_only", gates.integer_only_gate(left, run.case_id), fields)
+
+
+def _float_refused(run: CaseRun) -> dict:
+    return asdict(run.in_worker(gates.float_refused_by, run.built.artifact.path, run.case_id))
+
+
+def _integer_ops(run: CaseRun) -> dict:
+    if run.built.artifact.format == "onnx":
+        return run.in_worker(onnx_graph.what_ran_as_integer, run.built.artifact.path)
+    return tflite_graph.what_is_integer(run.graph)
 
 
 def size(run: CaseRun) -> Measurement:
@@ -269,6 +269,14 @@ def _artifact(run: CaseRun) -> dict:
     }
 
 
+def _known_cause(run: CaseRun) -> str | None:
+    """Of a drop: what is known to cost accuracy in this case; None where nothing is."""
+    if not run.recipe.per_channel:
+        return _per_tensor_cause(run)
+    clipped = (each["evidence"] for each in run.audit or [] if each["kind"] == MISMATCH)
+    return next(clipped, None)
+
+
 def _per_tensor_cause(run: CaseRun) -> str:
     """What one scale a tensor does to the weights, from the scales of the per-channel model."""
     per_channel = run.pipeline.artifact(run.spec, PER_CHANNEL).artifact
@@ -287,8 +295,7 @@ def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> li
         uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
     except (ConversionFailed, WorkerError):
         return []  # a remark is not worth the gate: that recipe's own case tells of its failure
-    score = metric(run.metrics[0])
-    without = float_score - score.score(uncalibrated.statistics[:count])
+    without = float_score - metric(run.metrics[0]).score(uncalibrated.statistics[:count])
     advice = (
         "8 bits cost most of it, calibration does not: int16 activations, wider layers or "
         "quantization-aware training may help"
@@ -311,7 +318,7 @@ def _notes(run: CaseRun) -> list[str]:
     if run.unscored_reason:
         notes.append(run.unscored_reason)
     if run.spec.own:
-        notes += run.pipeline.samples(run.spec, "evaluation").notes
+        notes += run.pipeline.data.samples(run.spec, "evaluation").notes
     return notes
 
 

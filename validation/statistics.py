@@ -45,6 +45,7 @@ class NonInferiority:
     sources: int
     samples_needed: int | None
     reason: str
+    is_worthless: bool = False  # the float model itself is constant, or not better than chance
 
 
 class DistinctOutputs:
@@ -115,19 +116,23 @@ def non_inferiority(
     above_chance = np.quantile(metric.drop(float_scores, chance), 1 - CONFIDENCE)
     step, n_sources = effect / pairs.size[typical], int(pairs.count.sum())  # step of one sample
 
-    def outcome(verdict: str, reason: str, needed: int | None = None) -> NonInferiority:
+    def outcome(
+        verdict: str, reason: str, needed: int | None = None, is_worthless: bool = False
+    ) -> NonInferiority:
         if needed:
             reason += f"; about {needed} samples would settle it"
-        return NonInferiority(verdict, drop, upper, tolerance, n, n_sources, needed, reason)
+        found = (verdict, drop, upper, tolerance, n, n_sources, needed, reason, is_worthless)
+        return NonInferiority(*found)
 
     if distinct_outputs < 2:
-        return outcome("invalid", "the float model gives the same output for every sample")
+        reason = "the float model gives the same output for every sample"
+        return outcome("invalid", reason, is_worthless=True)
     if above_chance <= 0:
         reason = (
             f"the float {metric.name} is not significantly better than {metric.baseline} "
             f"({chance:.4g})"
         )
-        return outcome("invalid", reason)
+        return outcome("invalid", reason, is_worthless=True)
     needed = _samples_needed(n, tolerance - drop, upper - drop, drops.std(), effect)
     if step > tolerance and drop <= tolerance + step:
         reason = f"one of {n} samples moves {metric.name} by {step:.4g}, the tolerance is less"

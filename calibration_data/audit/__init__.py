@@ -8,6 +8,7 @@
       pairs.py         who shows the same, by fingerprints.py and, to be sure, alignment.py
     network_inputs.py  scale, mean and layout against inference's, by value_lattice.py
     colour_order.py    BGR for RGB
+    inverted.py        negatives
     domain.py          pictures of another kind than those that are scored
 
 `audit` is the one door. A new detector is a function of an `Audited` and its entry in `DETECTORS`.
@@ -24,6 +25,7 @@ from calibration_data.audit import (
     domain,
     duplicates,
     finite,
+    inverted,
     network_inputs,
     noise,
 )
@@ -54,6 +56,7 @@ DETECTORS: dict[str, Callable[[Audited], Iterator[Finding]]] = {
     "overlap": lambda a: duplicates.overlap(a.calibration, a.evaluation),
     "range": lambda a: network_inputs.declared_range(a.calibration, a.value_range),
     "preprocessing": lambda a: network_inputs.against_evaluation(a.calibration, a.evaluation),
+    "inverted": lambda a: inverted.inverted(a.calibration, a.evaluation),
     "domain": lambda a: domain.mismatch(a.calibration, a.evaluation),
 }
 

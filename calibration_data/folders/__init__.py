@@ -8,6 +8,8 @@
     pairs       low/NAME.*, high/NAME.*                         super_resolution
     none        pictures alone                                  all: fidelity, no accuracy
 
+Task "other" takes pictures alone whatever lies beside them, and any form that is named.
+
 ``DIR/<task>/`` is taken when it exists, so that one DIR serves several tasks; so are
 ``calibration/`` and ``evaluation/`` below it. Without those two the pictures are split here:
 by content, so that copies of one picture never stand on both sides, and class by class.

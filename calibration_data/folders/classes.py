@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration_data.folders.examples import Example, Listing, Wanted
-from calibration_data.folders.listing import named_picture, pictures_in, visible_folders
+from calibration_data.folders.listing import (
+    check_inside,
+    named_picture,
+    pictures_in,
+    visible_folders,
+)
 from calibration_data.pictures import SUFFIXES, shown
 
 TABLE = "labels.csv"
@@ -50,6 +55,7 @@ def list_folders(root: Path, wanted: Wanted) -> Listing:
 def list_table(root: Path, wanted: Wanted) -> Listing:
     """``labels.csv``: a row per file, its path below the folder and its class; a header or none."""
     table = root / TABLE
+    check_inside(table, wanted.home)
     seen: dict[Path, int] = {}
     found = []
     for line, name, of_class in _rows(table):

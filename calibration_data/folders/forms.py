@@ -22,6 +22,8 @@ from calibration_data.folders.pairs import (
 from calibration_data.pictures import check_resolution, open_picture, shown
 
 TASKS = ("classification", "segmentation", "detection", "pose", "keypoints", "super_resolution")
+UNSCORED = "other"  # a task without a metric of ours: a user's own may take labels of any form
+PAIRS = (("images", "masks"), ("low", "high"))
 OTHER_FOLDERS = {"images", "masks", "low", "high", "annotations", "calibration", "evaluation"}
 
 
@@ -39,7 +41,10 @@ class LabelForm:
 
 
 def list_pictures(root: Path, wanted: Wanted) -> Listing:
-    """Pictures alone, in the folder and below it."""
+    """Pictures alone, in the folder and below it; masks and large pictures beside them are none."""
+    for pictures, beside in PAIRS:
+        if (root / pictures).is_dir() and (root / beside).is_dir():
+            root = root / pictures
     return Listing([Example(path, NO_LABEL) for path in pictures_below(root, wanted.home)])
 
 
@@ -78,18 +83,21 @@ FORMS = {
 def form_of(root: Path, task: str, labels: str = "auto") -> str:
     """The form of a folder's labels, as named or by its layout.
 
-    Raises ValueError where two forms of the task are there, or none, or one of another task.
+    Of a task without a metric there are none but those named. Raises ValueError where two forms of
+    the task are there, or none, or one of another task.
     """
     if labels != "auto":
         if labels not in FORMS:
             known = ", ".join(f'"{name}"' for name in ("auto", *FORMS))
             raise ValueError(f"labels = {labels!r}: expected one of {known}")
-        if task not in FORMS[labels].tasks:
+        if task not in (*FORMS[labels].tasks, UNSCORED):
             raise ValueError(
                 f'labels = "{labels}" are of {" and ".join(FORMS[labels].tasks)}, the task is '
                 f"{task}: expected {_expected(task)}"
             )
         return labels
+    if task == UNSCORED:
+        return "none"
     found = _found(root, task)
     fitting = [name for name in found if name != "none" and task in FORMS[name].tasks]
     if len(fitting) == 1:

@@ -25,7 +25,7 @@ def detections(maps: list[np.ndarray], heads: list, size: tuple[int, int]) -> np
     boxes, scores = (np.concatenate(parts, axis=1) for parts in zip(*decoded, strict=True))
     found = np.full((len(boxes), MOST_DETECTIONS, 6), -1, np.float32)
     for rows, box, score in zip(found, boxes, scores, strict=True):
-        kept = _suppressed(box, score)
+        kept = suppressed(box, score)
         rows[: len(kept)] = kept
     return found
 
@@ -58,7 +58,7 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * values))  # no overflow
 
 
-def _suppressed(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def suppressed(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Rows (k, 6) of one picture, surest first: a box goes that overlaps a surer one of its class.
 
     Boxes (B, 4), scores (B, classes).

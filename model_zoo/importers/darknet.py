@@ -23,7 +23,9 @@ from model_zoo.importers.darknet_cfg import (
     read,
     yolo_head,
 )
+from model_zoo.importers.darknet_layers import FLOAT_BYTES
 from model_zoo.importers.darknet_sections import make
+from runtimes import memory
 
 LEFT_TO_HOST = ("yolo", "softmax", "cost")
 ENDS = ("softmax", "cost", "dropout")  # what computes nothing here
@@ -47,6 +49,7 @@ class DarknetNetwork(torch.nn.Module):
         self.shapes: list[tuple[int, int, int]] = []
         for section in self.sections:
             layer, shape = make(section, self.shapes, self.input_shape)
+            memory.check_tensor(str(section), "(its output)", shape, FLOAT_BYTES)
             self.layers.append(layer)
             self.shapes.append(shape)
         self.heads: list[YoloHead] = [yolo_head(s) for s in self.sections if s.kind == "yolo"]
@@ -72,9 +75,14 @@ def import_darknet(cfg: Path, weights: Path | None = None) -> DarknetNetwork:
     """The network of a cfg in eval mode, its weights random where no file is given.
 
     Raises ValueError in one sentence on what cannot be read: section, line, numbers expected and
-    found; OSError if a file cannot be opened.
+    found; OSError if a file cannot be opened. The network is compared with its file of weights
+    before memory is taken for it.
     """
     text, _ = read(Path(cfg))
+    with torch.device("meta"):
+        planned = DarknetNetwork(text, Path(cfg).name)
+    if weights is not None:
+        darknet_weights.check(Path(weights), planned.weighted())
     network = DarknetNetwork(text, Path(cfg).name)
     if weights is not None:
         darknet_weights.load(Path(weights), network.weighted())

@@ -20,6 +20,9 @@ KINDS = {  # Darknet's short names
     "soft": "softmax",
     "network": "net",
 }
+LARGEST = 2**31 - 1  # of a number: Darknet's int
+MOST_BYTES = 10_000_000  # of a file; that of the largest known network has 30,000
+MOST_SHOWN = 60  # characters of a value, in a message
 OF_TRAINING = {"stopbackward", "onlyforward", "learning_rate_scale", "grad_centr"}
 
 
@@ -35,11 +38,18 @@ class Section:
 
     def __str__(self) -> str:
         place = f"layer {self.number}, " if self.number >= 0 else ""
-        return f"{self.file}: {place}[{self.kind}] in line {self.line}"
+        kind = self.kind[:MOST_SHOWN]
+        kind = kind if kind.isprintable() else repr(kind)
+        return f"{self.file}: {place}[{kind}] in line {self.line}"
 
     def integer(self, name: str, default: int, least: int | None = None) -> int:
-        """An option as an int; raises ValueError naming it if it is none, or below `least`."""
+        """An option as an int; raises ValueError naming it if it is none, or below `least`.
+
+        Darknet keeps it in 32 bits.
+        """
         value = self._converted(name, self.options.get(name, str(default)), int, "a whole number")
+        if abs(value) > LARGEST:
+            raise ValueError(f"{self}: {name} has {len(str(value))} digits: expected 32 bits")
         if least is not None and value < least:
             raise ValueError(f"{self}: {name}={value}: expected {least} or more")
         return value
@@ -86,7 +96,7 @@ class Section:
             return kind(value)
         except ValueError:
             raise ValueError(
-                f"{self}: {name}={self.options.get(name)} is not {expected}: mend the file"
+                f"{self}: {name}={value[:MOST_SHOWN]} is not {expected}: mend the file"
             ) from None
 
 
@@ -103,6 +113,8 @@ class YoloHead:
 
 def read(path: Path) -> tuple[str, list[Section]]:
     """Text and sections of a file; raises ValueError if it is no cfg, OSError if unreadable."""
+    if Path(path).stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path} is not a Darknet cfg: it has more than {MOST_BYTES:,} bytes")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -127,11 +139,13 @@ def parse(text: str, file: str = "cfg") -> list[Section]:
         name, equals, value = content.partition("=")
         if not equals or not sections:
             expected = "key=value" if sections else "[net] first"
-            raise ValueError(f"{file}: line {line}: found {written.strip()!r}, expected {expected}")
+            raise ValueError(
+                f"{file}: line {line}: found {written.strip()[:MOST_SHOWN]!r}, expected {expected}"
+            )
         sections[-1].options[name] = value
     kinds = [section.kind for section in sections]
     if kinds[:1] != ["net"] or "net" in kinds[1:] or len(kinds) < 2:
-        found = ", ".join(f"[{kind}]" for kind in kinds[:3]) or "nothing"
+        found = ", ".join(f"[{kind[:MOST_SHOWN]}]" for kind in kinds[:3]) or "nothing"
         raise ValueError(f"{file}: expected one section [net], then layers; found {found}")
     return sections
 

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from model_zoo.importers.darknet_cfg import Section
+from runtimes import memory
 
 EPSILON = 1e-5  # fuse_conv_batchnorm: sqrt(rolling_variance + .00001)
 LEAK = 0.1
+FLOAT_BYTES = 4
 ACTIVATIONS = {
     "linear": nn.Identity,
     "leaky": lambda: nn.LeakyReLU(LEAK),
@@ -49,6 +51,8 @@ class Convolution(nn.Module):
                 f"{section}: groups={groups} divides not both {inputs} channels and {filters} "
                 "filters"
             )
+        shape = (filters, inputs // groups, size, size)
+        memory.check_tensor(str(section), "(its weights)", shape, FLOAT_BYTES)
         normalized = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
         self.convolution = nn.Conv2d(
             inputs,
@@ -85,6 +89,7 @@ class Connected(nn.Module):
             section.integer("output", 1, least=1),
             section.integer("batch_normalize", 0),
         )
+        memory.check_tensor(str(section), "(its weights)", (outputs, inputs), FLOAT_BYTES)
         self.linear = nn.Linear(inputs, outputs, bias=not normalized)
         self.normalization = nn.BatchNorm1d(outputs, eps=EPSILON) if normalized else nn.Identity()
         self.activation = _activation(section, "logistic")

@@ -38,6 +38,15 @@ def load(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
                 tensor.copy_(torch.from_numpy(found.reshape(shape).astype(np.float32)))
 
 
+def check(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
+    """Raises ValueError as `load` does where the file is too short or too long for `layers`, whose
+    parameters may be on PyTorch's device "meta".
+    """
+    values, _ = _read(path)
+    wanted = sum(tensor.numel() for _, layer in layers for _, tensor in layer.in_file_order())
+    _check_count(path, values, wanted, layers)
+
+
 def save(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
     """Writes a file that `load` reads back exactly, and Darknet too."""
     header = np.array(VERSION, "<i4").tobytes() + np.array([0], "<i8").tobytes()

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from model_zoo.importers import untrusted_graph
 from model_zoo.importers.graphs import Graph, constant, extract, node_of, replace, tensor_of
 from model_zoo.importers.leftovers import without_leftovers
 from model_zoo.importers.operators import INPUTS
 from model_zoo.importers.sinks import described, feeds_a_graph, outputs_of, sinks
 from model_zoo.importers.wording import cause, listed
+from runtimes import memory
 
 TRAINING_FLAGS = re.compile(r"train|phase|learning|dropout", re.I)
 INFERENCE_FLAGS = re.compile(r"infer|eval|predict|test", re.I)
+FLOAT_BYTES = 4
 KEEP = re.compile(r"keep", re.I)
 RATE = re.compile(r"drop|rate", re.I)
 
@@ -28,6 +31,7 @@ def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: s
     from model_zoo.importers.frozen_graph import Ends
 
     kept = without_leftovers(source, map(node_of, outputs))
+    untrusted_graph.check(file, kept)
     repairs = []
     if len(kept.node) < len(source.node):
         count = len(source.node) - len(kept.node)
@@ -49,12 +53,16 @@ def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: s
 
 def _checked(graph: Graph, file: str) -> Graph:
     try:
-        _ = graph.imported
+        imported = graph.imported
     except Exception as error:
         raise ValueError(
             f"{file} cannot be loaded, expected operators of TensorFlow: "
             f"{cause(error)}: export it without custom operators"
         ) from error
+    for operation in imported.get_operations():
+        for tensor in operation.outputs:
+            if tensor.shape.is_fully_defined():
+                memory.check_tensor(file, tensor.name[:80], tensor.shape.as_list(), FLOAT_BYTES)
     return graph
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from model_zoo.importers import onnx_reading, onnx_repairs
 from model_zoo.importers.onnx_shapes import fixed_shape, plainly, sides_in_words, unshaped
-from runtimes import onnx_file
+from runtimes import memory, onnx_file
 from runtimes.file_names import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -109,8 +109,15 @@ def _batches(declared) -> tuple[int, ...]:
 
 
 def _try(model, source: Path) -> None:
-    """Runs the model once on zeros; raises ValueError with what ONNX Runtime says."""
-    _outputs(model.SerializeToString(), np.float32(0), source.parent)
+    """Runs the model once on zeros, in bounded memory: what it makes may depend on its values.
+
+    Raises ValueError with what ONNX Runtime says.
+    """
+    import onnxruntime  # noqa: F401, what it reserves does not count
+
+    weights = memory.TIMES * onnx_file.weight_bytes(model)
+    with memory.at_most(memory.RUNNING + weights):
+        _outputs(model.SerializeToString(), np.float32(0), source.parent)
 
 
 def _difference(source: Path, repaired: Path) -> float | None:

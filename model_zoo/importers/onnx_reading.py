@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_zoo.importers import onnx_sizes
 from runtimes import onnx_file
 
 LARGEST = 2**31  # protobuf's limit for one message
@@ -37,8 +38,10 @@ def read(path: Path):
     model = _parse(path)
     _check_external(path, model)
     if model.functions:
+        onnx_sizes.check_functions(path, model)
         model = onnx.inliner.inline_local_functions(model)
     _check_operators(path, model)
+    onnx_sizes.check_tensors(path, model)
     _check_weights(path, model)
     _check_graph(path)
     return model
@@ -94,8 +97,9 @@ def _check_external(path: Path, model) -> None:
         told = {entry.key: entry.value for entry in tensor.external_data}
         location = told.get("location", "")
         where = f"{path}: tensor {tensor.name} is kept in the file {location!r}"
-        file = (home / location).resolve()
-        if not location or Path(location).is_absolute() or not file.is_relative_to(home):
+        is_name = location and "\0" not in location and not Path(location).is_absolute()
+        file = (home / location).resolve() if is_name else home
+        if not is_name or not file.is_relative_to(home):
             raise ValueError(
                 f"{where}, which is outside of the model's own directory: such a file is not "
                 "read; export the model with its data beside it"

@@ -51,8 +51,9 @@ class OwnModel:
     `classes` and `layout` ("nchw", "nhwc") are None where the file is to tell them. `data` is the
     folder of pictures and `labels` the form of their labels, "auto" to find it. `fit` are the
     arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
-    frozen graph. `decode` (module:function) and `metric` (module:NAME) are hooks. `recipes` is
-    empty for the format's own. `expect` overrides entries of `expectations.toml`.
+    frozen graph. `decode` is a name of `decoding.DECODERS` or a hook (module:function), `metric` a
+    hook (module:NAME). `recipes` is empty for the format's own. `expect` overrides entries of
+    `expectations.toml`.
     """
 
     name: str
@@ -75,6 +76,13 @@ class OwnModel:
     recipes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     expect: dict = field(default_factory=dict)
+
+    @property
+    def hooks(self) -> dict[str, str]:
+        """The user's own functions by key, each as module:name."""
+        preprocess = getattr(self.preprocessing, "hook", None)
+        given = {"preprocess": preprocess, "decode": self.decode, "metric": self.metric}
+        return {key: place for key, place in given.items() if place and ":" in place}
 
     @property
     def format(self) -> str:

@@ -11,95 +11,116 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from model_zoo.own import untrusted
+from model_zoo.own.tflite_file import is_quantized
+
 CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
-QUANTIZED = ("int8", "uint8", "int16")
+CODE_IN = ("keras", "pytorch")  # formats whose files may hold code, which `trust` lets run
+LAYOUT_OF_FORMAT = {"onnx": "nchw", "pytorch": "nchw", "darknet": "nchw"}  # the others': nhwc
 
 
 @dataclass(frozen=True)
 class End:
-    """An input or output: its name, shape (None where a side is free) and dtype."""
+    """An input or output: its name, shape (None where a side is free) and dtype.
+
+    Of a quantized one ``real = (stored - zero_point) * scale``; both are None of a float one.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
 
     def __str__(self) -> str:
         sides = ", ".join("?" if side is None else str(side) for side in self.shape)
-        return f"{self.name} ({sides}) {self.dtype}"
+        name = self.name if self.name.isprintable() else repr(self.name)  # on one line
+        return f"{name} ({sides}) {self.dtype}"
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The inputs and outputs of a model file, in the file's order, and its format."""
+    """The inputs and outputs of a model file, in the file's order, and its format.
+
+    `is_quantized`: its weights or activations are stored in integers already.
+    """
 
     format: str
     inputs: tuple[End, ...]
     outputs: tuple[End, ...]
+    is_quantized: bool = False
 
     @classmethod
     def of(cls, described: dict) -> ModelFile:
         """What `describe` returned."""
         inputs, outputs = (
-            tuple(End(end["name"], tuple(end["shape"]), end["dtype"]) for end in described[kind])
+            tuple(End(**end | {"shape": tuple(end["shape"])}) for end in described[kind])
             for kind in ("inputs", "outputs")
         )
-        return cls(described["format"], inputs, outputs)
-
-    @property
-    def is_quantized(self) -> bool:
-        """Its first input is stored in integers."""
-        return self.inputs[0].dtype in QUANTIZED
+        return cls(described["format"], inputs, outputs, described["is_quantized"])
 
     @property
     def picture(self) -> tuple[str | None, tuple[int | None, int | None], int | None]:
         """Of the first input the layout ("nhwc", "nchw", None if it is no picture), (height, width)
         and channels; what the file leaves free is None.
         """
-        return picture_of(self.inputs[0].shape)
+        return picture_of(self.inputs[0].shape, LAYOUT_OF_FORMAT.get(self.format, "nhwc"))
 
 
-def picture_of(shape: tuple[int | None, ...]) -> tuple:
+def picture_of(shape: tuple[int | None, ...], usual: str = "nhwc") -> tuple:
     """Layout, (height, width) and channels of a shape with four sides, batch first.
 
     The axis that has as many entries as pictures have channels tells the layout; where both or
-    none have, the last axis is taken when it is 3, 1 or 4.
+    none have, the likelier number of channels (3, then 1, then 4), then the `usual` layout.
     """
     if len(shape) != 4:
         return None, (None, None), None
     first, last = shape[1], shape[3]
-    is_last = last in CHANNELS and (first not in CHANNELS or _rank(last) <= _rank(first))
-    if is_last or (last is None and first not in CHANNELS):
+    if _rank(last) < _rank(first) or (_rank(last) == _rank(first) and usual == "nhwc"):
         return "nhwc", (shape[1], shape[2]), last
     return "nchw", (shape[2], shape[3]), first
 
 
-def _rank(channels: int) -> int:
-    return CHANNELS.index(channels)
+def _rank(channels: int | None) -> int:
+    return CHANNELS.index(channels) if channels in CHANNELS else len(CHANNELS)
 
 
-def inspect(file: Path, format: str, inputs: tuple = (), outputs: tuple = ()) -> ModelFile:
+def inspect(
+    file: Path, format: str, inputs: tuple = (), outputs: tuple = (), trust: bool = False
+) -> ModelFile:
     """What the file takes and gives; `inputs` and `outputs` name the ends of a frozen graph.
 
-    Raises ValueError or OSError naming the file, for one that is damaged or of another kind.
+    With `trust` a Keras model or PyTorch program may hold code. Raises ValueError or OSError naming
+    the file, for one that is damaged or of another kind, or asks for absurd memory.
     """
-    found = _READERS[format](Path(file), inputs, outputs)
-    found = ModelFile(format, *(tuple(ends) for ends in found))
+    file, trusted = Path(file), {"trust": True} if trust and format in CODE_IN else {}
+    with untrusted.reading(file, format):
+        found = _READERS[format](file, inputs, outputs, **trusted)
+        quantized = format == "tflite" and is_quantized(file)
+    found = ModelFile(format, *(tuple(ends) for ends in found), quantized)
+    untrusted.check_ends(file, (*found.inputs, *found.outputs))
     if not (found.inputs and found.outputs):
         raise ValueError(f"{file} has no {'output' if found.inputs else 'input'}: export it again")
     return found
 
 
-def describe(file: Path, format: str, inputs: tuple, outputs: tuple, directory: Path) -> dict:
+def describe(
+    file: Path, format: str, inputs: tuple, outputs: tuple, trust: bool, directory: Path
+) -> dict:
     """`inspect` as plain values; it writes nothing into `directory`."""
-    return asdict(inspect(file, format, inputs, outputs))
+    return asdict(inspect(file, format, inputs, outputs, trust))
 
 
 def _tflite(file: Path, inputs, outputs):
     from runtimes.litert import LiteRTSession
+    from runtimes.tflite_sizes import check_sizes
 
+    check_sizes(file)
     session = LiteRTSession(file)
     ends = session.inputs, session.outputs
-    return [[End(t.name, t.shape, t.dtype) for t in tensors] for tensors in ends]
+    return [
+        [End(t.name, t.shape, t.dtype, t.scale, t.zero_point) for t in tensors] for tensors in ends
+    ]
 
 
 def _onnx(file: Path, inputs, outputs):
@@ -119,10 +140,10 @@ def _onnx(file: Path, inputs, outputs):
     return list(map(end, given)), list(map(end, graph.output))
 
 
-def _keras(file: Path, inputs, outputs):
+def _keras(file: Path, inputs, outputs, trust: bool = False):
     from model_zoo.own.keras_file import load
 
-    model = load(file)
+    model = load(file, trust)
     ends = model.inputs, model.outputs
     return [[End(t.name, tuple(t.shape), t.dtype) for t in tensors] for tensors in ends]
 
@@ -166,10 +187,10 @@ def _darknet(file: Path, inputs, outputs):
     return [End("image", (1, channels, height, width), "float32")], outputs
 
 
-def _pytorch(file: Path, inputs, outputs):
+def _pytorch(file: Path, inputs, outputs, trust: bool = False):
     from runtimes.torch_program import TorchProgramSession
 
-    taken, given = TorchProgramSession(file).ends
+    taken, given = TorchProgramSession(file, trust).ends
     return [[End(*end) for end in ends] for ends in (taken, given)]
 
 

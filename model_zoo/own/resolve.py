@@ -6,8 +6,12 @@ sentence that names the key.
 
 from __future__ import annotations
 
+from model_zoo.own import decoding
 from model_zoo.own.declaration import OwnModel
 from model_zoo.own.inspection import ModelFile
+from model_zoo.own.output_checks import classes_of
+from model_zoo.own.picture_checks import checked_fit, picture_input
+from model_zoo.own.tflite_file import is_half, is_quantized
 from model_zoo.spec import ModelSpec, Network
 
 RECIPES = {  # by format: what such a file is brought to, the default first
@@ -20,8 +24,17 @@ PREQUANTIZED = ("prequantized",)
 
 
 def default_recipes(own: OwnModel) -> tuple[str, ...]:
-    """The declared recipes, else what the file's format goes to first."""
-    return own.recipes or RECIPES.get(own.format, OTHERS)
+    """The declared recipes, else what such a file goes to first: a quantized one as it is."""
+    if own.recipes:
+        return own.recipes
+    if own.format == "tflite" and is_quantized(own.file):
+        return PREQUANTIZED
+    return recipes_of(own.format)
+
+
+def recipes_of(format: str) -> tuple[str, ...]:
+    """What a float file of the format is brought to."""
+    return RECIPES.get(format, OTHERS)
 
 
 def declared_spec(own: OwnModel) -> ModelSpec:
@@ -34,55 +47,45 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
 
     Raises ValueError naming table and key for what is missing or contradicts the file.
     """
-    if len(file.inputs) != 1:
-        listed = ", ".join(map(str, file.inputs))
-        raise ValueError(
-            f"{own.where}: {own.file.name} has {len(file.inputs)} inputs ({listed}), expected one "
-            "picture: cut the model behind the others or make them constants"
-        )
-    (entry,) = file.inputs
-    layout, sides, channels = file.picture
-    if layout is None:
-        raise ValueError(f"{own.where}: input {entry} is no picture, expected four sides")
-    if own.layout and own.layout != layout and None not in entry.shape[1:]:
-        raise ValueError(
-            f"{own.where}: layout = {own.layout!r} contradicts the file, whose input is {entry}: "
-            "leave the key out"
-        )
-    size = _agreed(own, "size", own.size, sides, str(entry))
-    channels = _agreed(own, "channels", own.channels, channels, str(entry))
-    batch = entry.shape[0]
-    if batch not in (None, 1):
-        raise ValueError(
-            f"{own.where}: input {entry} has a batch of {batch}, expected 1 or a free one: export "
-            "the model with batch 1"
-        )
-    _fit(own, size)
-    declared = own.preprocessing.channels
-    if declared not in (None, channels):
-        raise ValueError(
-            f"{own.where}: mean or std has {declared} numbers, the input {entry} has {channels} "
-            "channels: give one for each, or one number for all"
-        )
-    ends = (own.inputs, own.outputs)
-    return _spec(own, Network("", (*size, channels), size, _classes(own, file), ends=ends))
+    _check_recipes(own, file)
+    layout, size, channels = picture_input(own, file)
+    fit = checked_fit(own, size, channels)
+    told = {  # for the decoders
+        "layout": layout,
+        "mean": own.preprocessing.mean,
+        "std": own.preprocessing.std,
+        "colours": fit.colours,
+    }
+    if own.format == "darknet" and (heads := _heads(own)):
+        told["heads"] = heads
+    network = Network(
+        "",
+        (*size, channels),
+        size,
+        classes_of(own, file, size, told.get("heads")),
+        arguments=told,
+        ends=(own.inputs, own.outputs),
+    )
+    return _spec(own, network)
 
 
 def own_samples(spec: ModelSpec, split: str):
     """The `SampleSet` of a resolved own model; raises ValueError where it declares no data."""
     from calibration_data.folders import open_data
 
-    own = spec.own
+    own, network = spec.own, spec.compact
     if own.data is None:
         raise ValueError(
             f'{own.where}: data is missing: add data = "FOLDER" with real pictures, with labels or '
             "without: calibration needs at least 100 of them"
         )
-    fit, names = _fit(own, spec.compact.size), own.class_names
-    return open_data(own.data, own.task, split, fit, own.labels, spec.compact.classes, names)
+    fit = checked_fit(own, network.size, network.input_shape[-1])
+    return open_data(own.data, own.task, split, fit, own.labels, network.classes, own.class_names)
 
 
 def _spec(own: OwnModel, network: Network) -> ModelSpec:
+    known = decoding.DECODERS.get(own.task, {})
+    default = decoding.DEFAULTS.get(own.task)
     return ModelSpec(
         name=own.name,
         task=own.task,
@@ -91,50 +94,33 @@ def _spec(own: OwnModel, network: Network) -> ModelSpec:
         compact=network,
         full=network,
         paper="",
-        decode=own.decode,
+        decode=known.get(own.decode, own.decode) or default,
         recipes=default_recipes(own),
         own=own,
     )
 
 
-def _agreed(own: OwnModel, key: str, declared, found, entry: str):
-    """What the file says, or the declaration where the file leaves it free."""
-    fixed = found if isinstance(found, tuple) else (found,)
-    given = declared if isinstance(declared, tuple) else (declared,)
-    if declared is None:
-        if None in fixed:
-            example = "[224, 224]" if key == "size" else "3"
-            raise ValueError(
-                f"{own.where}: {key} is missing and the file leaves it free (input {entry}): add "
-                f"{key} = {example}"
-            )
-        return found
-    if any(side not in (None, want) for side, want in zip(fixed, given, strict=True)):
+def _check_recipes(own: OwnModel, file: ModelFile) -> None:
+    quantizing = [name for name in own.recipes if name not in PREQUANTIZED]
+    if file.is_quantized and quantizing:
         raise ValueError(
-            f"{own.where}: {key} = {list(given) if key == 'size' else declared} contradicts the "
-            f"file, whose input is {entry}: leave the key out, or export the model at that size"
+            f'{own.where}: recipes has "{quantizing[0]}", and {own.file.name} is quantized '
+            "already: leave the key out, or give the float file"
         )
-    return declared
-
-
-def _fit(own: OwnModel, size: tuple[int, int]):
-    """The `Fit` of a declaration."""
-    from calibration_data.fit import Fit  # Pillow: not while pytest collects
-
-    try:
-        return Fit(size, **own.fit)
-    except ValueError as error:
-        raise ValueError(f"{own.where}: {error}") from error
-
-
-def _classes(own: OwnModel, file: ModelFile) -> int | None:
-    """Those of the declaration; a classifier's outputs must be as many."""
-    if own.task != "classification" or own.decode:
-        return own.classes
-    width = file.outputs[0].shape[-1] if file.outputs[0].shape else None
-    if own.classes and width not in (None, own.classes):
+    if not file.is_quantized and len(quantizing) < len(own.recipes):
         raise ValueError(
-            f"{own.where}: classes = {own.classes} contradicts the file, whose output is "
-            f"{file.outputs[0]}: a classifier has an output for each class"
+            f'{own.where}: recipes has "prequantized", and {own.file.name} is a float model: leave '
+            "the key out, or give the quantized .tflite file"
         )
-    return own.classes or width
+    if own.format == "tflite" and not file.is_quantized and is_half(own.file):
+        raise ValueError(
+            f"{own.where}: {own.file.name} has weights of float16, which is not quantized further: "
+            "give the float32 file"
+        )
+
+
+def _heads(own: OwnModel) -> list:
+    """What the [yolo] sections of a Darknet file say of its outputs."""
+    from model_zoo.importers.darknet_cfg import read, yolo_head
+
+    return [yolo_head(section) for section in read(own.file)[1] if section.kind == "yolo"]

@@ -2,73 +2,139 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import ModelFile
-from model_zoo.own.resolve import default_recipes
+from model_zoo.own.decoding import DECODERS
+from model_zoo.own.guesses import decode_of, task_of
+from model_zoo.own.inspection import End, ModelFile
+from model_zoo.own.resolve import PREQUANTIZED, recipes_of
+from model_zoo.registry import zoo
 
 LIKELY_SIZE = 224
+COMMENT_AT = 34  # column
+LONGEST_REMARK = 200  # characters
+BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
+TASKS = "classification, segmentation, detection, pose, keypoints, super_resolution, other"
+DATA = {  # by task: what the folder of pictures has
+    "classification": "a folder of pictures for each class, or labels.csv",
+    "segmentation": "images/ and masks/ of equal names",
+    "detection": "pictures and COCO's annotations.json",
+    "pose": "pictures and COCO's annotations.json",
+    "keypoints": "pictures of one person each and COCO's annotations.json",
+    "super_resolution": "low/ and high/ of equal names, twice as large",
+    "other": "real pictures; the gate is fidelity to float",
+}
 
 
 def template(file: Path, found: ModelFile) -> str:
-    """A commented table for the model; keys that the file settles are comments."""
-    layout, (height, width), channels = found.picture
-    name = re.sub(r"\W+", "_", file.stem).strip("_") or "model"
-    name = name if name[0].isalpha() else f"model_{name}"
-    own = OwnModel(name, file, "", recipes=("prequantized",) if found.is_quantized else ())
+    """A commented table for the model; keys that the file settles are comments.
+
+    `file` is the path that the TOML will hold.
+    """
+    task = task_of(found)
     lines = [
-        f"# {file.name}: {found.format}",
-        *(f"#   takes {end}" for end in found.inputs),
-        *(f"#   gives {end}" for end in found.outputs),
-        f"[models.{name}]",
-        f'file = "{file.as_posix()}"',
-        f'task = "{_task(found)}"'.ljust(34) + "# " + _TASKS,
-        'data = "pictures"                 # a folder of real pictures, see the README',
-        *_size(height, width),
-    ]
-    if channels is None:
-        lines.append("channels = 3                      # the file leaves it free")
-    if layout:
-        lines.append(f"# layout: {layout}, read from the file")
-    lines += [
-        '# fit = "stretch"                 # or "crop" (with crop = 0.875), or "letterbox"',
-        '# colours = "rgb"                 # or "bgr", "gray"',
-        "# (pixel * scale - mean) / std, as inference does it; or range = [-1, 1] for all of it",
-        *_numbers(found, channels),
-        f"recipes = {_listed(default_recipes(own))}",
+        _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
+        *(_remark(f"  takes {end}") for end in found.inputs),
+        *(_remark(f"  gives {end}") for end in found.outputs),
+        f"[models.{_name(file)}]",
+        f"file = {_text(file.as_posix())}",
+        _commented(f'task = "{task}"', f"a guess; one of {TASKS}"),
+        _commented('data = "pictures"', f"{DATA[task]}; or pictures alone"),
+        *_decode(found, task),
+        *_picture(found),
+        *_numbers(found),
+        *_recipes(found),
         '# expect = { accuracy = "0.99 * float" }',
     ]
     return "\n".join(lines) + "\n"
 
 
-_TASKS = "classification, segmentation, detection, pose, keypoints, super_resolution, other"
+def _name(file: Path) -> str:
+    """Of the table: letters, digits and underscores, and no name of the zoo."""
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", file.stem).strip("_") or "model"
+    name = name if name[0].isalpha() else f"model_{name}"
+    return f"my_{name}" if name in zoo() else name
 
 
-def _task(found: ModelFile) -> str:
-    """A guess from the outputs: (1, classes) is a classifier's, four sides are a label map's."""
-    shapes = [end.shape for end in found.outputs]
-    if len(shapes) > 1:
-        return "detection"
-    sides = len(shapes[0])
-    if sides == 2:
-        return "classification"
-    return "segmentation" if sides == 4 else "other"
+def _decode(found: ModelFile, task: str) -> list[str]:
+    if task not in DECODERS or found.format == "darknet":
+        return []
+    known = ", ".join(DECODERS[task])
+    if name := decode_of(found, task):
+        return [_commented(f'decode = "{name}"', f"a guess; one of {known}, or module:function")]
+    return [_commented('# decode = "module:function"', f"outputs to {task}; or one of {known}")]
 
 
-def _size(height: int | None, width: int | None) -> list[str]:
+def _picture(found: ModelFile) -> list[str]:
+    layout, (height, width), channels = found.picture
+    if layout is None:
+        return ["# the input is no picture: int8gate gates models of one picture"]
+    lines = [f"# layout: {layout}, {found.inputs[0].dtype}, read from the file"]
     if height and width:
-        return [f"# size: {height} x {width}, read from the file"]
-    free = [side or LIKELY_SIZE for side in (height, width)]
-    return [f"size = {free}".ljust(34) + "# [height, width]: the file leaves it free, say it"]
+        lines.append(f"# size: {height} x {width}, read from the file")
+    else:
+        free = [side or LIKELY_SIZE for side in (height, width)]
+        lines.append(_commented(f"size = {free}", "[height, width]: the file leaves it free"))
+    if channels is None:
+        lines.append(_commented("channels = 3", "the file leaves it free"))
+    lines.append(
+        '# fit = "stretch"                 # or "crop" (with crop = 0.875), or "letterbox"'
+    )
+    if channels == 1:
+        return [*lines, '# colours: "gray", for there is one channel']
+    if channels not in (None, 3):
+        told = f"makes the {channels} channels, with range = [low, high]"
+        return [*lines, _commented('preprocess = "module:function"', told)]
+    return [*lines, '# colours = "rgb"                 # or "bgr"']
 
 
-def _numbers(found: ModelFile, channels: int | None) -> list[str]:
-    if found.is_quantized:
-        return ["# the file takes integers: say the range that its scale and zero point stand for"]
-    return ['scale = "1/255"', "mean = 0.0", "std = 1.0"]
+def _numbers(found: ModelFile) -> list[str]:
+    """How pixels become what the network takes."""
+    entry = found.inputs[0]
+    if entry.scale is not None:
+        return _range_of(entry)
+    if not entry.dtype.startswith("float"):
+        return [f"# the graph takes pixels as they are, {entry.dtype}: no mean, std or range"]
+    return [
+        "# (pixel * scale - mean) / std, as inference does it; or range = [-1, 1] for all of it",
+        'scale = "1/255"',
+        "mean = 0.0",
+        "std = 1.0",
+    ]
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+def _range_of(entry: End) -> list[str]:
+    """What the first and the last byte stand for: fed so, pixels are stored as they are."""
+    told = f"scale {entry.scale:.9g} and zero point {entry.zero_point}"
+    if entry.dtype not in BYTES:
+        return [
+            f"# the input is {entry.dtype} of {told}: say what pixels 0 and 255 become",
+            "range = [-1, 1]",
+        ]
+    low, high = ((level - entry.zero_point) * entry.scale for level in BYTES[entry.dtype])
+    return [
+        f"# what pixels 0 and 255 become, from the input's {told}",
+        f"range = [{low:.9g}, {high:.9g}]",
+    ]
+
+
+def _recipes(found: ModelFile) -> list[str]:
+    names = PREQUANTIZED if found.is_quantized else recipes_of(found.format)
+    listed = ", ".join(f'"{name}"' for name in names)
+    return [f"recipes = [{listed}]"]
+
+
+def _remark(text: str) -> str:
+    """A comment of one line, whatever names stand in the file."""
+    return "# " + "".join(c if c.isprintable() else "?" for c in text)[:LONGEST_REMARK]
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line.ljust(COMMENT_AT)}# {comment}"
+
+
+def _text(value: str) -> str:
+    """A basic string of TOML, of which JSON's are."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from calibration_data.preprocessing import Hooked, declared_preprocessing
 from model_zoo.own.declaration import TASKS, OwnModel, format_of
+from model_zoo.own.decoding import DECODERS
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 HOOK = re.compile(r"[\w.]+:\w+")
@@ -29,7 +30,8 @@ PYPROJECT = "pyproject.toml"
 KEYS = {
     **dict.fromkeys(("file", "task", "data", "labels", "layout"), "text"),
     **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
-    **dict.fromkeys(("preprocess", "decode", "metric"), "text module:function"),
+    **dict.fromkeys(("preprocess", "metric"), "text module:function"),
+    "decode": "text module:function, or the name of a known head",
     **dict.fromkeys(("inputs", "outputs", "recipes", "targets"), "a list of text"),
     **dict.fromkeys(("size", "range"), "a list of two numbers"),
     **dict.fromkeys(("mean", "std"), "a number, or a list with one for each channel"),
@@ -70,7 +72,7 @@ def read_pyproject(path: Path) -> list[OwnModel]:
 def _read(path: Path) -> dict:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML ({error}): mend it there") from error
 
 
@@ -84,7 +86,7 @@ def _models(content: dict, path: Path) -> list[OwnModel]:
 
 
 def _model(name: str, table: dict, path: Path) -> OwnModel:
-    where = f"{path}, [models.{name}]"
+    where = f"{path}, [models.{_on_a_line(name)}]"
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{where}: a name has letters, digits and underscores and begins with a letter: it "
@@ -99,6 +101,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
     if "task" not in table:
         raise ValueError(f"{where}: task is missing: add task, one of {', '.join(TASKS)}")
     _one_of(where, "task", table["task"], TASKS)
+    _check_decode(where, table["task"], table.get("decode", ":"))
     try:
         preprocessing = declared_preprocessing(
             *(_tuple(table.get(key)) for key in ("mean", "std", "scale", "range"))
@@ -143,11 +146,15 @@ def _check_file(where: str, file: Path) -> None:
     if not file.exists():
         near = difflib.get_close_matches(file.name, _names_in(file.parent), n=1)
         hint = f", did you mean {near[0]}?" if near else ""
-        raise FileNotFoundError(f"{where}: file: no {file}{hint}: mend the path")
+        raise FileNotFoundError(f"{where}: file: no {_on_a_line(str(file))}{hint}: mend the path")
     try:
         format_of(file)
     except ValueError as error:
         raise ValueError(f"{where}: file: {error}") from error
+
+
+def _on_a_line(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -167,6 +174,13 @@ def _check(where: str, key: str, value: object) -> None:
 def _one_of(where: str, key: str, value: str, known) -> None:
     if value not in known:
         raise ValueError(f"{where}: {key} = {value!r}: expected one of {', '.join(known)}")
+
+
+def _check_decode(where: str, task: str, decode: str) -> None:
+    known = DECODERS.get(task, {})
+    if ":" not in decode and decode not in known:
+        names = ", ".join([*known, "module:function"])
+        raise ValueError(f"{where}: decode = {decode!r}: expected, of task {task}, {names}")
 
 
 def _tuple(value):
@@ -192,6 +206,9 @@ def _is_text(value: object) -> bool:
 _FITS = {
     "text": _is_text,
     "text module:function": lambda value: _is_text(value) and bool(HOOK.fullmatch(value)),
+    "text module:function, or the name of a known head": lambda value: (
+        _is_text(value) and bool(HOOK.fullmatch(value) or value.isidentifier())
+    ),
     "a list of text": lambda value: _are(_is_text, value),
     "a list of two numbers": lambda value: _are(_is_number, value) and len(value) == 2,
     "a number, or a list with one for each channel": lambda value: (

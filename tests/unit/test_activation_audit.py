@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quantizers.activation_audit import (
+    MOST_CLIPPED,
+    SAMPLES,
+    activation_mismatch,
+    clippings,
+    judge,
+    not_compared,
+)
 from quantizers.calibration.statistics import TensorStatistics
+from quantizers.calibration.table import write_table
 from quantizers.calibration.thresholds import ranges
-from validation.activation_audit import MOST_CLIPPED, activation_mismatch, clippings
+from quantizers.recipe import RECIPES
 
 TENSORS = ("input", "conv", "relu", "logits")
 seeds = st.integers(0, 2**32 - 1)
@@ -85,3 +96,56 @@ def test_tables_of_different_networks():
     table = activations(1)
     with pytest.raises(ValueError, match="none in common"):
         activation_mismatch(table, {"other": table["conv"]}, ranges(table, "min_max"))
+
+
+@pytest.mark.parametrize("elements", [1, 2, 10])
+def test_extremes_of_a_small_head_are_chance(elements):
+    """Of 128 new samples some exceed 100 old ones in a head of few outputs: that is no mismatch."""
+    found = []
+    for seed in range(100):
+        rng = np.random.default_rng([seed, elements])
+        tables = []
+        for samples in (100, SAMPLES):
+            tables.append({"head": TensorStatistics()})
+            for row in rng.normal(size=(samples, elements)).astype(np.float32):
+                tables[-1]["head"].update(row)
+        found.append(activation_mismatch(*tables, ranges(tables[0], "min_max")))
+    assert sum(finding is not None for finding in found) <= 1
+
+
+def judged(folder, recipe: str, calibration: dict, evaluation: dict, pixels=(0.0, 1.0)) -> list:
+    files = folder / "calibration.npz", folder / "evaluation.npz"
+    for file, statistics in zip(files, (calibration, evaluation), strict=True):
+        write_table(file, statistics)
+    return judge(*files, RECIPES[recipe], pixels)
+
+
+@pytest.mark.parametrize("recipe", ["tflite_int8", "tflite_int8_percentile", "onnx_int8_mse"])
+def test_files_of_statistics_are_judged_by_the_recipe(tmp_path, recipe):
+    calibration = activations(1)
+    assert judged(tmp_path, recipe, calibration, activations(2)) == []
+    (finding,) = judged(tmp_path, recipe, calibration, activations(2, 3.0))
+    assert finding["kind"] == "activation_mismatch"
+    assert json.loads(json.dumps(finding)) == finding
+
+
+def test_a_tensor_that_calibration_never_counted_is_left_out(tmp_path):
+    calibration = activations(1) | {"mask": TensorStatistics()}
+    assert judged(tmp_path, "tflite_int8", calibration, activations(2)) == []
+
+
+def test_pictures_that_get_the_range_of_pixels_are_not_clipped(tmp_path):
+    """Calibration saw 0.04 to 0.92 of pixels 0 to 1, and the recipe ranges them 0 to 1."""
+    calibration, evaluation = TensorStatistics(), TensorStatistics()
+    calibration.update(np.linspace(0.04, 0.92, 1000, dtype=np.float32))
+    evaluation.update(np.linspace(0.0, 1.0, 1000, dtype=np.float32))
+    tables = {"image": calibration}, {"image": evaluation}
+    assert judged(tmp_path, "tflite_int8", *tables)
+    assert not judged(tmp_path, "tflite_int8_pixels", *tables)
+    assert judged(tmp_path, "tflite_int8_pixels", *tables, pixels=(-1.0, 1.0))
+
+
+def test_what_could_not_be_collected_is_advice_with_its_reason():
+    found = not_compared(ValueError("tensor relu of model.tflite holds NaN on sample 3"))
+    assert found["severity"] == "advice"
+    assert "tensor relu" in found["evidence"]

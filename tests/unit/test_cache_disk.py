@@ -59,6 +59,28 @@ def test_read_only_cache_that_nobody_wrote_to(open_root):
         ArtifactCache(open_root / "new").get_or_build("tflite", PARTS, refuse)
 
 
+def test_what_is_remembered_is_found_again_where_nothing_can_be_kept(open_root):
+    ArtifactCache(open_root).remembered("fact", PARTS, lambda: {"drop": 0.25})
+    with read_only(open_root):
+        cache, found = ArtifactCache(open_root), []
+        assert cache.remembered("fact", PARTS, lambda: found.append(1)) == {"drop": 0.25}
+        assert not found
+        for _ in range(2):
+            assert cache.remembered("fact", {"model": "other"}, lambda: found.append(1) or 7) == 7
+        assert len(found) == 2
+
+
+def test_what_cannot_be_found_is_not_remembered(tmp_path):
+    def fail():
+        raise ValueError("not comparable")
+
+    for find in (fail, fail):
+        with pytest.raises(ValueError, match="not comparable"):
+            ArtifactCache(tmp_path).remembered("fact", PARTS, find)
+    assert ArtifactCache(tmp_path).remembered("fact", PARTS, lambda: None) is None
+    assert ArtifactCache(tmp_path).remembered("fact", PARTS, fail) is None
+
+
 def test_cache_that_is_a_file(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(CacheUnusable, match=WAY_OUT):

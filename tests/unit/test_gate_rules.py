@@ -100,6 +100,17 @@ def test_what_is_not_better_than_the_baseline_never_passes(verdict):
     assert judge(34.8).status == verdict
 
 
+@pytest.mark.parametrize(
+    ("least", "is_invalid"), [(None, False), (0.5, False), (0.7, False), (0.71, True)]
+)
+def test_reference_gate(least, is_invalid):
+    found = gates.reference_gate(0.7, least, metric("top1"))
+    assert (found is not None) == is_invalid
+    if found:
+        assert found.status == "invalid"
+        assert "0.7000, expected at least 0.7100 (least_metric)" in found.message
+
+
 def test_labels_gate():
     def judge(result, score=0.8, least=None):
         return gates.labels_gate(result, score, least, metric("top1"), CASE)

@@ -13,6 +13,12 @@ import tiny_zoo
 from darknet_reference import weights_file
 from tiny_run import environment
 
+from model_zoo.own.inspection import inspect
+from model_zoo.own.template import template
+
+# One worker of xdist runs them all: what they share is made once.
+pytestmark = pytest.mark.xdist_group("own_formats")
+
 SIZE = {"pb": "size = [32, 32]\n"}  # the file leaves it free
 FILTERS = 18 * 3 + 18  # weights and biases of the cfg's one convolution
 
@@ -30,7 +36,7 @@ def cases(tmp_path_factory) -> dict[str, dict]:
         file.rename(folder / "pictures" / f"{number}.png")
     tables = [
         f'[models.of_{kind}]\nfile = "{file.name}"\ntask = "other"\ndata = "pictures"\n'
-        + ('recipes = ["prequantized"]\n' if kind == "int8" else SIZE.get(kind, ""))
+        + (_range_of(file) if kind == "int8" else SIZE.get(kind, ""))
         for kind, file in files.items()
     ]
     (folder / "models.toml").write_text("\n".join(tables))
@@ -41,13 +47,23 @@ def cases(tmp_path_factory) -> dict[str, dict]:
     return {case["model"].removeprefix("of_"): case for case in results["cases"]}
 
 
+def _range_of(file) -> str:
+    """What `init` says that the stored integers stand for."""
+    (line,) = (
+        line
+        for line in template(file, inspect(file, "tflite")).splitlines()
+        if line.startswith("range")
+    )
+    return f"{line}\n"
+
+
 @pytest.mark.parametrize(
     "kind", ["keras", "h5", "onnx", "pb", "pt2", "cfg", "saved_model", "fp32", "int8"]
 )
 def test_every_kind_of_file_becomes_integer(cases, kind):
     case = cases[kind]
     assert case["gates"]["integer_only"] == "passed", case["messages"]
-    if kind != "int8":  # quantized for a range that nobody declared
-        assert case["gates"]["io_dtype"] == "passed", case["messages"]
+    assert case["gates"]["io_dtype"] == "passed", case["messages"]
+    assert (case["recipe"] == "prequantized") == (kind == "int8")
     assert case["integer_ops"]["fraction"] == 1
     assert case["conversion"]["how"]

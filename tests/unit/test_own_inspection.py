@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import own_files
 import pytest
@@ -10,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.init import begin
-from model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL
+from model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
 from model_zoo.own.inspection import inspect, picture_of
+from model_zoo.own.resolve import declared_spec, resolve
+from model_zoo.own.tflite_file import is_quantized
 from model_zoo.own.toml_file import read_zoo
+from quantizers.worker import Worker
 
 # Of every file: layout, size, channels and dtype of the input, and the outputs' shapes.
 EXPECTED = {
@@ -30,6 +35,12 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return own_files.write_all(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Worker() as process:
+        yield process
 
 
 def found_in(file):
@@ -53,13 +64,13 @@ def test_free_sides_stay_free(files):
 
 
 @pytest.mark.parametrize("kind", [*EXPECTED, "pb"])
-def test_init_writes_a_declaration_that_reads(files, kind, tmp_path):
+def test_init_writes_a_declaration_that_reads(files, kind, tmp_path, worker):
     output = tmp_path / "models.toml"
-    text = begin(files[kind], output)
+    text = begin(files[kind], output, worker)
     (model,) = read_zoo(output)
     assert model.file == files[kind]
     assert ("size = [" in text) == (kind == "pb"), "said only where the file leaves it free"
-    refused(lambda: begin(files[kind], output), "already")
+    refused(lambda: begin(files[kind], output, worker), "already")
 
 
 def test_another_model_is_added(files, tmp_path):
@@ -70,11 +81,11 @@ def test_another_model_is_added(files, tmp_path):
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "onnx", "pb", "pt2", "fp32"])
 @pytest.mark.parametrize("kept", [0, 100, 0.5])
-def test_a_damaged_file_is_named(files, kind, kept, tmp_path):
+def test_a_damaged_file_is_named(files, kind, kept, tmp_path, worker):
     content = files[kind].read_bytes()
     damaged = tmp_path / files[kind].name
     damaged.write_bytes(content[: kept if isinstance(kept, int) else int(len(content) * kept)])
-    refused(lambda: begin(damaged, tmp_path / "models.toml"), damaged.name)
+    refused(lambda: begin(damaged, tmp_path / "models.toml", worker), damaged.name)
     assert not (tmp_path / "models.toml").exists()
 
 
@@ -90,6 +101,32 @@ def test_code_in_a_file_is_not_run(tmp_path):
         model.save(file)
         refused(lambda file=file: inspect(file, "keras"), file.name, "Lambda")
     assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "quantized"),
+    [("int8", True), ("float_io", True), ("dynamic", True), ("fp32", False)],
+)
+def test_a_quantized_file_goes_as_it_is_whatever_it_takes(files, name, quantized):
+    file = files["fp32"].with_stem(name)
+    assert is_quantized(file) == found_in(file).is_quantized == quantized
+    spec = declared_spec(OwnModel("gadget", file, "models.toml"))
+    assert spec.recipes == (("prequantized",) if quantized else ("tflite_int8",))
+
+
+def test_weights_of_half_precision_are_refused(files):
+    file = files["fp32"].with_stem("fp16")
+    own = OwnModel("gadget", file, "models.toml, [models.gadget]", "classification")
+    refused(lambda: resolve(own, found_in(file)), "[models.gadget]", "float16", "float32 file")
+    whole = replace(own, file=files["fp32"])
+    assert resolve(whole, found_in(whole.file)).recipes == ("tflite_int8",)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 0.5, 0.9])
+def test_whether_a_damaged_file_is_quantized_is_left_to_the_worker(files, kept, tmp_path):
+    content, damaged = files["fp32"].read_bytes(), tmp_path / "damaged.tflite"
+    damaged.write_bytes(content[: kept if isinstance(kept, int) else int(len(content) * kept)])
+    assert not is_quantized(damaged)
 
 
 @given(st.sampled_from([1, 3, 4]), st.integers(5, 600) | st.none(), st.integers(5, 600) | st.none())

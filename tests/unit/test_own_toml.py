@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration_data.preprocessing import PIXELS
+from model_zoo.own.decoding import DECODERS
 from model_zoo.own.toml_file import KEYS, read_pyproject, read_zoo
 
 LEAST = 'file = "gadget.onnx"\ntask = "classification"\n'
@@ -97,11 +98,27 @@ expect = { accuracy = "0.97 * float" }
         (LEAST + 'preprocess = "hooks:prepare"', "preprocess needs range = [low, high]"),
         (LEAST + 'decode = "hooks.py"', "expected text module:function"),
         (LEAST + "channels = true", "channels = True"),
+        (LEAST + 'decode = "ctdet"', "expected, of task classification, module:function"),
+        ('file = "gadget.onnx"\ntask = "detection"\ndecode = "ctdt"', "of task detection, ctdet"),
         ('file = "gadget.onnx"\ntask = "clasification"', "expected one of classification"),
     ],
 )
 def test_what_is_wrong_is_named(zoo, text, words):
     refused(lambda: zoo(text), "models.toml, [models.gadget]", words)
+
+
+@pytest.mark.parametrize("task", DECODERS)
+def test_known_heads_stand_by_their_name(zoo, task):
+    for name in DECODERS[task]:
+        (model,) = zoo(f'file = "gadget.onnx"\ntask = "{task}"\ndecode = "{name}"\n')
+        assert model.decode == name
+        assert model.hooks == {}
+
+
+def test_hooks_are_listed_by_their_keys(zoo):
+    text = LEAST + 'decode = "heads:decode"\npreprocess = "heads:prepare"\nrange = [0, 1]\n'
+    (model,) = zoo(text)
+    assert model.hooks == {"decode": "heads:decode", "preprocess": "heads:prepare"}
 
 
 @pytest.mark.parametrize("name", ["2nd", "a-b", '"a b"', '"../x"'])

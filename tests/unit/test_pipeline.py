@@ -13,12 +13,13 @@ from tiny_zoo import TINY
 
 from calibration_data.preprocessing import UNIT
 from calibration_data.sample_set import SampleSet
-from quantizers import pipeline as pipeline_module
 from quantizers import stages
 from quantizers.cache import ArtifactCache, CacheWarning
+from quantizers.data_sets import DataSets
 from quantizers.diagnosis import ConversionFailed
 from quantizers.pipeline import Pipeline
 from quantizers.recipe import RECIPES
+from quantizers.samples import SAMPLES
 from quantizers.settings import Settings
 from quantizers.worker import Worker, WorkerCrashed
 from runtimes.file_names import TFLITE
@@ -73,7 +74,7 @@ def added(pipeline: Pipeline, spec=TINY, recipe=INT8) -> dict[str, int]:
 
 def evaluation_images(pipeline: Pipeline) -> np.ndarray:
     """Every ninth: they stand class by class."""
-    samples = pipeline.samples(TINY, "evaluation")
+    samples = pipeline.data.samples(TINY, "evaluation")
     images, _ = next(samples.batches(100, np.arange(0, len(samples), 9)))
     return TINY.preprocessing.apply(images)
 
@@ -112,7 +113,7 @@ def test_calibrating_once_gives_what_the_public_converter_gives(pipeline, recipe
     """But for CONVERSION_METADATA, a buffer of 64 bytes that the public way adds at the end."""
     ours = pipeline.artifact(TINY, recipe).artifact
     exported = pipeline.exported(TINY).path / "saved_model"
-    samples = pipeline._calibration_samples(TINY).path / pipeline_module.SAMPLES
+    samples = pipeline.data.calibration(TINY).path / SAMPLES
     pipeline.worker.run(convert_publicly, exported, samples, recipe.io, tmp_path, timeout_s=120)
     public = LiteRTSession(tmp_path / TFLITE)
     assert (ours.inputs, ours.outputs) == (public.inputs, public.outputs)
@@ -239,11 +240,12 @@ class Broken(SampleSet):
 
 @pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
 def test_sample_that_crashes_converters_is_refused_first(worker, settings, tmp_path, value):
-    class BrokenPipeline(Pipeline):
+    class BrokenSets(DataSets):
         def samples(self, spec, split):
             return Broken(super().samples(spec, split), value)
 
-    broken = BrokenPipeline(settings, ArtifactCache(tmp_path), worker)
+    broken = Pipeline(settings, ArtifactCache(tmp_path), worker)
+    broken.data = BrokenSets(settings, broken.runner)
     with pytest.raises(ValueError, match=f"set for tiny: sample 7 holds {value} .1 of .* remove"):
         broken.artifact(TINY, INT8)
     assert not entries(broken)["statistics"]

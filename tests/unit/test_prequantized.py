@@ -75,6 +75,14 @@ def test_with_a_float_twin_it_is_compared_with_that(setting):
     assert measure.cpu_speedup(run).fields["cpu"]["speedup"] > 0
 
 
+def test_a_float_twin_below_what_it_is_known_to_reach_proves_nothing(setting, monkeypatch):
+    run = setting.run("both")
+    monkeypatch.setitem(run.__dict__, "expected", replace(run.expected, least_metric=0.999))
+    found = measure.accuracy(run).result
+    assert found.status == "invalid"
+    assert "expected at least 0.9990 (least_metric)" in found.message
+
+
 def test_without_one_the_labels_alone_judge(setting, monkeypatch):
     run = setting.run("alone")
     accuracy = measure.accuracy(run)

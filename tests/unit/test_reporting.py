@@ -296,10 +296,18 @@ class TestHtml:
         npu = [
             {"target": "t", "kind": kind, "latency_ms": 1.0} for kind in ("measured", "modelled")
         ]
-        page = html.render(of(passed(npu=npu, accuracy={"metric": "top1", "quantized": 0.9})))
+        fields = {"npu": npu, "accuracy": {"metric": "top1", "quantized": 0.9}}
+        page = html.render(of(passed(**fields), passed(recipe="s", **fields)))
         assert "top1; measured for t" in page
         assert "top1; modelled for t" in page
         assert page.count("<svg") == 2
+
+    def test_a_single_case_is_compared_with_nothing_and_has_no_plot(self):
+        case = passed(size_bytes={"quantized": 9}, accuracy={"metric": "top1", "quantized": 0.9})
+        page = html.render(of(case))
+        assert "<svg" not in page
+        assert "Accuracy against" not in page
+        assert page.count("<svg") < html.render(of(case, case | {"recipe": "s"})).count("<svg")
 
     def test_plot_without_points_is_not_drawn(self):
         assert "<svg" not in html.render(of(BARE))

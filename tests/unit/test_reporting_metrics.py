@@ -30,6 +30,13 @@ def results(**accuracy) -> dict:
     return {"cases": [case]}
 
 
+def two_cases(**accuracy) -> dict:
+    """Cases of one model with their sizes, which is what is drawn."""
+    (case,) = results(**accuracy)["cases"]
+    case["size_bytes"] = {"float": 4096, "quantized": 1024}
+    return {"cases": [case, case | {"recipe": "s"}]}
+
+
 def documents(records: dict) -> tuple[str, str, str]:
     lines = "\n".join(line for line, _ in summary_lines(records, 200))
     return lines, markdown.render(records), html.render(records)
@@ -77,11 +84,9 @@ class TestBaseline:
         assert "baseline bicubic 31.00 dB" in html.render(results(quantized=None))
 
     def test_plots_draw_it_dotted_and_say_so(self):
-        weighed = results()
-        weighed["cases"][0]["size_bytes"] = {"float": 4096, "quantized": 1024}
+        weighed = two_cases()
         assert "dotted: bicubic 31.00 dB" in html.render(weighed)
-        without = results(baseline=None)
-        without["cases"][0]["size_bytes"] = weighed["cases"][0]["size_bytes"]
+        without = two_cases(baseline=None)
         assert html.render(weighed).count("stroke-dasharray") > html.render(without).count(
             "stroke-dasharray"
         )

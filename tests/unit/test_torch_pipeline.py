@@ -55,7 +55,7 @@ def test_recipe_gives_its_dtypes_and_computes_what_float_does(pipeline, source, 
     artifact = pipeline.artifact(spec, recipe).artifact
     assert artifact.format == recipe.toolchain
     assert [tensor.dtype for tensor in artifact.inputs + artifact.outputs] == [recipe.io] * 2
-    images, _ = next(pipeline.samples(spec, "evaluation").batches(100, np.arange(0, 480, 5)))
+    images, _ = next(pipeline.data.samples(spec, "evaluation").batches(100, np.arange(0, 480, 5)))
     real = spec.preprocessing.apply(images)
     reference = pipeline.artifact(spec, REFERENCES[recipe.toolchain]).artifact
     expected, found = (open_session(each.path).predict(real)[0] for each in (reference, artifact))

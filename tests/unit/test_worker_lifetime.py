@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from worker_tasks import is_gone
 
 ROOT = Path(__file__).parents[2]
@@ -28,14 +29,16 @@ if __name__ == "__main__":
 """
 
 
-def start_parent(tmp_path: Path, body: str) -> tuple[subprocess.Popen, int]:
+def start_parent(
+    tmp_path: Path, body: str, temporary: Path | None = None
+) -> tuple[subprocess.Popen, int]:
     """A script with a worker in the middle of a task; the worker's pid."""
     script, pid_file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT.format(body=body))
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     parent = subprocess.Popen(
         [sys.executable, script, pid_file],
-        env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary or tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -49,7 +52,7 @@ def start_parent(tmp_path: Path, body: str) -> tuple[subprocess.Popen, int]:
 
 
 def test_sigkill_of_the_parent_kills_the_worker(tmp_path):
-    """By the kernel, since no thread of the worker can run."""
+    """Whose own threads cannot run."""
     parent, worker_pid = start_parent(tmp_path, "pending(tasks.hang_with_interpreter_lock)")
     parent.kill()
     assert is_gone(worker_pid)
@@ -57,12 +60,36 @@ def test_sigkill_of_the_parent_kills_the_worker(tmp_path):
 
 
 def test_sigkill_of_the_parent_kills_a_worker_that_a_thread_started(tmp_path):
-    """By the watchdog: the kernel would watch the thread."""
     body = "threading.Thread(target=pending, args=(tasks.hang,)).start()"
     parent, worker_pid = start_parent(tmp_path, body)
     parent.kill()
     assert is_gone(worker_pid)
     parent.communicate()
+
+
+def test_sigkill_of_the_parent_kills_what_the_worker_started(tmp_path):
+    parent, converter_pid = start_parent(tmp_path, "pending(tasks.hang_with_a_child)")
+    parent.kill()
+    assert is_gone(converter_pid)
+    parent.communicate()
+
+
+@pytest.mark.parametrize("ending", ["kill", "terminate", "interrupt"])
+def test_temporary_files_end_with_the_worker(tmp_path, ending):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    parent, worker_pid = start_parent(tmp_path, "pending(tasks.hang_with_a_file)", scratch)
+    assert list(scratch.rglob("half a model"))
+    if ending == "interrupt":
+        parent.send_signal(signal.SIGINT)
+    else:
+        getattr(parent, ending)()
+    parent.communicate()
+    assert is_gone(worker_pid)
+    deadline = time.monotonic() + 5
+    while list(scratch.iterdir()):
+        assert time.monotonic() < deadline, sorted(scratch.rglob("*"))
+        time.sleep(0.05)
 
 
 def test_ctrl_c_ends_both_with_one_traceback(tmp_path):

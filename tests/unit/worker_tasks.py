@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -85,6 +86,12 @@ def hang_with_a_child(pid_file: str) -> None:
     Path(pid_file).write_text(str(child.pid))
     print("waiting for the converter")
     child.wait()
+
+
+def hang_with_a_file(pid_file: str) -> None:
+    """As a converter that keeps what it works on in the folder for temporary files."""
+    (Path(tempfile.mkdtemp()) / "half a model").write_bytes(b"x" * 1000)
+    hang(pid_file)
 
 
 def hang_up_and_stay() -> None:

@@ -5,7 +5,13 @@ numbers. A failed one's message says what was measured, what was allowed, the li
 command to run next.
 """
 
-from validation.gates.accuracy import accuracy_gate, export_gate, fidelity_gate, labels_gate
+from validation.gates.accuracy import (
+    accuracy_gate,
+    export_gate,
+    fidelity_gate,
+    labels_gate,
+    reference_gate,
+)
 from validation.gates.form import integer_only_gate, size_gate
 from validation.gates.io_dtype import (
     float_refused_by,
@@ -31,6 +37,7 @@ __all__ = [
     "labels_gate",
     "npu_speed_gate",
     "raw_pixels_gate",
+    "reference_gate",
     "simulated_gate",
     "size_gate",
 ]

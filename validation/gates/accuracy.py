@@ -32,7 +32,7 @@ def accuracy_gate(
             f"{result.samples} samples",
             f"better than {metric.baseline}, whatever the drop from float",
             cause or "the quantized outputs carry less than the input does without a network",
-            f'pytest -k "{case_id.split("-")[0]} and accuracy" --report report  '
+            f'pytest -k "{case_id.split("-")[0]} and accuracy" --report=report  '
             "(what each recipe costs)",
         )
     if result.verdict == "passed":
@@ -56,8 +56,20 @@ def accuracy_gate(
         or "activation ranges stretched by outliers or by calibration unlike the evaluation set, "
         "or layers that 8 bits cannot carry",
         f'pytest -k "{case_id.replace("-", " and ")} or '
-        f'{case_id.split("-")[0]} and tflite_int16x8" --report report  '
+        f'{case_id.split("-")[0]} and tflite_int16x8" --report=report  '
         "(if int16 activations hold, the activations are the cause)",
+    )
+
+
+def reference_gate(score: float, least: float | None, metric: Metric) -> GateResult | None:
+    """`invalid` of a float model that scores less than its expectations say that it does."""
+    if least is None or metric.drop(least, score) <= 0:
+        return None
+    return GateResult(
+        "invalid",
+        f"the float model reaches a {metric.name} of {score:.4f}, expected at least {least:.4f} "
+        "(least_metric): it is fed otherwise than it was trained (colours, mean, std, range), its "
+        "labels are numbered otherwise, or it is another file",
     )
 
 
@@ -100,7 +112,7 @@ def fidelity_gate(
         f"{found}{also}",
         f"at least {least_db:g} dB{wanted}",
         "the ranges do not fit: calibration pictures unlike those of use, or outliers in a layer",
-        f'pytest -k "{case_id.split("-")[0]} and accuracy" --report report  (tensor by tensor)',
+        f'pytest -k "{case_id.split("-")[0]} and accuracy" --report=report  (tensor by tensor)',
     )
 
 

@@ -1,0 +1,147 @@
+"""The data sets of a run: opened where pictures are needed, elsewhere known by digest and count.
+
+The digest of the project's own scenes depends on nothing but code, libraries and parameters, so
+the cache keeps it: a run in which everything is known draws no scene and decodes no picture. A
+user's own pictures are read again in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import calibration_data
+from calibration_data.checks import check_calibration
+from calibration_data.sample_set import SampleSet
+from calibration_data.subset import Subset
+from model_zoo.own.resolve import own_samples
+from model_zoo.spec import ModelSpec
+from quantizers import activation_audit, stages
+from quantizers.auditing import findings
+from quantizers.cache import ArtifactCache, CacheEntry
+from quantizers.samples import SAMPLES, prepare
+from quantizers.settings import Settings
+from quantizers.stage_runner import StageRunner
+from quantizers.stages import code_digest
+
+PREPARED_BY = "calibration_data.preprocessing"
+CHECKED_BY = "calibration_data.checks"
+DRAWN_WITH = ("numpy", "pillow", "scikit-image", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What cache keys and sample counts take of a `SampleSet`."""
+
+    digest: str
+    count: int
+
+
+class DataSets:
+    """The sample sets of a run by model and split, and what the cache keeps of them."""
+
+    def __init__(self, settings: Settings, runner: StageRunner):
+        self.settings, self.runner = settings, runner
+        self._opened: dict[tuple, SampleSet] = {}
+
+    def samples(self, spec: ModelSpec, split: str) -> SampleSet:
+        """The model's `SampleSet` of a split, at the size of the run's profile."""
+        network = None if spec.own else spec.network(self.settings.profile)
+        key = spec.name, split, repr(network)
+        if key not in self._opened:
+            self._opened[key] = _open(spec, split, self.settings)
+        return self._opened[key]
+
+    def known(self, spec: ModelSpec, split: str) -> SetFacts:
+        """Digest and count of `samples`, which are not opened where the cache knows them."""
+        if _is_drawn(spec, self.settings):
+            return _drawn_facts(spec, split, self.settings, self.runner.cache)
+        samples = self.samples(spec, split)
+        return SetFacts(samples.digest(), len(samples))
+
+    def audit(self, spec: ModelSpec) -> list[dict] | None:
+        """What is wrong with a user's calibration pictures; None for the project's own data."""
+        if _is_drawn(spec, self.settings):
+            return None
+        sets = [self.samples(spec, split) for split in ("calibration", "evaluation")]
+        classes = spec.network(self.settings.profile).classes
+        minimum = self.settings.min_calibration_samples
+        parts = {
+            "sets": [samples.digest() for samples in sets],
+            "preprocessing": repr(spec.preprocessing),
+            "expected": [classes, minimum],
+            "code": [code_digest(name) for name in stages.audited_by()],
+        }
+        asked = (*sets, spec.preprocessing, classes, minimum)
+        return self.runner.kept("audit", parts, findings, lambda: asked).meta["result"]
+
+    def calibration(self, spec: ModelSpec) -> CacheEntry:
+        """The preprocessed calibration samples, checked before anything sees them."""
+        digest = self.known(spec, "calibration").digest
+        entry = self._prepared(spec, digest, lambda: self.samples(spec, "calibration"))
+        shape = spec.network(self.settings.profile).picture_shape
+        minimum = self.settings.min_calibration_samples
+        expected = (spec.name, shape, spec.preprocessing.range, minimum)
+
+        def check() -> None:
+            stored = np.load(entry.path / SAMPLES, mmap_mode="r", allow_pickle=False)
+            check_calibration(stored, *expected)
+
+        parts = {"samples": entry.key, "expected": expected, "code": code_digest(CHECKED_BY)}
+        self.runner.cache.remembered("sample_check", parts, check)
+        return entry
+
+    def scored(self, spec: ModelSpec) -> CacheEntry:
+        """Preprocessed samples of evaluation, as many as the audit of activations takes."""
+        few = Subset(self.samples(spec, "evaluation"), activation_audit.SAMPLES)
+        return self._prepared(spec, few.digest(), lambda: few)
+
+    def _prepared(self, spec: ModelSpec, digest: str, drawn: Callable[[], SampleSet]) -> CacheEntry:
+        """Samples with that digest, preprocessed; of a graph that takes pixels, as they are."""
+        as_pixels = spec.source_format == "frozen_graph" and spec.preprocessing.is_identity
+        parts = {
+            "digest": digest,
+            "as_pixels": as_pixels,
+            "preprocessing": repr(spec.preprocessing),
+            "code": [code_digest(name) for name in (PREPARED_BY, *spec.preprocessing.modules)],
+        }
+        asked = (spec.preprocessing, as_pixels)
+        return self.runner.kept("samples", parts, prepare, lambda: (drawn(), *asked))
+
+
+def _open(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
+    """The model's samples of a split, at the size of the run's profile."""
+    if spec.own:
+        return own_samples(spec, split)
+    data, size, channels, classes = _wanted(spec, settings)
+    return calibration_data.load(data, split, size, channels, settings.data_dir, classes)
+
+
+def _is_drawn(spec: ModelSpec, settings: Settings) -> bool:
+    """Whether the samples are the project's own scenes, not a user's pictures."""
+    return not (spec.own or settings.data_dir)
+
+
+def _drawn_facts(spec: ModelSpec, split: str, settings: Settings, cache: ArtifactCache) -> SetFacts:
+    """Of the project's own scenes, which are drawn only where the cache does not know them."""
+    data, size, channels, _ = _wanted(spec, settings)
+    parts = {
+        "set": [data, split, size, channels],
+        "code": [code_digest(name) for name in stages.submodules("calibration_data")],
+        "versions": {name: stages.version_of(name) for name in DRAWN_WITH},
+    }
+
+    def find() -> dict:
+        drawn = _open(spec, split, settings)
+        return {"digest": drawn.digest(), "count": len(drawn)}
+
+    return SetFacts(**cache.remembered("set_facts", parts, find))
+
+
+def _wanted(spec: ModelSpec, settings: Settings) -> tuple:
+    """Name of the data, height and width, channels, classes."""
+    network = spec.network(settings.profile)
+    *size, channels = network.picture_shape
+    return spec.task if settings.data_dir else spec.data, tuple(size), channels, network.classes

@@ -1,0 +1,88 @@
+"""A team's own models of every task through the accuracy gate, in one run, without code but for one
+hook; and what the gate says where the preprocessing is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import own_tasks
+import pytest
+from tiny_run import environment
+
+# One worker of xdist runs them all: what they share is made once.
+pytestmark = pytest.mark.xdist_group("own_tasks")
+
+TASKS = {  # the lines of each table
+    "detector": 'task = "detection"\ndata = "scenes"\ndecode = "ctdet"',
+    "keypoints": 'task = "keypoints"\ndata = "scenes"\ndecode = "heatmaps"',
+    "people": 'task = "pose"\ndata = "scenes"\ndecode = "own_heads:people"',
+    "segmenter": 'task = "segmentation"\ndata = "scenes"',
+    "enlarger": 'task = "super_resolution"\ndata = "pairs"',
+    "other": 'file = "segmenter.onnx"\ntask = "other"\ndata = "scenes/images"',
+}
+WRONG = {  # another order of colours, another range
+    "detector_of_bgr": ("detector", 'colours = "bgr"'),
+    "enlarger_of_signs": ("enlarger", "range = [-1, 1]"),
+}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory) -> dict[str, dict]:
+    """The case records of one run by model."""
+    folder = tmp_path_factory.mktemp("tasks")
+    own_tasks.write_models(folder)
+    own_tasks.write_scenes(folder / "scenes", 640)
+    own_tasks.write_pairs(folder / "pairs", 520)
+    tables = [_table(name, lines) for name, lines in TASKS.items()]
+    for name, (right, change) in WRONG.items():
+        tables.append(_table(name, f'file = "{right}.onnx"\n{TASKS[right]}', change))
+    (folder / "models.toml").write_text("\n".join(tables))
+    command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "--report=report"]
+    command += ["-m", "accuracy", "--artifact-cache=cache"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
+    )
+    assert (folder / "report").is_dir(), done.stdout + done.stderr
+    results = json.loads((folder / "report" / "results.json").read_text())
+    return {case["model"]: case for case in results["cases"]}
+
+
+def _table(name: str, lines: str, change: str = "range = [0, 1]") -> str:
+    file = "" if "file = " in lines else f'file = "{name}.onnx"\n'
+    expect = 'expect = { accuracy = "0.95 * float" }\n'
+    return f"[models.{name}]\n{file}{lines}\n{change}\n{expect}"
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "least"),
+    [
+        ("detector", "map_50_95", 0.9),
+        ("keypoints", "pck", 0.95),
+        ("people", "oks_ap", 0.8),
+        ("segmenter", "mean_iou", 0.9),
+        ("enlarger", "psnr", 33),
+    ],
+)
+def test_a_model_of_each_task_passes_by_its_own_metric(cases, name, metric, least):
+    case = cases[name]
+    assert case["verdict"] == "passed", case["messages"]
+    assert case["accuracy"]["metric"] == metric
+    assert case["accuracy"]["float"] > least
+    assert case["accuracy"]["float"] > case["accuracy"]["baseline"]["score"]
+
+
+def test_a_task_without_a_metric_is_judged_by_fidelity(cases):
+    case = cases["other"]
+    assert case["verdict"] == "passed", case["messages"]
+    assert case["accuracy"] is None
+    assert case["fidelity"]["sqnr_db"] > 20
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_another_preprocessing_than_the_models_is_seen(cases, name):
+    case, right = cases[name], cases[WRONG[name][0]]
+    assert case["verdict"] in ("invalid", "failed"), case["messages"]
+    assert case["accuracy"]["float"] < 0.8 * right["accuracy"]["float"]

@@ -1,0 +1,112 @@
+"""What `int8gate init` proposes: a task, a decoder, a range, recipes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_zoo.own.inspection import End, ModelFile
+from model_zoo.own.template import template
+from model_zoo.own.toml_file import read_zoo
+from model_zoo.registry import zoo
+
+
+def found(*outputs, picture=(1, 3, 64, 96), format="onnx", entry: End | None = None) -> ModelFile:
+    ends = tuple(End(f"output_{n}", shape, "float32") for n, shape in enumerate(outputs))
+    entry = entry or End("image", picture, "float32")
+    return ModelFile(format, (entry,), ends, entry.scale is not None)
+
+
+def proposed(file: ModelFile, name: str = "gadget.onnx") -> dict:
+    """The one table, as TOML reads it."""
+    (table,) = tomllib.loads(template(Path(name), file))["models"].values()
+    return table
+
+
+@pytest.mark.parametrize(
+    ("task", "decode", "outputs"),
+    [
+        ("classification", None, [(1, 5)]),
+        ("classification", None, [(None, 5), (None, 5)]),
+        ("classification", None, [(1, 5, 1, 1)]),
+        ("segmentation", None, [(1, 4, 64, 96)]),
+        ("segmentation", None, [(1, 4, 16, 24)]),
+        ("segmentation", None, [(1, 3, 64, 96)]),
+        ("super_resolution", None, [(1, 3, 128, 192)]),
+        ("super_resolution", None, [(1, 128, 192, 3)]),
+        ("keypoints", "heatmaps", [(1, 17, 16, 24)]),
+        ("pose", None, [(1, 17, 16, 24), (1, 34, 16, 24)]),
+        ("detection", None, [(1, 330, 4), (1, 330, 2)]),
+        ("detection", "ctdet", [(1, 7, 16, 24), (1, 2, 16, 24), (1, 2, 16, 24)]),
+        ("detection", "detr", [(1, 100, 92), (1, 100, 4)]),
+        ("detection", "yolo", [(1, 84, 2100)]),
+        ("other", None, [()]),
+        ("other", None, [(1, None, 64)]),
+    ],
+    ids=range(16),
+)
+def test_the_outputs_tell_the_task(task, decode, outputs):
+    table = proposed(found(*outputs))
+    assert (table["task"], table.get("decode")) == (task, decode)
+
+
+def test_one_channel_of_any_size_is_enlarged():
+    picture = (None, None, None, 1)
+    file = found((None, None, None, 1), picture=picture, format="frozen_graph")
+    assert proposed(file)["task"] == "super_resolution"
+    several = found((None, None, None, 2), picture=picture, format="keras")
+    assert proposed(several)["task"] == "segmentation"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point"),
+    [("int8", 1 / 127.5, 0), ("int8", 1 / 255, -128), ("uint8", 1 / 128, 127), ("uint8", 1.0, 0)],
+)
+def test_the_range_of_a_quantized_input_feeds_bytes_as_they_are(dtype, scale, zero_point, tmp_path):
+    entry = End("image", (1, 64, 96, 3), dtype, scale, zero_point)
+    text = template(Path("gadget.tflite"), found((1, 5), format="tflite", entry=entry))
+    assert f"scale {scale:.9g} and zero point {zero_point}" in text
+    (tmp_path / "gadget.tflite").touch()
+    (tmp_path / "models.toml").write_text(text)
+    (own,) = read_zoo(tmp_path / "models.toml")
+    pixels = np.arange(256, dtype=np.uint8)
+    stored = np.rint(own.preprocessing.apply(pixels) / scale) + zero_point
+    assert np.array_equal(stored, np.arange(256) - (128 if dtype == "int8" else 0))
+    assert own.recipes == ("prequantized",)
+
+
+def test_signed_units_are_about_minus_one_to_one():
+    entry = End("image", (1, 64, 96, 3), "int8", 1 / 127.5, 0)
+    low, high = proposed(found((1, 5), format="tflite", entry=entry))["range"]
+    assert (low, high) == pytest.approx((-1, 1), abs=1 / 127)
+
+
+def test_bytes_of_a_float_graph_have_no_scale():
+    entry = End("image", (None, None, None, 3), "uint8")
+    table = proposed(found((1, 5), format="frozen_graph", entry=entry), "gadget.pb")
+    assert table["recipes"] == ["tflite_int8"]
+    assert not {"range", "scale", "mean", "std"} & table.keys()
+
+
+def test_one_and_four_channels_say_what_makes_them():
+    assert '"gray"' in template(Path("a.onnx"), found((1, 5), picture=(1, 1, 64, 96)))
+    assert "preprocess" in proposed(found((1, 5), picture=(1, 4, 64, 96)))
+
+
+def test_a_name_of_the_zoo_is_not_taken():
+    for name in zoo():
+        tables = tomllib.loads(template(Path(f"{name}.onnx"), found((1, 5))))["models"]
+        assert not zoo().keys() & tables.keys()
+
+
+@pytest.mark.parametrize("name", ['x\n[models.evil]\nfile = "y"\n#', "\x1b[2J", "a" * 10_000])
+def test_names_of_a_file_stay_in_their_comment(name):
+    entry = End(name, (1, 3, 64, 96), "float32")
+    text = template(Path('ga"d\\get.onnx'), found((1, 5), entry=entry))
+    (table,) = tomllib.loads(text)["models"].values()
+    assert table["file"] == 'ga"d\\get.onnx'
+    assert max(map(len, text.splitlines())) < 300
+    assert text.replace("\n", "").isprintable()

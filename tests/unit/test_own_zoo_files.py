@@ -1,0 +1,77 @@
+"""`int8gate init` on every model of the zoo, as the files that its users would bring.
+
+Ids are numbers of the models in the zoo's order, so that `-k NAME` finds the gates alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import zoo_files
+
+from int8gate.init import begin
+from model_zoo.own.inspection import inspect
+from model_zoo.own.resolve import resolve
+from model_zoo.own.toml_file import read_zoo
+from model_zoo.registry import zoo
+from quantizers.worker import Worker
+
+FEW_SECONDS = {  # the others take minutes together
+    *("07-shipped", "10-h5", "10-keras", "10-saved_model", "12-pb", "13-cfg", "16-onnx", "17-pb"),
+    *("19-pb", "20-pt2"),
+}
+# Whose file takes pictures of any size, and whose takes bytes: graphs of TensorFlow 1.
+ANY_SIZE = {("detection", "pb"), ("pose", "pb"), ("detection", "onnx")}
+
+
+def cases(profile: str):
+    """Every model in every kind of file that is cheap; of the full profile the source alone."""
+    for number, spec in enumerate(zoo().values()):
+        kinds = zoo_files.KINDS[spec.source_format]
+        for kind in kinds if profile == "compact" else kinds[:1]:
+            if (profile, kind) == ("full", "shipped"):
+                continue
+            label = f"{number:02d}-{kind}"
+            quick = profile == "compact" and label in FEW_SECONDS
+            marks = () if quick else pytest.mark.heavy
+            yield pytest.param(spec, kind, profile, id=f"{label}-{profile}", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Worker() as process:
+        yield process
+
+
+@pytest.mark.parametrize(("spec", "kind", "profile"), [*cases("compact"), *cases("full")])
+def test_init_reads_what_the_declaration_says(spec, kind, profile, worker, tmp_path):
+    folder, output = tmp_path / "files", tmp_path / "models.toml"
+    written = (zoo_files.write, spec.name, kind, profile, folder)
+    file = worker.run(*written, timeout_s=500).value
+    text = begin(file, output, worker)
+    (own,) = read_zoo(output)
+    found = worker.run(inspect, own.file, own.format, timeout_s=100).value
+    resolved = resolve(own, found).compact
+    shutil.rmtree(folder)
+
+    network = spec.network(profile)
+    *sides, channels = network.input_shape
+    is_converted = kind == "tflite" or (kind == "onnx" and spec.source_format != "onnx")
+    sides = network.size if is_converted else sides
+    free = not is_converted and ((spec.task, kind) in ANY_SIZE or None in sides)
+    layout = "nchw" if spec.is_torch else "nhwc"
+    assert found.picture == (layout, (None, None) if free else tuple(sides), channels)
+    takes_bytes = kind == "shipped" or (spec.task, kind) == ("detection", "pb")
+    assert found.inputs[0].dtype == ("uint8" if takes_bytes else "float32")
+
+    assert own.task == spec.task
+    assert own.recipes == (("prequantized",) if kind == "shipped" else own.recipes)
+    assert own.size == ((224, 224) if free else None)
+    assert resolved.input_shape == (*(own.size or sides), channels)
+    if own.task == "classification":
+        assert resolved.classes == network.classes
+    if kind == "shipped":
+        lowest, highest = own.preprocessing.range
+        assert (lowest, highest) == pytest.approx(spec.preprocessing.range)
+    assert layout in text

@@ -1,0 +1,122 @@
+"""What follows from files and evaluations alone, found once and kept in the artifact cache.
+
+Keys hold contents: an artifact's digest, the key of an evaluation; and the code and the libraries
+that the finding depends on. So a gate that is run again only measures what is of this moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from quantizers.cache import ArtifactCache
+from quantizers.stages import code_digest, version_of
+from validation.kept_evaluation import KeptEvaluation
+from validation.metrics import ELSEWHERE, metric
+from validation.statistics import NonInferiority, non_inferiority
+
+TESTED_BY = (
+    "validation.kept",
+    "validation.metrics",
+    "validation.statistics",
+    "validation.coco_matching",
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores of the float and the quantized artifact on the same samples, and the test of the drop.
+
+    `also` has both of each metric beside the gated one: `{"ssim": {"float", "quantized"}}`.
+    """
+
+    float_score: float
+    quantized_score: float
+    also: dict[str, dict[str, float]]
+    test: NonInferiority
+
+
+def fact(
+    cache: ArtifactCache,
+    name: str,
+    parts: dict,
+    find: Callable[[], object],
+    modules: tuple[str, ...],
+    packages: tuple[str, ...] = (),
+):
+    """What `find` returns, a plain value, of `parts`: asked for only where it is not known.
+
+    `name` says which fact it is, `modules` and `packages` what it depends on besides `parts`.
+    Whatever `find` raises is raised, and not kept. See `ArtifactCache.remembered`.
+    """
+    key = {
+        "fact": name,
+        "of": parts,
+        "code": [code_digest(module) for module in modules],
+        "versions": {package: version_of(package) for package in packages},
+    }
+    return cache.remembered("fact", key, find)
+
+
+def compared(
+    cache: ArtifactCache,
+    metrics: tuple[str, ...],
+    reference: KeptEvaluation,
+    own: KeptEvaluation,
+    rule: str,
+    tolerance: Callable[[float], float],
+    seed: int,
+) -> Compared:
+    """Scores, and `non_inferiority` under the first of `metrics`, on the samples that `own` has.
+
+    `tolerance` is called with the float score; it does what `rule` says, which stands in the key.
+    Raises ValueError as `non_inferiority` does.
+    """
+    parts = {
+        "evaluations": [reference.key, own.key],
+        "metrics": metrics,
+        "rule": rule,
+        "seed": seed,
+    }
+
+    def find() -> dict:
+        gated, count = metric(metrics[0]), len(own.statistics)
+        rows = reference.statistics[:count]
+        float_score = float(gated.score(rows))
+        test = non_inferiority(
+            gated,
+            rows,
+            own.statistics,
+            own.sources,
+            tolerance(float_score),
+            chance=own.chance,
+            distinct_outputs=reference.distinct_outputs,
+            seed=seed,
+        )
+        return {
+            "float_score": float_score,
+            "quantized_score": float(gated.score(own.statistics)),
+            "also": {
+                name: {
+                    "float": float(metric(name).score(reference.also[name][:count])),
+                    "quantized": float(metric(name).score(own.also[name])),
+                }
+                for name in metrics[1:]
+            },
+            "test": _plain(asdict(test)),
+        }
+
+    places = (ELSEWHERE.get(name, name) for name in metrics)
+    modules = (place.partition(":")[0] for place in places if ":" in place)
+    found = fact(cache, "compared", parts, find, (*TESTED_BY, *modules), ("numpy",))
+    return Compared(**found | {"test": NonInferiority(**found["test"])})
+
+
+def _plain(fields: dict) -> dict:
+    """NumPy's numbers as Python's, which JSON has."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in fields.items()
+    }
