@@ -62,6 +62,7 @@ def _silence_a_channel(tensors: dict, block: int) -> None:
     tensors[f"conv_dw_{block}/kernel"][:, :, channel] *= OUTLIER * widest / now
 
 
+@pytest.mark.heavy
 def test_per_tensor_weights_fail_the_accuracy_gate_and_the_message_says_why(pipeline):
     per_channel = measure.accuracy(CaseRun(SPEC, RECIPES["tflite_int8"], pipeline))
     assert per_channel.result.status == "passed", per_channel.result.message
