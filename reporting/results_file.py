@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from reporting.rows import case_order
+from runtimes import atomic_file
 
 DEPTH = 2  # of a field of a case: its parts, and their rows
 GIVEN_WHOLE = ("calibration",)  # a long field that is replaced, never changed in place
@@ -121,15 +120,11 @@ def finite(value: Any) -> Any:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """A temporary file beside `path` takes its place once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """`atomic_file.write` of a report's file; raises ReportError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        atomic_file.write(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise ReportError(
             f"cannot write {path}: {error.strerror}; give --report a directory that you can write"
         ) from error

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
 from calibration_data.audit.findings import AuditSet, Finding, layout_of, spread
+from calibration_data.audit.two_sets import apart_until_turned
 
 SAMPLES = 48  # whose pixels are compared with their inputs
 STEP = 3  # every so manieth row and column of them
 EXACT = 0.995  # correlation of an input's channel with the picture's that it comes from
 CLEARER = 0.002  # correlation: grey pictures have no order
 PICTURES = 600  # whose colours are compared
-APART, CLOSER = 0.3, 0.15  # Kolmogorov-Smirnov distances as given, and how much less swapped
-BY_CHANCE = 1.63  # Kolmogorov-Smirnov: 1% level, times sqrt(1/n + 1/m)
 FEWEST = 40
 COLOURLESS = 2.0  # grey levels between channels
 CURE = (
@@ -71,16 +69,10 @@ def swapped_by_colours(calibration: AuditSet, evaluation: AuditSet) -> Iterator[
     if any(one is None or len(one) < FEWEST for one in found):
         return
     own, scored = found
-    usual = BY_CHANCE * np.sqrt(1 / len(own) + 1 / len(scored))
-    given, swapped = (
-        max(
-            stats.ks_2samp(sign * mine, theirs, method="asymp").statistic
-            for mine, theirs in zip(own.T, scored.T, strict=True)
-        )
-        for sign in (1, -1)
-    )
-    if given < max(APART, usual) or swapped > usual or given - swapped < CLOSER:
+    apart = apart_until_turned(own, scored)
+    if not apart:
         return
+    given, swapped = apart
     yield Finding(
         "channel_order",
         "warning",

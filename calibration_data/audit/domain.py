@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
-from scipy import stats
 
 from calibration_data.audit.findings import AuditSet, Finding, spread
+from calibration_data.audit.two_sets import PICTURES, distances, figures_of_both, thumbnail, tints
 
-PICTURES = 500  # of each set
 FEWEST = 30  # pictures: fewer do not tell
 PATCH = 128  # pixels a side, from the middle, at full resolution
-THUMBNAIL = 24
 # Figures of a picture, and the Kolmogorov-Smirnov distance (0..1) between the two sets from which
 # on they differ. Splits of one source of pictures reach 0.25 with 100 samples; the scenes' own
 # splits, made of different photographs, as much as the rest allows for (benchmarks/audit.py).
@@ -30,21 +27,14 @@ LIMITS = {
 
 
 def mismatch(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:
-    if evaluation is None or calibration.seen is None or evaluation.seen is None:
+    both = figures_of_both(calibration, evaluation, figures, FEWEST)
+    if not both:
         return
-    if min(len(calibration), len(evaluation)) < FEWEST:
-        return
-    own, scored = (
-        figures(one.seen[spread(len(one), PICTURES)]) for one in (calibration, evaluation)
-    )
-    distances = [
-        stats.ks_2samp(mine, theirs, method="asymp").statistic
-        for mine, theirs in zip(own.T, scored.T, strict=True)
-    ]
+    own, scored = both
     differ = [
         (distance, place, name)
         for place, (distance, (name, limit)) in enumerate(
-            zip(distances, LIMITS.items(), strict=True)
+            zip(distances(own, scored), LIMITS.items(), strict=True)
         )
         if distance >= limit
     ]
@@ -79,18 +69,14 @@ def _figures(picture: np.ndarray) -> tuple[float, ...]:
     picture = picture if channels in (1, 3) else picture[..., :1]
     top, left = max(0, (height - PATCH) // 2), max(0, (width - PATCH) // 2)
     patch = picture[top : top + PATCH, left : left + PATCH].mean(-1, dtype=np.float32)
-    whole = Image.fromarray(np.ascontiguousarray(picture.squeeze(-1) if channels != 3 else picture))
-    small = np.asarray(whole.resize((THUMBNAIL, THUMBNAIL), Image.BOX), np.float32)
-    small = small.reshape(THUMBNAIL, THUMBNAIL, -1)
+    small = thumbnail(picture)
     grey = small.mean(-1)
-    red, green, blue = small.mean((0, 1))[[0, 1, 2] if channels == 3 else [0, 0, 0]]
     contrast = grey.std() + 1
     return (
         grey.mean(),
         np.log(contrast),
         np.log(np.ptp(small, axis=-1).mean() + 1),
-        red - blue,
-        green - (red + blue) / 2,
+        *tints(small),
         np.log((_roughness(patch) + 0.5) / contrast),
         np.log((_roughness(grey) + 0.5) / contrast),
         np.mean((patch <= 2) | (patch >= 253)),

@@ -10,41 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
-from scipy import ndimage, stats
+from scipy import ndimage
 
-from calibration_data.audit.findings import AuditSet, Finding, spread
+from calibration_data.audit.findings import AuditSet, Finding
+from calibration_data.audit.two_sets import apart_until_turned, figures_of_both, thumbnail, tints
 
-PICTURES = 500  # of each set
-FEWEST = 40
-THUMBNAIL = 24
+FEWEST = 40  # pictures: fewer do not tell
 LEVELS = 255
-# As of BGR for RGB (`colour_order`): the sets differ as given, and agree once one is inverted.
-APART, CLOSER = 0.3, 0.15  # Kolmogorov-Smirnov distances as given, and how much less inverted
-BY_CHANCE = 1.63  # Kolmogorov-Smirnov: 1% level, times sqrt(1/n + 1/m)
 FLAT = 1e-3  # grey levels: less has no skewness
 
 
 def inverted(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:
     """Pictures that are like evaluation's once they are inverted, and unlike as they are."""
-    if evaluation is None or calibration.seen is None or evaluation.seen is None:
+    both = figures_of_both(calibration, evaluation, signed_figures, FEWEST)
+    apart = both and apart_until_turned(*both)
+    if not apart:
         return
-    if min(len(calibration), len(evaluation)) < FEWEST:
-        return
-    own, scored = (
-        signed_figures(one.seen[spread(len(one), PICTURES)]) for one in (calibration, evaluation)
-    )
-    usual = BY_CHANCE * np.sqrt(1 / len(own) + 1 / len(scored))
-    given, turned = (
-        max(
-            stats.ks_2samp(sign * mine, theirs, method="asymp").statistic
-            for mine, theirs in zip(own.T, scored.T, strict=True)
-        )
-        for sign in (1, -1)
-    )
-    if given < max(APART, usual) or turned > usual or given - turned < CLOSER:
-        return
-    brightness = [np.median(one[:, 0]) + LEVELS / 2 for one in (own, scored)]
+    given, turned = apart
+    brightness = [np.median(one[:, 0]) + LEVELS / 2 for one in both]
     yield Finding(
         "inverted_pictures",
         "warning",
@@ -66,21 +49,10 @@ def signed_figures(pictures: np.ndarray) -> np.ndarray:
 
 
 def _figures(picture: np.ndarray) -> tuple[float, ...]:
-    channels = picture.shape[-1]
-    picture = picture if channels in (1, 3) else picture[..., :1]
-    whole = Image.fromarray(np.ascontiguousarray(picture.squeeze(-1) if channels != 3 else picture))
-    small = np.asarray(whole.resize((THUMBNAIL, THUMBNAIL), Image.BOX), np.float32)
-    small = small.reshape(THUMBNAIL, THUMBNAIL, -1)
+    small = thumbnail(picture)
     grey = small.mean(-1)
-    red, green, blue = small.mean((0, 1))[[0, 1, 2] if channels == 3 else [0, 0, 0]]
     detail = grey - ndimage.gaussian_filter(grey, 2)
-    return (
-        grey.mean() - LEVELS / 2,
-        red - blue,
-        green - (red + blue) / 2,
-        _skewness(grey),
-        _skewness(detail),
-    )
+    return grey.mean() - LEVELS / 2, *tints(small), _skewness(grey), _skewness(detail)
 
 
 def _skewness(values: np.ndarray) -> float:
