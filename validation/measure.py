@@ -12,20 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from quantizers.diagnosis import ConversionFailed
-from quantizers.recipe import RECIPES
-from quantizers.worker import WorkerError
 from runtimes import arm_cpu, onnx_graph, tflite_graph
-from runtimes.weight_scales import channel_spread
-from validation import conversion, fed_otherwise, gates, kept
+from validation import causes, conversion, fed_otherwise, gates, kept
 from validation.case_run import CaseRun
 from validation.gates import GateResult
 from validation.kept_evaluation import KeptEvaluation
 from validation.metrics import metric
 
-UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
-PER_CHANNEL = RECIPES["tflite_int8"]
-MISMATCH = "activation_mismatch"  # a finding of the audit
 REFUSED_BY = ("validation.gates.io_dtype",)  # what a fact of an artifact depends on
 READ_BY = ("runtimes.tflite_graph", "runtimes.onnx_graph", "runtimes.onnx_file")
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
@@ -108,9 +101,9 @@ def _accuracy(run: CaseRun) -> Measurement:
         "also": found.also,
     }
     found_by = metric(run.metrics[0])
-    can_tell = run.recipe.is_full_integer and UNCALIBRATED.name in run.spec.recipes
+    can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
     if can_tell and result.drop > NOTICEABLE_DROP * float_score:
-        fields["notes"] += _whose_drop(run, result.drop, float_score, result.samples)
+        fields["notes"] += causes.whose_drop(run, result.drop, float_score, result.samples)
     gate = gates.accuracy_gate(
         result,
         run.expected.accuracy,
@@ -118,7 +111,7 @@ def _accuracy(run: CaseRun) -> Measurement:
         found.quantized_score,
         own.chance,
         run.case_id,
-        _known_cause(run),
+        causes.known_cause(run),
     )
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.sqnr_db, run.case_id)
@@ -267,45 +260,6 @@ def _artifact(run: CaseRun) -> dict:
         "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
         "conversion": conversion.describe(run),
     }
-
-
-def _known_cause(run: CaseRun) -> str | None:
-    """Of a drop: what is known to cost accuracy in this case; None where nothing is."""
-    if not run.recipe.per_channel:
-        return _per_tensor_cause(run)
-    clipped = (each["evidence"] for each in run.audit or [] if each["kind"] == MISMATCH)
-    return next(clipped, None)
-
-
-def _per_tensor_cause(run: CaseRun) -> str:
-    """What one scale a tensor does to the weights, from the scales of the per-channel model."""
-    per_channel = run.pipeline.artifact(run.spec, PER_CHANNEL).artifact
-    spread = run.in_worker(channel_spread, per_channel.path)
-    return (
-        "the weights are quantized per tensor: one scale for all channels of a layer, and in "
-        f"{spread.tensor} the widest channel's range is {spread.ratio:.0f} times that of the "
-        f"narrowest tenth, which is left {127 / spread.ratio:.1f} of 127 levels; quantize per "
-        f"channel ({PER_CHANNEL.name})"
-    )
-
-
-def _whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> list[str]:
-    """Tells how much of a drop is left with the same weights and no calibrated ranges."""
-    try:
-        uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
-    except (ConversionFailed, WorkerError):
-        return []  # a remark is not worth the gate: that recipe's own case tells of its failure
-    without = float_score - metric(run.metrics[0]).score(uncalibrated.statistics[:count])
-    advice = (
-        "8 bits cost most of it, calibration does not: int16 activations, wider layers or "
-        "quantization-aware training may help"
-        if without > drop / 2
-        else "calibrated ranges cost most of it: look at the calibration set"
-    )
-    return [
-        f"the drop is {drop / float_score:.2%} of float; with the same weights and the range "
-        f"of each sample ({UNCALIBRATED.name}) it is {without:.4f} instead of {drop:.4f}: {advice}"
-    ]
 
 
 def _notes(run: CaseRun) -> list[str]:
