@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hostile_archive import witness
+
 KIND, SUFFIX = "frozen_graph", ".pb"
 HUGE = 2**40
 _KEPT: list[bytes] = []
@@ -31,10 +33,6 @@ def load(file: Path, found) -> None:
     shape = [side or 1 for side in found.inputs[0].shape]
     samples = np.zeros((2, *shape[1:]), np.float32)
     import_frozen_graph(file, file.parent / "imported", samples)
-
-
-def witness(path: Path) -> Path:
-    return path.parent.parent / "outside" / f"ran-{path.parent.name}"
 
 
 def changed(change):

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from hostile_archive import repacked, witness
 
 KIND, SUFFIX = "keras", ".keras"
 HUGE = 2**40
@@ -30,23 +31,8 @@ def sound(path: Path) -> None:
     path.write_bytes(_KEPT[path.suffix])
 
 
-def witness(path: Path) -> Path:
-    return path.parent.parent / "outside" / f"ran-{path.parent.name}"
-
-
 def _repacked(change, method: int = zipfile.ZIP_STORED):
-    """A case: the archive's members by name, changed."""
-
-    def write(path: Path) -> None:
-        sound(path)
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        change(members, path)
-        with zipfile.ZipFile(path, "w", method) as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-
-    return write
+    return repacked(sound, change, method)
 
 
 def _configured(change):

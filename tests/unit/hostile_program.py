@@ -10,6 +10,8 @@ import pickle
 import zipfile
 from pathlib import Path
 
+from hostile_archive import repacked, witness
+
 KIND, SUFFIX = "pytorch", ".pt2"
 _KEPT: list[bytes] = []
 
@@ -45,24 +47,8 @@ class Command:
         return os.system, (f"touch {self.witness}",)
 
 
-def witness(path: Path) -> Path:
-    return path.parent.parent / "outside" / f"ran-{path.parent.name}"
-
-
 def _repacked(change, method: int = zipfile.ZIP_STORED):
-    """A case: members of the sound archive, by their names without its root, changed."""
-
-    def write(path: Path) -> None:
-        sound(path)
-        with zipfile.ZipFile(path) as archive:
-            root = archive.namelist()[0].partition("/")[0]
-            members = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
-        change(members, path)
-        with zipfile.ZipFile(path, "w", method) as archive:
-            for name, content in members.items():
-                archive.writestr(f"{root}/{name}", content)
-
-    return write
+    return repacked(sound, change, method, root="archive/")
 
 
 def _pickled(path: Path) -> bytes:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import hostile_graph
+from hostile_archive import witness
 
 KIND, SUFFIX = "saved_model", ""
 _KEPT: list[Path] = []
@@ -30,10 +31,6 @@ def sound(path: Path) -> Path:
         _KEPT[:] = [kept]
     shutil.copytree(_KEPT[0], path)
     return path / GRAPH
-
-
-def witness(path: Path) -> Path:
-    return hostile_graph.witness(path)
 
 
 def _changed(change):
