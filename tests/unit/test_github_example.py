@@ -76,6 +76,22 @@ def test_a_regression_is_red_and_in_the_comment(repository, commands):
     assert "| gadget-onnx_int8 | size |" in comment
 
 
+def test_a_smaller_file_of_a_case_that_fails_is_not_to_be_recorded(repository):
+    baseline = (repository / "int8gate-baseline.toml").read_text()
+    sizes = [line for line in baseline.splitlines() if line.startswith("quantized = ")]
+    larger = next(line for line in sizes if int_of(line))
+    (repository / "larger.toml").write_text(baseline.replace(larger, "quantized = 10_000_000"))
+    zoo = (repository / "models.toml").read_text()
+    (repository / "strict.toml").write_text(zoo.replace("0.9 * float", "1.5 * float"))
+    passing, failing = (
+        step(repository, f"pytest --zoo {name}.toml --baseline=larger.toml").stdout
+        for name in ("models", "strict")
+    )
+    assert "better than the baseline: gadget-onnx_int8" in passing
+    assert "1 failed" in failing
+    assert "better than the baseline" not in failing
+
+
 def int_of(line: str) -> bool:
     """A size in bytes, not a score."""
     return line.rpartition(" ")[2].replace("_", "").isdigit()
