@@ -66,8 +66,9 @@ class Project:
 
 
 def environment() -> dict[str, str]:
-    """This process's, without what would change a run's options."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    """This process's, without what would change a run's options or what pytest prints."""
+    unwanted = ("PYTEST_", "CI", "BUILD_NUMBER")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return kept | {
         "PYTHONPATH": str(ROOT / "tests/unit"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
