@@ -30,18 +30,10 @@ MARKERS = (  # a gate each
 CASE = pytest.StashKey[tuple | None]()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    if getattr(config.option, "numprocesses", None):
-        config.option.dist = "loadgroup"  # the gates of a case stay on one worker
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
-    if not config.pluginmanager.hasplugin("xdist"):  # -p no:xdist: the cases carry its mark
-        config.addinivalue_line("markers", "xdist_group(name): the gates of a case stay together")
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
     config.stash[MODELS] = _usage(find_models, config)

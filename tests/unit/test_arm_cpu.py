@@ -24,6 +24,9 @@ from runtimes.ethos_u import NpuEstimate
 from runtimes.ethos_u import estimate as estimate_npu
 from runtimes.tflite_graph import Graph, Operator, Tensor, read_graph
 
+# One worker of xdist runs them all: what they share is made once.
+pytestmark = pytest.mark.xdist_group("arm_cpu")
+
 A55, A76 = CORES["Cortex-A55"], CORES["Cortex-A76"]
 RECORD_KEYS = {"target", "kind", "latency_ms", "npu_ops", "cpu_ops", "cpu_fallback", "cpu_baseline"}
 RECORD_KEYS |= {"speedup", "fallback_ms", "system_config", "memory_mode", "clock_mhz", "compiler"}

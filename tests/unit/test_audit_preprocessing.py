@@ -8,14 +8,11 @@ from audit_sets import faults, kinds, scenes, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration_data.audit import AuditSet
+from calibration_data.audit import DETECTORS, Audited, AuditSet
 from calibration_data.audit.value_lattice import values_of
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-INPUT_FAULTS = {
-    "input_scale", "input_mean", "input_range", "input_shape", "wrong_layout", "channel_order",
-}  # fmt: skip
 WAYS = {
     "pixels": lambda pixels: pixels.astype(np.float32),
     "unit": unit,
@@ -40,7 +37,9 @@ def sets(own, scored=None, with_pictures=False):
 
 
 def found(*arguments, **options) -> set[str]:
-    return faults(*sets(*arguments, **options)) & INPUT_FAULTS
+    """What the detector of preprocessing alone finds."""
+    audited = Audited(*sets(*arguments, **options), classes=None, value_range=None, minimum=1)
+    return {finding.kind for finding in DETECTORS["preprocessing"](audited)}
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -14,6 +14,9 @@ from model_zoo import weights
 from model_zoo.registry import model, zoo
 from model_zoo.spec import PROFILES
 
+# One worker of xdist runs them all: what they share is made once.
+pytestmark = pytest.mark.xdist_group("networks")
+
 
 @pytest.fixture(scope="module")
 def networks():

@@ -18,6 +18,9 @@ from runtimes.artifact import sha256_of
 from validation import conversion, measure
 from validation.case_run import CaseRun
 
+# One worker of xdist runs them all: what they share is made once.
+pytestmark = pytest.mark.xdist_group("prequantized")
+
 SPEC = replace(
     tiny_zoo.TINY,
     source_format="tflite",

@@ -16,6 +16,9 @@ from runtimes.file_names import TFLITE
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
 
+# One worker of xdist runs them all: what they share is made once.
+pytestmark = pytest.mark.xdist_group("torch_to_tflite")
+
 HEIGHT, WIDTH = 16, 24
 SAMPLES = 24
 
