@@ -7,9 +7,13 @@ ids that name the group, and tests keep their own, by which reports and `--last-
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# How many threads OpenMP (torch), OpenBLAS and MKL (numpy) start where nobody tells them.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,6 +26,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("xdist"):  # -p no:xdist: the cases carry its mark
         config.addinivalue_line("markers", "xdist_group(name): the gates of a case stay together")
+    elif processes := config.getoption("numprocesses"):
+        _share_cores(processes)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -55,6 +61,15 @@ def pytest_handlecrashitem(report: pytest.TestReport, sched) -> None:
 
     report.nodeid = _plain(report.nodeid)
     open_cache(sched.config.getoption("--artifact-cache"))
+
+
+def _share_cores(processes: int) -> None:
+    """Else each process takes all cores, and its threads spin while they wait for one."""
+    from joblib import cpu_count
+
+    share = max(1, cpu_count() // processes)
+    for name in THREADS:
+        os.environ.setdefault(name, str(share))
 
 
 class _Named:

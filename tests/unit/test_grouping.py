@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 from tiny_run import environment
+
+from int8gate.grouping import THREADS
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("grouping")
@@ -29,6 +32,7 @@ def test_together(fate):
 
 @pytest.mark.parametrize("fate", ["a", "b", "c", "d", "kills", "e"])
 def test_anywhere(fate):
+    print("threads:", os.environ.get("OMP_NUM_THREADS"))
     meets(fate)
 """
 FILES = ("test_one.py", "test_two.py")
@@ -57,7 +61,7 @@ def troubled(folder) -> str:
 
 def run(folder: Path, *options: str, **variables: str) -> str:
     command = [sys.executable, "-m", "pytest", "-rA", "-v", *options]
-    kept = environment() | variables
+    kept = {name: value for name, value in environment().items() if name not in THREADS} | variables
     return subprocess.run(
         command, cwd=folder, env=kept, capture_output=True, text=True, timeout=120
     ).stdout
@@ -76,6 +80,7 @@ def test_each_group_has_one_worker(folder):
     said = run(folder, "-n2")
     assert sorted(ended("PASSED", said)) == sorted(ALL), "the ids are those of one process"
     assert len(workers(said, "test_together")) == len(FILES)
+    assert threads(said) == {str(max(1, joblib.cpu_count() // 2))}
 
 
 def test_workers_that_die_cost_one_test_each(troubled):
@@ -87,9 +92,15 @@ def test_workers_that_die_cost_one_test_each(troubled):
 def test_what_failed_or_died_runs_again(folder, troubled):
     again = run(folder, "--last-failed")
     assert sorted(ended("PASSED", again)) == sorted(LOST)
+    assert threads(again) == {"None"}, "a process alone has all cores"
+
+
+def threads(said: str) -> set[str]:
+    return set(re.findall(r"^threads: (\w+)", said, re.MULTILINE))
 
 
 def test_another_distribution_is_used_when_asked_for(folder):
-    said = run(folder, "-n2", "--dist=loadfile")
+    said = run(folder, "-n2", "--dist=loadfile", OMP_NUM_THREADS="7")
+    assert threads(said) == {"7"}
     assert sorted(ended("PASSED", said)) == sorted(ALL)
     assert len(workers(said, "test_")) == len(FILES)
