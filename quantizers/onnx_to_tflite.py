@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 # onnx2tf loads this file from the working directory, or from the network if it is not there, though
 # only its own quantizer needs it.
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
+ENDLESS = 2**31 - 1  # what onnx2tf sets Python's limit of recursion to, once, when it is imported
 
 
 def to_tflite(source: Path, directory: Path) -> dict:
@@ -104,15 +106,19 @@ def _refused(error: BaseException) -> str:
 def _environment_kept() -> Iterator[None]:
     """For whoever comes after it in this process.
 
-    onnx2tf asks for the old Keras, hides graphics cards, and makes TensorFlow refuse every random
-    operator without a seed.
+    onnx2tf asks for the old Keras, hides graphics cards, makes TensorFlow refuse every random
+    operator without a seed, and lets Python recurse without end: what then reads a file that is
+    nested too deeply overflows the stack, where a RecursionError would say so.
     """
     from tensorflow.python.framework import config  # its public module can only switch it on
 
     before, was_determined = dict(os.environ), config.is_op_determinism_enabled()
+    depth = sys.getrecursionlimit()
+    sys.setrecursionlimit(ENDLESS)
     try:
         yield
     finally:
+        sys.setrecursionlimit(depth)
         os.environ.clear()
         os.environ.update(before)
         if not was_determined:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -128,3 +130,16 @@ def test_tensorflow_may_still_draw_without_a_seed(tmp_path):
     with _environment_kept():
         tf.config.experimental.enable_op_determinism()
     assert tf.random.uniform((2,)).shape == (2,)
+
+
+def test_the_limit_of_recursion_is_what_it_was(tmp_path):
+    """onnx2tf lifts it when it is imported: JSON that is nested too deeply was a crash then."""
+    node = helper.make_node("Relu", ["image"], ["out"])
+    write(tmp_path / "plain.onnx", [node], [("out", SHAPE)])
+    kept = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(3000)
+        to_tflite(tmp_path / "plain.onnx", tmp_path)
+        assert sys.getrecursionlimit() == 3000
+    finally:
+        sys.setrecursionlimit(kept)
