@@ -11,7 +11,8 @@ class GroupScheduling(LoadGroupScheduling):
 
     There the test that killed it runs again, and kills the next; what it had finished is handed out
     once more as no work at all, for which a worker waits without end (pytest-xdist issues 1323 and
-    1378); and work is given to a worker that has not yet collected, an internal error (1189).
+    1378); work is given to a worker that has not yet collected, an internal error (1189); and one
+    that takes the dead one's place gets a single test, with which it waits for the next.
     """
 
     def remove_node(self, node: WorkerController) -> str | None:
@@ -31,5 +32,12 @@ class GroupScheduling(LoadGroupScheduling):
         return crashed
 
     def _reschedule(self, node: WorkerController) -> None:
-        if node in self.registered_collections:
+        if node not in self.registered_collections:
+            return
+        super()._reschedule(node)
+        while self.workqueue and not node.shutting_down and self._waits(node):
             super()._reschedule(node)
+
+    def _waits(self, node: WorkerController) -> bool:
+        """A worker starts a test when it knows the one after it, or that there is none."""
+        return self._pending_of(self.assigned_work[node]) < 2

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from quantizers.recursion import recursion
 from runtimes.file_names import ONNX, TFLITE
 
 # How far an output may be off, as a part of its largest value: float32's rounding. Deep networks
@@ -107,18 +107,15 @@ def _environment_kept() -> Iterator[None]:
     """For whoever comes after it in this process.
 
     onnx2tf asks for the old Keras, hides graphics cards, makes TensorFlow refuse every random
-    operator without a seed, and lets Python recurse without end: what then reads a file that is
-    nested too deeply overflows the stack, where a RecursionError would say so.
+    operator without a seed, and lets Python recurse without end.
     """
     from tensorflow.python.framework import config  # its public module can only switch it on
 
     before, was_determined = dict(os.environ), config.is_op_determinism_enabled()
-    depth = sys.getrecursionlimit()
-    sys.setrecursionlimit(ENDLESS)
     try:
-        yield
+        with recursion(ENDLESS):
+            yield
     finally:
-        sys.setrecursionlimit(depth)
         os.environ.clear()
         os.environ.update(before)
         if not was_determined:

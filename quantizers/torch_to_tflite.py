@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from quantizers.recursion import recursion
 from runtimes.file_names import PROGRAM, TFLITE
 from runtimes.tflite_graph import FILE_IDENTIFIER
 
+DEPTH = 100_000  # what litert-torch sets Python's limit of recursion to, once, when it needs it
 _KEPT_APART = b"keep_stablehlo_constant"
 
 
@@ -21,7 +23,6 @@ def to_tflite(exported: Path, directory: Path) -> dict:
     The file has one signature whose input `args_0` is float32 (1, h, w, c), and whose outputs
     `output_0`, ... are the program's, in its order and layout.
     """
-    import litert_torch
     import torch
 
     from runtimes.litert import describe
@@ -33,10 +34,12 @@ def to_tflite(exported: Path, directory: Path) -> dict:
         if node.name in program.graph_signature.user_inputs
     )
     sample = torch.zeros(value.shape).permute(0, 2, 3, 1).contiguous()
-    network = litert_torch.to_channel_last_io(program.module(), args=[0])
-    with torch.no_grad():
+    with recursion(DEPTH), torch.no_grad():
+        import litert_torch
+
+        network = litert_torch.to_channel_last_io(program.module(), args=[0])
         converted = litert_torch.convert(network, (sample,), runtime_constant_folding=True)
-    converted.export(str(directory / TFLITE))
+        converted.export(str(directory / TFLITE))
     (directory / TFLITE).write_bytes(quantizable((directory / TFLITE).read_bytes()))
     return describe(directory / TFLITE)
 

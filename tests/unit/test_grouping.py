@@ -89,6 +89,13 @@ def test_workers_that_die_cost_one_test_each(troubled):
     assert sorted(ended("PASSED", troubled)) == sorted(ALL - LOST)
 
 
+def test_a_worker_alone_is_replaced(folder):
+    said = run(folder, "-n1", "-k", "anywhere", "-p", "no:cacheprovider", TROUBLE="1")
+    names = {nodeid for nodeid in ALL if "anywhere" in nodeid}
+    assert sorted(ended("FAILED", said)) == sorted(names & LOST)
+    assert sorted(ended("PASSED", said)) == sorted(names - LOST)
+
+
 def test_what_failed_or_died_runs_again(folder, troubled):
     again = run(folder, "--last-failed")
     assert sorted(ended("PASSED", again)) == sorted(LOST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -72,6 +74,12 @@ def test_inputs_are_channels_last_and_outputs_stay(case):
     _, described, _, expected = case
     assert [spec["shape"] for spec in described["inputs"]] == [(1, HEIGHT, WIDTH, 3)]
     assert [spec["shape"][1:] for spec in described["outputs"]] == [x.shape[1:] for x in expected]
+
+
+def test_recursion_is_limited_again(case):
+    """litert-torch lifts the limit: JSON that is nested too deeply was a crash afterwards."""
+    with pytest.raises(RecursionError):
+        json.loads("[" * 50_000)
 
 
 def test_outputs_are_the_modules(case):
