@@ -1,4 +1,4 @@
-"""Tests of one `xdist_group` on one worker of xdist: above all the gates of a case.
+"""Tests of one `xdist_group` on one worker of xdist, above all the gates of a case; cores for each.
 
 pytest-xdist 3.8 tells its scheduler the group by changing the id of a test, which pytest 9.2 takes
 no notice of: groups fall apart without a word (pytest-xdist issue 1386). Here the scheduler gets

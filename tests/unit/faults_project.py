@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import team_repository
-from tiny_run import environment
+from tiny_run import ended, environment
 
 RECIPE = "onnx_int8"
 MARK = "INT8GATE_TEST_RUN"  # in the environment of all the processes of a run
@@ -38,8 +37,7 @@ class Run:
         return self.process.returncode
 
     def ended(self, how: str) -> list[str]:
-        """The ids of the tests that ended so (`PASSED`, `FAILED`, `ERROR`)."""
-        return re.findall(rf"^{how} (\S+)", self.stdout, re.MULTILINE)
+        return ended(how, self.stdout)
 
     def began(self) -> list[tuple[str, str, str]]:
         """(case, function, cache entry or `-`) of each stage that ran in a worker, in order."""

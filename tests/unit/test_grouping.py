@@ -9,7 +9,7 @@ from pathlib import Path
 
 import joblib
 import pytest
-from tiny_run import environment
+from tiny_run import ended, environment
 
 from int8gate.grouping import THREADS
 
@@ -67,10 +67,6 @@ def run(folder: Path, *options: str, **variables: str) -> str:
     ).stdout
 
 
-def ended(how: str, said: str) -> list[str]:
-    return re.findall(rf"^{how} (test_\w+\.py::.*?)(?: - .*)?$", said, re.MULTILINE)
-
-
 def workers(said: str, test: str) -> set[tuple[str, str]]:
     """(worker, file) of all that passed."""
     return set(re.findall(rf"^\[(gw\d)\].* PASSED (\w+\.py)::{test}", said, re.MULTILINE))
@@ -111,3 +107,4 @@ def test_another_distribution_is_used_when_asked_for(folder):
     assert threads(said) == {"7"}
     assert sorted(ended("PASSED", said)) == sorted(ALL)
     assert len(workers(said, "test_")) == len(FILES)
+    assert "scheduling tests via LoadFileScheduling" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from quantizers.calibration import thresholds
 from quantizers.calibration.tflite_collector import close, collect
 from quantizers.recipe import Recipe
 from quantizers.tflite_ranges import activations
-from quantizers.torch_to_tflite import PROGRAM, quantizable, to_tflite
+from quantizers.torch_to_tflite import DEPTH, PROGRAM, quantizable, to_tflite
 from runtimes.file_names import TFLITE
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
@@ -78,6 +79,7 @@ def test_inputs_are_channels_last_and_outputs_stay(case):
 
 def test_recursion_is_limited_again(case):
     """litert-torch lifts the limit: JSON that is nested too deeply was a crash afterwards."""
+    assert sys.getrecursionlimit() < DEPTH
     with pytest.raises(RecursionError):
         json.loads("[" * 50_000)
 

@@ -67,13 +67,21 @@ class Project:
 
 def environment() -> dict[str, str]:
     """This process's, without what would change a run's options or what pytest prints."""
-    unwanted = ("PYTEST_", "CI", "BUILD_NUMBER")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") and name not in ("CI", "BUILD_NUMBER")
+    }
     return kept | {
         "PYTHONPATH": str(ROOT / "tests/unit"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "COLUMNS": "160",
     }
+
+
+def ended(how: str, said: str) -> list[str]:
+    """The ids of the tests that ended so (`PASSED`, `FAILED`, `ERROR`), of what `-rA` prints."""
+    return re.findall(rf"^{how} (\S+)", said, re.MULTILINE)
 
 
 def counts(done: subprocess.CompletedProcess) -> dict[str, int]:
