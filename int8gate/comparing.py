@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from int8gate.models import MODELS, declared_metrics
 from int8gate.recording import RECORDS, Records
 from reporting import comparison as reporting
 from validation import baseline_file, history
@@ -65,6 +66,7 @@ class Comparing:
     def __init__(self, config: pytest.Config):
         self.config = config
         self.records: Records = config.stash[RECORDS]
+        self.metrics = declared_metrics(config.stash[MODELS].values())
         self.baseline: Baseline | None = None
         self.before: Run | None = None
         self.limits: dict = {}
@@ -107,7 +109,7 @@ class Comparing:
             change
             for record in results["cases"]
             for change in compare_to_baseline(
-                record, results["environment"], self.baseline, folders
+                record, results["environment"], self.baseline, folders, self.metrics
             )
         ]
         if self.config.getoption("--update-baseline"):
@@ -126,14 +128,14 @@ class Comparing:
 
     def _update(self, results: dict, folders: list[Path]) -> None:
         keys = [case_key(record) for record in results["cases"]]
-        updated = update(self.baseline, results, keys, folders)
+        updated = update(self.baseline, results, keys, folders, self.metrics)
         baseline_file.write(self.path, updated.baseline, folders)
         self.said.append(f"{self.path}: accepted {len(updated.taken)} cases")
         self.said += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
 
     def _against_run(self, results: dict) -> None:
         now = run_of(results, "this run", [predictions_folder(self.config)])
-        compared = compare_runs(self.before, now)
+        compared = compare_runs(self.before, now, self.metrics)
         self.said.append(reporting.headline(compared))
         self.said += reporting.remarks(compared)
         self.failures += exceeded(compared.changes, self.limits)

@@ -51,13 +51,17 @@ def compare(
         str | None,
         typer.Option(help="exit with 1 beyond these limits: accuracy:0.5%,npu_latency:5%"),
     ] = None,
+    zoo: Annotated[
+        list[Path] | None,
+        typer.Option(help="a TOML that declares metrics of yours; else pyproject.toml, if there"),
+    ] = None,
 ) -> None:
     """Say what got better or worse from one run to another, accuracy with its significance."""
     from reporting import comparison as report
     from validation.limits import exceeded, parse_limits
 
     limits = _or_exit(parse_limits, fail) if fail else {}
-    compared = _or_exit(_compared, before, now, storage)
+    compared = _or_exit(_compared, before, now, storage, zoo or [])
     if markdown:
         typer.echo(report.markdown(compared), nl=False)
     else:
@@ -72,14 +76,31 @@ def compare(
         raise typer.Exit(1)
 
 
-def _compared(before: str, now: str, storage: Path):
+def _compared(before: str, now: str, storage: Path, zoo: list[Path]):
     from validation import baseline_file
     from validation.history import compare_accepted, compare_runs, find_run
 
+    metrics = _declared_metrics(zoo)
     if before.endswith(".toml"):
         accepted = baseline_file.read(Path(before))
-        return compare_accepted(before, accepted, find_run(now, storage))
-    return compare_runs(find_run(before, storage), find_run(now, storage))
+        return compare_accepted(before, accepted, find_run(now, storage), metrics)
+    return compare_runs(find_run(before, storage), find_run(now, storage), metrics)
+
+
+def _declared_metrics(zoo: list[Path]) -> set[str]:
+    """Those of the TOMLs, or of this folder's `pyproject.toml`; they stand beside their file."""
+    from int8gate.models import find_hooks_in
+    from model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_zoo
+
+    models = [model for path in zoo for model in read_zoo(path)]
+    if not zoo and Path(PYPROJECT).is_file():
+        try:
+            models = read_pyproject(Path(PYPROJECT))
+        except (OSError, ValueError) as error:  # what it declares may not be at hand here
+            typer.echo(f"metrics of {PYPROJECT} are left out: {error}", err=True)
+    for path in zoo or [Path(PYPROJECT)]:
+        find_hooks_in(path.absolute().parent)
+    return {model.metric for model in models if model.metric}
 
 
 def _no_such_case(case: str, runs: list, storage: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,11 @@ def find_hooks_in(folder: Path) -> None:
     """Modules that a declaration names stand beside it; worker processes take over the path."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+
+def declared_metrics(models: Iterable[ModelSpec]) -> frozenset[str]:
+    """The metrics (``module:NAME``) that users' own declarations name."""
+    return frozenset(spec.own.metric for spec in models if spec.own and spec.own.metric)
 
 
 def _is_ours(config: pytest.Config) -> bool:

@@ -12,7 +12,7 @@ as ``accuracy.predictions``, its SHA-256).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -41,19 +41,25 @@ class Updated:
 
 
 def compare_to_baseline(
-    record: dict, environment: Mapping, baseline: Baseline, folders: Iterable[Path] = ()
+    record: dict,
+    environment: Mapping,
+    baseline: Baseline,
+    folders: Iterable[Path] = (),
+    declared: Collection[str] = (),
 ) -> list[Change]:
     """What changed of a case since it was accepted; nothing for a case that was not yet.
 
     `environment` is that of the record's run. Accuracy is compared in pairs where the predictions
-    of both runs are at hand, by interval otherwise, and each change says which.
+    of both runs are at hand, by interval otherwise, and each change says which. `declared` as in
+    `changes.compare`.
     """
     key = case_key(record)
     if key not in baseline.cases:
         return []
     before, now = baseline.cases[key], accepted(figures_of(record, environment))
     beside = [baseline.predictions] if baseline.predictions else []
-    return compare(key, before, now, both_predictions(before, now, beside, folders))
+    predictions = both_predictions(before, now, beside, folders)
+    return compare(key, before, now, predictions, declared)
 
 
 def not_in_baseline(records: Iterable[dict], baseline: Baseline) -> list[str]:
@@ -63,7 +69,11 @@ def not_in_baseline(records: Iterable[dict], baseline: Baseline) -> list[str]:
 
 
 def update(
-    baseline: Baseline, results: dict, cases: Iterable[str], folders: Iterable[Path] = ()
+    baseline: Baseline,
+    results: dict,
+    cases: Iterable[str],
+    folders: Iterable[Path] = (),
+    declared: Collection[str] = (),
 ) -> Updated:
     """The baseline with what `cases` (keys) reached in a run; the others stay as they are.
 
@@ -88,7 +98,7 @@ def update(
                 left[key] = f"its file changed and {absent} not measured: run all its gates"
                 continue
             now = _filled(now, old)
-        new[key] = _with_interval(now, folders)
+        new[key] = _with_interval(now, folders, declared)
     taken = tuple(key for key in sorted(cases) if key in records and key not in left)
     ordered = MappingProxyType(dict(sorted(new.items())))
     return Updated(replace(baseline, cases=ordered), taken, MappingProxyType(left))
@@ -138,13 +148,13 @@ def _filled(now: Figures, old: Figures) -> Figures:
     return replace(now, npu=npu, size_bytes=now.size_bytes or old.size_bytes)
 
 
-def _with_interval(figures: Figures, folders: list[Path]) -> Figures:
+def _with_interval(figures: Figures, folders: list[Path], declared: Collection[str]) -> Figures:
     """With bounds of the score; without a reference to predictions that are not at hand."""
     accuracy = figures.accuracy
     if not (accuracy and accuracy.predictions):
         return figures
     try:
-        low, high = score_interval(find(folders, accuracy.predictions))
+        low, high = score_interval(find(folders, accuracy.predictions), declared=declared)
     except (OSError, ValueError):
         return replace(figures, accuracy=replace(accuracy, predictions=None))
     bounds = {"lower_95": float(f"{low:.6g}"), "upper_95": float(f"{high:.6g}")}

@@ -13,6 +13,7 @@ versions that made them are named where they differ. To swap the runs swaps bett
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from validation import change_words as words
@@ -78,14 +79,16 @@ def compare(
     before: Figures,
     now: Figures,
     predictions: tuple[Predictions, Predictions] | str = "no predictions were kept",
+    declared: Collection[str] = (),
 ) -> list[Change]:
     """The changes of every figure that `before` has and whose gate was run `now`.
 
-    `predictions` are those of both runs, or why they are not at hand.
+    `predictions` are those of both runs, or why they are not at hand. Metrics of the user's own are
+    looked up where `declared` names them: the figures may come from anybody's file.
     """
     found = [_change(case, pair, before, now) for pair in _pairs(before, now)]
     if before.accuracy and (now.accuracy or "accuracy" in now.judged):
-        found.append(_accuracy(case, before, now, predictions))
+        found.append(_accuracy(case, before, now, predictions, declared))
     return sorted(found, key=lambda each: (FIGURES.index(each.figure), each.target or ""))
 
 
@@ -135,13 +138,17 @@ def _verdict(pair: _Pair, moved: bool) -> str:
 
 
 def _accuracy(
-    case: str, before: Figures, now: Figures, predictions: tuple[Predictions, Predictions] | str
+    case: str,
+    before: Figures,
+    now: Figures,
+    predictions: tuple[Predictions, Predictions] | str,
+    declared: Collection[str],
 ) -> Change:
     was, is_now = before.accuracy, now.accuracy
     if is_now is None:
         return _gone(case, "accuracy", was.metric, was.quantized, was.unit)
     try:
-        change = _metric_change(was, is_now, predictions)
+        change = _metric_change(was, is_now, predictions, declared)
     except (ValueError, KeyError) as error:
         said, loss, verdict = f"{case}: accuracy cannot be compared: {error}", math.inf, "worse"
     else:
@@ -162,14 +169,17 @@ def _accuracy(
 
 
 def _metric_change(
-    was: Accuracy, is_now: Accuracy, predictions: tuple[Predictions, Predictions] | str
+    was: Accuracy,
+    is_now: Accuracy,
+    predictions: tuple[Predictions, Predictions] | str,
+    declared: Collection[str],
 ) -> MetricChange:
     if isinstance(predictions, str):
-        return unpaired_change(was, is_now, predictions)
+        return unpaired_change(was, is_now, predictions, declared)
     try:
-        return paired_change(*predictions)
+        return paired_change(*predictions, declared=declared)
     except ValueError as error:
-        return unpaired_change(was, is_now, str(error))
+        return unpaired_change(was, is_now, str(error), declared)
 
 
 def _metric_verdict(change: MetricChange) -> str:

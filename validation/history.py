@@ -12,7 +12,7 @@ the case records of the speed gates alone, under ``extra_info`` of each benchmar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,27 +147,35 @@ def read_run(path: Path) -> Run:
     return run
 
 
-def compare_runs(before: Run, now: Run) -> Comparison:
-    """What changed from one run to another, in the cases that both have."""
+def compare_runs(before: Run, now: Run, declared: Collection[str] = ()) -> Comparison:
+    """What changed from one run to another, in the cases that both have.
+
+    `declared` as in `changes.compare`.
+    """
     records = [{case_key(record): record for record in run.cases} for run in (before, now)]
     changes: list[Change] = []
     for key in sorted(records[0].keys() & records[1].keys()):
         was = figures_of(records[0][key], before.environment)
         is_now = figures_of(records[1][key], now.environment)
         predictions = both_predictions(was, is_now, before.folders, now.folders)
-        changes += compare(key, was, is_now, predictions)
+        changes += compare(key, was, is_now, predictions, declared)
     only_before, only_now = (
         tuple(sorted(records[here].keys() - records[1 - here].keys())) for here in (0, 1)
     )
     return Comparison(before, now, tuple(changes), only_before, only_now)
 
 
-def compare_accepted(name: str, baseline: Baseline, now: Run) -> Comparison:
-    """What changed since the results that the baseline `name` accepts."""
+def compare_accepted(
+    name: str, baseline: Baseline, now: Run, declared: Collection[str] = ()
+) -> Comparison:
+    """What changed since the results that the baseline `name` accepts.
+
+    `declared` as in `changes.compare`.
+    """
     changes = [
         change
         for record in sorted(now.cases, key=case_key)
-        for change in compare_to_baseline(record, now.environment, baseline, now.folders)
+        for change in compare_to_baseline(record, now.environment, baseline, now.folders, declared)
     ]
     keys = {case_key(record) for record in now.cases}
     before = Run(name, time="", commit="", machine="", environment={}, cases=())

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,23 @@ def metric(name: str) -> Metric:
     if name not in METRICS:
         raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS | ELSEWHERE))}")
     return METRICS[name]
+
+
+def metric_of_file(name: object, declared: Collection[str] = ()) -> Metric:
+    """The metric that a baseline, a saved run or a file of predictions names.
+
+    A name may come from anybody: only registered metrics are looked up, and those of `declared`,
+    which the user's own TOML names. Raises ValueError for every other one, without importing it.
+    """
+    if not isinstance(name, str) or name not in {*METRICS, *ELSEWHERE, *declared}:
+        raise ValueError(
+            f"the metric {name!r:.80} is neither registered nor declared in the TOML of this run "
+            "(--zoo): it is not looked up"
+        )
+    try:
+        return metric(name)
+    except Exception as error:  # importing it runs the user's code: anything
+        raise ValueError(f"the metric {name} cannot be loaded: {error}") from error
 
 
 class Fidelity:

@@ -11,12 +11,13 @@ larger to be seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from validation.figures import Accuracy
-from validation.metrics import Metric, metric
+from validation.metrics import Metric, metric_of_file
 from validation.predictions import Predictions
 from validation.statistics import CONFIDENCE, Z
 
@@ -42,10 +43,13 @@ class MetricChange:
         return self.at_least is not None and self.at_least <= 0
 
 
-def paired_change(before: Predictions, now: Predictions, seed: int = 0) -> MetricChange:
+def paired_change(
+    before: Predictions, now: Predictions, seed: int = 0, declared: Collection[str] = ()
+) -> MetricChange:
     """The change of a metric on the samples that both runs scored.
 
-    Raises ValueError, in a sentence, where the runs did not score the same samples alike.
+    Raises ValueError, in a sentence, where the runs did not score the same samples alike, or by a
+    metric that `metric_of_file` refuses.
     """
     count = min(len(before.sources), len(now.sources))
     for what, was, is_now in (
@@ -56,7 +60,7 @@ def paired_change(before: Predictions, now: Predictions, seed: int = 0) -> Metri
     ):
         if was != is_now:
             raise ValueError(f"the two runs have not the same {what}")
-    score, sources = metric(now.metric), now.sources[:count]
+    score, sources = metric_of_file(now.metric, declared), now.sources[:count]
     was, is_now = before.statistics[:count], now.statistics[:count]
     how = f"in pairs on {count} samples of {len(np.unique(sources))} sources"
     is_equal = np.array_equal(was, is_now)
@@ -67,14 +71,16 @@ def paired_change(before: Predictions, now: Predictions, seed: int = 0) -> Metri
     return MetricChange(drop, -_most(score, worse, better, sources, seed), how)
 
 
-def unpaired_change(before: Accuracy, now: Accuracy, why_not_paired: str) -> MetricChange:
+def unpaired_change(
+    before: Accuracy, now: Accuracy, why_not_paired: str, declared: Collection[str] = ()
+) -> MetricChange:
     """The change between two scores, each with its own uncertainty.
 
-    Raises ValueError where the metrics differ.
+    Raises ValueError where the metrics differ, or `metric_of_file` refuses theirs.
     """
     if before.metric != now.metric:
         raise ValueError(f"{before.metric} before, {now.metric} now: they cannot be compared")
-    drop = float(metric(now.metric).drop(before.quantized, now.quantized))
+    drop = float(metric_of_file(now.metric, declared).drop(before.quantized, now.quantized))
     known = [each for each in (_deviation(before), _deviation(now)) if each is not None]
     if not known:
         return MetricChange(drop, None, f"with no interval ({why_not_paired})")
@@ -82,9 +88,14 @@ def unpaired_change(before: Accuracy, now: Accuracy, why_not_paired: str) -> Met
     return MetricChange(drop, abs(drop) - margin, f"by interval ({why_not_paired})")
 
 
-def score_interval(predictions: Predictions, seed: int = 0) -> tuple[float, float]:
-    """One-sided 95% bounds below and above the score: the Bayesian bootstrap over sources."""
-    score: Metric = metric(predictions.metric)
+def score_interval(
+    predictions: Predictions, seed: int = 0, declared: Collection[str] = ()
+) -> tuple[float, float]:
+    """One-sided 95% bounds below and above the score: the Bayesian bootstrap over sources.
+
+    Raises ValueError where `metric_of_file` refuses the metric.
+    """
+    score = metric_of_file(predictions.metric, declared)
     _, unit = np.unique(predictions.sources, return_inverse=True)
     scores = np.concatenate(
         [score.score(predictions.statistics, weights) for weights in _weights(unit, seed)]
