@@ -19,13 +19,14 @@ HEADER = (
     "Outliers",
     "Dead channels",
     "Clipped",
-    "SQNR, dB",
+    "Expected SQNR, dB",
     "Levels",
 )
 MEANING = (
     "What calibration saw of each tensor and what its range costs. Outliers: largest size over the "
     "99.99% quantile. Dead channels never leave one value. Clipped: share of values outside the "
-    "range. SQNR: expected, from the histogram. Levels: those of 256 that values fall on."
+    "range. Expected SQNR: modelled from the histogram of float values and this tensor's range "
+    "alone, not measured in the quantized network. Levels: those of 256 that values fall on."
 )
 
 
@@ -43,7 +44,7 @@ def sentence(record: dict) -> str:
     judged = [tensor for tensor in tensors if tensor.get("sqnr_db") is not None]
     if judged:
         worst = min(judged, key=lambda tensor: tensor["sqnr_db"])
-        said += f"; least expected SQNR {worst['sqnr_db']:.1f} dB at {worst['name']}"
+        said += f"; least expected SQNR {worst['sqnr_db']:.1f} dB (modelled) at {worst['name']}"
     dead = sum(tensor.get("dead_channels") or 0 for tensor in tensors)
     return f"{said}; {dead} dead channels" if dead else said
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from reporting import audit, calibration
-from reporting.fields import DASH, dig, listed, size, text, three_digits, with_unit
+from reporting.fields import DASH, dig, size, text, three_digits, with_unit
 from reporting.rows import CaseRow
 
-Fact = tuple[str, str]
+
+@dataclass(frozen=True)
+class Listing:
+    """A list as one line, and its entries, shown once it is opened."""
+
+    summary: str
+    entries: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+Fact = tuple[str, str | Listing]
 
 
 def facts(row: CaseRow) -> list[Fact]:
@@ -15,8 +32,8 @@ def facts(row: CaseRow) -> list[Fact]:
     return [
         *_accuracy(record),
         *_compared(row),
-        ("Float operators", listed(dig(record, "integer_ops", "float_ops"))),
-        ("Kept in float on purpose", listed(dig(record, "integer_ops", "kept_float"))),
+        ("Float operators", operators(dig(record, "integer_ops", "float_ops"))),
+        ("Kept in float on purpose", operators(dig(record, "integer_ops", "kept_float"))),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *audit.details(record),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
@@ -25,6 +42,26 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Seconds", _seconds(record)),
         ("Peak memory", size(record.get("peak_rss_bytes"))),
     ]
+
+
+def operators(values: Iterable[Any] | None, remark: str = "") -> Listing:
+    """Operators by kind: `12 CONV_2D, 1 SOFTMAX`; each with its name and reason once opened.
+
+    An operator is a mapping with `op` and perhaps `name` and `reason`, or a text. `remark` goes
+    behind the summary of those that there are.
+    """
+    if values is None:
+        return Listing(DASH)
+    values = [value if isinstance(value, Mapping) else {"op": value} for value in values]
+    kinds = Counter(text(value.get("op")) for value in values)
+    summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"
+    shown = f"{summary} ({remark})" if remark and values and remark != DASH else summary
+    entries = tuple(
+        ": ".join(text(value[key]) for key in ("op", "name", "reason") if value.get(key))
+        for value in values
+    )
+    is_more = any(value.get(key) for value in values for key in ("name", "reason"))
+    return Listing(shown, entries if is_more else ())
 
 
 def tensors(record: dict) -> list[tuple[str, str, str, str, str, str]]:
@@ -73,10 +110,10 @@ def _npu(entry: dict) -> list[Fact]:
     best, typical = (three_digits(dig(baseline, key)) for key in ("best_ms", "typical_ms"))
     core, kind = text(dig(baseline, "core")), text(dig(baseline, "kind"))
     placed = f"{text(entry.get('npu_ops'))} on the NPU, {text(entry.get('cpu_ops'))} on the CPU"
-    fallback = with_unit(entry.get("fallback_ms"), "ms")
+    took = with_unit(entry.get("fallback_ms"), "ms")
     return [
         (f"{target}: operators", placed),
-        (f"{target}: left to the CPU", f"{listed(entry.get('cpu_fallback'))} ({fallback})"),
+        (f"{target}: left to the CPU", operators(entry.get("cpu_fallback"), took)),
         (f"{target}: CPU baseline", f"{core}, {kind}: best {best} ms, typical {typical} ms"),
         (f"{target}: compiled model", text(entry.get("compiled"))),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 DASH = "–"
@@ -86,13 +86,6 @@ def change(before: float | None, after: float | None, unit: str) -> str:
     return f"{three_digits(before)} → {three_digits(after)} {unit}".replace(
         " ", "\N{NO-BREAK SPACE}"
     )
-
-
-def listed(values: Iterable[Any] | None) -> str:
-    """A list with commas; `none` where it was looked at and is empty."""
-    if values is None:
-        return DASH
-    return ", ".join(str(value) for value in values) or "none"
 
 
 def divided(numerator: float | None, denominator: float | None) -> float | None:

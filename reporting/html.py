@@ -12,10 +12,11 @@ from pathlib import Path
 
 from reporting import calibration
 from reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
-from reporting.details import facts, tensors
+from reporting.details import Fact, facts, tensors
 from reporting.fields import DASH, change, dig, size_change, text
 from reporting.legend import LEGEND, environment_pairs, setups
-from reporting.plots import Mark, Picture, marks, pictures
+from reporting.messages import Finding, findings
+from reporting.plots import Mark, Picture, is_reference, marks, pictures
 from reporting.rows import Baseline, CaseRow, about, rows_of
 from reporting.verdicts import headline
 
@@ -53,7 +54,8 @@ class CaseView:
     row: CaseRow
     anchor: str
     gates: list[Gate]
-    facts: list[tuple[str, str]]
+    facts: list[Fact]
+    findings: list[Finding]
     tensors: list[tuple[str, str, str, str, str, str]]
     calibration: list[tuple[str, ...]]
 
@@ -64,6 +66,7 @@ class ModelView:
     about: str
     cases: list[CaseView]
     pictures: list[Picture]
+    drawn: list[str]
     baselines: list[str]
 
 
@@ -107,14 +110,22 @@ def _models(rows: list[CaseRow], looks: dict[str, Mark]) -> list[ModelView]:
     for number, (name, group) in enumerate(groupby(rows, key=lambda row: row.model)):
         of_model = list(group)
         cases = [_case(row, f"case-{number}-{place}") for place, row in enumerate(of_model)]
-        baselines = list(dict.fromkeys(str(row.baseline) for row in of_model if row.baseline))
-        models.append(ModelView(name, about(of_model), cases, pictures(of_model, looks), baselines))
+        drawn = [row.recipe for row in of_model if not is_reference(row)]
+        baselines = {row.baseline.name: str(row.baseline) for row in of_model if row.baseline}
+        plots = pictures(of_model, looks)
+        models.append(ModelView(name, about(of_model), cases, plots, drawn, [*baselines.values()]))
     return models
 
 
 def _case(row: CaseRow, anchor: str) -> CaseView:
     return CaseView(
-        row, anchor, _gates(row), facts(row), tensors(row.record), calibration.table(row.record)
+        row,
+        anchor,
+        _gates(row),
+        facts(row),
+        findings(row) if row.verdict != "passed" else [],
+        tensors(row.record),
+        calibration.table(row.record),
     )
 
 

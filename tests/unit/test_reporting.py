@@ -296,14 +296,15 @@ class TestHtml:
         npu = [
             {"target": "t", "kind": kind, "latency_ms": 1.0} for kind in ("measured", "modelled")
         ]
-        fields = {"npu": npu, "accuracy": {"metric": "top1", "quantized": 0.9}}
+        fields = {"npu": npu, "accuracy": {"metric": "top1", "quantized": 0.9, "drop": 0.01}}
         page = html.render(of(passed(**fields), passed(recipe="s", **fields)))
-        assert "top1; measured for t" in page
-        assert "top1; modelled for t" in page
+        assert "Change of top1 from float; measured for t" in page
+        assert "Change of top1 from float; modelled for t" in page
         assert page.count("<svg") == 2
 
     def test_a_single_case_is_compared_with_nothing_and_has_no_plot(self):
-        case = passed(size_bytes={"quantized": 9}, accuracy={"metric": "top1", "quantized": 0.9})
+        accuracy = {"metric": "top1", "quantized": 0.9, "drop": 0.01}
+        case = passed(size_bytes={"quantized": 9}, accuracy=accuracy)
         page = html.render(of(case))
         assert "<svg" not in page
         assert "Accuracy against" not in page
@@ -339,8 +340,6 @@ class TestFields:
             (fields.three_digits, 0, "0.00"),
             (fields.three_digits, 1310.4, "1310"),
             (fields.size, 1_318_000_000, "1.23 GiB"),
-            (fields.listed, [], "none"),
-            (fields.listed, None, "–"),
         ],
     )
     def test_words(self, write, value, text):
@@ -356,12 +355,13 @@ class TestFields:
 
 def test_a_recipe_scored_on_fewer_samples_is_told_under_the_plots():
     def scored(recipe: str, samples: int) -> dict:
-        accuracy = {"metric": "top1", "float": 0.9, "quantized": 0.9, "samples": samples}
+        accuracy = {"metric": "top1", "float": 0.9, "quantized": 0.9, "drop": 0.0}
+        accuracy["samples"] = samples
         return passed(accuracy=accuracy, size_bytes={"float": 9, "quantized": 3}) | {
             "recipe": recipe
         }
 
-    told = "Fewer samples, read against its own dashed line: slow on 400."
+    told = "Fewer samples, compared with float on the same ones: slow on 400."
     assert told in html.render(of(scored("fast", 2000), scored("slow", 400)))
     unplotted = passed(accuracy={"quantized": 0.9}) | {"recipe": "unplotted"}
     page = html.render(of(scored("fast", 2000), scored("slow", 400), unplotted))
@@ -377,7 +377,10 @@ def test_layer_wise_statistics_are_shown():
     tensors = [seen | chosen, {"name": "empty", "count": 0, "masked": 9}]
     told = {"method": "entropy", "tensors": tensors}
     page = html.render(of(passed(calibration=told)))
-    assert "entropy ranges of 2 tensors; least expected SQNR 31.2 dB at conv1; 3 dead" in page
+    assert (
+        "entropy ranges of 2 tensors; least expected SQNR 31.2 dB (modelled) at conv1; 3 dead"
+        in page
+    )
     row = page.split("<td>conv1</td>")[1].split("</tr>")[0]
     for shown in ("-1.50 to 5.75", "-1.50 to 6.25", "50.000%", "3 of 16", "1.250%", "31.2", "200"):
         assert f"<td>{shown}</td>" in row

@@ -83,14 +83,14 @@ class TestBaseline:
         assert (row.baseline.is_exceeded, row.baseline.gain) == (None, "–")
         assert "baseline bicubic 31.00 dB" in html.render(results(quantized=None))
 
-    def test_plots_draw_it_dotted_and_say_so(self):
+    def test_plots_draw_it_dotted_where_it_is_near_and_say_so(self):
         weighed = two_cases()
-        assert "dotted: bicubic 31.00 dB" in html.render(weighed)
+        assert "dotted, where it is near: bicubic 31.00 dB" in html.render(weighed)
         without = two_cases(baseline=None)
-        assert html.render(weighed).count("stroke-dasharray") > html.render(without).count(
-            "stroke-dasharray"
-        )
         assert "dotted" not in html.render(without)
+        near = two_cases(baseline={"name": "bicubic", "score": 32.2})
+        dashes = "stroke-dasharray"
+        assert html.render(near).count(dashes) > html.render(without).count(dashes)
 
 
 def test_other_metrics_are_shown_as_not_gated():
