@@ -35,8 +35,13 @@ def export_keras(
     Its weights stay variables: constants would be copied some twenty times on their way (VGG16's
     550 MB to 11.9 GB of memory), and the converter freezes them in any case.
     """
+    import tensorflow as tf
+
     network = _network(spec, profile, weights, seed)
-    variables = [variable.value for variable in network.variables]
+    variables = [  # of Keras 3 within its own class, of Keras 2 as they are
+        variable if isinstance(variable, tf.Variable) else variable.value
+        for variable in network.variables
+    ]
     serve = functools.partial(network, training=False)
     _save(serve, variables, spec.network(profile), directory)
 

@@ -32,12 +32,13 @@ from quantizers.recipe import Recipe
 from runtimes import litert
 from runtimes.file_names import TFLITE
 
-TENSORFLOW = ("tensorflow", "keras", "numpy")
+TENSORFLOW = ("tensorflow", "keras", "tf-keras", "numpy")
 TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
 IMPORTERS, TFLITE_RANGES = "model_zoo.importers", "quantizers.tflite_ranges"
 WEIGHTS = ("model_zoo.weights", "model_zoo.weight_tensors")
 SEARCHED_BY = (  # what a file that was taken is known not to hold
-    *(f"model_zoo.own.{name}" for name in ("untrusted", "keras_file", "hdf5_file", "saved_model")),
+    *(f"model_zoo.own.{name}" for name in ("untrusted", "keras_file", "keras2_file", "hdf5_file")),
+    "model_zoo.own.saved_model",
     *(f"model_zoo.importers.{name}" for name in ("untrusted_graph", "onnx_reading", "onnx_sizes")),
     *(f"runtimes.{name}" for name in ("archive", "memory", "program_archive", "program_graph")),
 )

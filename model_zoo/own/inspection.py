@@ -141,11 +141,10 @@ def _onnx(file: Path, inputs, outputs):
 
 
 def _keras(file: Path, inputs, outputs, trust: bool = False):
-    from model_zoo.own.keras_file import load
+    from model_zoo.own import keras_file
 
-    model = load(file, trust)
-    ends = model.inputs, model.outputs
-    return [[End(t.name, tuple(t.shape), t.dtype) for t in tensors] for tensors in ends]
+    taken, given = keras_file.ends(keras_file.load(file, trust))
+    return [[End(*end) for end in ends] for ends in (taken, given)]
 
 
 def _saved_model(file: Path, inputs, outputs):

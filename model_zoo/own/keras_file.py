@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from model_zoo.own import keras2_file
 from model_zoo.own.hdf5_file import stored_bytes
 from runtimes import archive, memory
 
@@ -19,7 +21,8 @@ SLACK = 2**24  # bytes of variables that are not stored: seeds, counters
 
 
 def load(file: Path, trust: bool = False):
-    """The `keras.Model` of a `.keras` or `.h5` file, for inference.
+    """The `keras.Model` of a `.keras` or `.h5` file, for inference; of one that Keras 2 wrote, the
+    `tf_keras.Model`.
 
     Raises ValueError naming the file: for a damaged one, for layers that would run code of the file
     (Lambda; not with `trust`) or that Keras does not know, for weights that stand in another file
@@ -29,8 +32,15 @@ def load(file: Path, trust: bool = False):
 
     try:
         held = _checked(file)
-        with contextlib.nullcontext() if trust else _weights_within(file, held + SLACK):
-            model = keras.saving.load_model(str(file), compile=False, safe_mode=not trust)
+        is_old = keras2_file.is_of_keras_2(file)
+        if is_old:
+            import tf_keras as keras
+        layer = keras.layers.Layer
+        with contextlib.nullcontext() if trust else _weights_within(file, layer, held + SLACK):
+            if is_old:
+                model = keras2_file.load(file, trust)
+            else:
+                model = keras.saving.load_model(str(file), compile=False, safe_mode=not trust)
     except Exception as error:  # of zipfile, h5py, json and Keras: there is no common one
         if isinstance(error, ValueError) and str(error).startswith(str(file)):
             raise
@@ -40,6 +50,36 @@ def load(file: Path, trust: bool = False):
             f"{file} holds no built Keras model: build it with its input and save again"
         )
     return model
+
+
+def ends(model) -> tuple[list[tuple], list[tuple]]:
+    """Name, shape (None where a side is free) and dtype of a model's inputs, and of its outputs.
+
+    An output is called as its key where the model gives a dictionary, else as its layer.
+    """
+    structure = getattr(model, "_outputs_struct", None) or getattr(model, "_nested_outputs", None)
+    keys = sorted(structure) if isinstance(structure, dict) else []
+    if len(keys) != len(model.outputs):
+        keys = [_layer_of(tensor).name for tensor in model.outputs]
+    keys = [
+        f"{key}_{keys[:i].count(key)}" if key in keys[:i] else key for i, key in enumerate(keys)
+    ]
+    given = [_layer_of(tensor).name for tensor in model.inputs]
+    return _described(given, model.inputs), _described(keys, model.outputs)
+
+
+def _layer_of(tensor):
+    """What made a tensor, of either Keras."""
+    history = tensor._keras_history
+    return getattr(history, "operation", None) or history.layer
+
+
+def _described(names, tensors) -> list[tuple]:
+    dtypes = (getattr(tensor.dtype, "name", tensor.dtype) for tensor in tensors)
+    return [
+        (str(name), tuple(tensor.shape), dtype)
+        for name, tensor, dtype in zip(names, tensors, dtypes, strict=True)
+    ]
 
 
 def _checked(file: Path) -> int:
@@ -57,39 +97,46 @@ def _checked(file: Path) -> int:
 
 
 @contextlib.contextmanager
-def _weights_within(file: Path, most: int) -> Iterator[None]:
+def _weights_within(file: Path, layer_class: type, most: int) -> Iterator[None]:
     """Refuses variables beyond what the file can fill, before they are allocated.
 
     Keras builds a network before it reads the weights, and has no hook before an allocation; this
     is the one place that all layers make their variables in.
     """
-    import keras
+    make, total = layer_class.add_weight, 0
+    takes = inspect.signature(make)
 
-    make, total = keras.layers.Layer.add_weight, 0
-
-    def add_weight(layer, shape=None, *args, **kwargs):
+    def add_weight(layer, *args, **kwargs):
         nonlocal total
-        total += memory.size_of(shape or (), 1)  # of a byte each at least
+        bound = takes.bind_partial(layer, *args, **kwargs).arguments
+        shape = bound.get("shape", next(iter(bound.get("args", ())), ()))
+        total += memory.size_of(_sides(shape), 1)  # of a byte each at least
         if total > most:
             raise ValueError(
                 f"{file}: layer {layer.name[:80]!r} declares weights of {memory.gib(total)} or "
                 f"more, and the file holds {most - SLACK:,} bytes of weights: the file is damaged"
             )
-        return make(layer, shape, *args, **kwargs)
+        return make(layer, *args, **kwargs)
 
-    keras.layers.Layer.add_weight = add_weight
+    layer_class.add_weight = add_weight
     try:
         yield
     finally:
-        keras.layers.Layer.add_weight = make
+        layer_class.add_weight = make
+
+
+def _sides(shape) -> tuple:
+    """Of a variable: a number, a list or TensorFlow's own class."""
+    return (shape,) if isinstance(shape, int) else tuple(shape or ())
 
 
 def _cause(error: Exception) -> str:
     said = " ".join(str(error).split()) or repr(error)
     reason = said.split(". ")[0].split(": ")[0][:MOST_SAID]
-    if any(word in said for word in CODE):
+    if isinstance(error, keras2_file.HoldsCode) or any(word in said for word in CODE):
+        which = said if isinstance(error, keras2_file.HoldsCode) else "a Lambda layer"
         return (
-            "it holds code (a Lambda layer), which is not run from a file: replace the layer by "
+            f"it holds code ({which}), which is not run from a file: replace the layer by "
             "one of Keras, export the model as a SavedModel or, if you trust the file, pass --trust"
         )
     if "No model config found" in said:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 MODULES = (
     *("hostile_onnx", "hostile_tflite", "hostile_darknet", "hostile_program"),
-    *("hostile_keras", "hostile_h5", "hostile_graph", "hostile_saved_model"),
+    *("hostile_keras", "hostile_h5", "hostile_keras2", "hostile_graph", "hostile_saved_model"),
     *("hostile_data", "hostile_readable"),
 )
 CUTS = (0.0, 0.5, 0.97, 0.01, 0.25, 0.75, 0.9)  # the first ones are tried by default

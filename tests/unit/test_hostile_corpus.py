@@ -22,7 +22,7 @@ from int8gate.init import begin
 from quantizers.worker import Worker
 
 LIBRARY = {
-    **dict.fromkeys(("keras", "h5", "graph", "saved_model"), "tensorflow"),
+    **dict.fromkeys(("keras", "h5", "keras2", "graph", "saved_model"), "tensorflow"),
     **dict.fromkeys(("program", "darknet"), "torch"),
 }
 SUFFIX = {"hostile_onnx": ".onnx", "hostile_tflite": ".tflite"}
