@@ -47,7 +47,8 @@ __all__ = [
     "open_cache",
 ]
 
-_BUILDING = ".building"
+BUILDING = ".building"  # below the root: what is not whole yet
+SHARDS = "shards"  # of a calibration that was killed, to go on with
 _LOCKS = ".locks"
 LOGS = "logs"  # of what is built and of what failed, each named as its temporary directory
 _OF_A_PROCESS = "int8gate-cache-"  # the beginning of the name of a temporary cache
@@ -187,7 +188,7 @@ class ArtifactCache:
             raise
 
     def _temporary(self, name: str) -> Path:
-        return self.root / _BUILDING / f"{name}.{os.urandom(8).hex()}"
+        return self.root / BUILDING / f"{name}.{os.urandom(8).hex()}"
 
     def _discard(self, place: Path, name: str) -> None:
         """Remove an entry at once: what is left of an interrupted removal is swept later."""
@@ -213,7 +214,7 @@ class ArtifactCache:
     def _sweep(self) -> None:
         from filelock import Timeout
 
-        for abandoned in sorted(self.root.glob(f"{_BUILDING}/*.*")):
+        for abandoned in sorted(self.root.glob(f"{BUILDING}/*.*")):
             with (
                 contextlib.suppress(Timeout, CacheUnusable),  # being built, or not ours to clean
                 self._lock(abandoned.name.partition(".")[0], blocking=False),

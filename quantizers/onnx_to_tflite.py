@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from quantizers.recursion import recursion
+from runtimes import onnx_file
 from runtimes.file_names import ONNX, TFLITE
 
 # How far an output may be off, as a part of its largest value: float32's rounding. Deep networks
@@ -42,7 +43,8 @@ def to_tflite(source: Path, directory: Path) -> dict:
     target = directory / TFLITE
     inputs, expected, allowed = _reference(source)
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copyfile(_converted(source.resolve(), Path(folder)), target)
+        copied = _copied(source, Path(folder))
+        shutil.copyfile(_converted(copied, Path(folder)), target)
     found = _outputs(target, inputs, source.name)
     if len(found) != len(expected):
         raise ValueError(
@@ -67,6 +69,15 @@ def to_tflite(source: Path, directory: Path) -> dict:
                 "convert the network in halves to find it, or export it to TFLite from its source"
             )
     return describe(target)
+
+
+def _copied(source: Path, folder: Path) -> Path:
+    """The ONNX file with its external data in a folder: onnx2tf saves over what it is given."""
+    for file in onnx_file.files_of(source):
+        copied = folder / file.relative_to(source.parent)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copied)
+    return folder / source.name
 
 
 def _converted(source: Path, folder: Path) -> Path:

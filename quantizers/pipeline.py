@@ -21,7 +21,7 @@ from model_zoo.own.resolve import resolve
 from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights, find_quantized_file, find_weights
 from quantizers import export, stages
-from quantizers.cache import ArtifactCache, CacheEntry, cache_key
+from quantizers.cache import SHARDS, ArtifactCache, CacheEntry, cache_key
 from quantizers.data_sets import DataSets
 from quantizers.recipe import REFERENCES, Recipe
 from quantizers.samples import SAMPLES
@@ -164,7 +164,7 @@ class Pipeline:
         samples = self._network_inputs(spec, split)
         parts = {"inputs": [float_model.key, samples.key]}
         stage = stages.calibration_of(toolchain)
-        shards = self.cache.root / "shards" / cache_key({**parts, **stage.identity()})
+        shards = self.cache.root / SHARDS / cache_key({**parts, **stage.identity()})
         collected = self.runner.run(
             stage,
             parts,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from quantizers.cache import LOGS, ArtifactCache, CacheEntry, cache_key
+from quantizers.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheEntry, cache_key
 from quantizers.diagnosis import ConversionFailed, diagnosed
 from quantizers.settings import Settings
+from quantizers.stage_inputs import unchanged
 from quantizers.stages import Stage
-from quantizers.worker import Worker, WorkerError
+from quantizers.worker import TaskResult, Worker, WorkerError
 
 RECYCLE_ABOVE = 2e9  # bytes
 
@@ -24,6 +25,18 @@ class StageRunner:
     def run(self, stage: Stage, parts: dict, arguments: Callable[[], tuple]) -> CacheEntry:
         """The cached result of a stage, whose code and libraries belong to its identity."""
         return self.kept(stage.kind, parts | stage.identity(), stage.function, arguments)
+
+    def in_worker(
+        self, function: Callable, *arguments, log: Path | None = None, grace_s: float = 0.0
+    ) -> TaskResult:
+        """What a function gives in the worker process, within the time limit of a stage.
+
+        It writes into the directory that is being built and leaves all else that its arguments
+        name as it is: raises InputChanged where it does not.
+        """
+        limit, root = self.settings.stage_timeout_s + grace_s, self.cache.root
+        with unchanged(function.__name__, arguments, root, (root / BUILDING, root / SHARDS)):
+            return self.worker.run(function, *arguments, timeout_s=limit, log=log)
 
     def kept(
         self, kind: str, parts: dict, function: Callable, arguments: Callable[[], tuple]
@@ -43,13 +56,7 @@ class StageRunner:
 
         def build(directory: Path) -> dict:
             log = self.cache.root / LOGS / f"{directory.name}.log"
-            result = self.worker.run(
-                function,
-                *arguments(),
-                directory,
-                timeout_s=self.settings.stage_timeout_s,
-                log=log,
-            )
+            result = self.in_worker(function, *arguments(), directory, log=log)
             log.replace(directory / "converter.log")
             if (result.peak_rss_bytes or 0) > RECYCLE_ABOVE:
                 self.worker.close()  # converters give little back: the next stage starts afresh

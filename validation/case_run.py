@@ -197,8 +197,7 @@ class CaseRun:
 
     def in_worker(self, function: Callable, *arguments):
         """The value of a function that loads the model, which may crash its process."""
-        limit = self.pipeline.settings.stage_timeout_s
-        return self.pipeline.worker.run(function, *arguments, timeout_s=limit).value
+        return self.pipeline.runner.in_worker(function, *arguments).value
 
     def _time(self) -> Interleaved:
         models = (self.float_built.artifact.path, self.built.artifact.path)
@@ -270,15 +269,9 @@ class CaseRun:
             samples = self.pipeline.data.samples(spec, "evaluation")
             around = (network, decode, host and host.path)
             scoring = Scoring(samples, spec.preprocessing, metrics, *around)
-            result = self.pipeline.worker.run(
-                evaluate,
-                built.artifact.path,
-                reference and reference(),
-                scoring,
-                count,
-                provider,
-                directory,
-                timeout_s=self.pipeline.settings.stage_timeout_s,
+            compared = reference and reference()
+            result = self.pipeline.runner.in_worker(
+                evaluate, built.artifact.path, compared, scoring, count, provider, directory
             )
             took = {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
             return result.value | took

@@ -42,7 +42,7 @@ def modelled(run: CaseRun, target: str, core: str) -> dict:
         limit = run.pipeline.settings.stage_timeout_s
         asked = (ethos_u.estimate, artifact.path, target, directory, limit)
         try:
-            found = run.pipeline.worker.run(*asked, timeout_s=limit + GRACE_S)
+            found = run.pipeline.runner.in_worker(*asked, grace_s=GRACE_S)
         except WorkerError as error:
             raise diagnosed(error, "compiled") from error
         return {"entry": arm_cpu.npu_speedup(found.value, run.graph, core)}
@@ -67,9 +67,7 @@ def simulated(run: CaseRun) -> dict:
     }
 
     def build(directory: Path) -> dict:
-        limit = run.pipeline.settings.stage_timeout_s
-        arguments = (qnn_htp.compile_for_htp, artifact.path, directory)
-        return {"entry": run.pipeline.worker.run(*arguments, timeout_s=limit).value}
+        return {"entry": run.in_worker(qnn_htp.compile_for_htp, artifact.path, directory)}
 
     kept = run.pipeline.cache.get_or_build("compiled", parts, build)
     entry |= kept.meta["entry"] | {"compiled": str(kept.path / qnn_htp.CONTEXT)}

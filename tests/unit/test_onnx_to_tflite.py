@@ -66,6 +66,26 @@ def test_outputs_are_those_of_onnx_runtime(case):
         np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+def test_the_file_and_its_data_are_as_they_were(tmp_path):
+    """onnx2tf saves the graph that it simplified over the file that it is given."""
+    weights = np.random.default_rng(0).normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["image", "weights"], ["a"]),
+        helper.make_node("Relu", ["a"], ["maps"]),
+    ]
+    outputs = [("maps", (1, 8, 10, 14))]
+    write(tmp_path / "plain.onnx", nodes, outputs, constants={"weights": weights})
+    model = onnx.load(tmp_path / "plain.onnx")
+    (tmp_path / "in").mkdir()
+    options = {"save_as_external_data": True, "location": "odd.data", "size_threshold": 0}
+    onnx.save(model, tmp_path / "in" / "odd.onnx", **options)
+    before = {file: file.read_bytes() for file in (tmp_path / "in").iterdir()}
+    (tmp_path / "out").mkdir()
+    to_tflite(tmp_path / "in" / "odd.onnx", tmp_path / "out")
+    assert {file: file.read_bytes() for file in (tmp_path / "in").iterdir()} == before
+    assert len(before) == 2
+
+
 def test_inputs_are_channels_last(case):
     assert [spec["shape"] for spec in case[1]["inputs"]] == [(1, 12, 16, 3)]
 
