@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from validation.plain_text import plain_text
+
 DASH = "–"
 
 
@@ -24,7 +26,7 @@ def text(value: Any) -> str:
 
 def printable(line: str) -> str:
     """A name from a model file must neither steer a terminal nor break the line."""
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return plain_text(line).replace("\n", "?").replace("\t", "?")
 
 
 def metric(value: float | None, unit: str | None = None) -> str:

@@ -24,11 +24,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_FROM = 120  # characters
 SIGNS = {
     "passed": ("good", "✓"),
+    "partly": ("mute", "✓"),
     "failed": ("bad", "✗"),
     "error": ("bad", "!"),
     "inconclusive": ("warn", "?"),
     "invalid": ("warn", "?"),
     "not_measured": ("warn", "?"),
+    "not judged": ("warn", "?"),
+    "unfinished": ("warn", "…"),
     "unsupported": ("mute", "∅"),
     "recorded": ("mute", "·"),
     CONVERTED: ("good", "✓"),
@@ -85,6 +88,7 @@ def render(results: dict) -> str:
     looks = marks(rows)
     return environment.get_template("report.html.j2").render(
         headline=headline(rows, results),
+        regressions=results.get("regressions") or [],
         models=_models(rows, looks),
         conversions=conversions(rows),
         looks=looks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reporting.fields import DASH, dig, text
 from reporting.rows import sorted_cases
+from validation.shipping import RULE
 
 LEGEND = (
     ("Measured", "it ran on the hardware named, and was timed or scored there."),
@@ -26,6 +27,12 @@ LEGEND = (
             "(≤). The accuracy gate passes where that bound is within what is allowed."
         ),
     ),
+    (
+        "Partly",
+        "the selected gates of the case hold; others were not selected, so this is no yes.",
+    ),
+    ("Not judged", "accuracy, or an NPU that was asked for, could not be measured: the run fails."),
+    ("To ship", RULE),
     (DASH, "not measured, or does not apply."),
 )
 

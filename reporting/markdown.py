@@ -36,11 +36,14 @@ def render(results: dict) -> str:
     ]
     if not rows:
         parts.append("No case ran.")
+    if regressions := results.get("regressions"):
+        told = [escape(f"{each['case']}: {each['message']}") for each in regressions]
+        parts += ["## Regressions", _bullets(told)]
     if merged := conversions(rows):
         parts += ["## Conversion", _conversion_table(merged)]
     for title, sections in (
-        ("What did not pass", [row for row in rows if row.verdict != "passed"]),
-        ("Remarks", [row for row in rows if row.verdict == "passed" and not row.is_plain_pass]),
+        ("What did not pass", [row for row in rows if not row.holds]),
+        ("Remarks", [row for row in rows if row.holds and not row.is_plain_pass]),
     ):
         if sections:
             parts += [f"## {title}", *(_section(row) for row in sections)]
@@ -60,7 +63,8 @@ def escape(value: str) -> str:
 
 def _verdict_line(rows: list[CaseRow], results: dict) -> str:
     answer = headline(rows, results)
-    return f"**May these ship? {answer.answer}** {escape(answer.detail)}".strip()
+    said = f"{answer.question} {answer.answer}".strip()
+    return f"**{escape(said)}** {escape(answer.detail)}".strip()
 
 
 def _model(rows: list[CaseRow]) -> str:

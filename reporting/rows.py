@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reporting import audit
 from reporting.fields import DASH, dig, divided, metric, percent, text, three_digits, times
+from validation.verdict import case_state
 
 SETTLED_GATES = ("passed", "recorded", None)
 
@@ -40,6 +41,8 @@ class Baseline:
 class CaseRow:
     """The texts of one case; `record` holds the rest for whoever shows details.
 
+    `verdict` is the record's, `partly` where only selected gates ran, `unfinished` where some are
+    pending. `deselected` are the gates that exist for the case and were not selected.
     `also` are further metrics that nothing is gated on: `{"ssim": "0.9100 → 0.9000"}`.
     """
 
@@ -63,6 +66,7 @@ class CaseRow:
     cpu: str
     npu: tuple[NpuFigure, ...]
     gates: dict[str, str | None]
+    deselected: tuple[str, ...]
     messages: dict[str, str]
     notes: tuple[str, ...]
 
@@ -72,9 +76,14 @@ class CaseRow:
         return {gate: state for gate, state in self.gates.items() if state not in SETTLED_GATES}
 
     @property
+    def holds(self) -> bool:
+        """Whether all of its gates, or all that were selected, hold."""
+        return self.verdict in ("passed", "partly")
+
+    @property
     def is_plain_pass(self) -> bool:
         remarks = self.open_gates or self.messages or self.notes or self.reason
-        return self.verdict == "passed" and not remarks
+        return self.holds and not remarks
 
 
 def rows_of(results: dict) -> list[CaseRow]:
@@ -115,7 +124,7 @@ def _row(case: dict) -> CaseRow:
         id=f"{model}-{recipe}",
         model=model,
         recipe=recipe,
-        verdict=case.get("verdict") or "not stated",
+        verdict=case_state(case).replace("_", " "),
         reason=case.get("reason") or "",
         metric=text(dig(accuracy, "metric")),
         float=metric(dig(accuracy, "float"), unit),
@@ -131,6 +140,7 @@ def _row(case: dict) -> CaseRow:
         cpu=times(dig(case, "cpu", "speedup")),
         npu=tuple(_npu_figure(entry) for entry in case.get("npu") or []),
         gates=dict(case.get("gates") or {}),
+        deselected=tuple(case.get("deselected") or ()),
         messages={gate: said for gate, said in (case.get("messages") or {}).items() if said},
         notes=(*(case.get("notes") or ()), *audit.remarks(case)),
     )

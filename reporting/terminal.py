@@ -19,10 +19,13 @@ Style = dict[str, bool]
 
 STYLES: dict[str, Style] = {
     "passed": {"green": True},
+    "partly": {"cyan": True},
     "failed": {"red": True},
     "error": {"red": True},
     "inconclusive": {"yellow": True},
     "invalid": {"yellow": True},
+    "not judged": {"yellow": True},
+    "unfinished": {"yellow": True},
     "unsupported": {"cyan": True},
 }
 TONES: dict[str, Style] = {
@@ -56,13 +59,14 @@ class Column:
 
 
 def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
-    """Lines with pytest's markup keywords: header, cases, how speeds came about, verdict.
+    """Lines with pytest's markup keywords: the answer, header, cases, how speeds came about.
 
     `width` is the terminal's in columns. Case ids are never cut, as people type them after `-k`,
     so a line exceeds `width` where id and verdict alone do.
     """
     rows = rows_of(results)
-    lines: list[tuple[str, Style]] = []
+    answer = headline(rows, results)
+    lines = _wrapped(printable(answer.line), width, TONES[answer.tone])
     if rows:
         (header, *cases), left_out = _fit(_columns(rows), width)
         lines.append((header, {"bold": True}))
@@ -82,9 +86,7 @@ def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
         lines += _wrapped(printable(said), width, STYLES["inconclusive"])
     for setup in setups(results):
         lines += _wrapped(printable(setup), width, {})
-    answer = headline(rows, results)
-    verdict = f"May these ship? {answer.answer} {answer.detail}".strip()
-    return lines + _wrapped(printable(verdict), width, TONES[answer.tone])
+    return lines
 
 
 def _columns(rows: list[CaseRow]) -> list[Column]:
@@ -92,7 +94,7 @@ def _columns(rows: list[CaseRow]) -> list[Column]:
         Column("case", [row.id for row in rows], 0, left=True),
         Column("verdict", [row.verdict for row in rows], 0, left=True),
         Column("metric", [row.metric for row in rows], 8, left=True),
-        Column("float", [row.float for row in rows], 5),
+        Column("float", [row.float for row in rows], 3),
         Column("quant", [row.quantized for row in rows], 4),
         Column("drop", [row.drop for row in rows], 2),
         Column("≤95%", [row.drop_upper for row in rows], 1),
@@ -128,8 +130,9 @@ def _fit(columns: list[Column], width: int) -> tuple[list[str], list[str]]:
         return _joined(columns, gap=2), []
     kept: list[Column] = []
     for column in sorted(columns, key=lambda column: column.expendable):
-        if not column.expendable or _total([*kept, column], gap=1) <= width:
-            kept.append(column)
+        if column.expendable and _total([*kept, column], gap=1) > width:
+            break  # a less needed one that would fit is no reason to show a drop without its float
+        kept.append(column)
     left_out = [column.header for column in columns if column not in kept]
     return _joined([column for column in columns if column in kept], gap=1), left_out
 

@@ -1,4 +1,4 @@
-"""The answer to `may these ship?`, from the verdicts of all cases."""
+"""The answer to `may these ship?` in words; the rule behind it is `validation/verdict.py`."""
 
 from __future__ import annotations
 
@@ -6,54 +6,131 @@ from collections import Counter
 from dataclasses import dataclass
 
 from reporting.rows import CaseRow
+from validation.shipping import to_ship
+from validation.verdict import Answer, is_structure_only, run_answer
 
-VERDICTS = ("passed", "failed", "error", "inconclusive", "invalid", "unsupported")
+SHOWN_FIRST = (
+    *("passed", "partly", "failed", "error", "inconclusive", "invalid"),
+    *("not judged", "unfinished", "unsupported"),
+)
+HELD = ("passed", "partly", "unsupported")  # what makes no run fail
+STRUCTURE_ONLY = "Structure only, the weights are random"
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The answer in a sentence, what stands against it, and the count of each verdict."""
+    """The question, its answer in a sentence, what stands against it, the count of each verdict."""
 
     tone: str  # good, warn or bad
+    question: str
     answer: str
     detail: str
     counts: dict[str, int]
 
+    @property
+    def line(self) -> str:
+        return " ".join(part for part in (self.question, self.answer, self.detail) if part)
+
 
 def headline(rows: list[CaseRow], results: dict) -> Headline:
-    """A run that has not come to its end says so first: what it found so far may be half a case."""
-    counts = _count_verdicts(rows)
-    passed, total = counts.get("passed", 0), len(rows)
-    if not rows:
-        answer = "Nothing was tested."
-    elif passed == total:
-        but = ", but for the gates declared unsupported" if _exceptions(rows) else ""
-        answer = f"Yes{but}: {_cases(total)} passed."
-    elif passed:
-        answer = f"Not all: {passed} of {_cases(total)} may ship."
-    else:
-        answer = f"No: none of {_cases(total)} may ship."
-    others = [f"{count} {verdict}" for verdict, count in counts.items() if verdict != "passed"]
-    sentences = [", ".join(others) + "."] if others else []
-    unfinished = (results.get("environment") or {}).get("finished") is False
-    if unfinished:
-        answer = f"Not known: the run did not finish. So far: {answer}"
-    partly = sum("not_measured" in row.gates.values() for row in rows if row.verdict == "passed")
-    if partly:
-        sentences.append(f"{partly} of the passed left a gate unmeasured.")
-    if excepted := _exceptions(rows):
-        sentences.append(f"Declared unsupported among the passed: {'; '.join(excepted)}.")
-    return Headline(_tone(counts, partly or unfinished), answer, " ".join(sentences), counts)
+    """A random network is never called fit to ship, and neither is a case of which gates ran."""
+    answer, counts = run_answer(results), _count_verdicts(rows)
+    structure_only = is_structure_only(results)
+    said = _answer(answer, rows)
+    if structure_only:
+        said = f"{STRUCTURE_ONLY}. {said}"
+    return Headline(
+        tone=_tone(answer, rows),
+        question="" if structure_only else "May these ship?",
+        answer=said,
+        detail=" ".join(_details(answer, rows, results, counts)),
+        counts=counts,
+    )
 
 
-def _exceptions(rows: list[CaseRow]) -> list[str]:
-    """The passed cases with gates that are declared not to hold, and which gates these are."""
+def _answer(answer: Answer, rows: list[CaseRow]) -> str:
+    total, ships = len(rows), len(answer.may_ship)
+    match answer.kind:
+        case "nothing":
+            return "Nothing was tested."
+        case "unfinished":
+            ended = sum(row.verdict != "unfinished" for row in rows)
+            return f"Not known: the run did not finish. So far: {ended} of {_cases(total)} ended."
+        case "no":
+            if ships:
+                return f"Not all: {ships} of {_cases(total)} may ship."
+            bad = [row.id for row in rows if row.verdict not in HELD]
+            return f"No: {_bad(bad, total)}." if bad else "No: figures got worse than allowed."
+        case "structure":
+            return f"The selected gates passed: {_run_gates(rows)} of {_cases(total)}."
+        case "selected":
+            return f"Not known: the selected gates passed: {_run_gates(rows)} of {_cases(total)}."
+        case "declared":
+            return f"Nothing to ship: as declared, {_cases(total)} unsupported."
+    return _yes(answer, total)
+
+
+def _bad(bad: list[str], total: int) -> str:
+    if len(bad) == 1:
+        return f"{bad[0]} did not pass"
+    return (
+        f"none of {_cases(total)} passed"
+        if len(bad) == total
+        else (f"{len(bad)} of {_cases(total)} did not pass")
+    )
+
+
+def _yes(answer: Answer, total: int) -> str:
+    best = to_ship(answer.may_ship)
+    but = ", but for gates declared unsupported" if any(map(_exceptions, best)) else ""
+    if len(best) == 1:
+        return f"Yes{but}: ship {best[0]['model']} with {best[0]['recipe']}."
+    return f"Yes{but}: {len(best)} models, the recipes to ship are below."
+
+
+def _details(answer: Answer, rows: list[CaseRow], results: dict, counts: dict) -> list[str]:
+    sentences = []
+    if len(rows) > 1 or answer.kind in ("no", "unfinished"):
+        sentences.append(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".")
+    if regressions := results.get("regressions"):
+        named = list(dict.fromkeys(f"{each['case']} {each['figure']}" for each in regressions))
+        against = " and ".join(dict.fromkeys(str(each["against"]) for each in regressions))
+        sentences.append(f"Worse than {against}: {', '.join(named)}.")
+    if not_judged := _deselected(rows):
+        sentences.append(f"Not judged, as not selected: {', '.join(not_judged)}.")
+    if unmeasured := _having(rows, "not_measured"):
+        sentences.append(f"Not measured: {'; '.join(unmeasured)}.")
+    if excepted := _having(rows, "unsupported"):
+        sentences.append(f"Declared unsupported: {'; '.join(excepted)}.")
+    best = to_ship(answer.may_ship)
+    if best and (answer.kind == "no" or len(best) > 1):
+        named = "; ".join(f"{each['model']} with {each['recipe']}" for each in best)
+        sentences.append(f"To ship: {named}.")
+    return sentences
+
+
+def _run_gates(rows: list[CaseRow]) -> str:
+    """The gates that ran in any case, in the order of the record."""
+    names = (gate for row in rows for gate, state in row.gates.items() if state)
+    return ", ".join(dict.fromkeys(names))
+
+
+def _deselected(rows: list[CaseRow]) -> list[str]:
+    return list(dict.fromkeys(gate for row in rows for gate in row.deselected))
+
+
+def _having(rows: list[CaseRow], status: str) -> list[str]:
+    """The cases that hold although a gate ended so, with these gates."""
     found = [
-        (row, [gate for gate, status in row.gates.items() if status == "unsupported"])
+        (row, [gate for gate, state in row.gates.items() if state == status])
         for row in rows
-        if row.verdict == "passed"
+        if row.holds
     ]
     return [f"{row.id} {', '.join(gates)}" for row, gates in found if gates]
+
+
+def _exceptions(record: dict) -> bool:
+    return "unsupported" in (record.get("gates") or {}).values()
 
 
 def _cases(count: int) -> str:
@@ -62,13 +139,12 @@ def _cases(count: int) -> str:
 
 def _count_verdicts(rows: list[CaseRow]) -> dict[str, int]:
     counts = Counter(row.verdict for row in rows)
-    known = [verdict for verdict in VERDICTS if verdict in counts]
+    known = [verdict for verdict in SHOWN_FIRST if verdict in counts]
     return {verdict: counts[verdict] for verdict in known + sorted(set(counts) - set(known))}
 
 
-def _tone(counts: dict[str, int], partly: int | bool) -> str:
-    if counts.get("failed") or counts.get("error"):
+def _tone(answer: Answer, rows: list[CaseRow]) -> str:
+    """Red is a run that fails; yellow one that fails nothing and is no plain yes."""
+    if answer.kind == "no":
         return "bad"
-    if partly or not counts.get("passed") or set(counts) - {"passed", "unsupported"}:
-        return "warn"
-    return "good"
+    return "good" if answer.kind == "yes" and not _having(rows, "not_measured") else "warn"

@@ -21,6 +21,7 @@ from validation.changes import Change, compare
 from validation.figures import Figures, case_key, figures_of
 from validation.paired import score_interval
 from validation.predictions import Predictions, find
+from validation.verdict import why_not_accepted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def compare_to_baseline(
 
 def not_in_baseline(records: Iterable[dict], baseline: Baseline) -> list[str]:
     """The keys of cases that passed and were never accepted: to be recorded."""
-    passed = (case_key(record) for record in records if record.get("verdict") == "passed")
+    passed = (case_key(record) for record in records if why_not_accepted(record) is None)
     return sorted(key for key in passed if key not in baseline.cases)
 
 
@@ -77,8 +78,9 @@ def update(
 ) -> Updated:
     """The baseline with what `cases` (keys) reached in a run; the others stay as they are.
 
-    A case that did not pass is left, and so is one whose file changed while a figure that its entry
-    has was not measured: half of an entry would be of another file.
+    A case that did not pass, or of which gates were left out, is left, and so is one whose file
+    changed while a figure that its entry has was not measured: half of an entry would be of
+    another file.
     """
     records = {case_key(record): record for record in results.get("cases") or []}
     folders, new, left = list(folders), dict(baseline.cases), {}
@@ -127,9 +129,8 @@ def accepted(figures: Figures) -> Figures:
 
 def _refused(record: dict, now: Figures) -> str | None:
     """Why a case's results cannot be accepted; None where they can."""
-    if record.get("verdict") != "passed":
-        verdict, reason = record.get("verdict") or "not judged", record.get("reason") or ""
-        return f"{verdict}{': ' if reason else ''}{reason.splitlines()[0] if reason else ''}"
+    if why := why_not_accepted(record):
+        return why
     judged_by_fidelity = (record.get("gates") or {}).get("accuracy") == "passed" and now.sqnr_db
     return None if now.accuracy or judged_by_fidelity else "its accuracy was not measured"
 

@@ -14,6 +14,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from validation.verdict import WORST_FIRST, case_verdict, run_answer
+
 SCHEMA = 1
 GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 PACKAGES = (
@@ -34,11 +36,14 @@ PACKAGES = (
     "pytest",
     "pytest-benchmark",
 )
-_WORST_FIRST = ("error", "invalid", "failed", "inconclusive")
 
 
 def new_case(model: str, recipe: str, task: str, source_format: str, profile: str) -> dict:
-    """A record in which nothing was measured yet."""
+    """A record in which nothing was measured yet.
+
+    Of the gates that exist for the case, `pending` are those still to run and `deselected` those
+    that the command line left out.
+    """
     unmeasured = (
         "conversion",
         "calibration",
@@ -59,6 +64,8 @@ def new_case(model: str, recipe: str, task: str, source_format: str, profile: st
         "verdict": None,
         "reason": "",
         "gates": dict.fromkeys(GATES),
+        "pending": [],
+        "deselected": [],
         **dict.fromkeys(unmeasured),
         "npu": [],
         "seconds": None,
@@ -87,16 +94,30 @@ def add(record: dict, gate: str, status: str, message: str, fields: dict) -> Non
             record["npu"] = sorted([*others, *value], key=lambda entry: entry["target"])
         else:
             record[name] = value
-    record["verdict"], record["reason"] = _verdict(record)
+    judge(record)
 
 
-def results(cases: list[dict], environment: dict) -> dict:
-    """The whole of `results.json`."""
+def judge(record: dict) -> None:
+    """Puts verdict and reason into a record whose gates changed."""
+    record["verdict"], record["reason"] = case_verdict(record)
+
+
+def results(cases: list[dict], environment: dict, regressions: list[dict] = ()) -> dict:
+    """The whole of `results.json`; `regressions` are figures that got worse than is allowed.
+
+    Each has `case`, `figure`, `target`, `against` (a baseline's file or a run) and `message`.
+    """
     ordered = sorted(cases, key=lambda case: (case["model"], case["recipe"]))
-    return {"schema": SCHEMA, "environment": environment, "cases": ordered}
+    whole = {"schema": SCHEMA, "environment": environment, "regressions": list(regressions)}
+    answer = run_answer(whole | {"cases": ordered})
+    ships = [f"{each['model']}-{each['recipe']}" for each in answer.may_ship]
+    said = {"kind": answer.kind, "exit_code": answer.exit_code, "may_ship": ships}
+    return whole | {"answer": said, "cases": ordered}
 
 
-def environment(profile: str, started: str, command: str, finished: bool) -> dict:
+def environment(
+    profile: str, started: str, command: str, finished: bool, weights: str = "trained"
+) -> dict:
     """What the figures depend on besides the models, and whether the run came to its end."""
     return {
         "int8gate": _version("int8gate"),
@@ -106,6 +127,7 @@ def environment(profile: str, started: str, command: str, finished: bool) -> dic
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in PACKAGES},
         "profile": profile,
+        "weights": weights,
         "started": started,
         "command": command,
         "finished": finished,
@@ -114,7 +136,7 @@ def environment(profile: str, started: str, command: str, finished: bool) -> dic
 
 def _worse(known: str | None, status: str) -> str:
     """Raises ValueError for a status that is none."""
-    ranking = (*_WORST_FIRST, "not_measured", "unsupported", "recorded", "passed")
+    ranking = (*WORST_FIRST, "not_measured", "unsupported", "recorded", "passed")
     if status not in ranking:
         raise ValueError(f"gate status {status!r} is unknown: expected one of {', '.join(ranking)}")
     return status if known is None else min(known, status, key=ranking.index)
@@ -125,25 +147,6 @@ def _joined(known: str | None, message: str) -> str:
     paragraph = "\n".join(line for line in message.splitlines() if line.strip())
     said = {*(known or "").split("\n\n"), paragraph} - {""}
     return "\n\n".join(sorted(said))
-
-
-def _verdict(record: dict) -> tuple[str | None, str]:
-    """Verdict and reason; None while accuracy, on which all else rests, has not been run."""
-    found = {gate: status for gate, status in record["gates"].items() if status}
-    for verdict in _WORST_FIRST:
-        bad = [gate for gate, status in found.items() if status == verdict]
-        if bad:
-            first = record["messages"].get(bad[0], "").splitlines() or [""]
-            return verdict, f"{', '.join(bad)}: {first[0]}"
-    said = record["messages"].get("accuracy", "")
-    match found.get("accuracy"):
-        case None:
-            return None, "the accuracy gate was not run"
-        case "not_measured":
-            return "invalid", said or "accuracy was not measured"
-        case "unsupported":
-            return "unsupported", said
-    return "passed", ""
 
 
 @cache

@@ -14,6 +14,7 @@ from validation import record as records
 # The case record of the design, field by field; `conversion`, `messages` and `notes` are ours.
 FIELDS = [
     *("model", "recipe", "task", "source_format", "profile", "verdict", "reason", "gates"),
+    *("pending", "deselected"),
     *(
         "conversion",
         "calibration",
@@ -86,8 +87,11 @@ def test_nothing_bad_or_unmeasured_ends_as_passed(said):
             assert record["verdict"] == status
             break
     else:
-        rests_on = {None: None, "not_measured": "invalid", "unsupported": "unsupported"}
-        assert record["verdict"] == rests_on.get(record["gates"]["accuracy"], "passed")
+        rests_on = {None: None, "unsupported": "unsupported"}
+        expected = rests_on.get(record["gates"]["accuracy"], "passed")
+        if "not_measured" in (record["gates"]["accuracy"], record["gates"]["npu_speedup"]):
+            expected = "not_judged"
+        assert record["verdict"] == expected
 
 
 @given(findings)
@@ -103,7 +107,7 @@ def test_new_record_holds_nothing_that_was_not_measured():
     assert list(record) == FIELDS
     assert record["verdict"] is None
     known = {"model", "recipe", "task", "source_format", "profile", "reason", "gates"}
-    empty = {"npu": [], "messages": {}, "notes": []}
+    empty = {"npu": [], "messages": {}, "notes": [], "pending": [], "deselected": []}
     for name in set(FIELDS) - known:
         assert record[name] == empty.get(name), name
     assert set(record["gates"].values()) == {None}
@@ -142,7 +146,7 @@ def test_reason_names_every_gate_of_the_verdict():
     record = told(("size", "failed", "big", {}), ("integer_only", "failed", "ELU\nmore", {}))
     assert record["reason"] == "integer_only, size: ELU"
     unmeasured = told(("accuracy", "not_measured", "the weights are random", {}))
-    assert unmeasured["verdict"] == "invalid"
+    assert unmeasured["verdict"] == "not_judged"
     assert unmeasured["reason"] == "the weights are random"
 
 

@@ -16,7 +16,6 @@ import reporting
 from reporting import ReportError, fields, html, markdown, write_report
 from reporting.rows import rows_of
 from reporting.terminal import summary_lines
-from reporting.verdicts import headline
 
 CASE_IDS = [f"{model}-{recipe}" for model in MODELS for recipe in RECIPES]
 HOSTILE = "<script>alert(1)</script>|`**x**`\x1b[2J\n$\\frac{"
@@ -25,6 +24,13 @@ BARE = {"model": "m", "recipe": "r", "verdict": "error", "reason": "worker ended
 
 def of(*cases: dict) -> dict:
     return {"schema": 1, "environment": {}, "cases": list(cases)}
+
+
+def table(results: dict, width: int) -> list[tuple[str, dict]]:
+    """The lines of the terminal's summary from the header of its table on."""
+    lines = summary_lines(results, width)
+    start = next(number for number, (line, _) in enumerate(lines) if line.startswith("case "))
+    return lines[start:]
 
 
 def passed(**fields_of_case) -> dict:
@@ -124,7 +130,7 @@ class TestEveryDocument:
         (row,) = rows_of(of(BARE))
         figures = (row.float, row.quantized, row.drop, row.drop_upper, row.tolerance)
         assert {*figures, row.metric, row.input_dtype, row.integer, row.size, row.cpu} == {"–"}
-        case_line = summary_lines(of(BARE), 120)[1][0]
+        case_line = table(of(BARE), 120)[1][0]
         table_line = next(
             x for x in markdown.render(of(BARE)).splitlines() if x.startswith("| m-r")
         )
@@ -160,48 +166,10 @@ class TestEveryDocument:
         assert not style.get("green")
 
 
-class TestHeadline:
-    @pytest.mark.parametrize(
-        ("verdicts", "tone", "answer"),
-        [
-            (["passed", "passed"], "good", "Yes: 2 cases passed."),
-            (["passed", "unsupported"], "good", "Not all: 1 of 2 cases may ship."),
-            (["passed", "inconclusive"], "warn", "Not all: 1 of 2 cases may ship."),
-            (["passed", "failed"], "bad", "Not all: 1 of 2 cases may ship."),
-            (["error"], "bad", "No: none of 1 case may ship."),
-            (["invalid", "unsupported"], "warn", "No: none of 2 cases may ship."),
-            ([None, "passed"], "warn", "Not all: 1 of 2 cases may ship."),
-        ],
-    )
-    def test_answer(self, verdicts, tone, answer):
-        cases = [{"model": "m", "recipe": str(i), "verdict": v} for i, v in enumerate(verdicts)]
-        said = headline(rows_of(of(*cases)), of(*cases))
-        assert (said.tone, said.answer) == (tone, answer)
-
-    def test_unmeasured_gate_is_told_beside_a_pass(self):
-        results = of(passed(gates={"npu_speedup": "not_measured"}))
-        said = headline(rows_of(results), results)
-        assert (said.tone, said.detail) == ("warn", "1 of the passed left a gate unmeasured.")
-
-    def test_headline_names_declared_exceptions(self):
-        results = of(passed(gates={"accuracy": "passed", "npu_speedup": "unsupported"}), passed())
-        said = headline(rows_of(results), results)
-        assert said.answer == "Yes, but for the gates declared unsupported: 2 cases passed."
-        assert "m-r npu_speedup" in said.detail
-
-    def test_a_run_that_did_not_finish_proves_nothing_yet(self):
-        results = of(passed(gates={"accuracy": "passed"})) | {"environment": {"finished": False}}
-        said = headline(rows_of(results), results)
-        assert said.tone == "warn"
-        assert said.answer.startswith("Not known: the run did not finish")
-        assert said.answer in markdown.render(results)
-        assert said.answer in html.render(results)
-
-
 class TestTerminal:
     @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
     def test_columns_line_up_and_fit(self, width):
-        lines = [line for line, _ in summary_lines(sample_results(), width)]
+        lines = [line for line, _ in table(sample_results(), width)]
         header, cases = lines[0], lines[1 : 1 + len(CASE_IDS)]
         assert all(len(line) <= width for line in lines)
         starts = [header.index(name) for name in ("verdict", "input") if name in header]
@@ -211,20 +179,31 @@ class TestTerminal:
             assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for end in ends)
 
     def test_all_columns_where_there_is_room(self):
-        header = " ".join(summary_lines(sample_results(), 200)[0][0].split())
+        header = " ".join(table(sample_results(), 200)[0][0].split())
         assert header == (
             "case verdict metric float quant drop ≤95% allow input int size cpu npu ms npu"
         )
 
     def test_missing_columns_are_named_and_ids_stay_whole(self):
-        lines = [line for line, _ in summary_lines(sample_results(), 50)]
+        lines = [line for line, _ in table(sample_results(), 50)]
         assert [line.split()[0] for line in lines[1 : 1 + len(CASE_IDS)]] == sorted(CASE_IDS)
         assert "Too narrow for: metric," in " ".join(lines)
+
+    def test_the_answer_comes_first(self):
+        (line, style), *_ = summary_lines(sample_results(), 200)
+        assert line.startswith("May these ship? Not all: 18 of 24 cases may ship.")
+        assert style == {"red": True, "bold": True}
+
+    @pytest.mark.parametrize("width", range(40, 160, 3))
+    def test_a_quantized_score_never_stands_without_its_float(self, width):
+        header = table(sample_results(), width)[0][0].split()
+        shown = [name in header for name in ("drop", "float", "quant", "int")]
+        assert shown == sorted(shown, reverse=True)
 
     def test_each_target_has_columns(self):
         figure = {"kind": "modelled", "latency_ms": 1.0, "speedup": 2.0}
         both = passed(npu=[{"target": "u55", **figure}, {"target": "u85", **figure}])
-        header = summary_lines(of(both, BARE), 160)[0][0]
+        header = table(of(both, BARE), 160)[0][0]
         assert re.search(r"u55 ms\s+u55\s+u85 ms\s+u85$", header)
 
     def test_colours_follow_verdicts(self):
@@ -239,7 +218,7 @@ class TestTerminal:
 
 
 def _rows_with_lines(results: dict):
-    return zip(rows_of(results), summary_lines(results, 120)[1:], strict=False)
+    return zip(rows_of(results), table(results, 120)[1:], strict=False)
 
 
 class TestMarkdown:
