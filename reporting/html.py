@@ -127,7 +127,7 @@ def _case(row: CaseRow, anchor: str) -> CaseView:
         anchor,
         _gates(row),
         facts(row),
-        findings(row) if row.verdict != "passed" else [],
+        [] if row.holds else findings(row),
         tensors(row.record),
         calibration.table(row.record),
     )

@@ -81,7 +81,7 @@ class Point:
 
     @property
     def is_passed(self) -> bool:
-        return self.row.verdict == "passed"
+        return self.row.holds
 
 
 @dataclass(frozen=True)
