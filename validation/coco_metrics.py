@@ -112,6 +112,21 @@ def _precision(true: np.ndarray, seen: np.ndarray, objects: np.ndarray) -> np.nd
     return np.where(objects > 0, np.take_along_axis(best, reached, axis=1).mean(axis=1), 0)
 
 
+def objects_of_classes(statistics: np.ndarray) -> np.ndarray:
+    """How many objects of each class a picture has: rows (n, 3 R) to (n, classes).
+
+    None of a class of which no object is ever found.
+    """
+    records = statistics.reshape(len(statistics), -1, RECORD)
+    is_object = (records[..., 0] != PADDING) & (records[..., 1] == OBJECT)
+    sample, slot = np.nonzero(is_object)
+    classes = records[sample, slot, 0].astype(int)
+    counts = np.zeros((len(records), classes.max(initial=0) + 1))
+    np.add.at(counts, (sample, classes), 1)
+    is_hit = ~is_object & (records[..., 0] != PADDING) & (records[..., 2] > 0)
+    return counts * np.isin(np.arange(counts.shape[1]), records[is_hit][:, 0])
+
+
 def lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows that found every object, sure of it and of nothing else; rows that found nothing.
 
@@ -133,23 +148,47 @@ def lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return tuple(rows.reshape(len(statistics), -1) for rows in (right, wrong))
 
 
-def _chance(labels: np.ndarray, *, guesses: Callable, match: Callable, score: Callable) -> float:
-    """Best of a few detections that do not depend on the picture: in every one, for each class, the
-    median object or one of the objects, small to large. A bound from below: more guesses at once
-    could find a little more.
+def _blind_rows(
+    labels: np.ndarray, width: int, *, guesses: Callable, match: Callable, score: Callable
+) -> np.ndarray:
+    """Rows (n, width) of the best of a few detections that do not depend on the picture: in every
+    one, for each class, the median object or one of the objects, small to large.
+
+    A bound from below: more guesses at once could find a little more. The best is chosen on up to
+    `GUESSED_SAMPLES` pictures. Of more classes than a row has room for, the most frequent count.
     """
-    chosen = np.linspace(0, len(labels) - 1, min(len(labels), GUESSED_SAMPLES)).astype(int)
-    labels = np.asarray(labels)[chosen]
-    return max(
-        score(match(np.broadcast_to(guess, (len(labels), *guess.shape)), labels))
-        for guess in guesses(labels)
-    )
+    labels = np.asarray(labels)
+    chosen = labels[_looked_at(labels)]
+    slots = width // RECORD - labels.shape[1]  # of a row; the rest is for the objects
+    tried = guesses(chosen)[:, : slots if width else None]
+    scores = [score(match(_everywhere(guess, len(chosen)), chosen)) for guess in tried]
+    rows = match(_everywhere(tried[np.argmax(scores)], len(labels)), labels)
+    return _widened(rows, width)
+
+
+def _looked_at(labels: np.ndarray) -> np.ndarray:
+    return np.linspace(0, len(labels) - 1, min(len(labels), GUESSED_SAMPLES)).astype(int)
+
+
+def _everywhere(guess: np.ndarray, pictures: int) -> np.ndarray:
+    return np.broadcast_to(guess, (pictures, *guess.shape))
+
+
+def _widened(rows: np.ndarray, width: int) -> np.ndarray:
+    """Rows with as much padding as they need to be `width` wide."""
+    missing = (width - rows.shape[1]) // RECORD
+    return np.hstack([rows, np.tile([PADDING, 0.0, 0.0], (len(rows), max(missing, 0)))])
+
+
+def _chance(labels: np.ndarray, *, rows: Callable, score: Callable) -> float:
+    return score(rows(np.asarray(labels)[_looked_at(labels)], 0))
 
 
 def _box_guesses(labels: np.ndarray) -> np.ndarray:
-    """(1 + GUESSES, classes, 6) blind detections."""
+    """(1 + GUESSES, classes, 6) blind detections, of the most frequent class first."""
     objects = labels[labels[..., 0] != PADDING].astype(np.float64)
-    classes = np.unique(objects[:, 0])
+    classes, counts = np.unique(objects[:, 0], return_counts=True)
+    classes = classes[np.argsort(-counts, kind="stable")]
     guesses = np.ones((1 + GUESSES, len(classes), 6))
     for which, category in enumerate(classes):
         boxes = objects[objects[:, 0] == category, 1:]
@@ -184,8 +223,18 @@ def _typical(objects: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def _coco_metric(name: str, match: Callable, guesses: Callable, thresholds: tuple) -> Metric:
     score = partial(average_precision, thresholds=thresholds)
-    chance = partial(_chance, guesses=guesses, match=match, score=score)
-    return Metric(name, match, score, chance, lost, additive=False)
+    blind = partial(_blind_rows, guesses=guesses, match=match, score=score)
+    chance = partial(_chance, rows=blind, score=score)
+    return Metric(
+        name,
+        match,
+        score,
+        chance,
+        lost,
+        additive=False,
+        parts=objects_of_classes,
+        baseline_statistics=blind,
+    )
 
 
 MAP_50 = _coco_metric("map_50", match_boxes, _box_guesses, FIFTY)

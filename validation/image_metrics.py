@@ -84,9 +84,13 @@ def _lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return statistics, np.stack([wrong, blind, count], axis=1)
 
 
-def _bicubic(similarity: Similarity, labels: np.ndarray) -> float:
+def _bicubic_statistics(similarity: Similarity, labels: np.ndarray, width: int) -> np.ndarray:
     enlarged = np.stack([enlarge(degrade(label)) for label in labels])
-    return _mean(_statistics(similarity, enlarged, labels))
+    return _statistics(similarity, enlarged, labels)
+
+
+def _bicubic(similarity: Similarity, labels: np.ndarray) -> float:
+    return _mean(_bicubic_statistics(similarity, labels, 3))
 
 
 def _metric(similarity: Similarity, unit: str) -> Metric:
@@ -98,6 +102,7 @@ def _metric(similarity: Similarity, unit: str) -> Metric:
         _lost,
         unit=unit,
         baseline="bicubic",
+        baseline_statistics=partial(_bicubic_statistics, similarity),
     )
 
 

@@ -40,6 +40,11 @@ class Metric:
         right and one that got them wholly wrong: the most a sample can lose.
     unit : what a score is counted in; "fraction" is 0 to 1.
     baseline : what reaches the chance score: a model that is not better proves nothing.
+    parts : rows (n, k) of a model to how much of each class a sample holds, (n, classes) from 0, by
+        numbers of classes; 0 throughout of a class that the model never gets right: there is
+        nothing to lose. None where the score is no mean over classes. See `validation.bootstrap`.
+    baseline_statistics : labels (n, ...) and the width k of the rows to the baseline's rows (n, k),
+        so that a model is compared with it sample by sample; None where `chance` is all there is.
     additive : the score depends on the weighted sum of the rows alone, so that the rows of
         samples which always count together may be added up beforehand.
     """
@@ -53,6 +58,8 @@ class Metric:
     higher_is_better: bool = True
     additive: bool = True
     baseline: str = "chance"
+    parts: Callable[[np.ndarray], np.ndarray] | None = None
+    baseline_statistics: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     def drop(self, reference: float | np.ndarray, score: float | np.ndarray) -> float | np.ndarray:
         """How much worse `score` is than `reference`, whichever direction is better."""
@@ -169,6 +176,11 @@ def _top1_lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.hstack([counted, counted]), np.hstack([0 * counted, counted])
 
 
+def _top1_baseline(labels: np.ndarray, width: int) -> np.ndarray:
+    """Rows of always guessing the most frequent class."""
+    return np.stack([labels == np.bincount(labels).argmax(), np.ones(len(labels))], axis=1) * 1.0
+
+
 def _top1_chance(labels: np.ndarray) -> float:
     """Share of the most frequent class: always guessing it."""
     return float(np.bincount(labels).max() / labels.size)
@@ -203,27 +215,63 @@ def _mean_iou_score(
     return _quotient(iou.sum(axis=-1), present.sum(axis=-1))
 
 
+def _mean_iou_parts(statistics: np.ndarray) -> np.ndarray:
+    """The union of each class, in pixels; 0 of one that is never met."""
+    intersection, union = np.split(statistics, 2, axis=1)
+    return union * (intersection.sum(axis=0) > 0)
+
+
 def _mean_iou_lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All or none of each union; the union stays, as if wrong pixels went to no class."""
     union = np.split(statistics, 2, axis=1)[1]
     return np.hstack([union, union]), np.hstack([0 * union, union])
 
 
-def _mean_iou_chance(labels: np.ndarray) -> float:
-    """Best of three blind predictions: the most frequent class everywhere, classes drawn evenly,
-    classes drawn by their frequency p (drawn with probability q, IoU is pq / (p + q - pq)).
+def _mean_iou_baseline(labels: np.ndarray, width: int) -> np.ndarray:
+    """Expected rows of the best of three blind predictions: the most frequent class everywhere,
+    classes drawn evenly, classes drawn by their frequency.
+
+    A pixel of class c that is drawn as c with probability q meets it so often; the union is what
+    is c, or drawn as c, or both.
     """
-    areas = np.bincount(labels[labels != IGNORE_LABEL])
-    p = areas[areas > 0] / areas.sum()
-    even = np.full_like(p, 1 / p.size)
-    return float(max(p.max() / p.size, *(np.mean(p * q / (p + q - p * q)) for q in (even, p))))
+    valid, classes = labels != IGNORE_LABEL, width // 2
+    counted = zip(labels, valid, strict=True)
+    areas = np.stack([np.bincount(y[v], minlength=classes) for y, v in counted]).astype(float)
+    p = areas.sum(axis=0) / areas.sum()
+    blind = (p == p.max()) & (np.arange(classes) == p.argmax()), (p > 0) / (p > 0).sum(), p
+    tried = []
+    for q in blind:
+        met = areas * q
+        tried.append(np.hstack([met, areas + areas.sum(axis=1, keepdims=True) * q - met]))
+    return max(tried, key=_mean_iou_score)
+
+
+def _mean_iou_chance(labels: np.ndarray) -> float:
+    """See `_mean_iou_baseline`."""
+    classes = int(labels[labels != IGNORE_LABEL].max(initial=0)) + 1
+    return _mean_iou_score(_mean_iou_baseline(labels, 2 * classes))
 
 
 METRICS: dict[str, Metric] = {
     entry.name: entry
     for entry in (
-        Metric("top1", _top1_statistics, _top1_score, _top1_chance, _top1_lost),
-        Metric("mean_iou", _mean_iou_statistics, _mean_iou_score, _mean_iou_chance, _mean_iou_lost),
+        Metric(
+            "top1",
+            _top1_statistics,
+            _top1_score,
+            _top1_chance,
+            _top1_lost,
+            baseline_statistics=_top1_baseline,
+        ),
+        Metric(
+            "mean_iou",
+            _mean_iou_statistics,
+            _mean_iou_score,
+            _mean_iou_chance,
+            _mean_iou_lost,
+            parts=_mean_iou_parts,
+            baseline_statistics=_mean_iou_baseline,
+        ),
     )
 }
 # Metrics with a library or a module of their own, ``module:name``.

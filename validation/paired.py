@@ -1,9 +1,8 @@
 """How much a metric changed between two runs, and at least: in pairs, or by each run's interval.
 
 In pairs: both runs scored the same samples, so that what both get right or wrong cancels. The bound
-is that of `validation.statistics`, the Bayesian bootstrap over whole sources with a typical one
-added that speaks against the change. With losses alone it takes 5 sources that changed for
-significance, as in a sign test at 95%.
+is the lower one of `validation.bootstrap`, with a source added that speaks against the change. With
+losses alone it takes 5 sources that changed for significance, as in a sign test at 95%.
 By interval: the runs count as independent, which for the same samples is cautious: a change must be
 larger to be seen.
 """
@@ -16,14 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from validation.bootstrap import CONFIDENCE, Z, lower_drops, pair, quantile, scores, unseen_loss
 from validation.figures import Accuracy
-from validation.metrics import Metric, metric_of_file
+from validation.metrics import metric_of_file
 from validation.predictions import Predictions
-from validation.statistics import CONFIDENCE, Z
 
 RESAMPLES = 399  # (RESAMPLES + 1) * CONFIDENCE is whole: the quantile is an order statistic
-CHUNK = 100  # resamples held at once
-SOURCES_TRIED = 60  # to find a typical one
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,9 @@ def paired_change(
     if drop == 0:
         return MetricChange(0.0, 0.0, how)
     better, worse = (was, is_now) if drop > 0 else (is_now, was)
-    return MetricChange(drop, -_most(score, worse, better, sources, seed), how)
+    pairs = pair(score, better, worse, sources)
+    drops = lower_drops(pairs, unseen_loss(pairs), np.random.default_rng(seed), RESAMPLES)
+    return MetricChange(drop, quantile(drops, 1 - CONFIDENCE), how)
 
 
 def unpaired_change(
@@ -95,47 +94,10 @@ def score_interval(
 
     Raises ValueError where `metric_of_file` refuses the metric.
     """
-    score = metric_of_file(predictions.metric, declared)
-    _, unit = np.unique(predictions.sources, return_inverse=True)
-    scores = np.concatenate(
-        [score.score(predictions.statistics, weights) for weights in _weights(unit, seed)]
-    )
-    low, high = np.quantile(scores, (1 - CONFIDENCE, CONFIDENCE), method="weibull")
-    return float(low), float(high)
-
-
-def _most(
-    score: Metric, reference: np.ndarray, other: np.ndarray, sources: np.ndarray, seed: int
-) -> float:
-    """Upper 95% bound of the drop from `reference` to `other`, rows (n, k) of the same samples."""
-    _, unit = np.unique(sources, return_inverse=True)
-    right, wrong = score.lost(reference[unit == _typical_source(score, reference, unit)])
-    reference, other = np.concatenate([reference, right]), np.concatenate([other, wrong])
-    unit = np.concatenate([unit, np.full(len(right), unit.max() + 1)])
-    drops = [
-        score.drop(score.score(reference, weights), score.score(other, weights))
-        for weights in _weights(unit, seed)
-    ]
-    return float(np.quantile(np.concatenate(drops), CONFIDENCE, method="weibull"))
-
-
-def _typical_source(score: Metric, reference: np.ndarray, unit: np.ndarray) -> int:
-    """The source of a random sample by what losing it costs a model that is right elsewhere."""
-    right, wrong = score.lost(reference)
-    tried = np.unique(np.linspace(0, unit.max(), SOURCES_TRIED).astype(int))
-    lost = (tried[:, None] == unit).astype(float)
-    weights = np.concatenate([1 - lost, lost], axis=1)
-    effects = score.drop(score.score(right), score.score(np.concatenate([right, wrong]), weights))
-    typical = effects @ effects / effects.sum()
-    return int(tried[np.abs(effects - typical).argmin()])
-
-
-def _weights(unit: np.ndarray, seed: int):
-    """Weights (CHUNK, n) of the samples, `RESAMPLES` in all: those of one unit are equal."""
-    rng, left = np.random.default_rng(seed), RESAMPLES
-    while left > 0:
-        yield rng.standard_exponential((min(CHUNK, left), unit.max() + 1))[:, unit]
-        left -= CHUNK
+    rows = predictions.statistics
+    pairs = pair(metric_of_file(predictions.metric, declared), rows, rows, predictions.sources)
+    drawn = scores(pairs, np.random.default_rng(seed), RESAMPLES)
+    return quantile(drawn, 1 - CONFIDENCE), quantile(drawn, CONFIDENCE)
 
 
 def _deviation(accuracy: Accuracy) -> float | None:

@@ -81,24 +81,30 @@ def _score(statistics: np.ndarray, weights: np.ndarray | None = None) -> float |
     return float(share) if np.ndim(share) == 0 else share
 
 
-def _chance(labels: np.ndarray) -> float:
-    """Of the best fixed pose: each keypoint where most of the pictures have it.
+def _best_pose(labels: np.ndarray, width: int) -> np.ndarray:
+    """Rows (n, 2) of the best fixed pose: each keypoint where most of the pictures have it.
 
     The places tried are the median and those of up to `GUESSED_SAMPLES` pictures, on which they are
-    also scored: a bound from below, by little.
+    also compared: a bound from below, by little.
     """
+    places, counted, diameter = _people(np.asarray(labels, np.float64))
     chosen = np.linspace(0, len(labels) - 1, min(len(labels), GUESSED_SAMPLES)).astype(int)
-    places, counted, diameter = _people(np.asarray(labels, np.float64)[chosen])
-    if not counted.any():
+    if not counted[chosen].any():
         raise ValueError("nothing to score: no sample looked at for a chance level has a keypoint")
-    correct = 0
+    correct = np.zeros(len(labels))
     for keypoint, count in zip(places.swapaxes(0, 1), counted.T, strict=True):
-        if not count.any():
+        seen = chosen[count[chosen]]
+        if not seen.size:
             continue
-        guesses = np.vstack([np.median(keypoint[count], axis=0), keypoint[count]])
-        apart = np.linalg.norm(guesses[:, None] - keypoint, axis=-1)
-        correct += (count & (apart <= ALPHA * diameter)).sum(axis=1).max()
-    return float(correct / counted.sum())
+        guesses = np.vstack([np.median(keypoint[seen], axis=0), keypoint[seen]])
+        apart = np.linalg.norm(guesses[:, None] - keypoint[seen], axis=-1)
+        best = guesses[(apart <= ALPHA * diameter[seen]).sum(axis=1).argmax()]
+        correct += count & (np.linalg.norm(best - keypoint, axis=-1) <= ALPHA * diameter)
+    return np.stack([correct, counted.sum(axis=1)], axis=1).astype(np.float64)
+
+
+def _chance(labels: np.ndarray) -> float:
+    return _score(_best_pose(labels, 2))
 
 
 def _lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,4 +112,12 @@ def _lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.hstack([counted, counted]), np.hstack([0 * counted, counted])
 
 
-PCK = Metric("pck", _statistics, _score, _chance, _lost, baseline="the best fixed pose")
+PCK = Metric(
+    "pck",
+    _statistics,
+    _score,
+    _chance,
+    _lost,
+    baseline="the best fixed pose",
+    baseline_statistics=_best_pose,
+)
