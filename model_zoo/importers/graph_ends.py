@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from model_zoo.importers import untrusted_graph
+from model_zoo.importers import training_mode, untrusted_graph
 from model_zoo.importers.graphs import Graph, constant, extract, node_of, replace, tensor_of
 from model_zoo.importers.leftovers import without_leftovers
 from model_zoo.importers.operators import INPUTS
@@ -102,7 +102,7 @@ def _fold_flags(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...])
     values, rest = {}, []
     for node in graph.graph_def.node:
         if node.op in INPUTS and node.name not in named:
-            value = _inference_value(graph, node)
+            value = _inference_value(graph, node, outputs)
             rest.append(node.name) if value is None else values.update({node.name: value})
     if not rest and not named and values:
         largest = max(values, key=lambda name: values[name].size)
@@ -116,22 +116,29 @@ def _fold_flags(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...])
     return changed, [f"Fixed at its value of inference: {', '.join(told)}."]
 
 
-def _inference_value(graph: Graph, node) -> np.ndarray | None:
-    """The value of a flag at inference, None for what is an input."""
+def _inference_value(graph: Graph, node, outputs: tuple[str, ...]) -> np.ndarray | None:
+    """The value of a flag at inference, None for what is an input.
+
+    The graph tells it, else the name; a bool of which neither does is taken for a flag of training.
+    """
     import tensorflow as tf
 
     tensor = graph.imported.get_tensor_by_name(f"{node.name}:0")
     name = node.name.rpartition("/")[2] or node.name
     if tensor.dtype == tf.bool and tensor.shape.rank in {0, None}:
-        if TRAINING_FLAGS.search(name):
-            return np.array(False)
-        if INFERENCE_FLAGS.search(name):
-            return np.array(True)
+        switched = training_mode.value_of_inference(graph, node.name, (False, True), outputs)
+        if switched is None:
+            switched = bool(INFERENCE_FLAGS.search(name)) and not TRAINING_FLAGS.search(name)
+        return np.array(switched)
     if tensor.dtype.is_floating and tensor.shape.rank == 0:
+        dtype = tensor.dtype.as_numpy_dtype
+        chosen = training_mode.value_of_inference(graph, node.name, (1, 0), outputs)
+        if chosen is not None:
+            return np.array(chosen, dtype)
         if KEEP.search(name):
-            return np.array(1, tensor.dtype.as_numpy_dtype)
+            return np.array(1, dtype)
         if RATE.search(name):
-            return np.array(0, tensor.dtype.as_numpy_dtype)
+            return np.array(0, dtype)
     if node.op == "PlaceholderWithDefault":
         return tf.get_static_value(graph.imported.get_operation_by_name(node.name).inputs[0])
     return None

@@ -22,7 +22,8 @@ ACTIVATIONS = {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "
     "Softplus",
     "LogSoftmax",
 }
-BY_CHANNEL = {"BiasAdd", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
+NORMALIZATIONS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
+BY_CHANNEL = {"BiasAdd"} | NORMALIZATIONS
 LINEAR = {"Add", "AddV2", "Sub", "Mul", "RealDiv"}
 MOVING = {"Identity", "Reshape", "Squeeze", "ExpandDims", "ConcatV2", "Concat", "Pad"} | {
     "DepthToSpace",

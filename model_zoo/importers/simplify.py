@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from model_zoo.importers import dropout, unroll
+from model_zoo.importers import dropout, functions, training_mode, unroll
 from model_zoo.importers.control_flow import loop_name
 from model_zoo.importers.folding import fold, without_identities
 from model_zoo.importers.graphs import Graph, extract
 from model_zoo.importers.ordering import without_free_control_edges
 from model_zoo.importers.proof import Proof, feeds, with_static_inputs
-from model_zoo.importers.wording import NotRewritten, refusal
+from model_zoo.importers.wording import NotRewritten, listed, refusal
 
 TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
 
@@ -22,7 +22,8 @@ TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
 def simplify(graph_def, ends, samples, keep: Iterable[str] = ()) -> tuple[Graph, list[str]]:
     """The simplified graph, with the names of its ends and of the tensors `keep`, and sentences.
 
-    Raises ValueError when the graph does not run on a sample, or answers it at random.
+    Raises ValueError when the graph does not run on a sample, answers it at random, or normalizes
+    by the statistics of its batch.
     """
     graph = Graph(with_static_inputs(Graph(graph_def), ends, samples))
     kept = (*ends.inputs, *ends.outputs, *(tensor for tensor in keep if graph.has(tensor)))
@@ -38,6 +39,7 @@ def simplify(graph_def, ends, samples, keep: Iterable[str] = ()) -> tuple[Graph,
     steps = _rewritten(Steps(graph, kept))
     if steps.graph is not graph and _difference(proof, steps.graph):
         steps = _rewritten(Steps(graph, kept, proof))
+    training_mode.check(steps.graph)
     return steps.graph, [*sentences, *steps.sentences]
 
 
@@ -45,6 +47,15 @@ def _rewritten(steps: Steps) -> Steps:
     kept = steps.kept
     steps.take("Removing control edges and assertions", without_free_control_edges)
     steps.take("Folding constants and constant conditions", lambda g: fold(g, kept))
+    for _ in range(functions.MOST_ROUNDS):
+        if not (called := functions.decided(steps.graph)):
+            break
+        steps.take(
+            f"Writing into the graph what {listed(called)} does in any case",
+            lambda g: fold(Graph(functions.inlined(g)), kept),
+        )
+        if functions.decided(steps.graph) == called:  # it was taken back
+            break
     tried: set[str] = set()
     while frame := unroll.next_frame(steps.graph, tried):
         tried.add(frame)
