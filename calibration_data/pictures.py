@@ -71,18 +71,22 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 def check_resolution(path: Path, picture: Image.Image, fit: Fit) -> None:
     """Raises ValueError on a picture too small or too thin for the network's frame."""
-    if fit.hides((picture.height, picture.width)):
+    if reason := unfit(picture.size, fit):
         raise ValueError(
-            f"{shown(path)} is {by(picture.size)}; cut to the network's {by(fit.size[::-1])} "
-            "next to nothing of it would be seen: replace or remove it"
+            f"{shown(path)} is {by(picture.size)}, the network takes {by(fit.size[::-1])}: "
+            f"{reason}: replace or remove it"
         )
-    if fit.is_too_small((picture.height, picture.width)):
+
+
+def unfit(size: tuple[int, int], fit: Fit) -> str | None:
+    """Why a picture of `size` (width, height) does not fill the frame; None where it does."""
+    width, height = size
+    if fit.hides((height, width)):
+        return "cut to the frame next to nothing of it would be seen"
+    if fit.is_too_small((height, width)):
         least = [round(side * LEAST_OF_INPUT) for side in fit.size[::-1]]
-        raise ValueError(
-            f"{shown(path)} is {by(picture.size)}; the network takes {by(fit.size[::-1])} and a "
-            f"picture below {by(least)} would be mostly invented by enlarging: replace or remove "
-            "it (a model of your own may say enlarge = true)"
-        )
+        return f"below {by(least)} it would be mostly invented by enlarging"
+    return None
 
 
 def shown(path: Path | str) -> str:

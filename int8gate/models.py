@@ -16,6 +16,7 @@ from model_zoo.registry import zoo
 from model_zoo.spec import ModelSpec
 from quantizers.recipe import recipe
 from runtimes.targets import check_target
+from validation.expectations import check_entry
 
 GATES = Path(__file__).with_name("gates.py")
 BUILT_IN = "builtin"  # what `--zoo` takes to add the zoo's models in another repository
@@ -93,5 +94,6 @@ def _check(model: OwnModel) -> None:
                 check(name)
             except ValueError as error:
                 raise ValueError(f"{model.where}: {error}") from error
+    check_entry(f"{model.where}, expect", model.expect)
     for key, place in model.hooks.items():
         check_hook(model.where, key, place)

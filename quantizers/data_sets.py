@@ -21,13 +21,14 @@ from model_zoo.spec import ModelSpec
 from quantizers import activation_audit, stages
 from quantizers.auditing import findings
 from quantizers.cache import ArtifactCache, CacheEntry
-from quantizers.samples import SAMPLES, prepare
+from quantizers.samples import SAMPLES, check_pictures, prepare
 from quantizers.settings import Settings
 from quantizers.stage_runner import StageRunner
 from quantizers.stages import code_digest
 
 PREPARED_BY = "calibration_data.preprocessing"
 CHECKED_BY = "calibration_data.checks"
+SOUND_BY = "calibration_data.folders.soundness"
 DRAWN_WITH = ("numpy", "pillow", "scikit-image", "scikit-learn")
 
 
@@ -53,6 +54,15 @@ class DataSets:
         if key not in self._opened:
             self._opened[key] = _open(spec, split, self.settings)
         return self._opened[key]
+
+    def check(self, spec: ModelSpec) -> None:
+        """Reads a user's pictures of both splits, once; raises one ValueError with all faults."""
+        if _is_drawn(spec, self.settings):
+            return
+        for split in ("calibration", "evaluation"):
+            samples = self.samples(spec, split)
+            parts = {"samples": samples.digest(), "code": code_digest(SOUND_BY)}
+            self.runner.kept("picture_check", parts, check_pictures, lambda read=samples: (read,))
 
     def known(self, spec: ModelSpec, split: str) -> SetFacts:
         """Digest and count of `samples`, which are not opened where the cache knows them."""

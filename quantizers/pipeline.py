@@ -108,6 +108,7 @@ class Pipeline:
         if recipe.is_prequantized:
             return self._prequantized(spec, recipe)
         stages.check_route(spec, recipe)
+        self.data.check(spec)
         exported, converted = self.exported(spec), self._converted(spec, recipe)
         calibrated = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
         built = {"export": exported, "calibrate": calibrated, "quantize": converted}

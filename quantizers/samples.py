@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration_data.folders import FolderSamples
 from calibration_data.preprocessing import Preprocessing
 from calibration_data.sample_set import SampleSet
 
@@ -25,6 +26,11 @@ def prepare(
         images if as_pixels else preprocessing.apply(images) for images, _ in drawn.batches(BATCH)
     )
     _write_batches(directory / SAMPLES, batches, len(drawn))
+
+
+def check_pictures(samples: FolderSamples, directory: Path) -> None:
+    """Reads every picture and label; raises one ValueError with all that is wrong with them."""
+    samples.check()
 
 
 def _write_batches(path: Path, batches: Iterator[np.ndarray], count: int) -> None:

@@ -93,7 +93,7 @@ def expired_entries(today: date, file: Path = DEFAULT_FILE) -> list[str]:
 
 def with_own(expected: Expectations, entry: dict, where: str) -> Expectations:
     """The expectations with an own model's `expect` over them; ValueError names what is wrong."""
-    _check(where, entry)
+    check_entry(where, entry)
     known = {**expected.known_failures, **known_failures(entry.get("unsupported", {}))}
     told = MappingProxyType({gate: str(each) for gate, each in known.items()})
     given = entry | {"unsupported": told}
@@ -106,7 +106,7 @@ def _read(file: Path) -> dict[str, dict]:
     with open(file, "rb") as stream:
         entries = tomllib.load(stream)
     for pattern, entry in entries.items():
-        _check(f'{file.name}, ["{pattern}"]', entry)
+        check_entry(f'{file.name}, ["{pattern}"]', entry)
     for above, below in combinations(entries, 2):
         if fnmatchcase(above, below):
             raise ValueError(
@@ -116,7 +116,7 @@ def _read(file: Path) -> dict[str, dict]:
     return entries
 
 
-def _check(where: str, entry: object) -> None:
+def check_entry(where: str, entry: object) -> None:
     """Raises ValueError for a key, type, gate or arithmetic that is not known."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected a table of expectations, found {entry!r}")

@@ -10,6 +10,7 @@ A model that has too few wrong answers for anything to be significantly better i
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Hooked, Pr
 from calibration_data.sample_set import SampleSet
 from calibration_data.subset import Subset
 from model_zoo.networks import resolve
+from model_zoo.own.declaration import OwnModel
 from model_zoo.spec import Network
 from quantizers.worker import WorkerError
 from runtimes.sessions import open_session
@@ -40,15 +42,16 @@ LEVEL = 1e-3  # of McNemar's exact test, one-sided
 FEWEST_WRONG = math.ceil(-math.log2(LEVEL))  # so many gained and none lost are significant
 FEEDING = ("validation.fed_otherwise", "validation.metrics", "calibration_data.preprocessing")
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # torchvision's
-RANGES = {
-    "pixels of 0..255": (PIXELS, "range = [0, 255]"),
-    "pixels of 0..1": (UNIT, "range = [0, 1]"),
-    "pixels of -1..1": (SIGNED_UNIT, "range = [-1, 1]"),
+RANGES = {  # and the keys that declare each
+    "pixels of 0..255": (PIXELS, {"range": [0, 255]}),
+    "pixels of 0..1": (UNIT, {"range": [0, 1]}),
+    "pixels of -1..1": (SIGNED_UNIT, {"range": [-1, 1]}),
     "ImageNet's mean and standard deviation": (
         IMAGENET,
-        "mean = [123.675, 116.28, 103.53], std = [58.395, 57.12, 57.375]",
+        {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)},
     ),
 }
+RANGE_KEYS = ("scale", "mean", "std", "range")  # of which one way excludes the others
 
 
 @dataclass(frozen=True)
@@ -166,13 +169,27 @@ def _findings(declared: np.ndarray, others: dict[str, np.ndarray], run: CaseRun)
 
 def _cure(name: str, own) -> str:
     if name in RANGES:
-        return f"set {RANGES[name][1]} in {own.where}: what inference feeds is what is declared"
+        return change_of_keys(own, RANGES[name][1])
     colours = own.fit.get("colours", "rgb")
     other = "rgb" if colours == "bgr" else "bgr"
     return (
-        f'set colours = "{other}" in {own.where} (it is "{colours}"), or write the pictures in '
+        f'{change_of_keys(own, {"colours": other})} (it is "{colours}"), or write the pictures in '
         "the order that their format has"
     )
+
+
+def change_of_keys(own: OwnModel, written: dict) -> str:
+    """Which lines of the model's table to write, and which of those that it has to delete.
+
+    The keys of a range of values exclude each other: those that are not written have to go.
+    """
+    lines = " and ".join(f"`{key} = {json.dumps(value)}`" for key, value in written.items())
+    is_range = any(key in RANGE_KEYS for key in written)
+    stale = [key for key in RANGE_KEYS if is_range and key in own.keys and key not in written]
+    deleted = f", delete the line of {' and that of '.join(f'`{key}`' for key in stale)}"
+    replaced = [key for key in written if key in own.keys]
+    how = f" (in place of the present {' and '.join(replaced)})" if replaced else ""
+    return f"in {own.where} write {lines}{how}{deleted if stale else ''}"
 
 
 def _same(one: Preprocessing, other: Preprocessing) -> bool:

@@ -28,6 +28,7 @@ from calibration_data.folders.examples import Wanted
 from calibration_data.folders.forms import FORMS, form_of
 from calibration_data.folders.listing import check_inside
 from calibration_data.folders.samples import FolderSamples
+from calibration_data.folders.soundness import fitting
 from calibration_data.folders.splits import CALIBRATION_SHARE, SPLITS, own_split, refuse_shared
 from calibration_data.pictures import shown
 
@@ -78,9 +79,13 @@ def open_data(
             f"(where they are split here, {CALIBRATION_SHARE:.0%} of each class are for "
             "calibration)"
         )
+    notes = listed[split].notes
+    if FORMS[forms[split]].resizes:
+        examples, left_out = fitting(examples, fit, root)
+        notes += left_out
     everything = [example for listing in listed.values() for example in listing.examples]
     name = f"{root}, {split}"
-    return FolderSamples(name, forms[split], wanted, examples, everything, listed[split].notes)
+    return FolderSamples(name, forms[split], wanted, examples, everything, notes)
 
 
 def _root(directory: Path, task: str) -> Path:

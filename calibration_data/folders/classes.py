@@ -144,16 +144,21 @@ def _numbers(where: str, what: str, names: list[str], wanted: Wanted) -> dict[st
         if unknown:
             raise ValueError(
                 f"{where} has a {what} {shown(unknown[0])}, which is not one of the {len(order)} "
-                "that class_names declares: add it there, or remove it"
+                "names that the key classes lists: add it there, or remove it"
             )
         return {name: order[name] for name in names}
     if not all(name.isdecimal() and len(name) < MOST_DIGITS for name in names):
         if classes is not None and len(names) != classes:
             plural = "classes" if what == "class" else f"{what}s"
+            one_way = (
+                "add the missing ones (folders may be empty)"
+                if len(names) < classes
+                else f"remove those that the network does not know ({shown(', '.join(names))})"
+            )
             raise ValueError(
-                f"{where} has {len(names)} {plural}, the network {classes} classes: add the "
-                "missing ones (folders may be empty), declare class_names, or name each by its "
-                "class number"
+                f"{where} has {len(names)} {plural}, the network {classes} classes: {one_way}, or "
+                "name each by its class number (in a model of your own: or list the network's "
+                'names in its order, classes = ["first", "second", ...])'
             )
         return {name: number for number, name in enumerate(names)}
     numbers = {name: int(name) for name in names}

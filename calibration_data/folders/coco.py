@@ -24,7 +24,7 @@ KEYPOINTS = (
 )
 CROWD = "crowds or ignored objects (detections of them will count as wrong)"
 CUT = "objects of which the network's frame shows nothing"
-OTHERS = "objects of categories that class_names leaves out"
+OTHERS = "objects of categories that the key classes leaves out"
 HIDDEN = "people without a labelled keypoint (detections of them will count as wrong)"
 NOT_ALONE = "pictures without exactly one person, the task is one person a picture"
 

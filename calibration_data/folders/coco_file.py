@@ -75,21 +75,22 @@ class CocoFile:
         if declared is not None:
             order = {entry: number for number, entry in enumerate(declared)}
             found = {
-                i: order.get(i, order.get(name if isinstance(name, str) else None))
+                i: next((order[key] for key in (i, name, str(i)) if _is_key(key, order)), None)
                 for i, name in named.items()
             }
             found = {i: number for i, number in found.items() if number is not None}
             if not found:
                 raise ValueError(
-                    f"{shown(self.path)}: none of its categories is one of class_names: these are "
-                    "names or ids of categories, in the order of the network's classes"
+                    f"{shown(self.path)}: none of its categories is one of those that the key "
+                    f"classes lists; expected of {shown(_listed(named))}: list their names, or "
+                    "their ids as text, in the order of the network's classes"
                 )
             return found
         if wanted.classes is not None and len(named) != wanted.classes:
             raise ValueError(
                 f"{shown(self.path)} has {len(named)} categories, the network {wanted.classes} "
-                "classes: declare class_names, the names or ids of categories in the order of the "
-                "network's classes"
+                f"classes; these are {shown(_listed(named))}: list the names, or the ids as text, "
+                "of the network's classes in its order under the key classes"
             )
         return {i: number for number, i in enumerate(sorted(named))}
 
@@ -176,3 +177,11 @@ def _parsed(path: Path) -> object:
         raise ValueError(
             f"{shown(path)} is not COCO JSON ({shown(reason)}): export it again"
         ) from error
+
+
+def _is_key(key: object, order: dict) -> bool:
+    return isinstance(key, (int, str)) and key in order
+
+
+def _listed(named: dict[int, object]) -> str:
+    return ", ".join(str(name or number) for number, name in sorted(named.items()))

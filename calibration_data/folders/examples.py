@@ -36,7 +36,8 @@ class Example(NamedTuple):
 class Wanted:
     """What a declaration says of its data. No link may lead outside `home`, its real folder.
 
-    Raises ValueError on `class_names` that contradict themselves or `classes`.
+    Raises ValueError on `class_names`, the list `classes` of a TOML, that contradict themselves or
+    `classes`.
     """
 
     home: Path
@@ -51,11 +52,11 @@ class Wanted:
             return
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"class_names declares {twice!r} twice: a class has one number")
+            raise ValueError(f"classes lists {twice!r} twice: a class has one number, remove one")
         if self.classes is not None and len(names) > self.classes:
             raise ValueError(
-                f"class_names declares {len(names)} classes, the network has {self.classes}: "
-                "expected as many, or fewer where the last ones are never shown"
+                f"classes lists {len(names)} names, the network has {self.classes} classes: "
+                "list as many, or fewer where the last ones are never shown"
             )
 
 

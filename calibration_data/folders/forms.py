@@ -31,13 +31,15 @@ OTHER_FOLDERS = {"images", "masks", "low", "high", "annotations", "calibration",
 class LabelForm:
     """A form of labels: its tasks, its layout in words, what lists a folder and reads an example.
 
-    `read` takes the example, what is wanted and how many rows a label of objects has.
+    `read` takes the example, what is wanted and how many rows a label of objects has. `resizes`
+    says that pictures of any size are fitted to the network's frame.
     """
 
     tasks: tuple[str, ...]
     layout: str
     list: Callable[[Path, Wanted], Listing]
     read: Callable[[Example, Wanted, int], tuple[np.ndarray, np.ndarray]]
+    resizes: bool = True
 
 
 def list_pictures(root: Path, wanted: Wanted) -> Listing:
@@ -75,6 +77,7 @@ FORMS = {
         "low/ and high/",
         list_resolutions,
         read_resolutions,
+        resizes=False,
     ),
     "none": LabelForm(TASKS, "pictures alone", list_pictures, read_picture),
 }

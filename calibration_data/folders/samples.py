@@ -11,6 +11,7 @@ import numpy as np
 from calibration_data import sample_set
 from calibration_data.folders.examples import Example, Objects, Wanted
 from calibration_data.folders.forms import FORMS
+from calibration_data.folders.soundness import problems_of, refuse_all
 from calibration_data.folders.splits import content_of
 
 HERE = Path(__file__).parent
@@ -56,6 +57,10 @@ class FolderSamples(sample_set.SampleSet):
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return FORMS[self.labels].read(self.samples[index], self.wanted, self.rows)
+
+    def check(self) -> None:
+        """Reads every sample; raises one ValueError with all that is wrong."""
+        refuse_all(problems_of(self.sample, len(self)), self.name)
 
     def digest(self) -> str:
         """Hex sha256 of what determines every frame and label: files, fit, this code, Pillow."""

@@ -53,7 +53,7 @@ class OwnModel:
     arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
     frozen graph. `decode` is a name of `decoding.DECODERS` or a hook (module:function), `metric` a
     hook (module:NAME). `recipes` is empty for the format's own. `expect` overrides entries of
-    `expectations.toml`.
+    `expectations.toml`. `keys` are those that its table has, for advice on what to delete.
     """
 
     name: str
@@ -76,6 +76,7 @@ class OwnModel:
     recipes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     expect: dict = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
 
     @property
     def hooks(self) -> dict[str, str]:

@@ -39,9 +39,10 @@ KEYS = {
     "classes": "a whole number, or a list of names",
     "crop": "a number",
     "scale": 'a number, or a quotient as "1/255"',
+    "enlarge": "true or false",
     "expect": "a table",
 }
-FIT_KEYS = ("interpolation", "colours", "crop", "pad")
+FIT_KEYS = ("interpolation", "colours", "crop", "pad", "enlarge")
 
 
 def read_zoo(path: Path) -> list[OwnModel]:
@@ -127,6 +128,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         fit=_fit(table),
         preprocessing=preprocessing,
         expect=table.get("expect", {}),
+        keys=tuple(table),
         **{key: table[key] for key in given if key in table},
         **{key: tuple(table.get(key, ())) for key in ("inputs", "outputs", "recipes", "targets")},
     )
@@ -220,5 +222,6 @@ _FITS = {
     ),
     "a number": _is_number,
     'a number, or a quotient as "1/255"': lambda value: _is_number(value) or _is_text(value),
+    "true or false": lambda value: isinstance(value, bool),
     "a table": lambda value: isinstance(value, dict),
 }

@@ -138,10 +138,10 @@ def test_picture_too_small(tmp_path):
     assert image_of(tmp_path).shape == (32, 32, 3)
     refused(
         lambda: image_of(tmp_path, size=(34, 34)),
-        *(str(file), "20x16", "takes 34x34", "below 17x17", "replace or remove"),
+        *(file.name, "20x16", "the network's 34x34", "below 17x17", "replace or remove", "enlarge"),
     )
     write(file, pixels(1, (40, 15, 3)))
-    refused(lambda: image_of(tmp_path), "15x40", "takes 32x32")
+    refused(lambda: image_of(tmp_path), "15x40", "the network's 32x32")
 
 
 def test_picture_that_went_away(tmp_path):

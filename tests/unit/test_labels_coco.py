@@ -152,12 +152,12 @@ def test_categories_are_numbered_by_id_or_as_declared(tmp_path):
     assert classes(class_names=(0, 9, 2, 7, 4)) == [1, 4, 3]
     assert classes(class_names=("person", "dog")) == [1]
     notes = all_of(tmp_path, class_names=("person", "dog"))[1]
-    assert any("2 objects of categories that class_names leaves out" in note for note in notes)
+    assert any("2 objects of categories that the key classes leaves out" in note for note in notes)
     for options, *said in (
-        ({"classes": 80}, "3 categories", "80 classes", "class_names"),
-        ({"class_names": ("sheep",)}, "none of its categories", "class_names"),
+        ({"classes": 80}, "3 categories", "80 classes", "dog, cow, cat", "the key classes"),
+        ({"class_names": ("sheep",)}, "none of its categories", "key classes lists", "cat"),
         ({"class_names": ("cat", "cat")}, "'cat' twice"),
-        ({"class_names": ("cat", "dog", "cow"), "classes": 2}, "3 classes", "has 2"),
+        ({"class_names": ("cat", "dog", "cow"), "classes": 2}, "3 names", "has 2"),
     ):
         refused(lambda options=options: classes(**options), *said)
 

@@ -93,7 +93,7 @@ def test_declared_names(tmp_path):
     found = open_data(tmp_path / "b", "classification", "evaluation", FIT, **declared)
     assert [label for _, label in found.samples] == [2, 1]
     root = write_table(tmp_path / "c", "ant.png,cow")
-    refused(lambda: classes_of(root, **declared), "labels.csv", "cow", "class_names declares")
+    refused(lambda: classes_of(root, **declared), "labels.csv", "cow", "the key classes lists")
 
 
 @pytest.mark.parametrize(
