@@ -70,6 +70,7 @@ def test_without_models_nothing_is_added(repository):
         (('task = "classification"', 'tusk = "classification"'), "did you mean task?"),
         (("range = [-1, 1]", 'recipes = ["onnx_int9"]'), "onnx_int9"),
         (("range = [-1, 1]", 'targets = ["ethos_u99"]'), "ethos_u99"),
+        (("size_ratio = 0.9", "size_ration = 0.9"), "size_ration"),
     ],
 )
 def test_a_wrong_declaration_stops_the_run_in_a_sentence(repository, change, words):
@@ -88,7 +89,6 @@ def test_a_wrong_declaration_stops_the_run_in_a_sentence(repository, change, wor
         (("range = [-1, 1]", "mean = [1, 2]"), "mean or std has 2 numbers"),
         (("range = [-1, 1]", "classes = 7"), "classes = 7 contradicts the file"),
         (('data = "pictures"', ""), "data is missing"),
-        (("size_ratio = 0.9", "size_ration = 0.9"), "size_ration"),
     ],
 )
 def test_what_contradicts_the_file_is_the_cases_error(repository, change, words):
