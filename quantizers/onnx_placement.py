@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from runtimes.onnx_integer_forms import has_integer_form
+
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 PRODUCTS = (*CONVOLUTIONS, "Gemm", "MatMul")
 FLOAT_MAKES = frozenset(
@@ -26,15 +28,6 @@ FLOAT_MAKES = frozenset(
         *("LpNormalization", "Softmax", "LogSoftmax", "Erf", "Gelu", "FastGelu", "QuickGelu"),
     }
 )
-BETWEEN = frozenset(
-    {
-        *("Add", "Mul", "Concat", "Relu", "Clip", "LeakyRelu", "Sigmoid", "MaxPool"),
-        *("AveragePool", "GlobalAveragePool", "Resize", "Split", "Slice", "Transpose", "Reshape"),
-        *("Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Pad", "Gather"),
-    }
-)
-
-
 ONE_TO_ONE = frozenset(  # operators of one activation, as they stand between a head's products
     {
         *("Relu", "LeakyRelu", "PRelu", "Elu", "Clip", "Sigmoid", "Tanh", "HardSigmoid"),
@@ -67,7 +60,7 @@ def place(model) -> Placement:
     between = {
         node.name
         for node in graph.node
-        if _has_integer_form(node, constants)
+        if has_integer_form(node, constants)
         and islands.get(node.name) not in token_streams
         and any(name in floats and name not in constants for name in node.input)
     }
@@ -98,22 +91,6 @@ def constant_left_operands(graph) -> set[str]:
         for node in graph.node
         if node.op_type == "MatMul" and node.input[0] in constants
     }
-
-
-def _has_integer_form(node, constants: dict) -> bool:
-    """A quantized clip is the saturation of its range, which always holds zero."""
-    from onnx import numpy_helper
-
-    if node.op_type != "Clip":
-        return node.op_type in BETWEEN
-    bounds = [name for name in node.input[1:] if name]
-    if any(name not in constants for name in bounds):
-        return False
-    low, high = (
-        numpy_helper.to_array(constants[name]).item() if name else 0.0
-        for name in (*node.input[1:], "", "")[:2]
-    )
-    return low <= 0 <= high
 
 
 def _float_tensors(graph) -> set[str]:

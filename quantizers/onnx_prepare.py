@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from model_zoo.importers.onnx_names import Names, read_by_subgraphs
 from model_zoo.importers.onnx_repairs import name_nodes
 from model_zoo.importers.onnx_shapes import untyped, with_shapes
 from quantizers.onnx_rewrites import rewrite
@@ -40,6 +41,7 @@ def prepare(source: Path, target: Path) -> None:
         rewrite(model.graph)
         name_nodes(model)
         _part_shared_constants(model)
+        _part_subgraphs(model.graph)
         _keep_what_is_used(model)
         model = with_shapes(model)
         _check_typed(model, source)
@@ -75,9 +77,10 @@ def _keep_what_is_used(model) -> None:
     ONNX Runtime lists every operator set it knows, and another reader refuses unknown ones.
     """
     graph = model.graph
-    domains = {node.domain for node in graph.node} | set(STANDARD)
+    graphs = onnx_file.graphs_of(graph)
+    domains = {node.domain for inner in graphs for node in inner.node} | set(STANDARD)
     read = {name for node in graph.node for name in node.input}
-    read |= {info.name for info in graph.output} | set(_read_by_subgraphs(graph))
+    read |= {info.name for info in graph.output} | read_by_subgraphs(graph)
     produced = {name for node in graph.node for name in node.output}
     _keep(model.opset_import, lambda entry: entry.domain in domains)
     _keep(graph.initializer, lambda tensor: tensor.name in read)
@@ -91,21 +94,11 @@ def _keep(repeated, is_wanted) -> None:
         repeated.extend(wanted)
 
 
-def _read_by_subgraphs(graph) -> list[str]:
-    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
-    return [
-        name
-        for subgraph in inner
-        for node in subgraph.node
-        for name in (*node.input, *_read_by_subgraphs(subgraph))
-    ] + [info.name for subgraph in inner for info in subgraph.output]
-
-
 def _part_shared_constants(model) -> None:
     """A float constant that nodes use in different roles becomes one for each role.
 
     Weights of several convolutions stay shared, as their scales are the same; biases do not, as
-    each has the scale of its node's input.
+    each has the scale of its node's input. A subgraph stays float and keeps the constant itself.
     """
     from onnx import TensorProto
 
@@ -114,18 +107,50 @@ def _part_shared_constants(model) -> None:
         for tensor in model.graph.initializer
         if tensor.data_type == TensorProto.FLOAT
     }
+    names, inner = Names(model.graph), read_by_subgraphs(model.graph)
     uses = defaultdict(lambda: defaultdict(list))
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             if name in constants:
                 uses[name][_role(node, place)].append((node, place))
     for name, by_role in uses.items():
-        for number, users in enumerate(list(by_role.values())[1:], start=1):
+        kept = 0 if name in inner else 1
+        for number, users in enumerate(list(by_role.values())[kept:], start=1):
             copy = model.graph.initializer.add()
             copy.CopyFrom(constants[name])
-            copy.name = f"{name}_copy_{number}"
+            copy.name = names.new(f"{name}_copy_{number}")
             for node, place in users:
                 node.input[place] = copy.name
+
+
+def _part_subgraphs(graph) -> None:
+    """What a subgraph reads of the graph around it comes by an Identity.
+
+    Subgraphs stay float, and the quantizer does not see them: it would leave the tensor, and the
+    convolution that makes it, float as well.
+    """
+    from onnx import helper
+
+    names, read = Names(graph), read_by_subgraphs(graph)
+    nodes, copies = [], {}
+    for node in graph.node:
+        nodes.append(node)
+        for name in node.output:
+            if name in read:
+                copies[name] = names.new(f"{name}_inside")
+                identity = names.new(f"{node.name}_inside")
+                nodes.append(helper.make_node("Identity", [name], [copies[name]], identity))
+    if not copies:
+        return
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _, *subgraphs = onnx_file.graphs_of(graph)
+    for inner in subgraphs:
+        for node in inner.node:
+            for place, name in enumerate(node.input):
+                node.input[place] = copies.get(name, name)
+        for info in inner.output:
+            info.name = copies.get(info.name, info.name)
 
 
 def _role(node, place: int) -> tuple:

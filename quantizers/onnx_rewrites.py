@@ -1,185 +1,258 @@
 """Operators that have no integer kernel in ONNX Runtime, written as others that have one.
 
-A mean over a picture is a global pooling. A normalization of channels that stands alone (a batch
-normalization before its convolution, ImageNet's mean and deviation at the input) is a convolution
-of one weight a channel: its int8 weights are exact, its int32 bias nearly so. A bias of a matrix
-product is a vector, whatever shape broadcasting allows. One pixel that is enlarged is repeated. The
-values stay the same.
+A mean over a picture is a global pooling. A normalization of channels that stands alone is a
+convolution (`onnx_affine`), Einstein's sum a matrix product (`onnx_einsum`), a transposed
+convolution a plain one (`onnx_transposed`). A bias of a matrix
+product is a vector, whatever shape broadcasting allows. One pixel that is enlarged is repeated. A
+division by a constant is a product, a square the product of a tensor with itself. Zeros that are
+put around a map belong to the convolution behind them. The values stay the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 
+from quantizers.onnx_affine import Affines
+from quantizers.onnx_einsum import as_product
+from quantizers.onnx_graph_view import GraphView
+from quantizers.onnx_transposed import as_convolution
+
+MOVES = ("DepthToSpace", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+
 
 def rewrite(graph) -> None:
-    """Rewrites a graph of static shapes in place."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    shapes = _shapes(graph)
-    uses = Counter(name for node in graph.node for name in node.input)
-    uses.update(info.name for info in graph.output)
-    nodes, affines = [], {}
+    """Rewrites a graph of static shapes in place; only what is float32 is changed."""
+    _drop_idle(graph)
+    view = GraphView(graph)
+    _take_in_pads(view)
+    affines, nodes = Affines(view), []
     for node in graph.node:
-        if node.op_type == "ReduceMean":
-            nodes += _pooled(node, constants, shapes)
-        elif affine := _affine(node, constants, shapes):
-            if affine[0] in affines and uses[affine[0]] == 1:
-                made, *inner = affines.pop(affine[0])
-                nodes.remove(made)
-                affine = _after(inner, affine)
-            made = _as_convolution(node, *affine, graph)
-            affines[node.output[0]] = (made, *affine)
+        if not view.is_float(node.output[0]):
+            nodes.append(node)
+        elif made := affines.convolution(node, nodes):
             nodes.append(made)
         else:
-            if node.op_type == "Gemm":
-                _flatten_bias(node, constants, graph)
-            if node.op_type == "Resize":
-                _repeat_single(node, shapes)
-            nodes.append(node)
+            nodes += _rewritten(node, view)
     del graph.node[:]
     graph.node.extend(nodes)
+    _activate_first(GraphView(graph))
 
 
-def _shapes(graph) -> dict[str, tuple[int, ...]]:
-    infos = (*graph.value_info, *graph.input, *graph.output)
-    return {
-        info.name: tuple(dim.dim_value for dim in info.type.tensor_type.shape.dim)
-        for info in infos
-        if info.type.tensor_type.HasField("shape")
-    }
+def _rewritten(node, view: GraphView) -> list:
+    """The nodes in place of one; that one itself, changed or not, where there is no other form."""
+    match node.op_type:
+        case "ReduceMean":
+            return _pooled(node, view)
+        case "Einsum":
+            return as_product(node, view)
+        case "ConvTranspose":
+            return as_convolution(node, view)
+        case "Gemm":
+            _flatten_bias(node, view)
+        case "Resize":
+            _repeat_single(node, view)
+        case "Div" | "Sub":
+            _by_its_inverse(node, view)
+        case "Pow":
+            _square(node, view)
+        case "PRelu":
+            _one_slope(node, view)
+        case "Min" | "Max":
+            _bound(node, view)
+    return [node]
 
 
-def _settings(node) -> dict:
+def _drop_idle(graph) -> None:
+    """Takes out casts to the type that a tensor has already, where ONNX Runtime leaves them: before
+    an output, which keeps its name.
+    """
+    view = GraphView(graph)
+    inputs = {info.name for info in graph.input}
+    made_inside = {name for node in graph.node for name in node.output}
+    outputs = {info.name for info in graph.output}
+    for node in list(graph.node):
+        if node.op_type not in ("Cast", "Identity"):
+            continue
+        source, result = node.input[0], node.output[0]
+        if view.kinds.get(source, 0) != view.kinds.get(result, -1):
+            continue
+        if source in inputs | outputs or source not in made_inside or source in view.inner:
+            continue
+        graph.node.remove(node)
+        for other in graph.node:
+            for ends in (other.input, other.output):
+                for place, name in enumerate(ends):
+                    if name == source:
+                        ends[place] = result
+
+
+def _take_in_pads(view: GraphView) -> None:
+    """A Pad of zeros around a map becomes `pads` of the convolution that alone reads it."""
     from onnx import helper
 
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    readers = view.readers()
+    for node in list(view.graph.node):
+        if node.op_type != "Pad" or view.settings(node).get("mode", b"constant") != b"constant":
+            continue
+        value = view.array(node, 2)
+        if value is not None and not value.any():
+            node.input[2] = ""  # zero is what a Pad puts where it is not told
+        pads, is_zero = view.array(node, 1), len(node.input) < 3 or not node.input[2]
+        shape = view.shapes.get(node.input[0], ())
+        followers = readers.get(node.output[0], [])
+        if pads is None or not is_zero or len(node.input) > 3 or len(shape) < 3:
+            continue
+        if view.uses[node.output[0]] != 1 or len(followers) != 1 or len(pads) != 2 * len(shape):
+            continue
+        (follower,) = followers
+        before, after = pads[: len(shape)], pads[len(shape) :]
+        if follower.op_type != "Conv" or follower.input[0] != node.output[0]:
+            continue
+        settings = view.settings(follower)
+        if settings.get("auto_pad", b"NOTSET") != b"NOTSET" or min(pads) < 0:
+            continue
+        if any(before[:2]) or any(after[:2]):
+            continue
+        around = np.array(settings.get("pads", [0] * 2 * (len(shape) - 2)))
+        around = around + np.concatenate([before[2:], after[2:]])
+        kept = [entry for entry in follower.attribute if entry.name != "pads"]
+        del follower.attribute[:]
+        follower.attribute.extend([*kept, helper.make_attribute("pads", around.tolist())])
+        follower.input[0] = node.input[0]
+        view.graph.node.remove(node)
 
 
-def _pooled(node, constants: dict, shapes: dict) -> list:
+def _activate_first(view: GraphView) -> None:
+    """A Relu or Clip behind nodes that only move values goes before them, to what makes the values.
+
+    There it costs nothing: it is the range of what the convolution gives.
+    """
+    nodes = list(view.graph.node)
+    producer = {name: node for node in nodes for name in node.output}
+    for node in list(nodes):
+        if node.op_type not in ("Relu", "Clip"):
+            continue
+        while (mover := producer.get(node.input[0])) is not None:
+            source, moved = mover.input[0], node.input[0]
+            is_alone = view.uses[moved] == 1 and view.uses[source] == 1 and source in producer
+            if mover.op_type not in MOVES or not is_alone:
+                break
+            active = view.names.new(f"{source}_active")
+            mover.output[0], mover.input[0] = node.output[0], active
+            node.input[0], node.output[0] = source, active
+            producer |= {mover.output[0]: mover, active: node}
+            view.uses[active] = 1
+            nodes.remove(node)
+            nodes.insert(nodes.index(mover), node)
+    del view.graph.node[:]
+    view.graph.node.extend(nodes)
+
+
+def _pooled(node, view: GraphView) -> list:
     """A mean over both sides of a map (n, c, h, w) as GlobalAveragePool, others as they are."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
-    settings = _settings(node)
-    axes = settings.get("axes", [])
-    if len(node.input) > 1 and node.input[1] in constants:  # an input since opset 18
-        axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
-    if len(shapes.get(node.input[0], ())) != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
+    settings = view.settings(node)
+    given = view.array(node, 1)  # an input since opset 18
+    axes = settings.get("axes", []) if given is None else given.tolist()
+    rank = len(view.shapes.get(node.input[0], ()))
+    if rank != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
         return [node]
     picture, (mean,) = node.input[0], node.output
     if settings.get("keepdims", 1):
         return [helper.make_node("GlobalAveragePool", [picture], [mean], node.name)]
-    pooled = f"{mean}_pooled"
+    pooled, flat = view.names.new(f"{mean}_pooled"), view.names.new(f"{node.name}_flat")
     return [
         helper.make_node("GlobalAveragePool", [picture], [pooled], node.name),
-        helper.make_node("Flatten", [pooled], [mean], f"{node.name}_flat"),
+        helper.make_node("Flatten", [pooled], [mean], flat),
     ]
 
 
-def _affine(node, constants: dict, shapes: dict):
-    """(map, factor, offset), a value for each channel, where the node does nothing else."""
-    from onnx import numpy_helper
-
-    def array(name: str) -> np.ndarray:
-        return numpy_helper.to_array(constants[name]).astype(np.float64)
-
-    place = next((i for i, name in enumerate(node.input) if name not in constants), None)
-    if place is None or len(shape := shapes.get(node.input[place], ())) != 4:
-        return None
-    channels = shape[1]
-    if node.op_type == "BatchNormalization" and all(name in constants for name in node.input[1:]):
-        factor, offset, mean, variance = map(array, node.input[1:])
-        factor = factor / np.sqrt(variance + _settings(node).get("epsilon", 1e-5))
-        return node.input[0], factor, offset - mean * factor
-    if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.input) != 2:
-        return None
-    name = node.input[1 - place]
-    if name not in constants or not _is_one_each(constants[name].dims, channels):
-        return None
-    value = array(name).reshape(-1)
-    one, none = np.ones(channels), np.zeros(channels)
-    found = {
-        ("Add", 0): (one, value),
-        ("Add", 1): (one, value),
-        ("Sub", 0): (one, -value),
-        ("Sub", 1): (-one, value),
-        ("Mul", 0): (value, none),
-        ("Mul", 1): (value, none),
-        ("Div", 0): (1 / value, none) if value.all() else None,
-    }.get((node.op_type, place))
-    return found and (node.input[place], *found)
-
-
-def _after(inner, outer):
-    """One factor and offset for two such nodes in a row."""
-    picture, factor, offset = inner
-    _, outer_factor, outer_offset = outer
-    return picture, factor * outer_factor, offset * outer_factor + outer_offset
-
-
-def _is_one_each(dims, channels: int) -> bool:
-    """A constant (c, 1, 1) or (1, c, 1, 1); a single value belongs to attention's scores."""
-    return channels > 1 and tuple(dims) in ((channels, 1, 1), (1, channels, 1, 1))
-
-
-def _as_convolution(node, picture: str, factor: np.ndarray, offset: np.ndarray, graph):
-    from onnx import helper, numpy_helper
-
-    name = node.name or node.output[0]
-    weights, bias = f"{name}_factor", f"{name}_offset"
-    graph.initializer.extend(
-        [
-            numpy_helper.from_array(factor.astype(np.float32).reshape(-1, 1, 1, 1), weights),
-            numpy_helper.from_array(offset.astype(np.float32), bias),
-        ]
-    )
-    return helper.make_node(
-        "Conv",
-        [picture, weights, bias],
-        [node.output[0]],
-        node.name,
-        group=len(factor),
-        kernel_shape=[1, 1],
-    )
-
-
-def _repeat_single(node, shapes: dict) -> None:
+def _repeat_single(node, view: GraphView) -> None:
     """Enlarging one pixel repeats it in any mode; only the nearest one has an integer form."""
     from onnx import helper
 
-    if shapes.get(node.input[0], ())[2:] != (1, 1):
+    if view.shapes.get(node.input[0], ())[2:] != (1, 1):
         return
     del node.attribute[:]
     node.attribute.append(helper.make_attribute("mode", "nearest"))
     node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
 
 
-def _flatten_bias(node, constants: dict, graph) -> None:
-    """Folds alpha and beta into the constants and makes the bias a vector of the outputs."""
-    from onnx import helper, numpy_helper
+def _by_its_inverse(node, view: GraphView) -> None:
+    """x / c as x * (1 / c), x - c as x + (-c)."""
+    value = view.array(node, 1)
+    if value is None or (node.op_type == "Div" and not value.all()):
+        return
+    is_division = node.op_type == "Div"
+    inverse = 1 / value.astype(np.float64) if is_division else -value
+    node.input[1] = view.constant(f"{node.name or node.output[0]}_inverse", inverse)
+    node.op_type = "Mul" if is_division else "Add"
 
-    settings = _settings(node)
+
+def _square(node, view: GraphView) -> None:
+    power = view.array(node, 1)
+    if power is not None and power.size == 1 and power.item() == 2 and not power.shape:
+        node.op_type, node.input[1] = "Mul", node.input[0]
+
+
+def _one_slope(node, view: GraphView) -> None:
+    """A PRelu of one slope for all channels is a LeakyRelu."""
+    from onnx import helper
+
+    slope = view.array(node, 1)
+    if slope is None or not slope.size or (slope != slope.flat[0]).any():
+        return
+    if len(slope.shape) > len(view.shapes.get(node.input[0], ())):
+        return
+    del node.input[1]
+    node.op_type = "LeakyRelu"
+    node.attribute.append(helper.make_attribute("alpha", float(slope.flat[0])))
+
+
+def _bound(node, view: GraphView) -> None:
+    """A minimum or maximum with one number is a Clip."""
+    if len(node.input) != 2:
+        return
+    places = [place for place in (0, 1) if view.array(node, place) is not None]
+    if len(places) != 1:
+        return
+    bound = view.array(node, places[0])
+    other = node.input[1 - places[0]]
+    if bound.size != 1 or len(bound.shape) > len(view.shapes.get(other, ())):
+        return
+    limit = view.constant(f"{node.name or node.output[0]}_bound", bound.reshape(()))
+    inputs = [other, limit] if node.op_type == "Max" else [other, "", limit]
+    del node.input[:]
+    node.input.extend(inputs)
+    node.op_type = "Clip"
+
+
+def _flatten_bias(node, view: GraphView) -> None:
+    """Folds alpha and beta into the constants and makes the bias a vector of the outputs."""
+    from onnx import helper
+
+    settings = view.settings(node)
     alpha, beta = settings.get("alpha", 1.0), settings.get("beta", 1.0)
-    if len(node.input) < 2 or node.input[1] not in constants:
+    weights, bias = view.array(node, 1), view.array(node, 2)
+    if weights is None:
         return
-    outputs = constants[node.input[1]].dims[0 if settings.get("transB", 0) else 1]
-    bias = constants.get(node.input[2]) if len(node.input) > 2 else None
-    if len(node.input) > 2 and (bias is None or math.prod(bias.dims) not in (1, outputs)):
+    outputs = weights.shape[0 if settings.get("transB", 0) else 1]
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    if has_bias and (bias is None or math.prod(bias.shape) not in (1, outputs)):
         return
-    if bias is not None and len(bias.dims) == 2 and bias.dims[0] > 1:
+    if bias is not None and len(bias.shape) == 2 and bias.shape[0] > 1:
         return
     changed = {}
     if alpha != 1:
-        changed[1] = numpy_helper.to_array(constants[node.input[1]]) * np.float32(alpha)
-    if bias is not None and (beta != 1 or tuple(bias.dims) != (outputs,)):
-        values = numpy_helper.to_array(bias).reshape(-1) * np.float32(beta)
-        changed[2] = np.broadcast_to(values, (outputs,)).copy()
+        changed[1] = weights * np.float32(alpha)
+    if bias is not None and (beta != 1 or bias.shape != (outputs,)):
+        changed[2] = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (outputs,)).copy()
     for place, values in changed.items():
         name = f"{node.name or node.output[0]}_{('weights', 'bias')[place - 1]}"
-        graph.initializer.append(numpy_helper.from_array(values, name))
-        node.input[place] = name
+        node.input[place] = view.constant(name, values)
     kept = [entry for entry in node.attribute if entry.name not in ("alpha", "beta")]
     del node.attribute[:]
     node.attribute.extend(kept)

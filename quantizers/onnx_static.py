@@ -6,13 +6,17 @@ Its class is used without its calibration, which keeps every activation in memor
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
+from model_zoo.importers.onnx_order import sort_nodes
+from quantizers.onnx_moves import move_integers
+from quantizers.onnx_numbering import Numbering
 from quantizers.onnx_placement import Placement, constant_left_operands, place
 from runtimes.onnx_graph import KEPT_FLOAT
 
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
-SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth")  # the stock quantizer gives their output a scale
+SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
 
 def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dict):
@@ -20,11 +24,17 @@ def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dic
     import onnx
 
     model = onnx.load(str(float_model))
+    numbering = Numbering(model)
     placement = place(model)
-    quantized = _quantizer(model, placement, activations, per_channel, ranges).quantize_model()
+    numbered = {numbering.number(name): limits for name, limits in ranges.items()}
+    quantized = _quantizer(model, placement, activations, per_channel, numbered).quantize_model()
+    move_integers(quantized.graph)
+    sort_nodes(quantized.graph)
+    numbering.restore(quantized)
     del quantized.metadata_props[:]
     if heads := placement.regression_heads:
-        onnx.helper.set_model_props(quantized, {KEPT_FLOAT: json.dumps(heads)})
+        names = json.dumps([numbering.name(head) for head in heads])
+        onnx.helper.set_model_props(quantized, {KEPT_FLOAT: names})
     return quantized
 
 
@@ -38,6 +48,7 @@ def marked(float_model: Path) -> dict[str, str]:
     from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     model = onnx.load(str(float_model), load_external_data=False)
+    numbering = Numbering(model)
     quantizer = _quantizer(model, place(model), "uint8", True, {})
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
@@ -49,7 +60,7 @@ def marked(float_model: Path) -> dict[str, str]:
         shared = found[name].quant_para_provider
         return source_of(shared.input_name) if shared else name
 
-    return {name: source_of(name) for name in found}
+    return {numbering.name(name): numbering.name(source_of(name)) for name in found}
 
 
 def _quantizer(model, placement: Placement, activations: str, per_channel: bool, ranges: dict):
@@ -83,6 +94,7 @@ def _quantizer(model, placement: Placement, activations: str, per_channel: bool,
         def adjust_tensor_ranges(self) -> None:
             """Gives no ReLU's input its output's range: it may be an output of the graph too."""
 
+    QDQRegistry["ConvTranspose"] = _transposed_convolution()
     for kind in SAME_AS_INPUT:
         QDQRegistry.setdefault(kind, QDQRegistry["Transpose"])
     add_infer_metadata(model)  # else it writes the model, infers its shapes again and reads it
@@ -112,3 +124,32 @@ def _quantizer(model, placement: Placement, activations: str, per_channel: bool,
         op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
         extra_options={},
     )
+
+
+@cache
+def _transposed_convolution():
+    """The stock quantizer's class of ConvTranspose, for groups too.
+
+    Weights are (inputs, outputs of one group, h, w): outputs of different groups share a scale
+    there, and its own class gives the bias as many scales as a group has outputs. Of a depthwise
+    one, inputs are outputs, each with a scale. The kernel computes on floats, bias and all.
+    """
+    from onnxruntime.quantization.operators.conv import QDQConv
+
+    class QDQConvTranspose(QDQConv):
+        def quantize(self) -> None:
+            node, quantizer = self.node, self.quantizer
+            for name in (node.input[0], node.output[0]):
+                quantizer.quantize_activation_tensor(name)
+            groups = next((entry.i for entry in node.attribute if entry.name == "group"), 1)
+            weights = next(t for t in quantizer.model.initializer() if t.name == node.input[1])
+            axis = 0 if groups == weights.dims[0] else 1
+            is_per_channel, axis = quantizer.is_tensor_per_channel(node.input[1], axis)
+            if is_per_channel:
+                quantizer.quantize_weight_tensor_per_channel(node.input[1], axis)
+            else:
+                quantizer.quantize_weight_tensor(node.input[1])
+            if groups == 1 and len(node.input) > 2 and node.input[2]:
+                quantizer.quantize_bias_tensor(node.name, node.input[2], *node.input[:2])
+
+    return QDQConvTranspose

@@ -36,6 +36,7 @@ TENSORFLOW = ("tensorflow", "keras", "tf-keras", "numpy")
 TORCH = ("torch", "transformers", "onnx", "onnxscript", "numpy")
 IMPORTERS, TFLITE_RANGES = "model_zoo.importers", "quantizers.tflite_ranges"
 WEIGHTS = ("model_zoo.weights", "model_zoo.weight_tensors")
+REWRITES = ("affine", "einsum", "graph_view", "rewrites", "transposed")
 SEARCHED_BY = (  # what a file that was taken is known not to hold
     *(f"model_zoo.own.{name}" for name in ("untrusted", "keras_file", "keras2_file", "hdf5_file")),
     "model_zoo.own.saved_model",
@@ -107,8 +108,9 @@ def float_of(spec: ModelSpec, toolchain: str) -> Stage:
             "model_zoo.importers.onnx_repairs",
             "model_zoo.importers.onnx_shapes",
             "quantizers.onnx_export",
+            "model_zoo.importers.onnx_names",
             "quantizers.onnx_prepare",
-            "quantizers.onnx_rewrites",
+            *(f"quantizers.onnx_{name}" for name in REWRITES),
             "runtimes.onnx_file",
             "runtimes.onnx_session",
         )
@@ -135,7 +137,7 @@ def calibration_of(toolchain: str) -> Stage:
     names = ("histogram", "statistics", "table", "shards", "sample_file", "strides", collector)
     taps = ("onnx_taps", "onnx_tap_nodes") if toolchain == "onnx" else ()
     modules = tuple(f"quantizers.calibration.{name}" for name in (*names, *taps))
-    chosen_by = ("placement", "quantize", "static") if toolchain == "onnx" else ()
+    chosen_by = ("numbering", "placement", "quantize", "static") if toolchain == "onnx" else ()
     modules += tuple(f"quantizers.onnx_{name}" for name in chosen_by) or (TFLITE_RANGES,)
     return Stage("statistics", calibrate, modules, (package, "numpy"))
 
@@ -154,7 +156,10 @@ def quantization_of(toolchain: str) -> Stage:
         modules = (
             *submodules("quantizers.calibration"),
             "quantizers.onnx_dynamic",
+            "quantizers.onnx_moves",
+            "quantizers.onnx_numbering",
             "quantizers.onnx_placement",
+            "runtimes.onnx_integer_forms",
             "quantizers.onnx_quantize",
             "quantizers.onnx_static",
             "runtimes.onnx_file",

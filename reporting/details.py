@@ -34,6 +34,7 @@ def facts(row: CaseRow) -> list[Fact]:
         *_compared(row),
         ("Float operators", operators(dig(record, "integer_ops", "float_ops"))),
         ("Kept in float on purpose", operators(dig(record, "integer_ops", "kept_float"))),
+        ("Float for want of a kernel", operators(dig(record, "integer_ops", "float_by_kernel"))),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *audit.details(record),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),

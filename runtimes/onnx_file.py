@@ -20,16 +20,29 @@ EXTERNAL_SUFFIX = ".data"
 MANY_BYTES = 1024  # a smaller tensor stays in the model file: shapes, scales
 
 
+def graphs_of(graph) -> Iterator:
+    """The graph itself, then the subgraphs of its nodes (If, Loop, Scan), theirs too."""
+    yield graph
+    for node in graph.node:
+        yield from graphs_within(node)
+
+
+def graphs_within(node) -> Iterator:
+    """The subgraphs of a node, theirs too."""
+    for attribute in node.attribute:
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from graphs_of(inner)
+
+
 def tensors_of(graph) -> Iterator:
     """Every `TensorProto` of a graph and of its subgraphs: initializers and attributes."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from tensors_of(inner)
+    for inner in graphs_of(graph):
+        yield from inner.initializer
+        for node in inner.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
 
 
 def external_locations(model) -> list[str]:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from runtimes import onnx_file
+from runtimes.onnx_integer_forms import is_integer_kernel
 from runtimes.onnx_session import CPU
 
 INTEGER_PRODUCTS = frozenset(
@@ -29,12 +31,6 @@ FLOAT_PRODUCTS = frozenset(
     {
         *("Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "MatMul", "FusedMatMul"),
         *("Gemm", "FusedGemm", "Attention", "MultiHeadAttention", "Einsum", "LSTM", "GRU", "RNN"),
-    }
-)
-TOKEN_STREAM = frozenset(
-    {
-        *("LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization"),
-        *("SkipSimplifiedLayerNormalization", "RMSNormalization", "GroupNormalization", "Softmax"),
     }
 )
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -59,7 +55,9 @@ class Operator:
 
     `role` is "product" (convolutions, matrix products), "conversion" (between float and integer)
     or "other". `is_integer`: a product multiplies integers; another operator reads and writes no
-    float tensor. `macs` counts multiply-accumulates of convolutions and matrix products.
+    float tensor. `macs` counts multiply-accumulates of convolutions and matrix products. `inside`
+    names the If or Loop around it, and `has_kernel` says whether ONNX Runtime could compute another
+    operator on integers where it stands.
     """
 
     op: str
@@ -69,12 +67,15 @@ class Operator:
     is_integer: bool
     macs: int
     provider: str
+    inside: str = ""
+    has_kernel: bool = False
 
 
 def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
     """The kernels that run for the model at `path`, in their order; it is run on zeros.
 
-    Raises ValueError naming the file when it cannot be loaded or run.
+    Products of a branch that did not run are behind them. Raises ValueError naming the file when
+    it cannot be loaded or run.
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -82,22 +83,89 @@ def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
         # ONNX Runtime raises classes of its own, each a direct child of Exception.
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot run {path}: {error}") from error
-    nodes = {node.name: node for node in graph.node}
-    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    weights |= {  # those of kernels without an integer form are made float as the model runs
-        node.output[0]: weights[node.input[0]]
-        for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in weights
+    known = _Known(graph)
+    ran = tuple(_operator(event, known) for event in events)
+    seen = {found.name for found in ran}
+    return ran + tuple(
+        Operator(
+            node.op_type, node.name, "float", "product", False, 0, provider, known.inside[name]
+        )
+        for name, node in known.nodes.items()
+        if node.op_type in FLOAT_PRODUCTS and name in known.inside and name not in seen
+    )
+
+
+class _Known:
+    """What the graph that ran says of its nodes, those of subgraphs too."""
+
+    def __init__(self, graph) -> None:
+        graphs = list(onnx_file.graphs_of(graph))
+        self.nodes = {node.name: node for inner in graphs for node in inner.node}
+        self.inside = {
+            node.name: f"{holder.op_type} {holder.name}"
+            for inner in graphs
+            for holder in inner.node
+            for subgraph in list(onnx_file.graphs_within(holder))
+            for node in subgraph.node
+        }
+        self.constants = {tensor.name: tensor for inner in graphs for tensor in inner.initializer}
+        self.weights = {name: tuple(tensor.dims) for name, tensor in self.constants.items()}
+        self.weights |= {  # of kernels without an integer form they are made float as it runs
+            node.output[0]: self.weights[node.input[0]]
+            for node in self.nodes.values()
+            if node.op_type == "DequantizeLinear" and node.input[0] in self.weights
+        }
+        self._joined = _joined(self.nodes.values(), self.constants)
+
+    def has_kernel(self, name: str) -> bool:
+        """Whether ONNX Runtime could compute the node on integers where it stands."""
+        return name not in self.inside and self._joined[name]
+
+
+def _joined(nodes, constants) -> dict[str, bool]:
+    """For each node whether it and all that float tensors join it to have an integer kernel.
+
+    Behind a product that stayed float, which is told itself, others cannot but be float.
+    """
+    root = {node.name: node.name for node in nodes}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            root[name] = root[root[name]]
+            name = root[name]
+        return name
+
+    apart = [node for node in nodes if node.op_type in CONVERSIONS]
+    borders = {name for node in apart for name in (*node.input, *node.output)}
+    touching = defaultdict(list)
+    others = [node for node in nodes if node.op_type not in CONVERSIONS | INTEGER_PRODUCTS]
+    for node in others:
+        for name in (*node.input, *node.output):
+            if name and name not in constants and name not in borders:
+                touching[name].append(node.name)
+    for first, *rest in touching.values():
+        for other in rest:
+            root[find(other)] = find(first)
+    without = {
+        find(node.name)
+        for node in others
+        if not node.op_type.startswith("QLinear") and not is_integer_kernel(node, constants)
     }
-    return tuple(_operator(event, nodes, weights) for event in events)
+    return {name: find(name) not in without for name in root}
+
+
+def _is_product(op: str) -> bool:
+    return op in INTEGER_PRODUCTS or op in FLOAT_PRODUCTS
 
 
 def what_ran_as_integer(path: Path) -> dict:
     """The record's `integer_ops`: share of integer multiply-accumulates, and what stayed float.
 
-    Of a network without normalizations between its layers everything counts; of a transformer the
-    convolutions and matrix products: its token stream is float on purpose (`onnx_placement`). So
-    are the products that the file says it keeps float, `kept_float`, while they are few.
+    `float_ops` are those that may not: every convolution and matrix product, but for the products
+    that the file says it keeps float while they are few (`kept_float`); and every other operator
+    that ONNX Runtime has for integers (`onnx_integer_forms`). One that it has not, and what float
+    tensors join to such a one (a transformer's token stream, `quantizers/onnx_placement.py`), is
+    float by necessity: `float_by_kernel`.
     """
     operators = read_operators(path)
     left = float_operators(operators)
@@ -105,12 +173,17 @@ def what_ran_as_integer(path: Path) -> dict:
     kept = [found for found in left if found.name.removeprefix(_FUSED) in meant]
     if sum(found.macs for found in kept) > KEPT_AT_MOST * sum(found.macs for found in operators):
         kept = []
-    left = [found for found in left if found not in kept]
-    if not any(found.op in TOKEN_STREAM for found in operators):
-        left += float_leftovers(operators)
-    told = {"float_ops": left} | ({"kept_float": kept} if kept else {})
-    fraction = {"fraction": integer_fraction(operators)}
-    return fraction | {name: [_told(found) for found in those] for name, those in told.items()}
+    others = float_leftovers(operators)
+    failing = [found for found in left if found not in kept]
+    failing += [found for found in others if found.has_kernel]
+    lists = {
+        "float_ops": failing,
+        "kept_float": kept,
+        "float_by_kernel": [found for found in others if not found.has_kernel],
+    }
+    told = {name: list(dict.fromkeys(map(_told, those))) for name, those in lists.items()}
+    optional = {name: those for name, those in told.items() if those or name == "float_ops"}
+    return {"fraction": integer_fraction(operators)} | optional
 
 
 def _meant_to_stay(path: Path) -> list[str]:
@@ -122,7 +195,8 @@ def _meant_to_stay(path: Path) -> list[str]:
 
 
 def _told(found: Operator) -> str:
-    return f"{found.op} ({found.name}, {found.dtype})"
+    inside = f", inside {found.inside}" if found.inside else ""
+    return f"{found.op} ({found.name}{inside}, {found.dtype})"
 
 
 def integer_operators(operators: tuple[Operator, ...]) -> list[Operator]:
@@ -177,21 +251,31 @@ def _zeros(found) -> np.ndarray:
     return np.zeros([side if isinstance(side, int) else 1 for side in found.shape], dtype)
 
 
-def _operator(event: dict, nodes: dict, weights: dict) -> Operator:
+def _operator(event: dict, known: _Known) -> Operator:
     told = event["args"]
     op, name = told["op_name"], event["name"].removesuffix(_EVENT)
     inputs, outputs = _tensors(told["input_type_shape"]), _tensors(told["output_type_shape"])
     if op in CONVERSIONS:
         role, is_integer = "conversion", False
-    elif op in INTEGER_PRODUCTS or op in FLOAT_PRODUCTS:
+    elif _is_product(op):
         role, is_integer = "product", op in INTEGER_PRODUCTS
     else:
         # The first input of a QLinear operator may be a scale, and so are others behind it.
         touched = outputs if op.startswith("QLinear") else (*inputs[:1], *outputs)
         role, is_integer = "other", all(dtype not in _FLOATS for dtype, _ in touched)
-    macs = _macs(op, nodes[name], inputs, outputs, weights) if role == "product" else 0
-    dtype = outputs[0][0] if outputs else "none"
-    return Operator(op, name, dtype, role, is_integer, macs, told["provider"])
+    is_counted = role == "product"
+    macs = _macs(op, known.nodes[name], inputs, outputs, known.weights) if is_counted else 0
+    return Operator(
+        op,
+        name,
+        outputs[0][0] if outputs else "none",
+        role,
+        is_integer,
+        macs,
+        told["provider"],
+        known.inside.get(name, ""),
+        role == "other" and known.has_kernel(name),
+    )
 
 
 def _tensors(told: list[dict]) -> list[tuple[str, tuple[int, ...]]]:

@@ -20,7 +20,12 @@ from validation.kept_evaluation import KeptEvaluation
 from validation.metrics import metric
 
 REFUSED_BY = ("validation.gates.io_dtype",)  # what a fact of an artifact depends on
-READ_BY = ("runtimes.tflite_graph", "runtimes.onnx_graph", "runtimes.onnx_file")
+READ_BY = (
+    "runtimes.tflite_graph",
+    "runtimes.onnx_graph",
+    "runtimes.onnx_integer_forms",
+    "runtimes.onnx_file",
+)
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 
 

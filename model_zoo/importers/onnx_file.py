@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.importers import onnx_reading, onnx_repairs
+from model_zoo.importers import onnx_floats, onnx_reading, onnx_repairs
 from model_zoo.importers.onnx_shapes import fixed_shape, plainly, sides_in_words, unshaped
 from runtimes import memory, onnx_file
 from runtimes.file_names import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+_NUMPY = {"float16": "float16", "double": "float64"}  # ONNX Runtime's names of float inputs
 SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value
+SAME_AS_HALVES = 2e-2  # to a file that rounds what each node gives to float16, or to bfloat16
 
 
 def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> dict:
@@ -34,6 +36,7 @@ def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> 
     source, directory = Path(source), Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     model = onnx_reading.read(source)
+    allowed = SAME_AS_HALVES if onnx_floats.has_halves(model) else SAME
     try:
         repaired, repairs = _repaired(model, tuple(input_shape), source)
     except ValueError as error:
@@ -50,7 +53,7 @@ def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> 
         "input": [written.graph.input[0].name, *(fixed_shape(written.graph.input[0]))],
         "outputs": [[info.name, sides_in_words(info)] for info in written.graph.output],
         "repairs": repairs,
-        "largest_difference": None if is_large else _difference(source, target),
+        "largest_difference": None if is_large else _difference(source, target, allowed),
     }
 
 
@@ -73,6 +76,7 @@ def explain(report: dict) -> list[str]:
 def _repaired(model, shape: tuple[int, ...], source: Path):
     """The model in the first layout and batch that runs, and what was done to it."""
     repairs = [*onnx_repairs.free_constants(model), *onnx_repairs.name_nodes(model)]
+    repairs += onnx_floats.in_float32(model, source.parent)
     if onnx_repairs.opset_of(model) < onnx_repairs.OLDEST_OPSET:
         _load_constants(model, source)
     declared = onnx_repairs.the_input(model)
@@ -120,7 +124,7 @@ def _try(model, source: Path) -> None:
         _outputs(model.SerializeToString(), np.float32(0), source.parent)
 
 
-def _difference(source: Path, repaired: Path) -> float | None:
+def _difference(source: Path, repaired: Path, allowed: float) -> float | None:
     """Largest difference on noise, relative to the largest output; None where the source fails."""
     try:
         shape = fixed_shape(_loaded(repaired).graph.input[0])
@@ -133,12 +137,14 @@ def _difference(source: Path, repaired: Path) -> float | None:
     if any(one.shape != other.shape for one, other in pairs):
         return None
     real = [(np.float64(one), np.float64(other)) for one, other in pairs]
+    if not all(np.isfinite(one).all() for one, _ in real):
+        return None  # a half overflows where float32 does not
     scale = max(np.abs(one).max(initial=0) for one, _ in real) or 1.0
     found = float(max(np.abs(one - other).max(initial=0) for one, other in real) / scale)
-    if not found <= SAME:
+    if not found <= allowed:
         raise ValueError(
             f"{source}: the repaired model differs from the file by {found:.1e} of its largest "
-            f"output, at most {SAME:.0e} is expected: export it with opset "
+            f"output, at most {allowed:.0e} is expected: export it with opset "
             f"{onnx_repairs.OLDEST_OPSET} or later"
         )
     return found
@@ -160,7 +166,8 @@ def _outputs(model: Path | bytes, fed: np.ndarray, data: Path | None = None) -> 
         taken = session.get_inputs()[0]
         if not fed.shape:
             fed = np.full([side if isinstance(side, int) else 1 for side in taken.shape], fed)
-        return session.run(None, {taken.name: fed})
+        kind = taken.type.removeprefix("tensor(").removesuffix(")")
+        return session.run(None, {taken.name: fed.astype(_NUMPY.get(kind, "float32"))})
     # ONNX Runtime raises classes of its own, each a direct child of Exception.
     except Exception as error:
         raise ValueError(plainly(error)) from error

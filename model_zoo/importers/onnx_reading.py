@@ -6,12 +6,13 @@ lead anywhere; its operators may be of nobody's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from model_zoo.importers import onnx_sizes
+from model_zoo.importers.onnx_order import sort_nodes
+from model_zoo.importers.onnx_shapes import plainly
 from runtimes import onnx_file
 
 LARGEST = 2**31  # protobuf's limit for one message
@@ -32,28 +33,61 @@ def read(path: Path):
     Raises FileNotFoundError, or ValueError for anything else than one whole float ONNX model whose
     operators are known: the sentence names the file and the node or tensor.
     """
-    import onnx
-
     path = Path(path)
     model = _parse(path)
     _check_external(path, model)
     if model.functions:
         onnx_sizes.check_functions(path, model)
-        model = onnx.inliner.inline_local_functions(model)
+        model = _inlined(path, model)
     _check_operators(path, model)
     onnx_sizes.check_tensors(path, model)
     _check_weights(path, model)
-    _check_graph(path)
+    try:
+        was_sorted = sort_nodes(model.graph)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    _check_graph(path, None if was_sorted else model)
     return model
 
 
-def nodes_of(graph) -> Iterator:
-    """Every node, those of subgraphs (If, Loop) too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from nodes_of(inner)
+def _inlined(path: Path, model):
+    """The model with the nodes of its local functions in the place of their calls."""
+    import onnx.inliner  # a module that onnx does not bring along
+
+    for function in model.functions:
+        _same_opset(function, model)
+    try:
+        model = onnx.inliner.inline_local_functions(model)
+        if model.functions:  # those written for another operator set
+            model = onnx.shape_inference.infer_shapes(model)
+            model = onnx.inliner.inline_local_functions(model, convert_version=True)
+    # It is C++: whatever it asserts comes as RuntimeError or an error of its own.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: its local functions ({model.functions[0].name[:80]}) cannot be written out: "
+            f"{plainly(error)}; export the model without functions, or with one operator set"
+        ) from error
+    return model
+
+
+def _same_opset(function, model) -> None:
+    """Gives a function the operator set of the model where its operators are the same in both."""
+    from onnx import defs
+
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for entry in function.opset_import:
+        wanted = versions.get(entry.domain, entry.version)
+        try:
+            is_same = all(
+                defs.get_schema(node.op_type, entry.version, entry.domain).since_version
+                == defs.get_schema(node.op_type, wanted, entry.domain).since_version
+                for node in function.node
+                if node.domain == entry.domain
+            )
+        except defs.SchemaError:  # of another function, which has no schema
+            is_same = False
+        if is_same:
+            entry.version = wanted
 
 
 def _parse(path: Path):
@@ -135,7 +169,7 @@ def _check_operators(path: Path, model) -> None:
     from onnx import defs
 
     versions = {entry.domain or "": entry.version for entry in model.opset_import}
-    for node in nodes_of(model.graph):
+    for node in (node for graph in onnx_file.graphs_of(model.graph) for node in graph.node):
         domain = "" if node.domain == "ai.onnx" else node.domain
         where = f"{path}: node {node.name or node.output[0]!r} is a {node.op_type}"
         if domain in RUNTIME_DOMAINS and not _is_quantized(node):
@@ -189,12 +223,35 @@ def _check_weights(path: Path, model) -> None:
             )
 
 
-def _check_graph(path: Path) -> None:
-    """Edges, order and attributes, by ONNX's checker, which reads a large model by its path."""
+def _check_graph(path: Path, changed) -> None:
+    """Edges, order and attributes, by ONNX's checker, which reads a large model by its path.
+
+    `changed` is checked in its place where the file was not as it should be and could be repaired.
+    """
     import onnx
 
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(str(path) if changed is None else _without_external(changed))
     except onnx.checker.ValidationError as error:
         first = " ".join(str(error).split("==>")[0].split())
         raise ValueError(f"{path} is no valid ONNX model: {first}; export it again") from error
+
+
+def _without_external(model):
+    """A copy whose constants in other files are inputs: the checker would look for the files."""
+    from onnx import helper
+
+    outside = [tensor for tensor in model.graph.initializer if tensor.data_location == 1]
+    if not outside:
+        return model
+    bare = type(model)()
+    bare.CopyFrom(model)
+    del bare.graph.initializer[:]
+    bare.graph.initializer.extend(t for t in model.graph.initializer if t.data_location != 1)
+    listed = {info.name for info in bare.graph.input}
+    bare.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in outside
+        if tensor.name not in listed
+    )
+    return bare

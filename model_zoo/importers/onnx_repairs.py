@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from model_zoo.importers.onnx_names import Names
 from model_zoo.importers.onnx_shapes import (
     fixed_shape,
     plainly,
@@ -12,6 +13,7 @@ from model_zoo.importers.onnx_shapes import (
     unshaped,
     with_shapes,
 )
+from runtimes import onnx_file
 
 OLDEST_OPSET = 13  # a scale for each channel came with it (QuantizeLinear)
 SMALL = 1024  # elements of a constant that the converter may have to read
@@ -38,13 +40,16 @@ def opset_of(model) -> int:
 
 
 def name_nodes(model) -> list[str]:
-    """Every node gets a name of its own: ONNX Runtime and its quantizer tell them apart by name."""
-    taken = Counter(node.name for node in model.graph.node)
+    """Every node gets a name of its own, those of subgraphs too: ONNX Runtime and its quantizer
+    tell them apart by name.
+    """
+    nodes = [node for graph in onnx_file.graphs_of(model.graph) for node in graph.node]
+    taken = Counter(node.name for node in nodes)
     shared = sorted(name for name, count in taken.items() if name and count > 1)
-    for number, node in enumerate(model.graph.node):
+    names = Names(model.graph)
+    for number, node in enumerate(nodes):
         if not node.name or taken[node.name] > 1:
-            name = f"{node.op_type}_{number}"
-            node.name = name if name not in taken else f"{name}_of_{node.output[0]}"
+            node.name = names.new(f"{node.op_type}_{number}")
     if not shared:
         return []
     return [f"Several nodes shared a name ({', '.join(shared[:3])}): each has its own now."]

@@ -126,15 +126,15 @@ def _tflite(file: Path, inputs, outputs):
 def _onnx(file: Path, inputs, outputs):
     from onnx import helper
 
-    from model_zoo.importers import onnx_reading
+    from model_zoo.importers import onnx_floats, onnx_reading
 
     graph = onnx_reading.read(file).graph
     constants = {tensor.name for tensor in graph.initializer}
 
     def end(info) -> End:
-        kind = info.type.tensor_type
-        sides = (side.dim_value or None for side in kind.shape.dim)
-        return End(info.name, tuple(sides), str(helper.tensor_dtype_to_np_dtype(kind.elem_type)))
+        sides = (side.dim_value or None for side in info.type.tensor_type.shape.dim)
+        kind = onnx_floats.widened(info.type.tensor_type.elem_type)  # as the importer takes it
+        return End(info.name, tuple(sides), str(helper.tensor_dtype_to_np_dtype(kind)))
 
     given = [info for info in graph.input if info.name not in constants]
     return list(map(end, given)), list(map(end, graph.output))

@@ -100,9 +100,13 @@ def _fix_batch(model) -> None:
 
 
 def _may_be_blocked(model) -> bool:
-    """Only convolutions run in blocks, and what is optimized is written out with its weights."""
+    """Only convolutions run in blocks, and what is optimized is written out with its weights.
+
+    What ONNX Runtime writes of a graph with subgraphs is not in order: it cannot be read again.
+    """
     return (
         any(node.op_type == "Conv" for node in model.graph.node)
+        and len(list(onnx_file.graphs_of(model.graph))) == 1
         and not onnx_file.external_locations(model)
         and onnx_file.weight_bytes(model) <= onnx_file.LARGEST_INSIDE
     )

@@ -7,13 +7,14 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_files import cnn, pictures, ranges_of, save, with_weights
+from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, with_weights
 
 from quantizers.onnx_prepare import prepare
 from quantizers.onnx_quantize import quantize, tensors_to_quantize
 from quantizers.recipe import Recipe
 from runtimes import onnx_graph
 from runtimes.file_names import ONNX
+from runtimes.onnx_session import OnnxSession
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
 CNN_MACS = 8 * 8 * 8 * 27 + 8 * 8 * 8 * 72 + 5 * 8  # two convolutions at 8x8, a Gemm
@@ -76,23 +77,38 @@ def test_a_pair_that_could_not_be_fused_shows(tmp_path):
 
 TRANSPOSED = """
 <ir_version: 8, opset_import: ["" : 17]>
-up (float[1, 3, 16, 16] image) => (float[1, 4, 32, 32] out) {
+up (float[1, 3, 16, 16] image) => (float[1, 12, 32, 17] out) {{
     c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (image, w)
-    out = ConvTranspose <kernel_shape = [2, 2], strides = [2, 2]> (c, u)
-}
+    out = ConvTranspose <kernel_shape = [2, 2], strides = [2, 1], group = {groups}> (c, u, b)
+}}
 """
 
 
-def test_a_transposed_convolution_is_counted_and_said_to_be_float(tmp_path):
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_a_transposed_convolution_that_stays_is_counted_and_said_to_be_float(tmp_path, groups):
+    """Of two strides there is no other form. Weights have a scale each of outputs of a group."""
     random = np.random.default_rng(0)
-    arrays = {"w": random.normal(0, 0.2, (6, 3, 3, 3)), "u": random.normal(0, 0.4, (6, 4, 2, 2))}
-    model = with_weights(TRANSPOSED, {k: v.astype(np.float32) for k, v in arrays.items()})
+    outputs = 12 // groups
+    arrays = {
+        "w": random.normal(0, 0.2, (6, 3, 3, 3)),
+        "u": random.normal(0, 0.4, (6, outputs, 2, 2)) * np.arange(1, outputs + 1)[:, None, None],
+        "b": random.normal(0, 0.1, 12),
+    }
+    model = with_weights(
+        TRANSPOSED.format(groups=groups), {k: v.astype(np.float32) for k, v in arrays.items()}
+    )
     path = quantized(model, tmp_path)
     operators = onnx_graph.read_operators(path)
     macs = {operator.op: operator.macs for operator in operators if operator.macs}
-    assert macs == {"QLinearConv": 16 * 16 * 6 * 27, "ConvTranspose": 16 * 16 * 6 * 4 * 4}
+    assert macs == {"QLinearConv": 16 * 16 * 6 * 27, "ConvTranspose": 16 * 16 * 6 * outputs * 4}
     (said,) = onnx_graph.what_ran_as_integer(path)["float_ops"]
     assert said.startswith("ConvTranspose (")
+    stored = {tensor.name: tensor for tensor in onnx.load(str(path)).graph.initializer}
+    assert stored["u_scale"].dims == [6 if groups == 6 else outputs]
+    real, found = (
+        OnnxSession(file).predict(pictures(4))[0] for file in (tmp_path / "float.onnx", path)
+    )
+    assert sqnr_db(real, found) > 30
 
 
 GROUPED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, reference, save, sqnr_db, with_weights
 
@@ -73,6 +73,85 @@ def test_a_chain_of_normalizations_is_one_convolution(tmp_path_factory, chain):
     model = net(" ".join(nodes), arrays)
     path = prepared(model, tmp_path)
     assert operators_of(path) == ["Conv"]
+    same_values(model, path)
+
+
+@pytest.mark.parametrize("kind", ["float16", "double", "int64", "int32"])
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div"])
+def test_only_float32_becomes_a_convolution(tmp_path, kind, operator):
+    """A Conv of weights in float32 takes nothing else."""
+    nodes = f"cast = Cast <to = {KINDS[kind]}> (image) r = {operator} (cast, c) "
+    dtype = {"double": "float64"}.get(kind, kind)
+    model = net(
+        nodes + "out = Cast <to = 1> (r)", {"c": np.arange(1, 4).reshape(3, 1, 1).astype(dtype)}
+    )
+    path = prepared(model, tmp_path)
+    assert "Conv" not in operators_of(path)
+    fed = pictures(1, (1, 3, 8, 8)) * 100
+    (expected,) = reference(model, fed)
+    np.testing.assert_allclose(OnnxSession(path).run([fed])[0], expected, rtol=2e-3, atol=1e-2)
+
+
+KINDS = {"float16": 10, "double": 11, "int64": 7, "int32": 6}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_transposed_convolution_is_a_convolution_and_a_turn(tmp_path_factory, data):
+    """Whatever kernel, stride, padding and groups; without output where padding takes it all."""
+    draw = data.draw
+    groups, kernel = draw(st.integers(1, 3)), [draw(st.integers(1, 5)) for _ in "hw"]
+    inputs, outputs = groups * draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    stride = draw(st.integers(1, 4))
+    extra = [draw(st.integers(0, stride - 1)) for _ in "hw"]
+    pads = [draw(st.integers(0, kernel[side % 2] - 1)) for side in range(4)]
+    sides = [draw(st.integers(1, 5)) for _ in "hw"]
+    grown = [
+        (side - 1) * stride + kernel[i] - pads[i] - pads[i + 2] + extra[i]
+        for i, side in enumerate(sides)
+    ]
+    assume(min(grown) > 0)
+    random = np.random.default_rng(0)
+    arrays = {
+        "w": random.normal(size=(inputs, outputs, *kernel)).astype(np.float32),
+        "b": random.normal(size=groups * outputs).astype(np.float32),
+    }
+    told = f"strides = {[stride] * 2}, pads = {pads}, output_padding = {extra}, group = {groups}"
+    bias = draw(st.sampled_from(["", ", b"]))
+    text = f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        up (float[1, {inputs}, {sides[0]}, {sides[1]}] image) => (float[1, c, h, w] out) {{
+            out = ConvTranspose <{told}> (image, w{bias})
+        }}"""
+    model = with_weights(text, arrays if bias else {"w": arrays["w"]})
+    path = prepared(model, tmp_path_factory.mktemp("up"))
+    assert "ConvTranspose" not in operators_of(path)
+    fed = pictures(1, (1, inputs, *sides))
+    (expected,) = OnnxSession(path.parent / "raw.onnx").run([fed])
+    np.testing.assert_allclose(OnnxSession(path).run([fed])[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["nchw,dc->ndhw", "nchw,cd->nhwd", "nchw,nchd->nwd", "nchw,nkhw->nck", "nchw,nchw->n"],
+)
+def test_a_sum_of_einstein_is_a_product(tmp_path, equation):
+    """Each letter summed, a row, a column or a batch, with weights and between activations."""
+    letters = equation.partition("->")[0].split(",")
+    sizes = {"n": 1, "c": 3, "h": 8, "w": 8, "d": 5, "k": 4}
+    second = [sizes[letter] for letter in letters[1]]
+    expected = np.einsum(equation, np.zeros((1, 3, 8, 8)), np.zeros(second))
+    nodes = f'out = Einsum <equation = "{equation}"> (image, other)'
+    other = np.random.default_rng(0).normal(size=second).astype(np.float32)
+    if len(second) > 2:  # as an activation
+        nodes = f"relu = Relu (other) {nodes.replace('other', 'relu')}"
+    sides = ", ".join(map(str, expected.shape[1:]))
+    model = net(nodes, {"other": other}, sides or "1")
+    if not sides:
+        del model.graph.output[0].type.tensor_type.shape.dim[1:]
+    path = prepared(model, tmp_path)
+    assert "Einsum" not in operators_of(path)
+    assert "MatMul" in operators_of(path)
     same_values(model, path)
 
 
