@@ -95,13 +95,18 @@ class Pipeline:
 
     def resolved(self, spec: ModelSpec) -> ModelSpec:
         """The model itself; a team's own one with its input as its file has it."""
-        if not spec.own:
-            return spec
+        return resolve(spec.own, self._inspected(spec)) if spec.own else spec
+
+    def output_names(self, spec: ModelSpec) -> tuple[str, ...]:
+        """Those of an own model's file, in its order."""
+        return tuple(output.name for output in self._inspected(spec).outputs)
+
+    def _inspected(self, spec: ModelSpec) -> ModelFile:
         own = spec.own
         parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs]}
         asked = (own.file, own.format, own.inputs, own.outputs, self.settings.trust)
         kept = self.runner.run(stages.INSPECTION, parts, lambda: asked)
-        return resolve(own, ModelFile.of(kept.meta["result"]))
+        return ModelFile.of(kept.meta["result"])
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model quantized by the recipe; for a reference recipe the float artifact."""

@@ -18,6 +18,7 @@ from quantizers.worker import WorkerError
 from runtimes.targets import QNN_HTP
 from runtimes.tflite_graph import Graph, read_graph
 from validation import kept
+from validation.agreement import LEAST
 from validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from validation.expectations import Expectations, expectations_for, with_own
 from validation.fed_otherwise import fed_otherwise
@@ -32,7 +33,9 @@ SCORED_BY = (
     "calibration_data.preprocessing",
     "runtimes.artifact",
     "runtimes.sessions",
+    "validation.agreement",
     "validation.evaluation",
+    "validation.fidelity",
     "validation.metrics",
 )
 EXECUTED_BY = {  # and the package whose version counts, by format
@@ -141,6 +144,16 @@ class CaseRun:
         return None
 
     @property
+    def agreement_task(self) -> str | None:
+        """The task whose answers are compared with the float model's where there are no labels."""
+        return self.spec.task if self.spec.task in LEAST and self.unlabelled_reason else None
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs by the names in the file of an own model, which converters change."""
+        return self.pipeline.output_names(self.spec) if self.spec.own else ()
+
+    @property
     def evaluation(self) -> KeptEvaluation:
         """The case's own scores and its fidelity to the float artifact."""
         if self.recipe.is_reference:
@@ -243,7 +256,9 @@ class CaseRun:
         """From the cache; `reference` and what the host runs are opened on a miss alone."""
         spec, metrics = self.spec, () if self.unlabelled_reason else self.metrics
         network = spec.network(self.pipeline.settings.profile)
-        decode = spec.decode if metrics else None
+        decode = spec.decode if metrics or self.agreement_task else None
+        answers = None if metrics else self.agreement_task
+        is_guess = not metrics and not (spec.own and spec.own.decode)
         host = self.pipeline.exported(spec) if spec.source_format == "frozen_graph" else None
         used = [ELSEWHERE.get(name, name) for name in metrics] + [decode or ""]
         modules = {path.partition(":")[0] for path in used if ":" in path}
@@ -259,6 +274,7 @@ class CaseRun:
             "preprocessing": repr(spec.preprocessing),
             "metrics": metrics,
             "around": [decode, host and host.key, repr(network)],
+            "compared": [answers, is_guess, self.output_names],
             "code": [code_digest(name) for name in (*SCORED_BY, session, *sorted(modules))],
             "versions": {name: version_of(name) for name in (package, "numpy")},
             "host": platform.machine(),
@@ -268,7 +284,8 @@ class CaseRun:
         def build(directory: Path) -> dict:
             samples = self.pipeline.data.samples(spec, "evaluation")
             around = (network, decode, host and host.path)
-            scoring = Scoring(samples, spec.preprocessing, metrics, *around)
+            comparison = (answers, is_guess, self.output_names)
+            scoring = Scoring(samples, spec.preprocessing, metrics, *around, *comparison)
             compared = reference and reference()
             result = self.pipeline.runner.in_worker(
                 evaluate, built.artifact.path, compared, scoring, count, provider, directory

@@ -18,7 +18,9 @@ from model_zoo.networks import resolve
 from model_zoo.own.hooks import decoded
 from model_zoo.spec import Network
 from runtimes.sessions import open_session
-from validation.metrics import Fidelity, metric
+from validation.agreement import Agreement
+from validation.fidelity import OutputFidelity
+from validation.metrics import metric
 from validation.statistics import DistinctOutputs
 
 BATCH = 50
@@ -34,7 +36,10 @@ class Scoring:
 
     `host` is the imported graph whose pre- and post-processing the host runs around the network,
     None where the network is the whole model. `decode` (``module:function``) turns the model's
-    outputs into the one array that the metrics take. The first of `metrics` is the gated one.
+    outputs into the one array that the metrics take; where that is a guess (`decode_is_guess`), its
+    refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
+    `agreement` is the task whose answers are compared, None where none are. `outputs` are names for
+    the model's outputs, empty for those of the artifact.
     """
 
     samples: SampleSet
@@ -43,6 +48,9 @@ class Scoring:
     network: Network
     decode: str | None = None
     host: Path | None = None
+    agreement: str | None = None
+    decode_is_guess: bool = False
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,10 @@ class Evaluation:
     """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
 
     `statistics` (n, k) are the gated metric's (k is 0 and `chance` None where nothing is scored),
-    `also` those of others by name. `sqnr_db`, `cosine` and `agreement` (of the strongest outputs, a
-    fraction) compare the network's outputs with those of the float artifact, for that itself with
-    the network that it was converted from; None where nothing is comparable. `raw_pixels` are
+    `also` those of others by name. `fidelity` (a row for each of the network's outputs, see
+    `OutputFidelity.row`) and `agreement` (of answers, a fraction) compare with the float artifact,
+    for that itself with the network that it was converted from; None where there is nothing to
+    compare with, and of agreement where it has no meaning. `raw_pixels` are
     the statistics (m, k) when raw bytes are fed to the first m samples, None where the input takes
     no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured.
     """
@@ -61,8 +70,7 @@ class Evaluation:
     sources: np.ndarray
     chance: float | None
     distinct_outputs: int
-    sqnr_db: float | None
-    cosine: float | None
+    fidelity: list[dict] | None
     agreement: float | None
     raw_pixels: np.ndarray | None
     seconds: float
@@ -91,23 +99,21 @@ def evaluate(
     gated, *others = scoring.metrics or (None,)
     rows: dict[str, list] = {name: [] for name in scoring.metrics}
     raw_rows, labels_seen = [], []
-    fidelity, distinct, agreeing = Fidelity(), DistinctOutputs(), []
+    fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
     done = 0
     for images, labels in _batches(scoring.samples, count, _batch_size(session)):
         real = around.prepared(images)
         inputs = around.before(real)
         outputs = session.predict(*inputs)
-        predictions = around.after(real, outputs)
+        if rows:
+            predictions = around.after(real, outputs)
         for name, found in rows.items():
             found.append(metric(name).sample_statistics(predictions, labels))
         distinct.add(outputs[0])
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
             if compared:
-                wanted = compared.predict(*inputs)
-                for expected, found in zip(wanted, outputs, strict=True):
-                    fidelity.add(expected, found)
-                agreeing.append(_agreeing(wanted[0], outputs[0]))
+                fidelity.add(real, compared.predict(*inputs), outputs)
             if takes_bytes:
                 raw = around.after(real, session.dequantize(session.run_each(images)))
                 raw_rows.append(metric(gated).sample_statistics(raw, labels))
@@ -121,21 +127,63 @@ def evaluate(
     return {
         "chance": float(metric(gated).chance(np.concatenate(labels_seen))) if gated else None,
         "distinct_outputs": distinct.count,
-        "sqnr_db": fidelity.sqnr_db() if compared else None,
-        "cosine": fidelity.cosine() if compared else None,
-        "agreement": float(np.concatenate(agreeing).mean()) if compared else None,
+        "fidelity": fidelity.rows() if compared else None,
+        "agreement": fidelity.agreement(),
     }
 
 
-def _agreeing(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Per sample the share of places whose strongest output is the same, (n,): top-1 agreement.
+class _Fidelity:
+    """Two models' outputs on the same inputs, compared output by output and answer by answer."""
 
-    Scores (n, classes, 1, 1) are of one place.
-    """
-    if wanted[0].size == max(wanted.shape[1:], default=1):
-        wanted, found = (values.reshape(len(values), -1) for values in (wanted, found))
-    same = wanted.argmax(axis=-1) == found.argmax(axis=-1)
-    return same.reshape(len(same), -1).mean(axis=1)
+    def __init__(self, scoring: Scoring, around: _Around, session, compared):
+        self._around, self._may_refuse = around, scoring.decode_is_guess
+        self._answers = Agreement(scoring.agreement) if compared and scoring.agreement else None
+        # What a SavedModel and a program give has no description but itself.
+        self._specs = [getattr(each, "outputs", None) for each in (session, compared)]
+        self._names, self._outputs = scoring.outputs, []
+
+    def add(self, real: np.ndarray, wanted: list[np.ndarray], found: list[np.ndarray]) -> None:
+        """The float and the quantized model's outputs (n, ...) for prepared samples `real`.
+
+        Raises ValueError where they do not fit each other.
+        """
+        if len(wanted) != len(found):
+            raise ValueError(
+                f"the float model has {len(wanted)} outputs, the quantized one {len(found)}"
+            )
+        if not self._outputs:
+            self._outputs = [
+                OutputFidelity(self._name(place, len(found)), self._is_integer(place, values))
+                for place, values in enumerate(wanted)
+            ]
+        for output, expected, quantized in zip(self._outputs, wanted, found, strict=True):
+            output.add(expected, quantized)
+        if not self._answers:
+            return
+        try:
+            decoded_pair = [self._around.after(real, outputs) for outputs in (wanted, found)]
+        except ValueError:
+            if not self._may_refuse:
+                raise
+            self._answers = None
+            return
+        self._answers.add(*decoded_pair)
+
+    def rows(self) -> list[dict]:
+        return [output.row() for output in self._outputs]
+
+    def agreement(self) -> float | None:
+        return self._answers.share() if self._answers else None
+
+    def _name(self, place: int, count: int) -> str:
+        specs = self._specs[0]
+        return self._names[place] if len(self._names) == count else specs[place].name
+
+    def _is_integer(self, place: int, values: np.ndarray) -> bool:
+        """Whether an output holds whole numbers that stand for nothing else: indices, classes."""
+        specs = [each[place] for each in self._specs if each]
+        dtypes = [spec.dtype for spec in specs if not spec.is_quantized] + [values.dtype.name]
+        return any(dtype.startswith(("int", "uint", "bool")) for dtype in dtypes)
 
 
 def read_evaluation(directory: Path, scalars: dict) -> Evaluation:

@@ -42,7 +42,8 @@ class Expectations:
     npu_speedup: float
     npu_coverage: float
     least_sqnr_db: float = 20.0
-    least_agreement: float = 0.97
+    least_channel_sqnr_db: float = 10.0
+    least_agreement: float | None = None  # that of the task: `validation.agreement.LEAST`
     least_metric: float | None = None
     unsupported: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     known_failures: Mapping[str, KnownFailure] = field(default_factory=lambda: NOTHING)
@@ -58,7 +59,13 @@ class Expectations:
 
 
 KEYS = {entry.name for entry in fields(Expectations)} - {"known_failures"}
-OPTIONAL = {"unsupported", "least_metric", "least_sqnr_db", "least_agreement"}
+OPTIONAL = {
+    "unsupported",
+    "least_metric",
+    "least_sqnr_db",
+    "least_channel_sqnr_db",
+    "least_agreement",
+}
 NUMBERS = KEYS - {"accuracy", "unsupported"}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from quantizers.cache import CacheEntry
 from validation.evaluation import Evaluation, read_evaluation
+from validation.fidelity import least_cosine, worst_sqnr
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class KeptEvaluation:
     key: str
     chance: float | None
     distinct_outputs: int
-    sqnr_db: float | None
-    cosine: float | None
+    fidelity: list[dict] | None
     agreement: float | None
     seconds: float
     peak_rss_bytes: int | None
@@ -31,6 +31,16 @@ class KeptEvaluation:
     @classmethod
     def of(cls, entry: CacheEntry) -> KeptEvaluation:
         return cls(entry.key, entry=entry, **entry.meta)
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Of the output that is worst; None where nothing is comparable."""
+        return worst_sqnr(self.fidelity or [])
+
+    @property
+    def cosine(self) -> float | None:
+        """The least of an output."""
+        return least_cosine(self.fidelity or [])
 
     @cached_property
     def _whole(self) -> Evaluation:

@@ -73,7 +73,12 @@ def _as_sentences(findings: list[dict]) -> str:
 def _accuracy(run: CaseRun) -> Measurement:
     own = run.evaluation
     fields = {
-        "fidelity": {"sqnr_db": own.sqnr_db, "cosine": own.cosine},
+        "fidelity": {
+            "sqnr_db": own.sqnr_db,
+            "cosine": own.cosine,
+            "agreement": own.agreement,
+            "outputs": own.fidelity,
+        },
         "seconds": run.built.seconds | {"evaluate": own.seconds},
         "peak_rss_bytes": _largest(run.built.peak_rss_bytes, own.peak_rss_bytes),
         "notes": _notes(run),
@@ -119,7 +124,9 @@ def _accuracy(run: CaseRun) -> Measurement:
         causes.known_cause(run),
     )
     if gate.status == "passed" and run.recipe.is_reference:
-        gate = gates.export_gate(own.sqnr_db, run.case_id)
+        gate = gates.export_gate(own.fidelity, run.case_id)
+    elif gate.status in ("passed", "inconclusive"):
+        gate = gates.floor_gate(own.fidelity, run.case_id) or gate
     gate = gates.reference_gate(float_score, run.expected.least_metric, found_by) or gate
     if result.is_worthless and run.spec.own:
         gate = replace(gate, message=f"{gate.message}: {WORTHLESS.format(run.spec.own.where)}")
@@ -131,12 +138,17 @@ def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Me
     if not run.has_float:
         told = f"{run.unlabelled_reason}, and there is no float model"
         return Measurement("accuracy", GateResult("not_measured", told), fields)
-    fields["fidelity"]["agreement"] = own.agreement
     if run.recipe.is_reference:
-        gate = gates.export_gate(own.sqnr_db, run.case_id)
+        gate = gates.export_gate(own.fidelity, run.case_id)
     else:
-        agreement = own.agreement if run.spec.task == "classification" else None
-        gate = gates.fidelity_gate(own.sqnr_db, agreement, run.expected, run.case_id)
+        gate = gates.fidelity_gate(
+            own.fidelity,
+            own.agreement,
+            run.expected,
+            run.spec.task,
+            run.case_id,
+            run.recipe.activations,
+        )
     return Measurement("accuracy", gate, fields)
 
 

@@ -16,14 +16,12 @@ of its own to `ELSEWHERE`.
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 IGNORE_LABEL = 255
-SQNR_CEILING_DB = 150.0  # about the 146 dB of float32's 24-bit significand: identical in float32
 
 
 @dataclass(frozen=True)
@@ -95,42 +93,6 @@ def metric_of_file(name: object, declared: Collection[str] = ()) -> Metric:
         return metric(name)
     except Exception as error:  # importing it runs the user's code: anything
         raise ValueError(f"the metric {name} cannot be loaded: {error}") from error
-
-
-class Fidelity:
-    """How far quantized outputs are from the float ones, added batch by batch in float64."""
-
-    def __init__(self) -> None:
-        self._signal = self._quantized = self._product = self._noise = 0.0
-
-    def add(self, reference: np.ndarray, quantized: np.ndarray) -> None:
-        """Real values of one shape. Raises ValueError if shapes differ or a value is not finite."""
-        if reference.shape != quantized.shape:
-            raise ValueError(f"reference {reference.shape} and quantized {quantized.shape} differ")
-        r, q = (np.asarray(values, np.float64).ravel() for values in (reference, quantized))
-        difference = r - q
-        noise = float(difference @ difference)
-        if not math.isfinite(noise):
-            raise ValueError("outputs hold NaN or infinity: there is no fidelity to measure")
-        self._noise += noise
-        self._signal += float(r @ r)
-        self._quantized += float(q @ q)
-        self._product += float(r @ q)
-
-    def sqnr_db(self) -> float | None:
-        """Signal to quantization noise ratio in dB, at most `SQNR_CEILING_DB`.
-
-        No noise gives the ceiling (JSON has no infinity); no signal gives None: not measurable.
-        """
-        if self._signal == 0:
-            return None
-        floor = self._signal * 10 ** (-SQNR_CEILING_DB / 10)
-        return 10 * math.log10(self._signal / max(self._noise, floor))
-
-    def cosine(self) -> float | None:
-        """Cosine of the angle between the two, -1 to 1; None if either is all zero."""
-        norm = math.sqrt(self._signal) * math.sqrt(self._quantized)
-        return max(-1.0, min(1.0, self._product / norm)) if norm else None
 
 
 def _predictions(outputs: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:

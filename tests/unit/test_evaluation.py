@@ -70,4 +70,4 @@ def test_every_sample_is_scored_once(tmp_path, count):
     found = read_evaluation(tmp_path, scalars | {"seconds": 0.0, "peak_rss_bytes": None})
     assert found.statistics.shape == (count, 2)
     assert found.distinct_outputs == count
-    assert found.cosine == pytest.approx(1)
+    assert [row["cosine"] for row in found.fidelity] == pytest.approx([1])

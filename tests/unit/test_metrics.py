@@ -1,13 +1,11 @@
 """Metrics against scikit-learn, and the laws that resampling relies on."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validation.metrics import IGNORE_LABEL, METRICS, SQNR_CEILING_DB, Fidelity, metric
+from validation.metrics import IGNORE_LABEL, METRICS, metric
 
 CLASSES = 5
 
@@ -142,45 +140,3 @@ def test_unknown_metric_lists_the_known():
     known = r"no metric named 'miou'; known: map_50, .*, mean_iou, .*, top1"
     with pytest.raises(KeyError, match=known):
         metric("miou")
-
-
-def fidelity(reference: np.ndarray, quantized: np.ndarray, batches: int = 1) -> Fidelity:
-    accumulated = Fidelity()
-    for pair in zip(
-        np.array_split(reference, batches), np.array_split(quantized, batches), strict=True
-    ):
-        accumulated.add(*pair)
-    return accumulated
-
-
-def test_fidelity_over_batches_is_that_of_the_whole():
-    from sklearn.metrics.pairwise import cosine_similarity
-
-    rng = np.random.default_rng(0)
-    reference = rng.normal(3, 1, (40, 10)).astype(np.float32)
-    quantized = np.round(reference * 8) / 8
-    whole, parts = fidelity(reference, quantized), fidelity(reference, quantized, batches=7)
-    assert parts.sqnr_db() == pytest.approx(whole.sqnr_db())
-    signal, noise = np.sum(reference**2.0), np.sum((reference - quantized) ** 2.0)
-    assert whole.sqnr_db() == pytest.approx(10 * math.log10(signal / noise), rel=1e-5)
-    expected = cosine_similarity(reference.reshape(1, -1), quantized.reshape(1, -1))[0, 0]
-    assert whole.cosine() == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_step_halved_gains_six_db():
-    values = np.linspace(-1, 1, 100_001)
-    coarse, fine = (fidelity(values, np.round(values * s) / s).sqnr_db() for s in (64, 128))
-    assert fine - coarse == pytest.approx(6.02, abs=0.05)
-
-
-def test_fidelity_has_no_infinity_for_json():
-    ones, zeros = np.ones((2, 3)), np.zeros((2, 3))
-    assert fidelity(ones, ones).sqnr_db() == SQNR_CEILING_DB
-    assert fidelity(ones, ones).cosine() == pytest.approx(1.0)
-    assert fidelity(ones, zeros).cosine() is None
-    assert fidelity(zeros, ones).sqnr_db() is None
-    assert Fidelity().sqnr_db() is None
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        fidelity(ones, ones * np.inf)
-    with pytest.raises(ValueError, match="differ"):
-        fidelity(ones, np.ones((2, 1)))

@@ -28,7 +28,8 @@ def scoring(tmp_path_factory):
         write(folder / f"{number}.png", number)
     samples = open_data(folder, "other", "evaluation", Fit((SIDE, SIDE)))
     network = Network("", (SIDE, SIDE, 3), (SIDE, SIDE), 5)
-    return Scoring(samples, SIGNED_UNIT, (), network)
+    decode = "model_zoo.own.decoding:class_scores"
+    return Scoring(samples, SIGNED_UNIT, (), network, decode, agreement="classification")
 
 
 @pytest.mark.parametrize(("sign", "least", "most"), [(1, 1, 1), (-1, 0, 0)])

@@ -7,11 +7,10 @@ command to run next.
 
 from validation.gates.accuracy import (
     accuracy_gate,
-    export_gate,
-    fidelity_gate,
     labels_gate,
     reference_gate,
 )
+from validation.gates.fidelity import export_gate, fidelity_gate, floor_gate
 from validation.gates.form import integer_only_gate, size_gate
 from validation.gates.io_dtype import (
     float_refused_by,
@@ -31,6 +30,7 @@ __all__ = [
     "fidelity_gate",
     "float_refused_by",
     "float_refused_gate",
+    "floor_gate",
     "integer_only_gate",
     "io_dtype_gate",
     "is_arm_host",

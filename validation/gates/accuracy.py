@@ -1,13 +1,10 @@
-"""Gates of what a model finds: against the float model, its labels, and its export."""
+"""Gates of what a model finds: against the float model, and against its labels."""
 
 from __future__ import annotations
 
-from validation.expectations import Expectations
 from validation.gates.result import GateResult, failed
 from validation.metrics import Metric
 from validation.statistics import NonInferiority
-
-EXPORT_SQNR_DB = 60.0  # float32 in another order of summation stays above 90
 
 
 def accuracy_gate(
@@ -92,38 +89,3 @@ def labels_gate(
             f'pytest -k "{case_id.replace("-", " and ")} and io_dtype"',
         )
     return GateResult("passed")
-
-
-def fidelity_gate(
-    sqnr_db: float | None, agreement: float | None, expected: Expectations, case_id: str
-) -> GateResult:
-    """Quantized outputs stay close to the float ones: signal to noise, and a classifier's answers.
-
-    For models without labels: it bounds what quantization changes, not how good the model is.
-    """
-    least_db, least_agreement = expected.least_sqnr_db, expected.least_agreement
-    agrees = agreement is None or agreement >= least_agreement
-    if sqnr_db is not None and sqnr_db >= least_db and agrees:
-        return GateResult("passed")
-    found = "no signal in the float outputs" if sqnr_db is None else f"SQNR of {sqnr_db:.1f} dB"
-    also = "" if agreement is None else f", {agreement:.1%} of the answers as in float"
-    wanted = "" if agreement is None else f", {least_agreement:.0%} of the answers"
-    return failed(
-        f"{found}{also}",
-        f"at least {least_db:g} dB{wanted}",
-        "the ranges do not fit: calibration pictures unlike those of use, or outliers in a layer",
-        f'pytest -k "{case_id.split("-")[0]} and accuracy" --report=report  (tensor by tensor)',
-    )
-
-
-def export_gate(sqnr_db: float | None, case_id: str) -> GateResult:
-    """The float artifact computes what the network that it was converted from computes."""
-    if sqnr_db is not None and sqnr_db >= EXPORT_SQNR_DB:
-        return GateResult("passed")
-    found = "no signal" if sqnr_db is None else f"SQNR of {sqnr_db:.1f} dB"
-    return failed(
-        f"{found} between the float artifact and the exported network",
-        f"at least {EXPORT_SQNR_DB:.0f} dB",
-        "the conversion to float TFLite changed the network: every other recipe inherits it",
-        f'pytest -k "{case_id.replace("-", " and ")} and accuracy" --artifact-cache none',
-    )
