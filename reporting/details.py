@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reporting import audit, calibration
-from reporting.fields import DASH, dig, size, text, three_digits, with_unit
+from reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
 from reporting.rows import CaseRow
+
+OUTPUTS = 8  # of which fidelity is shown one by one; the record has them all
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,32 @@ def _accuracy(record: dict) -> list[Fact]:
     samples, sources, rule = (
         text(dig(record, "accuracy", key)) for key in ("samples", "sources", "tolerance_rule")
     )
-    sqnr = with_unit(dig(record, "fidelity", "sqnr_db"), "dB")
-    cosine = dig(record, "fidelity", "cosine")
     return [
         ("Evaluated on", f"{samples} samples from {sources} independent sources"),
         ("Tolerance rule", rule),
-        ("Fidelity", f"SQNR {sqnr}, cosine {DASH if cosine is None else f'{cosine:.5f}'}"),
+        *_fidelity(record),
     ]
+
+
+def _fidelity(record: dict) -> list[Fact]:
+    """That of the worst output, and where there are several, each one's."""
+    sqnr = with_unit(dig(record, "fidelity", "sqnr_db"), "dB")
+    cosine, agreement = (dig(record, "fidelity", name) for name in ("cosine", "agreement"))
+    answers = "" if agreement is None else f", {percent(agreement)} of the answers as in float"
+    whole = f"SQNR {sqnr}, cosine {DASH if cosine is None else f'{cosine:.5f}'}{answers}"
+    rows = dig(record, "fidelity", "outputs") or []
+    shown = [(f"Fidelity of {text(row.get('name'))}", _of_output(row)) for row in rows[:OUTPUTS]]
+    return [("Fidelity", whole), *shown]
+
+
+def _of_output(row: dict) -> str:
+    if row.get("equal") is not None:
+        return f"{percent(row['equal'])} of its whole numbers as in float"
+    of_like = f" (channels {row['like']})" if row.get("like") else ""
+    worst, lost = row.get("worst_channel"), row.get("lost_count")
+    alone = f", channel {worst['channel']} {with_unit(worst['sqnr_db'], 'dB')}" if worst else ""
+    still = f", {lost} channels constant that vary in float" if lost else ""
+    return f"SQNR {with_unit(row.get('sqnr_db'), 'dB')}{of_like}{alone}{still}"
 
 
 def _compared(row: CaseRow) -> list[Fact]:

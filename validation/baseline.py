@@ -131,7 +131,9 @@ def _refused(record: dict, now: Figures) -> str | None:
     """Why a case's results cannot be accepted; None where they can."""
     if why := why_not_accepted(record):
         return why
-    judged_by_fidelity = (record.get("gates") or {}).get("accuracy") == "passed" and now.sqnr_db
+    outputs = (record.get("fidelity") or {}).get("outputs")  # whole numbers have no SQNR
+    has_passed = (record.get("gates") or {}).get("accuracy") == "passed"
+    judged_by_fidelity = has_passed and (now.sqnr_db is not None or outputs)
     return None if now.accuracy or judged_by_fidelity else "its accuracy was not measured"
 
 

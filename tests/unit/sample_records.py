@@ -81,7 +81,7 @@ def _case(model: str, recipe: str) -> dict:
             "sources": 512,
         },
         "conversion": _conversion(model, dtype),
-        "fidelity": {"sqnr_db": 38.1 - 30 * share, "cosine": 0.9999 - share / 1000},
+        "fidelity": _fidelity(38.1 - 30 * share, 0.9999 - share / 1000),
         "io": {
             "inputs": [_tensor("serving_default_image:0", [1, 96, 96, 3], dtype)],
             "outputs": [_tensor("StatefulPartitionedCall:0", [1, 96, 96, 4], dtype)],
@@ -144,6 +144,24 @@ def _beside_the_gated_metric(cases: dict[tuple[str, str], dict]) -> None:
     worse["reason"] = "accuracy: psnr dropped 3.61 dB, allowed 0.30 dB"
     worse["accuracy"] |= {"quantized": 28.8, "drop": 3.61, "drop_upper_95": 3.7}
     worse["messages"]["accuracy"] = "psnr dropped 3.61 dB and is below bicubic (31.02 dB)"
+
+
+def _fidelity(sqnr_db: float, cosine: float) -> dict:
+    worst = {"channel": 3, "of": 4, "axis": 1, "range": [0.0, 1.0], "rms_error": 0.01}
+    row = {
+        "name": "scores",
+        "span": [0.0, 1.0],
+        "sqnr_db": sqnr_db,
+        "like": None,
+        "worst_channel": worst | {"sqnr_db": sqnr_db - 2},
+        "lost": [],
+        "lost_count": 0,
+        "constant_error": None,
+        "cosine": cosine,
+        "equal": None,
+        "first_equal": None,
+    }
+    return {"sqnr_db": sqnr_db, "cosine": cosine, "agreement": None, "outputs": [row]}
 
 
 def _tensor(name: str, shape: list[int], dtype: str) -> dict:

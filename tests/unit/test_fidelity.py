@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_records import sample_results
 
+from reporting import details
+from reporting.rows import rows_of
 from validation import gates
 from validation.expectations import expectations_for
 from validation.fidelity import (
@@ -350,3 +353,18 @@ def test_with_labels_there_is_a_floor(breakage):
     result = gates.floor_gate([row(likely, breakage(likely, rng))], "net-tflite_int8")
     assert result.status == "failed"
     assert "output out" in result.message
+
+
+def test_the_report_shows_each_output():
+    record = sample_results()["cases"][0]
+    whole = row(np.arange(90).reshape(30, 3), np.arange(90).reshape(30, 3), is_integer=True)
+    joined = detector(np.random.default_rng(0), "last")
+    lost = row(joined, in_eight_bits(joined)) | {"name": "joined"}
+    record["fidelity"] |= {"agreement": 0.985, "outputs": [lost, whole]}
+    (shown,) = rows_of(sample_results() | {"cases": [record]})
+    shown = dict(details.facts(shown))
+    assert "98.5% of the answers as in float" in shown["Fidelity"]
+    assert shown["Fidelity of out"] == "100% of its whole numbers as in float"
+    told = shown["Fidelity of joined"]
+    assert "(channels 4-9)" in told
+    assert f"{lost['lost_count']} channels constant that vary in float" in told

@@ -17,7 +17,8 @@ from quantizers.recipe import ALL_GATES, RECIPES
 from runtimes.artifact import Artifact, TensorSpec
 from validation import gates
 from validation.expectations import Expectations
-from validation.gates import accuracy, io_dtype
+from validation.fidelity import OutputFidelity
+from validation.gates import fidelity, io_dtype
 from validation.metrics import metric
 from validation.statistics import NonInferiority
 
@@ -124,12 +125,44 @@ def test_labels_gate():
     assert "its model gives the same output" in found.message
 
 
+def compared(sqnr_db: float | None, **known) -> list[dict]:
+    """The rows of one output."""
+    output = OutputFidelity("scores")
+    output.add(np.arange(6.0)[:, None], np.arange(6.0)[:, None])
+    return [output.row() | {"sqnr_db": sqnr_db} | known]
+
+
 def test_export_gate():
-    limit = accuracy.EXPORT_SQNR_DB
-    assert gates.export_gate(limit, CASE).status == "passed"
-    assert_failed(gates.export_gate(np.nextafter(limit, 0), CASE), "SQNR of 60.0 dB", "least 60 dB")
-    assert_failed(gates.export_gate(-3.123456789, CASE), "SQNR of -3.1 dB")
-    assert_failed(gates.export_gate(None, CASE), "no signal")
+    limit = fidelity.EXPORT_SQNR_DB
+    assert gates.export_gate(compared(limit), CASE).status == "passed"
+    just_below = gates.export_gate(compared(np.nextafter(limit, 0)), CASE)
+    assert_failed(just_below, "output scores: SQNR of 60.0 dB", "least 60 dB")
+    assert_failed(gates.export_gate(compared(-3.123456789), CASE), "SQNR of -3.1 dB")
+    assert_failed(gates.export_gate(compared(None), CASE), "no signal")
+    assert_failed(gates.export_gate(compared(None, equal=0.9), CASE), "90.0% of its whole numbers")
+
+
+def test_the_floor_of_fidelity_where_there_are_labels():
+    limit = fidelity.FLOOR_SQNR_DB
+    assert gates.floor_gate(compared(limit), CASE) is None
+    assert gates.floor_gate(compared(None), CASE) is None
+    assert_failed(gates.floor_gate(compared(-4.4), CASE), "SQNR of -4.4 dB", "whatever the metric")
+
+
+@pytest.mark.parametrize(
+    ("task", "least"), [("classification", 0.97), ("segmentation", 0.97), ("detection", 0.9)]
+)
+def test_answers_are_gated_by_task(task, least):
+    rows = compared(40.0)
+
+    def judge(agreement, expected=EXPECTED):
+        return gates.fidelity_gate(rows, agreement, expected, task, CASE)
+
+    assert judge(least).status == "passed"
+    assert judge(None).status == "passed"
+    below = judge(np.nextafter(least, 0))
+    assert_failed(below, f"{least:.1%} of the answers", f"{least:.0%} of the answers")
+    assert judge(0.5, replace(EXPECTED, least_agreement=0.5)).status == "passed"
 
 
 def artifact(dtype="int8", scale=1 / 255, zero_point=-128) -> Artifact:
