@@ -23,14 +23,20 @@ from validation.predictions import Predictions, keep
 
 DEFAULT_BASELINE = Path("int8gate-baseline.toml")
 STORAGE_SCHEME = "file://"  # of `--benchmark-storage`
-KEPT_FOR = ("--baseline", "--update-baseline", "--gate-compare-fail", "--benchmark-autosave")
+KEPT_FOR = (
+    "int8_baseline",
+    "int8_update_baseline",
+    "int8_gate_compare_fail",
+    "benchmark_autosave",
+    "benchmark_save",
+)
 
 
 def predictions_folder(config: pytest.Config) -> Path | None:
     """Where this run keeps what each sample scored; None where nothing will ask for it."""
-    if report := config.getoption("--report"):
+    if report := config.getoption("int8_report"):
         return report / "predictions"
-    if any(config.getoption(name) for name in KEPT_FOR) or config.getoption("--benchmark-save"):
+    if any(config.getoption(name) for name in KEPT_FOR):
         return storage_of(config) / "predictions"
     return None
 
@@ -76,12 +82,12 @@ class Comparing:
     def begin(self) -> None:
         """Raises ValueError or OSError saying what is wrong with an option or its file."""
         option = self.config.getoption
-        path, is_updated = self.path, option("--update-baseline")
+        path, is_updated = self.path, option("int8_update_baseline")
         if path and (path.is_file() or not is_updated):
             self.baseline = baseline_file.read(path)
         elif is_updated:
             self.baseline = Baseline()
-        if text := option("--gate-compare-fail"):
+        if text := option("int8_gate_compare_fail"):
             self.limits = parse_limits(text)
             asked = option("--benchmark-compare") or ""
             self.before = find_run(asked.strip() or history.LATEST, storage_of(self.config))
@@ -90,7 +96,9 @@ class Comparing:
     def path(self) -> Path | None:
         """The baseline's file."""
         option = self.config.getoption
-        return option("--baseline") or (DEFAULT_BASELINE if option("--update-baseline") else None)
+        return option("int8_baseline") or (
+            DEFAULT_BASELINE if option("int8_update_baseline") else None
+        )
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.config.option.collectonly or not self.records.cases:
@@ -112,7 +120,7 @@ class Comparing:
                 record, results["environment"], self.baseline, folders, self.metrics
             )
         ]
-        if self.config.getoption("--update-baseline"):
+        if self.config.getoption("int8_update_baseline"):
             self._update(results, folders)
             return
         self.failures += exceeded(changes, BASELINE_LIMITS)

@@ -1,4 +1,7 @@
-"""The fixtures of the gates: the pipeline, a case on its way through it, and `gate`."""
+"""The fixtures of the gates: the pipeline, a case on its way through it, and `int8_gate`.
+
+Their names begin with `int8_`: other plugins have `settings`, a conftest.py may have `pipeline`.
+"""
 
 from __future__ import annotations
 
@@ -23,56 +26,58 @@ def gate_of(function) -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(pytestconfig: pytest.Config) -> Settings:
+def int8_settings(pytestconfig: pytest.Config) -> Settings:
     option = pytestconfig.getoption
     return Settings(
-        profile=option("--profile"),
-        weights_dir=option("--weights-dir"),
-        random_weights=option("--weights") == "random",
-        data_dir=option("--data-dir"),
-        min_calibration_samples=option("--min-calibration-samples"),
-        stage_timeout_s=option("--stage-timeout"),
-        calibration_jobs=option("--calibration-jobs"),
-        trust=option("--trust"),
+        profile=option("int8_profile"),
+        weights_dir=option("int8_weights_dir"),
+        random_weights=option("int8_weights") == "random",
+        data_dir=option("int8_data_dir"),
+        min_calibration_samples=option("int8_min_calibration_samples"),
+        stage_timeout_s=option("int8_stage_timeout"),
+        calibration_jobs=option("int8_calibration_jobs"),
+        trust=option("int8_trust"),
     )
 
 
 @pytest.fixture(scope="session")
-def cpu_baseline(pytestconfig: pytest.Config) -> str:
-    return pytestconfig.getoption("--cpu-baseline")
+def int8_cpu_baseline(pytestconfig: pytest.Config) -> str:
+    return pytestconfig.getoption("int8_cpu_baseline")
 
 
 @pytest.fixture(scope="session")
-def pipeline(settings: Settings, pytestconfig: pytest.Config):
+def int8_pipeline(int8_settings: Settings, pytestconfig: pytest.Config):
     from quantizers.cache import open_cache
     from quantizers.pipeline import Pipeline
     from quantizers.worker import Worker
 
-    limit = pytestconfig.getoption("--memory-limit")
+    limit = pytestconfig.getoption("int8_memory_limit")
     with Worker(limit and round(limit * 1e9)) as worker:
-        yield Pipeline(settings, open_cache(pytestconfig.getoption("--artifact-cache")), worker)
+        yield Pipeline(
+            int8_settings, open_cache(pytestconfig.getoption("int8_artifact_cache")), worker
+        )
 
 
 @pytest.fixture(scope="session")
-def case_runs() -> dict:
+def int8_runs() -> dict:
     """The runs of this process by case id, so that the gates of a case share them."""
     return {}
 
 
 @pytest.fixture
-def case_run(request: pytest.FixtureRequest, case_runs: dict, pipeline):
+def int8_case(request: pytest.FixtureRequest, int8_runs: dict, int8_pipeline):
     from validation.case_run import CaseRun
 
     models = request.config.stash[MODELS]
     model_name, recipe_name = request.param
     key = f"{model_name}-{recipe_name}"
-    if key not in case_runs:
-        case_runs[key] = CaseRun(models[model_name], RECIPES[recipe_name], pipeline)
-    return case_runs[key]
+    if key not in int8_runs:
+        int8_runs[key] = CaseRun(models[model_name], RECIPES[recipe_name], int8_pipeline)
+    return int8_runs[key]
 
 
 @pytest.fixture
-def gate(request: pytest.FixtureRequest, case_run):
+def int8_gate(request: pytest.FixtureRequest, int8_case):
     """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
     from validation.conversion import describe
     from validation.expectations import CONVERSION
@@ -80,29 +85,29 @@ def gate(request: pytest.FixtureRequest, case_run):
     name = gate_of(request.function)
 
     def check(measurement, *arguments, history=None) -> None:
-        declared = case_run.expected.unsupported
+        declared = int8_case.expected.unsupported
         try:
-            found = measurement(case_run, *arguments)
+            found = measurement(int8_case, *arguments)
         except Exception as error:
-            fields = {"conversion": describe(case_run)}
+            fields = {"conversion": describe(int8_case)}
             if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
-                _tell(request.node, case_run, name, "unsupported", declared[CONVERSION], fields)
+                _tell(request.node, int8_case, name, "unsupported", declared[CONVERSION], fields)
                 pytest.xfail(declared[CONVERSION])
-            _tell(request.node, case_run, name, "error", str(error), fields)
+            _tell(request.node, int8_case, name, "error", str(error), fields)
             if isinstance(error, EXPECTED_ERRORS):
-                message = f"{case_run.case_id}: {error}"
+                message = f"{int8_case.case_id}: {error}"
                 raise pytest.fail.Exception(message, pytrace=False) from None
             raise
         if scores := found.fields.get("accuracy"):
-            key = case_key(request.config.stash[RECORDS].of(_case(case_run)))
-            keep_predictions(request.config, case_run, key, scores)
+            key = case_key(request.config.stash[RECORDS].of(_case(int8_case)))
+            keep_predictions(request.config, int8_case, key, scores)
         status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
-        status, message = _expired(case_run.expected, name, status, message)
+        status, message = _expired(int8_case.expected, name, status, message)
         message = pasteable(message, request.config)
-        record = _tell(request.node, case_run, name, status, message, found.fields)
+        record = _tell(request.node, int8_case, name, status, message, found.fields)
         if history and found.rounds_s:
             history(found.rounds_s, record)
-        _end(case_run.case_id, name, status, message)
+        _end(int8_case.case_id, name, status, message)
 
     return check
 
@@ -152,7 +157,7 @@ def _end(case_id: str, gate_name: str, status: str, message: str) -> None:
 
 
 @pytest.fixture
-def history(benchmark, request: pytest.FixtureRequest):
+def int8_history(benchmark, request: pytest.FixtureRequest):
     """Puts measured or modelled seconds into pytest-benchmark's history, with the case record.
 
     The benchmark's timer is a clock that these seconds move, so that `--benchmark-autosave`,

@@ -60,7 +60,7 @@ def pytest_handlecrashitem(report: pytest.TestReport, sched) -> None:
     from quantizers.cache import open_cache
 
     report.nodeid = _plain(report.nodeid)
-    open_cache(sched.config.getoption("--artifact-cache"))
+    open_cache(sched.config.getoption("int8_artifact_cache"))
 
 
 def _share_cores(processes: int) -> None:

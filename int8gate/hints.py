@@ -36,9 +36,9 @@ def carried(config: pytest.Config) -> list[str]:
     """Those options of the run that another run of the same cases needs, for a shell."""
     found = []
     for name in CARRIED:
-        given = config.getoption(name)
+        given = config.getoption(f"int8_{name}")
         if given is None or given == DEFAULTS.get(name):
             continue
         values = given if isinstance(given, list) else [given]
-        found += [shlex.quote(f"--{name.replace('_', '-')}={value}") for value in values]
+        found += [shlex.quote(f"--int8-{name.replace('_', '-')}={value}") for value in values]
     return found

@@ -34,7 +34,7 @@ class Records:
     def of(self, case: tuple) -> dict:
         """The record of (model, recipe, task, source format)."""
         if tuple(case) not in self.cases:
-            profile = self.config.getoption("--profile")
+            profile = self.config.getoption("int8_profile")
             self.cases[tuple(case)] = records.new_case(*case, profile=profile)
         return self.cases[tuple(case)]
 
@@ -45,7 +45,7 @@ class Records:
 
     def results(self) -> dict:
         command = shlex.join(["pytest", *self.config.invocation_params.args])
-        profile = self.config.getoption("--profile")
+        profile = self.config.getoption("int8_profile")
         about = records.environment(profile, self.started, command, self.finished)
         return records.results(list(self.cases.values()), about)
 
@@ -128,4 +128,4 @@ class Records:
     def reports_to(self) -> Path | None:
         """Where to write; None without `--report`, and in the workers of xdist."""
         is_worker = hasattr(self.config, "workerinput")
-        return None if is_worker else self.config.getoption("--report")
+        return None if is_worker else self.config.getoption("int8_report")

@@ -46,28 +46,48 @@ FIT_KEYS = ("interpolation", "colours", "crop", "pad", "enlarge")
 
 
 def read_zoo(path: Path) -> list[OwnModel]:
-    """The models that a TOML declares, in its order.
+    """The models that a TOML declares, in its order; those of a `pyproject.toml`, and of the files
+    that `zoo` in it lists.
 
     Raises ValueError or FileNotFoundError naming the file, the table and the key.
     """
     path = Path(path)
+    listed = _listed(_settings(path), path) if path.name == PYPROJECT and path.is_file() else []
+    return [model for file in listed for model in read_zoo(path.parent / file)] + read_tables(path)
+
+
+def read_pyproject(path: Path) -> list[OwnModel]:
+    """As `read_zoo`, but nothing of a `pyproject.toml` that does not mention int8gate."""
+    return read_zoo(path) if "int8gate" in _read(path).get("tool", {}) else []
+
+
+def read_tables(path: Path) -> list[OwnModel]:
+    """The models of the tables [models.NAME] in one file, [tool.int8gate.models.NAME] in a
+    `pyproject.toml`, without those of other files. Raises as `read_zoo` does, also for none.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"--zoo {path}: no such file: mend the path, or run `int8gate init`"
         )
-    if path.name == PYPROJECT:
-        return read_pyproject(path)
-    return _models(_read(path), path)
+    if path.name != PYPROJECT:
+        return _models(_read(path), path)
+    content = _settings(path)
+    is_list = bool(_listed(content, path))
+    content.pop("zoo", None)
+    return _models(content, path) if content or not is_list else []
 
 
-def read_pyproject(path: Path) -> list[OwnModel]:
-    """The models of `[tool.int8gate.models.NAME]`, and of the files that `zoo` in it lists."""
-    content = _read(path).get("tool", {}).get("int8gate", {})
-    files = content.pop("zoo", [])
+def _settings(pyproject: Path) -> dict:
+    return _read(pyproject).get("tool", {}).get("int8gate", {})
+
+
+def _listed(settings: dict, pyproject: Path) -> list[str]:
+    files = settings.get("zoo", [])
     if not isinstance(files, list) or not all(map(_is_text, files)):
-        raise ValueError(f"{path}, [tool.int8gate]: zoo = {files!r:.60}: expected a list of files")
-    listed = [model for file in files for model in read_zoo(path.parent / file)]
-    return [*listed, *_models(content, path)]
+        raise ValueError(
+            f"{pyproject}, [tool.int8gate]: zoo = {files!r:.60}: expected a list of files"
+        )
+    return files
 
 
 def _read(path: Path) -> dict:
@@ -83,6 +103,10 @@ def _models(content: dict, path: Path) -> list[OwnModel]:
     models = content.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(t, dict) for t in models.values()):
         raise ValueError(f"{path}: models must be tables, [models.NAME], found {models!r:.80}")
+    if not models:
+        raise ValueError(
+            f"{path} declares no model: add a table [models.NAME], or run `int8gate init FILE`"
+        )
     return [_model(name, table, path) for name, table in models.items()]
 
 

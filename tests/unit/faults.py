@@ -109,7 +109,7 @@ class Injector:
 
     def pytest_runtest_setup(self, item) -> None:
         if hasattr(item, "callspec"):  # a gate, not a test of the team's own
-            self.case = "-".join(item.callspec.params["case_run"])
+            self.case = "-".join(item.callspec.params["int8_case"])
 
     def between(self, run: Callable) -> Callable:
         """`Worker.run`, with the faults."""

@@ -199,7 +199,7 @@ def test_clock_that_goes_back(repository, calm):
 
 def test_a_gate_that_cannot_begin_is_in_the_record(repository):
     """A fixture that fails, here one of the team's own."""
-    broken = "import pytest\n\n\n@pytest.fixture\ndef case_run():\n    raise OSError('no room')\n"
+    broken = "import pytest\n\n\n@pytest.fixture\ndef int8_case():\n    raise OSError('no room')\n"
     (repository / "conftest.py").write_text(broken)
     try:
         run = repository.run("-k", "gadget0 and size", report="begun")

@@ -60,7 +60,7 @@ def troubled(folder) -> str:
 
 
 def run(folder: Path, *options: str, **variables: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-rA", "-v", *options]
+    command = [sys.executable, "-m", "pytest", "-p", "int8gate.grouping", "-rA", "-v", *options]
     kept = {name: value for name, value in environment().items() if name not in THREADS} | variables
     return subprocess.run(
         command, cwd=folder, env=kept, capture_output=True, text=True, timeout=120

@@ -22,7 +22,7 @@ def repository(tmp_path_factory) -> Repository:
 
 
 def gates_of(name: str) -> set[str]:
-    return {f"::test_{gate}[{name}-onnx_int8]" for gate in GATES}
+    return {f"models.toml::test_{gate}[{name}-onnx_int8]" for gate in GATES}
 
 
 def test_last_failed_after_a_fix_does_what_failed(repository):
@@ -47,7 +47,7 @@ def test_the_next_command_can_be_pasted(repository):
     (repository / "small ones.toml").write_text(declared.replace("0.9 }", "0.0001 }"))
     in_ci = {"CI": "true"}  # pytest prints a message twice there: the summary cuts none off
     run = repository.run("-k", "gadget1 and size", zoo="small ones.toml", variables=in_ci)
-    assert run.ended("FAILED") == ["::test_size[gadget1-onnx_int8]"], run.stdout
+    assert run.ended("FAILED") == ["small ones.toml::test_size[gadget1-onnx_int8]"], run.stdout
     (command,) = set(re.findall("^next: (.*)", run.stdout, re.MULTILINE))
     pasted = subprocess.run(
         f"{sys.executable} -m {command} -rA",
@@ -59,4 +59,6 @@ def test_the_next_command_can_be_pasted(repository):
         timeout=120,
     )
     assert pasted.returncode == 0, pasted.stdout + pasted.stderr
-    assert ended("PASSED", pasted.stdout) == ["::test_integer_only[gadget1-onnx_int8]"]
+    assert ended("PASSED", pasted.stdout) == [
+        "small ones.toml::test_integer_only[gadget1-onnx_int8]"
+    ]

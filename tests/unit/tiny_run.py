@@ -81,7 +81,7 @@ def environment() -> dict[str, str]:
 
 def ended(how: str, said: str) -> list[str]:
     """The ids of the tests that ended so (`PASSED`, `FAILED`, `ERROR`), of what `-rA` prints."""
-    return re.findall(rf"^{how} (\S+)", said, re.MULTILINE)
+    return re.findall(rf"^{how} (.*?)(?: - .*)?$", said, re.MULTILINE)
 
 
 def counts(done: subprocess.CompletedProcess) -> dict[str, int]:

@@ -1,0 +1,92 @@
+"""Which cases a run has, and in which of them each gate is a test."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from int8gate.models import MODELS, models_of
+from int8gate.options import DEFAULT_RECIPE, DEFAULT_TARGETS
+from model_zoo.spec import ModelSpec
+from quantizers.recipe import RECIPES, recipe
+from runtimes.targets import FORMATS, HOST, check_target
+
+ON_TARGETS = "npu_speedup"  # the gate that is a test for each NPU
+ON_HOST = "cpu_speedup"
+
+
+def check_choice(config: pytest.Config) -> None:
+    """Raises ValueError for a recipe, a target or a case of the command line that is unknown, and
+    where no case is left.
+    """
+    option, models = config.getoption, config.stash[MODELS].values()
+    for name in option("int8_recipe") or ():
+        if name != DEFAULT_RECIPE:
+            recipe(name)
+    for name in option("int8_target") or ():
+        check_target(name)
+    known = [case_id(spec, name) for spec in models for name in spec.recipes]
+    for case in option("int8_case") or ():
+        if case not in known:
+            near = difflib.get_close_matches(case, known, 3) or known[:3]
+            raise ValueError(f"--int8-case {case}: no such case: did you mean {', '.join(near)}?")
+    if known and not any(True for spec in models for _ in _recipes_of(config, spec)):
+        chosen = " ".join(
+            f"--int8-{name} {value}"
+            for name in ("case", "recipe")
+            for value in option(f"int8_{name}") or ()
+        )
+        declared = ", ".join(sorted({name for spec in models for name in spec.recipes}))
+        raise ValueError(f"{chosen}: leaves no case: the models of this run declare {declared}")
+
+
+def parameters(config: pytest.Config, file: Path, gate: str) -> list:
+    """What the test of a gate is parametrized with, of the models that a collected file stands for:
+    (model, recipe), and the target of a gate that has one for each.
+    """
+    cases = [
+        (spec, name)
+        for spec in models_of(config, file)
+        for name in _recipes_of(config, spec)
+        if gate in RECIPES[name].gates
+    ]
+    if gate == ON_TARGETS:
+        return [
+            _parameter(spec, name, target)
+            for spec, name in cases
+            for target in _targets_of(config, spec)
+            if FORMATS.get(target) == RECIPES[name].toolchain
+        ]
+    return [
+        _parameter(spec, name)
+        for spec, name in cases
+        if gate != ON_HOST or HOST in _targets_of(config, spec)
+    ]
+
+
+def case_id(spec: ModelSpec, recipe_name: str) -> str:
+    return f"{spec.name}-{recipe_name}"
+
+
+def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
+    """The model's recipes that the command line asks for, all of them when it names none."""
+    recipes, cases = config.getoption("int8_recipe"), config.getoption("int8_case")
+    named = {spec.default_recipe if name == DEFAULT_RECIPE else name for name in recipes or ()}
+    for name in spec.recipes:
+        if (not recipes or name in named) and (not cases or case_id(spec, name) in cases):
+            yield name
+
+
+def _targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
+    """Those of the command line, of the model's own declaration, or the usual ones."""
+    chosen = config.getoption("int8_target")
+    return tuple(chosen or (spec.own and spec.own.targets) or DEFAULT_TARGETS)
+
+
+def _parameter(spec: ModelSpec, recipe_name: str, target: str | None = None):
+    case, name = (spec.name, recipe_name), case_id(spec, recipe_name)
+    values, label = ([case], name) if target is None else ([case, target], f"{name}-{target}")
+    return pytest.param(*values, id=label, marks=pytest.mark.xdist_group(name))
