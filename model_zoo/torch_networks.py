@@ -78,16 +78,20 @@ def load(model, path: Path) -> None:
 
 
 def read_program(path: Path, picture, trust: bool = False):
-    """The module of a `torch.export` file that takes `picture` (1, c, h, w).
+    """The module of a `torch.export` file that takes `picture` (1, c, h, w), for inference, and
+    sentences on what was changed to that end.
 
-    Raises ValueError naming the file for one that is damaged, takes something else or, without
-    `trust`, holds code.
+    Raises ValueError naming the file for one that is damaged, takes something else, still trains
+    or, without `trust`, holds code.
     """
     import torch
 
+    from model_zoo.own.training_program import for_inference
     from runtimes.torch_program import read
 
-    module = read(path, trust).module()
+    program = read(path, trust)
+    repairs = for_inference(program, path)
+    module = program.module()
     try:
         with torch.no_grad(), memory.at_most(memory.reading_takes(path) + memory.RUNNING):
             module(picture)
@@ -97,7 +101,7 @@ def read_program(path: Path, picture, trust: bool = False):
         raise ValueError(
             f"{path} does not take {shape} of float32 ({said}): export it with such an example"
         ) from error
-    return module
+    return module, repairs
 
 
 def _inferred_with(state: dict) -> dict:

@@ -19,6 +19,7 @@ import numpy as np
 
 from model_zoo import weights as zoo_weights
 from model_zoo.networks import build, resolve, settle_normalization
+from model_zoo.own import keras2_file
 from model_zoo.spec import ModelSpec, Network
 from runtimes.file_names import SAVED_MODEL, TFLITE
 
@@ -29,8 +30,8 @@ SHAPED_BY = 2  # samples that an import runs to learn shapes and to check itself
 
 def export_keras(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
-) -> None:
-    """Writes `directory`/saved_model: the network at its declared size.
+) -> dict:
+    """Writes `directory`/saved_model: the network at its declared size; returns its "repairs".
 
     Its weights stay variables: constants would be copied some twenty times on their way (VGG16's
     550 MB to 11.9 GB of memory), and the converter freezes them in any case.
@@ -44,6 +45,8 @@ def export_keras(
     ]
     serve = functools.partial(network, training=False)
     _save(serve, variables, spec.network(profile), directory)
+    is_old = spec.own and keras2_file.is_of_keras_2(weights.path)
+    return {"repairs": [keras2_file.REMARK] if is_old else []}
 
 
 def _save(serve, tracked, declared: Network, directory: Path) -> None:

@@ -32,13 +32,13 @@ def export_torch(
 ) -> dict:
     """Writes `directory`/program.pt2: the network at its declared size, batch 1, on the CPU.
 
-    Of an ONNX model there is no program: `directory`/model.onnx is its repaired file, and the
-    importer's report is returned (empty for the others).
+    Of an ONNX model there is no program: `directory`/model.onnx is its repaired file. Returns the
+    importer's report; of other models that of a user's program, its "repairs".
     """
     import torch
 
     torch.manual_seed(seed)
-    declared = spec.network(profile)
+    declared, repairs = spec.network(profile), []
     height, width = declared.size
     if spec.source_format == "onnx":
         from model_zoo.importers.onnx_file import import_onnx
@@ -51,12 +51,15 @@ def export_torch(
 
         source = _source(spec, profile, weights, seed, directory)
         model = import_darknet(source, source.with_suffix(".weights")).eval()
+    elif spec.own:
+        picture = torch_networks.example(declared)
+        model, repairs = torch_networks.read_program(weights.path, picture, weights.trusted)
     else:
         model = _network(spec, profile, weights, seed)
     with quiet(), torch.no_grad():
         program = torch.export.export(model, (torch_networks.example(declared),))
         torch.export.save(program, str(directory / PROGRAM))
-    return {}
+    return {"repairs": repairs}
 
 
 def to_onnx(exported: Path, directory: Path) -> dict:
@@ -108,9 +111,6 @@ def _source(spec: ModelSpec, profile: str, weights: Weights, seed: int, director
 
 
 def _network(spec: ModelSpec, profile: str, weights: Weights, seed: int):
-    if spec.own:
-        picture = torch_networks.example(spec.network(profile))
-        return torch_networks.read_program(weights.path, picture, weights.trusted)
     network = torch_networks.build(spec, profile, official=weights.kind == "official")
     if weights.path:
         torch_networks.load(network, weights.path)

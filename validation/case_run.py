@@ -42,7 +42,7 @@ EXECUTED_BY = {  # and the package whose version counts, by format
     "tflite": ("runtimes.litert", "ai-edge-litert"),
     "onnx": ("runtimes.onnx_session", "onnxruntime"),
 }
-IMPORTED = ("frozen_graph", "darknet", "onnx")  # formats that an importer reads
+IMPORTED = ("frozen_graph", "darknet", "onnx", "pytorch", "keras")  # what is read may be repaired
 
 
 class CaseRun:

@@ -38,6 +38,8 @@ INERT = {"Sequential", "Functional", "Model", "SlicingOpLambda", "InstanceProper
 LOOKUPS = {"StringLookup", "IntegerLookup", "TextVectorization"}  # whose vocabulary may be a path
 UNUSED = {"compile_config", "training_config"}  # which loading without compiling leaves alone
 
+REMARK = "Keras 2 wrote the file: it was loaded with tf-keras."
+
 
 class HoldsCode(ValueError):
     """A configuration that would run code; its text says which layer does."""

@@ -57,7 +57,7 @@ def ends(model) -> tuple[list[tuple], list[tuple]]:
 
     An output is called as its key where the model gives a dictionary, else as its layer.
     """
-    structure = getattr(model, "_outputs_struct", None) or getattr(model, "_nested_outputs", None)
+    structure = getattr(model, "_outputs_struct", getattr(model, "_nested_outputs", None))
     keys = sorted(structure) if isinstance(structure, dict) else []
     if len(keys) != len(model.outputs):
         keys = [_layer_of(tensor).name for tensor in model.outputs]

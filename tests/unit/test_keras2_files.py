@@ -82,6 +82,23 @@ def test_outputs_are_called_as_their_layers(tmp_path):
         assert [end.name for end in inspect(file, "keras").outputs] == ["offsets", "classes"]
 
 
+def test_a_single_output_or_a_dictionary_of_them_has_names_too(tmp_path):
+    import keras
+
+    picture = keras.Input((SIDE, SIDE, 3), name="picture")
+    flat = keras.layers.Flatten()(picture)
+    scores = keras.layers.Dense(5, name="classes")(flat)
+    boxes = keras.layers.Dense(4, name="corners")(flat)
+    for number, (outputs, names) in enumerate(
+        [(scores, ["classes"]), ({"scores": scores, "boxes": boxes}, ["boxes", "scores"])]
+    ):
+        file = tmp_path / f"named{number}.keras"
+        keras.Model(picture, outputs).save(file)
+        found = inspect(file, "keras")
+        assert [end.name for end in found.inputs] == ["picture"]
+        assert [end.name for end in found.outputs] == names
+
+
 def test_a_file_of_keras_3_is_not_taken_for_an_old_one(tmp_path):
     import keras
 
