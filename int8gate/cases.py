@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def check_choice(config: pytest.Config) -> None:
         check_target(name)
     known = [case_id(spec, name) for spec in models for name in spec.recipes]
     for case in option("int8_case") or ():
-        if case not in known:
+        if not fnmatch.filter(known, case):
             near = difflib.get_close_matches(case, known, 3) or known[:3]
             raise ValueError(f"--int8-case {case}: no such case: did you mean {', '.join(near)}?")
     if known and not any(True for spec in models for _ in _recipes_of(config, spec)):
@@ -71,12 +72,30 @@ def case_id(spec: ModelSpec, recipe_name: str) -> str:
     return f"{spec.name}-{recipe_name}"
 
 
+def has_test(config: pytest.Config, case: str, gate: str | None) -> bool:
+    """Whether a run like this one, told of the case alone, has a test of the gate (of any)."""
+    return any(
+        fnmatch.fnmatchcase(case_id(spec, name), case)
+        and (gate is None or gate in RECIPES[name].gates)
+        and (gate != ON_TARGETS or _has_target(config, spec, name))
+        for spec in config.stash[MODELS].values()
+        for name in spec.recipes
+    )
+
+
+def _has_target(config: pytest.Config, spec: ModelSpec, recipe_name: str) -> bool:
+    toolchain = RECIPES[recipe_name].toolchain
+    return any(FORMATS.get(target) == toolchain for target in _targets_of(config, spec))
+
+
 def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
     """The model's recipes that the command line asks for, all of them when it names none."""
     recipes, cases = config.getoption("int8_recipe"), config.getoption("int8_case")
     named = {spec.default_recipe if name == DEFAULT_RECIPE else name for name in recipes or ()}
     for name in spec.recipes:
-        if (not recipes or name in named) and (not cases or case_id(spec, name) in cases):
+        if (not recipes or name in named) and (
+            not cases or any(fnmatch.fnmatchcase(case_id(spec, name), case) for case in cases)
+        ):
             yield name
 
 

@@ -7,7 +7,11 @@ import shlex
 
 import pytest
 
-NEXT = re.compile(r"^next: pytest (?P<rest>.*?)(?:  \((?P<remark>.*))?$", re.MULTILINE)
+from int8gate.cases import has_test
+
+NEXT = re.compile(r"^next: pytest (?P<rest>.*?)(?:  \((?P<remark>.*))?(?:\n|\Z)", re.MULTILINE)
+CASE = re.compile(r"--int8-case (?P<case>\S+) ?")
+GATE = re.compile(r"-m (?P<gate>\w+)")
 # What decides which models there are, what they are made of, and where that is kept.
 CARRIED = (
     "zoo",
@@ -22,14 +26,27 @@ DEFAULTS = {"profile": "compact", "weights": "trained", "min_calibration_samples
 
 
 def pasteable(message: str, config: pytest.Config) -> str:
-    """The message with this run's options in its `next: pytest ...`; its remark as a comment."""
+    """The message with this run's options in its `next: pytest ...`; its remark as a comment.
+
+    A case that this run's models do not declare is taken out of the command, with the remark about
+    it; a command that would run no test is left out.
+    """
 
     def filled(found: re.Match) -> str:
-        options = [text for text in carried(config) if text.split("=")[0] not in found["rest"]]
-        remark = f"  # {found['remark'].removesuffix(')')}" if found["remark"] else ""
-        return " ".join(["next: pytest", *options, found["rest"]]) + remark
+        rest, remark = found["rest"], found["remark"]
+        gate = GATE.search(rest)
+        cases = CASE.findall(rest)
+        for case in cases:
+            if not has_test(config, *shlex.split(case), gate and gate["gate"]):
+                rest, remark = rest.replace(f"--int8-case {case} ", ""), None
+        if cases and not CASE.search(rest):
+            return ""
+        options = [text for text in carried(config) if text.split("=")[0] not in rest]
+        comment = f"  # {remark.removesuffix(')')}" if remark else ""
+        end = "\n" if found[0].endswith("\n") else ""
+        return " ".join(["next: pytest", *options, rest]) + comment + end
 
-    return NEXT.sub(filled, message)
+    return NEXT.sub(filled, message).rstrip("\n")
 
 
 def carried(config: pytest.Config) -> list[str]:

@@ -49,7 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--int8-case",
         action="append",
         metavar="CASE",
-        help="this case alone (repeatable), such as unet-tflite_int8, and no other test",
+        help="this case alone (repeatable) and no other test: unet-tflite_int8, or unet-* for all "
+        "of a model",
     )
     option(
         "--int8-recipe",

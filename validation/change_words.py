@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from validation.figures import Accuracy, Figures
 from validation.paired import MetricChange
+from validation.rerun import REPORT, rerun
 
 FORMATS = {"B": "{:.0f} bytes", "ms": "{:.6g} ms", "dB": "{:.2f} dB", "x": "{:.2f}x"}
 
@@ -88,8 +89,6 @@ def cure(case: str, verdict: str) -> str:
     if verdict != "worse":
         return ""
     profile, colon, case_id = case.rpartition(":")
-    chosen = f"--profile {profile} " if colon else ""
-    return (
-        f'look at it with pytest {chosen}-k "{case_id.replace("-", " and ")}" --report report, or '
-        "accept it with --update-baseline"
-    )
+    chosen = f"--int8-profile={profile} " if colon else ""
+    command = rerun(case_id, options=f"{chosen}{REPORT}")
+    return f"look at it with {command}, or accept it with --update-baseline"

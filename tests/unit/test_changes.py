@@ -130,9 +130,10 @@ class TestDeterministic:
     def test_the_sentence_has_figures_share_and_next_command(self):
         change = by_figure(MEASURED, with_npu(latency_ms=0.6766177))["npu_latency"]
         assert "latency on npu rose from 0.615107 ms to 0.676618 ms (+10.00%)" in change.sentence
-        assert 'pytest -k "tiny and tflite_int8"' in change.cure
+        assert "pytest --int8-case tiny-tflite_int8 --int8-report=report" in change.cure
         full = compare("full:tiny-a", MEASURED, with_npu(latency_ms=0.7))
-        assert any('pytest --profile full -k "tiny and a"' in change.cure for change in full)
+        command = "pytest --int8-case tiny-a --int8-profile=full"
+        assert any(command in change.cure for change in full)
 
     def test_a_figure_that_is_gone_fails_where_its_gate_was_run(self):
         gone = by_figure(MEASURED, replace(MEASURED, size_bytes=None))["size"]

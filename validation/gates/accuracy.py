@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from validation.gates.result import GateResult, failed
 from validation.metrics import Metric
+from validation.rerun import REPORT, other_recipe, rerun
 from validation.statistics import NonInferiority
 
 
@@ -29,8 +30,7 @@ def accuracy_gate(
             f"{result.samples} samples",
             f"better than {metric.baseline}, whatever the drop from float",
             cause or "the quantized outputs carry less than the input does without a network",
-            f'pytest -k "{case_id.split("-")[0]} and accuracy" --report=report  '
-            "(what each recipe costs)",
+            rerun(other_recipe(case_id), "accuracy", REPORT, "what each recipe costs"),
         )
     if result.verdict == "passed":
         return GateResult("passed")
@@ -52,9 +52,13 @@ def accuracy_gate(
         cause
         or "activation ranges stretched by outliers or by calibration unlike the evaluation set, "
         "or layers that 8 bits cannot carry",
-        f'pytest -k "{case_id.replace("-", " and ")} or '
-        f'{case_id.split("-")[0]} and tflite_int16x8" --report=report  '
-        "(if int16 activations hold, the activations are the cause)",
+        rerun(
+            case_id,
+            "accuracy",
+            REPORT,
+            "if int16 activations hold, the activations are the cause",
+            beside=other_recipe(case_id, "tflite_int16x8"),
+        ),
     )
 
 
@@ -86,6 +90,6 @@ def labels_gate(
             f"{metric.name} of {score:.4f}, no float twin to compare with",
             f"at least {least:.4f} (least_metric)",
             "other preprocessing or class numbers than the file was made for, or a damaged file",
-            f'pytest -k "{case_id.replace("-", " and ")} and io_dtype"',
+            rerun(case_id, "io_dtype"),
         )
     return GateResult("passed")

@@ -6,6 +6,7 @@ from validation.agreement import LEAST
 from validation.expectations import Expectations
 from validation.fidelity import STEPS
 from validation.gates.result import GateResult, failed
+from validation.rerun import REPORT, other_recipe, rerun
 
 EXPORT_SQNR_DB = 60.0  # float32 in another order of summation stays above 90
 EXPORT_EQUAL = 0.999  # of whole numbers: a tie may fall the other way
@@ -49,7 +50,7 @@ def fidelity_gate(
         f"an SQNR of {least:g} dB or more for each output, {alone:g} dB for each channel"
         f"{f', {least_agreement:.0%} of the answers' * answers}",
         _too_coarse(rows, least, alone, activations) or UNLIKE,
-        f'pytest -k "{case_id.split("-")[0]} and accuracy" --report=report  (tensor by tensor)',
+        rerun(other_recipe(case_id), "accuracy", REPORT, "tensor by tensor"),
     )
 
 
@@ -68,7 +69,7 @@ def floor_gate(rows: list[dict], case_id: str) -> GateResult | None:
         "no channel that stands still",
         "outputs dequantized with another scale or zero point than they were quantized with, or "
         "one scale for values of very different size",
-        f'pytest -k "{case_id.replace("-", " and ")} and io_dtype"',
+        rerun(case_id, "io_dtype"),
     )
 
 
@@ -83,7 +84,7 @@ def export_gate(rows: list[dict], case_id: str) -> GateResult:
         f"{_first(problems)} between the float artifact and the exported network",
         f"an SQNR of at least {EXPORT_SQNR_DB:.0f} dB for each output",
         "the conversion to float TFLite changed the network: every other recipe inherits it",
-        f'pytest -k "{case_id.replace("-", " and ")} and accuracy" --artifact-cache none',
+        rerun(case_id, "accuracy", "--int8-artifact-cache=none"),
     )
 
 

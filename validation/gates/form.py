@@ -6,6 +6,7 @@ import re
 
 from validation.expectations import Expectations
 from validation.gates.result import GateResult, failed
+from validation.rerun import rerun
 
 
 def integer_only_gate(float_operators: list[str], case_id: str) -> GateResult:
@@ -22,8 +23,7 @@ def integer_only_gate(float_operators: list[str], case_id: str) -> GateResult:
         f"{len(float_operators)} float operators: {_first(float_operators)}",
         "none in a full-integer model",
         cause,
-        f'pytest -k "{case_id.replace("-", " and ")} and npu_speedup"  (shows what it costs), or '
-        f"{cure}",
+        rerun(case_id, "npu_speedup", remark="shows what it costs") + f", or {cure}",
     )
 
 
@@ -52,5 +52,5 @@ def size_gate(ratio: float, expected: Expectations, case_id: str) -> GateResult:
         f"{ratio:.2f} of the float artifact's size",
         f"at most {expected.size_ratio:.2f}",
         "weights stayed in float, or the network is so small that its metadata dominates",
-        f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+        rerun(case_id, "integer_only"),
     )

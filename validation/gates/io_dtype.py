@@ -11,6 +11,7 @@ from runtimes.artifact import Artifact, TensorSpec
 from runtimes.sessions import open_session
 from validation.expectations import Expectations
 from validation.gates.result import GateResult, failed
+from validation.rerun import rerun
 
 SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
 ZERO_POINT_LEVELS = 1.0  # levels a zero point may be off
@@ -42,7 +43,7 @@ def io_dtype_gate(
         f"{' or '.join(recipe.io_dtypes)} inputs and outputs with finite, positive scales that map "
         "the declared range",
         "the converter kept a float border, or the calibration pictures do not span 0..255",
-        f'pytest -k "{case_id.replace("-", " and ")} and io_dtype" --artifact-cache none',
+        rerun(case_id, "io_dtype", "--int8-artifact-cache=none"),
     )
 
 
@@ -85,7 +86,7 @@ def float_refused_gate(session, case_id: str) -> GateResult:
         "a float32 batch was accepted",
         "a TypeError: the model takes integers",
         "the artifact kept a float input",
-        f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+        rerun(case_id, "integer_only"),
     )
 
 
@@ -99,5 +100,5 @@ def raw_pixels_gate(
         f"{raw:.4f} on raw pixels 0..255, {quantized:.4f} on preprocessed ones",
         f"at least {expected.accuracy} of the latter",
         "the input's scale and zero point do not map pixel 0 and 255 to the network's range",
-        f'pytest -k "{case_id.replace("-", " and ")} and io_dtype" --artifact-cache none',
+        rerun(case_id, "io_dtype", "--int8-artifact-cache=none"),
     )

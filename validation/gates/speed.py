@@ -7,6 +7,7 @@ import platform
 from quantizers.recipe import Recipe
 from validation.expectations import Expectations
 from validation.gates.result import GateResult, failed
+from validation.rerun import rerun
 
 
 def cpu_speed_gate(
@@ -22,7 +23,7 @@ def cpu_speed_gate(
         f"{speedup:.2f}x of float on {platform.machine()} (median of interleaved runs)",
         f"at least {needed:.2f}x",
         "operators without a fast integer kernel on this CPU, or a network too small to gain",
-        f'pytest -k "{case_id.replace("-", " and ")} and cpu_speedup"  (again, on an idle machine)',
+        rerun(case_id, "cpu_speedup", remark="again, on an idle machine"),
     )
 
 
@@ -38,7 +39,7 @@ def npu_speed_gate(entry: dict, expected: Expectations, case_id: str) -> GateRes
             f"{fallback or 'all'}",
             f"coverage of at least {expected.npu_coverage:.0%}",
             "float or unsupported operators: the compiler leaves them on the CPU without an error",
-            f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+            rerun(case_id, "integer_only"),
         )
     if entry["speedup"] is not None and entry["speedup"] >= expected.npu_speedup:
         return GateResult("passed")
@@ -46,7 +47,7 @@ def npu_speed_gate(entry: dict, expected: Expectations, case_id: str) -> GateRes
         _npu_times(entry, where),
         f"at least {expected.npu_speedup:.2f}x",
         "memory-bound layers, or operators that fall back to the CPU and are charged to the NPU",
-        f'pytest -k "{case_id.replace("-", " and ")} and npu" --target ethos_u85_2048',
+        rerun(case_id, "npu_speedup", "--int8-target=ethos_u85_2048"),
     )
 
 
@@ -65,7 +66,7 @@ def simulated_gate(entry: dict, expected: Expectations, case_id: str) -> GateRes
             f"CPU: {fallback}",
             f"coverage of at least {expected.npu_coverage:.0%}",
             "operators or types that the compiler leaves to the CPU without an error",
-            f'pytest -k "{case_id.replace("-", " and ")} and integer_only"',
+            rerun(case_id, "integer_only"),
         )
     found = entry.get("accuracy")
     if found and found["simulated"] < expected.minimum(found["host"]):
@@ -74,7 +75,7 @@ def simulated_gate(entry: dict, expected: Expectations, case_id: str) -> GateRes
             f"{found['host']:.4f} on this host, {found['samples']} samples",
             f"at least {expected.accuracy} of the host's",
             "the NPU rounds elsewhere, or runs operators in another precision",
-            f'pytest -k "{case_id.replace("-", " and ")} and accuracy"',
+            rerun(case_id, "accuracy"),
         )
     return GateResult(
         "recorded",
