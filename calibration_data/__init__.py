@@ -12,7 +12,7 @@
     checks.py         what a calibration set must satisfy before it is used
 
 `load` is the door to a task's data, `folders.open_data` to that of a model that a user declares.
-This room imports nothing of ours.
+Of ours this room imports `runtimes.code_identity` alone.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ class ColourPairs(SuperResolutionPairs):
     """Images uint8 (h, w, 3) and labels uint8 (2h, 2w, 1), the luminance, of one split."""
 
     title, pictures_have = "colour super-resolution pairs", 3
-    code = ("colour_super_resolution.py", *SuperResolutionPairs.code)
 
     def __init__(self, split: str, size: tuple[int, int], count: int | None = None):
         super().__init__(split, size, self.pictures_have, count)

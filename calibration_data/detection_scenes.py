@@ -7,9 +7,6 @@ background and two private digits, each of which may stand several times in its 
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
@@ -49,11 +46,6 @@ class DetectionScenes(DigitScenes):
         style: SceneStyle = HARD,
     ):
         super().__init__("detection", split, size, channels, count, style)
-
-    def digest(self) -> str:
-        content = hashlib.sha256(super().digest().encode())
-        content.update(Path(__file__).read_bytes())
-        return content.hexdigest()
 
     def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 (h, w, channels) and label float32 (MOST_OBJECTS, 5)."""

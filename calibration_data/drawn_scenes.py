@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -15,13 +14,11 @@ from calibration_data.sources import tiles
 class DrawnScenes(SampleSet):
     """Scenes of one split, `count` of them, at `size` (h, w).
 
-    A kind of scenes sets `title`, `usual_style` (a frozen dataclass) and `code`, the files of this
-    directory that draw them.
+    A kind of scenes sets `title` and `usual_style` (a frozen dataclass).
     """
 
     title: str
     usual_style: object
-    code: tuple[str, ...]
 
     def __init__(
         self, split: str, size: tuple[int, int], channels: int, count: int, style: object = None
@@ -41,16 +38,11 @@ class DrawnScenes(SampleSet):
 
     def digest(self) -> str:
         """Hex sha256 of what determines every scene: sources, code, parameters, libraries."""
-        import PIL
-
-        content = hashlib.sha256()
-        here = Path(__file__)
-        for code in (here.name, *self.code):
-            content.update((here.parent / code).read_bytes())
+        content = hashlib.sha256(self.code().encode())
         for array in self._drawn_from():
             content.update(array.tobytes())
         parameters = (self.split, self.size, self.channels, len(self), self.style)
-        content.update(repr((*parameters, np.__version__, PIL.__version__)).encode())
+        content.update(repr(parameters).encode())
         return content.hexdigest()
 
     def _drawn_from(self) -> tuple[np.ndarray, ...]:

@@ -67,7 +67,6 @@ class FaceScenes(DrawnScenes):
     """
 
     title, usual_style = "face scenes", HARD
-    code = ("faces.py", "detection_scenes.py", "scenes.py", "sources.py")
 
     def _drawn_from(self) -> tuple[np.ndarray, ...]:
         return (*super()._drawn_from(), *crops(self.split))

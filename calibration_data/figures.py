@@ -59,7 +59,6 @@ class FigureScenes(DrawnScenes):
     """
 
     title, usual_style = "pose scenes", STYLE
-    code = ("figures.py", "figure_drawing.py", "scenes.py", "sources.py")
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 (h, w, channels) and label float32 (3, 52)."""

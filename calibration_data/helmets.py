@@ -63,7 +63,6 @@ class HelmetScenes(FigureScenes):
     """
 
     title = "helmet scenes"
-    code = ("helmets.py", *FigureScenes.code)
 
     def _people(self, rng, source: int) -> list[Worker]:
         """Whom the source owns, and what they wear."""

@@ -74,8 +74,8 @@ class Preprocessing:
         return given[0] if given else None
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        """Modules whose code its results depend on, beside this one."""
+    def hooks(self) -> tuple[str, ...]:
+        """Functions of a user's (``module:function``) that it calls."""
         return ()
 
     @property
@@ -180,8 +180,8 @@ class Hooked(Preprocessing):
         return np.asarray(getattr(importlib.import_module(module), name)(pixels), np.float32)
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        return (self.hook.partition(":")[0],)
+    def hooks(self) -> tuple[str, ...]:
+        return (self.hook,)
 
     @property
     def is_identity(self) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from runtimes import code_identity
+
 
 class SampleSet(ABC):
     """A finite, ordered, deterministic set of images with labels.
@@ -46,6 +48,12 @@ class SampleSet(ABC):
             content.update(images.tobytes())
             content.update(labels.tobytes())
         return content.hexdigest()
+
+    def code(self) -> str:
+        """What the samples depend on besides data and parameters: all code that the module of
+        their class reaches, and libraries.
+        """
+        return repr(sorted(code_identity.identity(type(self).__module__).items()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SampleSet) and self.digest() == other.digest()

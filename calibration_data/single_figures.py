@@ -46,7 +46,6 @@ class SingleFigures(FigureScenes):
     """
 
     title, usual_style = "crops of people", STYLE
-    code = ("single_figures.py", *FigureScenes.code)
 
     def _paint_people(self, rng, layer: Image.Image, people: list) -> np.ndarray:
         """Paints them far to near, in place; returns the subject's label."""

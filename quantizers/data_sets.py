@@ -19,17 +19,11 @@ from calibration_data.subset import Subset
 from model_zoo.own.resolve import own_samples
 from model_zoo.spec import ModelSpec
 from quantizers import activation_audit, stages
-from quantizers.auditing import findings
 from quantizers.cache import ArtifactCache, CacheEntry
-from quantizers.samples import SAMPLES, check_pictures, prepare
+from quantizers.samples import SAMPLES
 from quantizers.settings import Settings
 from quantizers.stage_runner import StageRunner
-from quantizers.stages import code_digest
-
-PREPARED_BY = "calibration_data.preprocessing"
-CHECKED_BY = "calibration_data.checks"
-SOUND_BY = "calibration_data.folders.soundness"
-DRAWN_WITH = ("numpy", "pillow", "scikit-image", "scikit-learn")
+from runtimes import code_identity
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,8 @@ class DataSets:
             return
         for split in ("calibration", "evaluation"):
             samples = self.samples(spec, split)
-            parts = {"samples": samples.digest(), "code": code_digest(SOUND_BY)}
-            self.runner.kept("picture_check", parts, check_pictures, lambda read=samples: (read,))
+            parts = {"samples": samples.digest()}
+            self.runner.run(stages.PICTURE_CHECK, parts, lambda read=samples: (read,))
 
     def known(self, spec: ModelSpec, split: str) -> SetFacts:
         """Digest and count of `samples`, which are not opened where the cache knows them."""
@@ -82,10 +76,10 @@ class DataSets:
             "sets": [samples.digest() for samples in sets],
             "preprocessing": repr(spec.preprocessing),
             "expected": [classes, minimum],
-            "code": [code_digest(name) for name in stages.audited_by()],
         }
         asked = (*sets, spec.preprocessing, classes, minimum)
-        return self.runner.kept("audit", parts, findings, lambda: asked).meta["result"]
+        stage = stages.picture_audit_of(spec)
+        return self.runner.run(stage, parts, lambda: asked).meta["result"]
 
     def calibration(self, spec: ModelSpec) -> CacheEntry:
         """The preprocessed calibration samples, checked before anything sees them."""
@@ -99,7 +93,8 @@ class DataSets:
             stored = np.load(entry.path / SAMPLES, mmap_mode="r", allow_pickle=False)
             check_calibration(stored, *expected)
 
-        parts = {"samples": entry.key, "expected": expected, "code": code_digest(CHECKED_BY)}
+        parts = {"samples": entry.key, "expected": expected}
+        parts |= code_identity.identity("calibration_data.checks:check_calibration")
         self.runner.cache.remembered("sample_check", parts, check)
         return entry
 
@@ -115,10 +110,9 @@ class DataSets:
             "digest": digest,
             "as_pixels": as_pixels,
             "preprocessing": repr(spec.preprocessing),
-            "code": [code_digest(name) for name in (PREPARED_BY, *spec.preprocessing.modules)],
         }
         asked = (spec.preprocessing, as_pixels)
-        return self.runner.kept("samples", parts, prepare, lambda: (drawn(), *asked))
+        return self.runner.run(stages.preparation_of(spec), parts, lambda: (drawn(), *asked))
 
 
 def _open(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
@@ -139,8 +133,7 @@ def _drawn_facts(spec: ModelSpec, split: str, settings: Settings, cache: Artifac
     data, size, channels, _ = _wanted(spec, settings)
     parts = {
         "set": [data, split, size, channels],
-        "code": [code_digest(name) for name in stages.submodules("calibration_data")],
-        "versions": {name: stages.version_of(name) for name in DRAWN_WITH},
+        **code_identity.identity("calibration_data:load", calibration_data.SCENES_OF_TASK[data]),
     }
 
     def find() -> dict:

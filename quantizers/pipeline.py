@@ -23,6 +23,7 @@ from model_zoo.weights import Weights, find_quantized_file, find_weights
 from quantizers import export, stages
 from quantizers.cache import SHARDS, ArtifactCache, CacheEntry, cache_key
 from quantizers.data_sets import DataSets
+from quantizers.ranged import STATISTICS
 from quantizers.recipe import REFERENCES, Recipe
 from quantizers.samples import SAMPLES
 from quantizers.settings import Settings
@@ -89,7 +90,7 @@ class Pipeline:
         kept = self.runner.run(
             stages.ACTIVATION_AUDIT,
             {"inputs": [own.key, scored.key], "recipe": repr(recipe), "pixel_range": pixels},
-            lambda: (own.path / stages.STATISTICS, scored.path / stages.STATISTICS, recipe, pixels),
+            lambda: (own.path / STATISTICS, scored.path / STATISTICS, recipe, pixels),
         )
         return kept.meta["result"]
 
@@ -202,7 +203,7 @@ class Pipeline:
                 lambda: (
                     float_model.path / ARTIFACT[recipe.toolchain],
                     recipe,
-                    found and found.path / stages.STATISTICS,
+                    found and found.path / STATISTICS,
                     pixels,
                 ),
             )

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
+from calibration_data.preprocessing import Preprocessing
 from model_zoo.spec import ModelSpec
 from quantizers.activation_audit import not_compared
 from quantizers.auditing import worst_first
 from quantizers.diagnosis import ConversionFailed
 from quantizers.pipeline import Built, Pipeline
 from quantizers.recipe import REFERENCES, Recipe
-from quantizers.stages import code_digest, version_of
 from quantizers.worker import WorkerError
+from runtimes import code_identity
 from runtimes.targets import QNN_HTP
 from runtimes.tflite_graph import Graph, read_graph
 from validation import kept
@@ -23,26 +24,20 @@ from validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from validation.expectations import Expectations, expectations_for, with_own
 from validation.fed_otherwise import fed_otherwise
 from validation.kept_evaluation import KeptEvaluation
-from validation.metrics import ELSEWHERE
+from validation.metrics import places_of
 from validation.npu_entry import modelled, simulated
 from validation.speed import Interleaved, interleave
 from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
 
-# What scores depend on besides artifact and samples; kernels differ between hosts, too.
-SCORED_BY = (
-    "calibration_data.preprocessing",
-    "runtimes.artifact",
-    "runtimes.sessions",
-    "validation.agreement",
-    "validation.evaluation",
-    "validation.fidelity",
-    "validation.metrics",
-)
-EXECUTED_BY = {  # and the package whose version counts, by format
-    "tflite": ("runtimes.litert", "ai-edge-litert"),
-    "onnx": ("runtimes.onnx_session", "onnxruntime"),
-}
 IMPORTED = ("frozen_graph", "darknet", "onnx", "pytorch", "keras")  # what is read may be repaired
+
+
+def scored_by(
+    metrics: tuple[str, ...], decode: str | None, preprocessing: Preprocessing
+) -> tuple[str, ...]:
+    """What reaches all the code that the scores of a file depend on."""
+    named = (*places_of(metrics), *([decode] if decode else []), *preprocessing.hooks)
+    return ("validation.evaluation:evaluate", *named)
 
 
 class CaseRun:
@@ -199,14 +194,11 @@ class CaseRun:
             return None
         return self.pipeline.exported(self.spec).meta["result"]
 
-    def fact(self, name: str, find: Callable[[], object], modules: tuple[str, ...]):
+    def fact(self, name: str, find: Callable[[], object], *roots: str):
         """What `find` finds of the artifact on such a host, a plain value; see `kept.fact`."""
-        artifact = self.built.artifact
-        session, package = EXECUTED_BY[artifact.format]
-        parts = {"model": artifact.sha256, "case": self.case_id, "host": platform.machine()}
-        return kept.fact(
-            self.pipeline.cache, name, parts, find, (*modules, session), (package, "numpy")
-        )
+        sha256 = self.built.artifact.sha256
+        parts = {"model": sha256, "case": self.case_id, "host": platform.machine()}
+        return kept.fact(self.pipeline.cache, name, parts, find, *roots)
 
     def in_worker(self, function: Callable, *arguments):
         """The value of a function that loads the model, which may crash its process."""
@@ -260,12 +252,6 @@ class CaseRun:
         answers = None if metrics else self.agreement_task
         is_guess = not metrics and not (spec.own and spec.own.decode)
         host = self.pipeline.exported(spec) if spec.source_format == "frozen_graph" else None
-        used = [ELSEWHERE.get(name, name) for name in metrics] + [decode or ""]
-        modules = {path.partition(":")[0] for path in used if ":" in path}
-        modules |= {*spec.preprocessing.modules}
-        if host:
-            modules.add("runtimes.frozen_graph")
-        session, package = EXECUTED_BY[built.artifact.format]
         parts = {
             "model": built.artifact.sha256,
             "reference": reference_identity,
@@ -275,10 +261,9 @@ class CaseRun:
             "metrics": metrics,
             "around": [decode, host and host.key, repr(network)],
             "compared": [answers, is_guess, self.output_names],
-            "code": [code_digest(name) for name in (*SCORED_BY, session, *sorted(modules))],
-            "versions": {name: version_of(name) for name in (package, "numpy")},
-            "host": platform.machine(),
+            "host": platform.machine(),  # kernels differ between hosts
             "provider": provider,
+            **code_identity.identity(*scored_by(metrics, decode, spec.preprocessing)),
         }
 
         def build(directory: Path) -> dict:

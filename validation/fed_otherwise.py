@@ -40,7 +40,6 @@ BATCH = 32
 LEAST_GAIN = 0.05  # of the share of right answers
 LEVEL = 1e-3  # of McNemar's exact test, one-sided
 FEWEST_WRONG = math.ceil(-math.log2(LEVEL))  # so many gained and none lost are significant
-FEEDING = ("validation.fed_otherwise", "validation.metrics", "calibration_data.preprocessing")
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # torchvision's
 RANGES = {  # and the keys that declare each
     "pixels of 0..255": (PIXELS, {"range": [0, 255]}),
@@ -90,10 +89,11 @@ def fed_otherwise(run: CaseRun) -> list[dict]:
         "others": repr(others),
         "around": [spec.decode, repr(network)],
     }
-    modules = (*FEEDING, *spec.preprocessing.modules, *_modules(spec.decode))
+    named = (*spec.preprocessing.hooks, *([spec.decode] if spec.decode else []))
+    roots = ("validation.fed_otherwise:right_answers", *named)
     ask = partial(run.in_worker, right_answers, *asked)
     try:
-        found = fact(run.pipeline.cache, "fed_otherwise", parts, ask, modules, ("numpy",))
+        found = fact(run.pipeline.cache, "fed_otherwise", parts, ask, *roots)
     except WorkerError:
         return []  # a hook may refuse what the declared preprocessing never gives
     better = {name: np.array(right, bool) for name, right in found.items()}
@@ -197,7 +197,3 @@ def _same(one: Preprocessing, other: Preprocessing) -> bool:
     pairs = np.broadcast_arrays(np.array(one.channel_ranges), np.array(other.channel_ranges))
     grey = np.ptp(pairs[1], axis=-1, keepdims=True) / 255
     return bool(np.all(np.abs(pairs[0] - pairs[1]) < grey / 2))
-
-
-def _modules(path: str | None) -> tuple[str, ...]:
-    return (path.partition(":")[0],) if path and ":" in path else ()

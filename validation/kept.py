@@ -12,17 +12,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from quantizers.cache import ArtifactCache
-from quantizers.stages import code_digest, version_of
+from runtimes import code_identity
 from validation.kept_evaluation import KeptEvaluation
-from validation.metrics import ELSEWHERE, metric
+from validation.metrics import metric, places_of
 from validation.statistics import NonInferiority, non_inferiority
-
-TESTED_BY = (
-    "validation.kept",
-    "validation.metrics",
-    "validation.statistics",
-    "validation.coco_matching",
-)
 
 
 @dataclass(frozen=True)
@@ -43,20 +36,15 @@ def fact(
     name: str,
     parts: dict,
     find: Callable[[], object],
-    modules: tuple[str, ...],
-    packages: tuple[str, ...] = (),
+    *roots: str,
 ):
     """What `find` returns, a plain value, of `parts`: asked for only where it is not known.
 
-    `name` says which fact it is, `modules` and `packages` what it depends on besides `parts`.
+    `name` says which fact it is, `roots` are the functions that find it (``module:name``, see
+    `code_identity`): what they reach is what it depends on besides `parts`.
     Whatever `find` raises is raised, and not kept. See `ArtifactCache.remembered`.
     """
-    key = {
-        "fact": name,
-        "of": parts,
-        "code": [code_digest(module) for module in modules],
-        "versions": {package: version_of(package) for package in packages},
-    }
+    key = {"fact": name, "of": parts, **code_identity.identity(*roots)}
     return cache.remembered("fact", key, find)
 
 
@@ -108,9 +96,8 @@ def compared(
             "test": _plain(asdict(test)),
         }
 
-    places = (ELSEWHERE.get(name, name) for name in metrics)
-    modules = (place.partition(":")[0] for place in places if ":" in place)
-    found = fact(cache, "compared", parts, find, (*TESTED_BY, *modules), ("numpy",))
+    roots = ("validation.kept:compared", *places_of(metrics))
+    found = fact(cache, "compared", parts, find, *roots)
     return Compared(**found | {"test": NonInferiority(**found["test"])})
 
 

@@ -19,13 +19,6 @@ from validation.gates import GateResult
 from validation.kept_evaluation import KeptEvaluation
 from validation.metrics import metric
 
-REFUSED_BY = ("validation.gates.io_dtype",)  # what a fact of an artifact depends on
-READ_BY = (
-    "runtimes.tflite_graph",
-    "runtimes.onnx_graph",
-    "runtimes.onnx_integer_forms",
-    "runtimes.onnx_file",
-)
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 
 
@@ -191,7 +184,8 @@ def io_dtype(run: CaseRun) -> Measurement:
     fields = {"io": artifact.describe_io(), **_artifact(run)}
     result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id)
     if result.status == "passed" and recipe.io != "float32":
-        result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), REFUSED_BY))
+        refused_by = "validation.gates.io_dtype:float_refused_by"
+        result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), refused_by))
     is_scored = result.status == "passed" and not run.unscored_reason
     own = run.evaluation if is_scored and artifact.inputs[0].dtype == "uint8" else None
     if own is not None and own.raw_pixels is not None:
@@ -203,7 +197,8 @@ def io_dtype(run: CaseRun) -> Measurement:
 
 def integer_only(run: CaseRun) -> Measurement:
     """Every operator of a full-integer model computes on integers."""
-    integer_ops = run.fact("integer_ops", lambda: _integer_ops(run), READ_BY)
+    read_by = "onnx_graph" if run.built.artifact.format == "onnx" else "tflite_graph"
+    integer_ops = run.fact("integer_ops", lambda: _integer_ops(run), f"runtimes.{read_by}")
     left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
     return Measurement("integer_only", gates.integer_only_gate(left, run.case_id), fields)
 

@@ -16,7 +16,7 @@ of its own to `ELSEWHERE`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,11 @@ def metric(name: str) -> Metric:
     if name not in METRICS:
         raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS | ELSEWHERE))}")
     return METRICS[name]
+
+
+def places_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Where those of the metrics stand that have a module of their own, ``module:NAME``."""
+    return tuple(place for name in names if ":" in (place := ELSEWHERE.get(name, name)))
 
 
 def metric_of_file(name: object, declared: Collection[str] = ()) -> Metric:

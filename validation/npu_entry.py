@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantizers.diagnosis import diagnosed
-from quantizers.stages import code_digest, version_of
 from quantizers.worker import WorkerError
-from runtimes import arm_cpu, ethos_u, qnn_htp
+from runtimes import arm_cpu, code_identity, ethos_u, qnn_htp
 from runtimes.targets import QNN_HTP
 from validation.metrics import metric
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
 GRACE_S = 10.0  # for a compiler that is to say itself that its time is up
-MODELLED_BY = ("runtimes.ethos_u", "runtimes.arm_cpu", "runtimes.tflite_graph")
-SIMULATED_WITH = ("onnxruntime", "onnxruntime-qnn")
+VELA = "ethosu"  # the package of the compiler, which runs as a program
 
 
 def modelled(run: CaseRun, target: str, core: str) -> dict:
@@ -34,8 +32,7 @@ def modelled(run: CaseRun, target: str, core: str) -> dict:
         "model": artifact.sha256,
         "target": repr(ethos_u.find_target(target)),
         "core": core,
-        "code": [code_digest(name) for name in MODELLED_BY],
-        "versions": {"ethos-u-vela": version_of("ethos-u-vela")},
+        **code_identity.identity("validation.npu_entry:modelled", VELA),
     }
 
     def build(directory: Path) -> dict:
@@ -62,8 +59,7 @@ def simulated(run: CaseRun) -> dict:
     parts = {
         "model": artifact.sha256,
         "target": QNN_HTP,
-        "code": code_digest("runtimes.qnn_htp"),
-        "versions": {name: version_of(name) for name in SIMULATED_WITH},
+        **code_identity.identity("validation.npu_entry:simulated"),
     }
 
     def build(directory: Path) -> dict:

@@ -14,9 +14,6 @@ from calibration_data.folders.forms import FORMS
 from calibration_data.folders.soundness import problems_of, refuse_all
 from calibration_data.folders.splits import content_of
 
-HERE = Path(__file__).parent
-CODE = (*sorted(HERE.glob("*.py")), HERE.parent / "fit.py", HERE.parent / "pictures.py")
-
 
 class FolderSamples(sample_set.SampleSet):
     """Pictures of a folder, read when asked for: frames uint8 (h, w, channels), and labels.
@@ -63,13 +60,9 @@ class FolderSamples(sample_set.SampleSet):
         refuse_all(problems_of(self.sample, len(self)), self.name)
 
     def digest(self) -> str:
-        """Hex sha256 of what determines every frame and label: files, fit, this code, Pillow."""
-        import PIL
-
-        content = hashlib.sha256()
-        for code in CODE:
-            content.update(code.read_bytes())
-        wanted = (self.wanted.task, self.wanted.fit, self.labels, self.rows, PIL.__version__)
+        """Hex sha256 of what determines every frame and label: files, fit, code, libraries."""
+        content = hashlib.sha256(self.code().encode())
+        wanted = (self.wanted.task, self.wanted.fit, self.labels, self.rows)
         content.update(repr(wanted).encode())
         for path, label in self.samples:
             content.update(content_of(path).encode())

@@ -16,17 +16,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from quantizers.cache import cache_key
 from quantizers.calibration.sample_file import SampleFile
 from quantizers.calibration.table import Table, merge_tables, read_table, write_table
-from runtimes import onnx_file
+from runtimes import code_identity, onnx_file
 from runtimes.artifact import sha256_of
 
 SHARD = 64  # samples: seconds of work, and little lost by a kill
-LIBRARIES = ("numpy", "onnxruntime", "ai-edge-litert")
 Collect = Callable[[Path, Path, range], Table]
 
 
@@ -67,8 +65,7 @@ def _files(
         "model": onnx_file.digest(float_model) if is_onnx else sha256_of(float_model),
         "of": len(stored),  # how many elements a collector counts may depend on it
         "collect": _described(collect),
-        "code": _code_digests(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        **code_identity.identity(*_roots(collect)),
     }
     every = range(len(stored))
     shards = [every[first : first + shard] for first in range(0, len(stored), shard)]
@@ -88,10 +85,11 @@ def _described(collect: Collect) -> list:
     return [collect.__module__, collect.__qualname__]
 
 
-def _code_digests() -> list[str]:
-    """Of all of `quantizers`, which chooses the tensors and counts them."""
-    root = Path(__file__).parent.parent
-    return [sha256_of(path) for path in sorted(root.rglob("*.py"))]
+def _roots(collect: Collect) -> tuple[str, ...]:
+    """The function that counts, and what merges and writes its tables: this module."""
+    while isinstance(collect, functools.partial):
+        collect = collect.func
+    return f"{collect.__module__}:{collect.__qualname__}", __name__
 
 
 def _finished(file: Path) -> Table | None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_zoo
+from edited_code import edit
 from tiny_zoo import TINY
 
 from calibration_data.preprocessing import UNIT
 from calibration_data.sample_set import SampleSet
-from quantizers import stages
 from quantizers.cache import ArtifactCache, CacheWarning
 from quantizers.data_sets import DataSets
 from quantizers.diagnosis import ConversionFailed
@@ -25,7 +25,7 @@ from quantizers.worker import Worker, WorkerCrashed
 from runtimes.file_names import TFLITE
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
-from validation import case_run, measure
+from validation import measure
 from validation.case_run import CaseRun
 
 CONVERTED = {name: one for name, one in RECIPES.items() if name.startswith("tflite")}
@@ -156,7 +156,6 @@ def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp
     more = tiny_zoo.store_pictures(tmp_path / "pictures", 650)
     assert rerun(data_dir=more) == dict.fromkeys(STAGES, 1) | {"saved_model": 0}
     assert rerun(replace(TINY, preprocessing=UNIT)) == dict.fromkeys(STAGES, 1) | {"artifact": 2}
-    digest = stages.code_digest
     converted_again = dict.fromkeys(STAGES, 0) | {"statistics": 1, "artifact": 2}
     codes = {
         "tiny_zoo": rebuilt,
@@ -165,11 +164,7 @@ def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp
     }
     for edited, built in codes.items():
         with monkeypatch.context() as patch:
-            patch.setattr(
-                stages,
-                "code_digest",
-                lambda name, e=edited: digest(name) + (name == e) * "!",
-            )
+            edit(patch, edited)
             assert rerun() == built, edited
 
 
@@ -180,10 +175,7 @@ def test_code_that_scores_is_in_the_key_of_an_evaluation(pipeline, monkeypatch):
 
     once = evaluations()
     assert evaluations() == once
-    digest = case_run.code_digest
-    monkeypatch.setattr(
-        case_run, "code_digest", lambda name: digest(name) + (name == "validation.metrics") * "!"
-    )
+    edit(monkeypatch, "validation.metrics")
     assert evaluations() == once + 1
 
 

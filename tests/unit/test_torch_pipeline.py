@@ -15,9 +15,9 @@ import tiny_zoo
 from quantizers.cache import ArtifactCache
 from quantizers.calibration import table, thresholds
 from quantizers.pipeline import Pipeline
+from quantizers.ranged import STATISTICS
 from quantizers.recipe import RECIPES, REFERENCES
 from quantizers.settings import Settings
-from quantizers.stages import STATISTICS
 from quantizers.worker import Worker
 from runtimes.sessions import open_session
 from validation import measure

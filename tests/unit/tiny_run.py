@@ -59,7 +59,7 @@ class Project:
             if name not in chosen:
                 chosen += [name, str(self / folder)]
         fixed = ["tests/zoo", "--artifact-cache", str(self / cache)]
-        fixed += ["-p", "no:cacheprovider", "-p", "tiny_zoo"]
+        fixed += ["-p", "no:cacheprovider", "-p", "tiny_zoo_plugin"]
         arguments = [sys.executable, "-m", "pytest", *fixed, *chosen]
         chosen = {"TINY_MODELS": models, "TINY_EXPECTATIONS": str(self / f"{rules}.toml")}
         return subprocess.Popen(arguments, env=environment() | chosen, cwd=ROOT, text=True, **pipes)

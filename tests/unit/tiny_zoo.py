@@ -1,13 +1,10 @@
 """A zoo of tiny classifiers for the tests: real networks, real pictures, seconds to convert.
 
-Imported in a test's process it is the declarations. As a plugin (`pytest -p tiny_zoo`, this folder
-on PYTHONPATH) it puts them in the place of the zoo and, where TINY_EXPECTATIONS names a file,
-that in the place of `expectations.toml`. The worker process imports it for the builders.
+The worker process imports it for the builders, `tiny_zoo_plugin` puts it in the place of the zoo.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -135,16 +132,3 @@ def store_pictures(directory: Path, count: int | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"{number}.png")
     return directory
-
-
-def pytest_configure() -> None:
-    from model_zoo.registry import TASK_FILES
-    from validation import case_run, expectations
-
-    for task in TASK_FILES:
-        importlib.import_module(f"model_zoo.{task}").MODELS.clear()
-    chosen = [MODELS[name] for name in os.environ["TINY_MODELS"].split()]
-    importlib.import_module("model_zoo.classification").MODELS[:] = chosen
-    if file := os.environ.get("TINY_EXPECTATIONS"):
-        read = expectations.expectations_for
-        case_run.expectations_for = lambda case_id, profile: read(case_id, Path(file), profile)
