@@ -33,18 +33,25 @@ def activations(model: bytes) -> dict[str, int]:
     Raises ValueError for a file that is no TFLite model, or of several subgraphs: inside a loop or
     a condition a tensor has many values in one inference, of which only the last could be seen.
     """
-    root = _root(model)
-    graph = root.Subgraphs(0)
+    graph = _root(model).Subgraphs(0)
+    is_float = (graph.Tensors(index).Type() == _FLOAT32 for index in range(graph.TensorsLength()))
+    floats = {index for index, found in enumerate(is_float) if found}
+    return {name: index for name, index in computed(model).items() if index in floats}
+
+
+def computed(model: bytes) -> dict[str, int]:
+    """Like `activations`, of every dtype: an integer model's too."""
+    graph = _root(model).Subgraphs(0)
     tensors = [graph.Tensors(index) for index in range(graph.TensorsLength())]
-    computed = set(_indices(graph, "Inputs"))
+    found = set(_indices(graph, "Inputs"))
     for number in range(graph.OperatorsLength()):
-        computed.update(_indices(graph.Operators(number), "Outputs"))
+        found.update(_indices(graph.Operators(number), "Outputs"))
     names = [(tensor.Name() or b"").decode(errors="replace") for tensor in tensors]
     times = Counter(names)
     return {
         name if times[name] == 1 else f"{name}#{index}": index
         for index, (name, tensor) in enumerate(zip(names, tensors, strict=True))
-        if index in computed and tensor.Type() == _FLOAT32 and not tensor.IsVariable()
+        if index in found and not tensor.IsVariable()
     }
 
 

@@ -93,6 +93,18 @@ def describe(path: Path) -> dict:
     }
 
 
+def tensor_steps(path: Path) -> dict[str, float]:
+    """The width of one level, the scale, of each tensor that has one for all its values.
+
+    It loads the file: call it in a worker process.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    found = Interpreter(str(path)).get_tensor_details()
+    scales = {each["name"]: each["quantization_parameters"]["scales"] for each in found}
+    return {name: float(values[0]) for name, values in scales.items() if len(values) == 1}
+
+
 def _plainly(path: Path, error: Exception) -> Exception:
     """What the operator's own kernel says, where a delegate that took it over says nothing."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType

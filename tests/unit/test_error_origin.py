@@ -1,0 +1,126 @@
+"""Where a quantized network leaves the float one: a fault put into one tensor is found there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx_files import cnn, pictures, ranges_of, save, with_weights
+
+from quantizers.error_trace import CEILING_DB, Step, trace
+from quantizers.onnx_prepare import prepare
+from quantizers.onnx_quantize import quantize, tensors_to_quantize
+from quantizers.recipe import Recipe
+from runtimes.file_names import ONNX
+from validation.error_origin import LEAST_FALL_DB, find, origin, sentence
+
+STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
+MASK = """
+<ir_version: 8, opset_import: ["" : 17]>
+masked (float[1, 3, 16, 16] image) => (float[1, 16] scores) {
+    pooled = ReduceMean <axes = [1, 3], keepdims = 0> (image)
+    spread = Mul (pooled, gain)
+    masked = Add (spread, mask)
+    scores = Softmax (masked)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A float network, its ranges, and the tensors that get one."""
+    folder = tmp_path_factory.mktemp("origin")
+    path = folder / "float.onnx"
+    prepare(save(cnn(), folder / "raw.onnx"), path)
+    wanted = sorted(tensors_to_quantize(path))
+    return path, ranges_of(path, wanted, pictures()), wanted
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return [pictures(8)]
+
+
+def quantized(path, ranges, folder):
+    quantize(path, STATIC, ranges, folder)
+    return folder / ONNX
+
+
+def test_an_honest_network_has_no_origin_but_its_sum(network, inputs, tmp_path):
+    path, ranges, _ = network
+    found = find(path, quantized(path, ranges, tmp_path), inputs)
+    assert found["sentence"].startswith("no single operator: the error adds up")
+    assert all(row["fall_db"] < LEAST_FALL_DB for row in found["operators"])
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), width=st.floats(60, 2000))
+def test_a_range_that_is_too_wide_is_found_where_it_is(
+    network, inputs, tmp_path_factory, data, width
+):
+    path, ranges, wanted = network
+    name = data.draw(st.sampled_from(wanted))
+    spoiled = ranges | {name: tuple(width * end for end in ranges[name])}
+    file = quantized(path, spoiled, tmp_path_factory.mktemp("wide"))
+    found = find(path, file, inputs)
+    assert f"({name})" in found["sentence"]
+    assert "makes one level" in found["sentence"]
+
+
+def test_a_mask_is_named_as_one():
+    steps = [
+        Step("Add", "masked", 40.0, -0.9, -1e9, 25.3, 5.2, 3.9e6),
+        Step("Softmax", "scores", -0.9, 0.5, 0.0, 1.0, 0.1, 1 / 256),
+    ]
+    found = origin(steps, 16)["sentence"]
+    assert "Add (masked)" in found
+    assert "those of a mask" in found
+
+
+def test_masked_values_do_not_hide_what_the_others_lose(tmp_path):
+    """The mask's own values are kept well: pooled, the sum would have an excellent ratio."""
+    arrays = {
+        "gain": np.full(16, 8, np.float32),
+        "mask": np.where(np.arange(16) < 8, 0, -1e9).astype(np.float32),
+    }
+    path = save(with_weights(MASK, arrays), tmp_path / "float.onnx")
+    coarse = arrays | {"gain": np.zeros(16, np.float32)}  # what one level of 4e6 leaves of them
+    other = save(with_weights(MASK, coarse), tmp_path / "coarse.onnx")
+    by_tensor = {step.tensor: step for step in trace(path, other, [pictures(8)])}
+    assert by_tensor["masked"].sqnr_db < 0
+
+
+def test_the_same_network_has_no_error(network, inputs):
+    path, *_ = network
+    steps = trace(path, path, inputs)
+    assert len(steps) > 5
+    assert {step.sqnr_db for step in steps} == {CEILING_DB}
+
+
+def test_networks_without_common_names_have_no_origin(network, inputs, tmp_path):
+    path, *_ = network
+    other = cnn()
+    for node in other.graph.node:
+        node.output[:] = [f"renamed_{name}" for name in node.output]
+        node.input[:] = [
+            f"renamed_{name}" if not name.startswith(("w", "b1", "b2", "b3", "image")) else name
+            for name in node.input
+        ]
+    other.graph.output[0].name = "renamed_scores"
+    assert find(path, save(other, tmp_path / "other.onnx"), inputs) is None
+    assert origin([], 8) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (Step("LOG", "t", 20.6, 8.1, 0.003, 5.2, 0.5, 0.02), "magnifies the rounding"),
+        (Step("SOFTMAX", "t", 39, 9, 0, 0.01, 0.001, 1 / 256), "most round to zero"),
+        (Step("CONCATENATION", "t", 39, -2, 0, 640, 0.3, 2.5), "values of unlike sizes"),
+        (Step("MUL", "t", 45, -0.2, 0, 9.7, 0.77, 0.039), "weights or constants"),
+        (Step("RELU", "t", 40, 12, 0, 900, 2.0, 3.5), "outliers of 450 standard deviations"),
+    ],
+)
+def test_a_cause_is_named_by_its_figures(step, told):
+    assert told in sentence([step], step, 16)

@@ -1,0 +1,107 @@
+"""Where along the graph a quantized network leaves the float one, in a sentence with its figures.
+
+A cause is named only where a measured figure shows it: the operator at which the signal to noise
+ratio falls most, what rounding to its tensor's levels costs by itself, and what its values span.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from quantizers.error_trace import MASKED, Step, trace
+
+SAMPLES = 16
+EIGHT_BITS_DB = 42.0  # what 8 bits leave of well spread values; above it no fall counts
+LEAST_FALL_DB = 6.0  # a smaller one is not told as the origin: noise adds up over the graph
+ROUNDING_MARGIN_DB = 3.0  # a ratio this close to that of rounding alone is explained by it
+FAR = 20.0  # extremes beyond so many standard deviations are outliers
+STEEP = {"LOG", "RSQRT", "SQRT", "DIV", "EXP", "POW", "SOFTMAX", "TANH"}
+STEEP |= {"Log", "Sqrt", "Reciprocal", "Div", "Exp", "Pow", "Softmax", "Tanh"}
+SOFTMAX = ("SOFTMAX", "Softmax")
+JOINED = ("CONCATENATION", "Concat")
+
+
+def find(float_model: Path, quantized: Path, inputs: list[np.ndarray]) -> dict | None:
+    """The record's `error_origin` of two files on real inputs (n, ...): for a worker process.
+
+    None where the files cannot be compared operator by operator.
+    """
+    return origin(trace(float_model, quantized, inputs), len(inputs[0]))
+
+
+def origin(steps: list[Step], samples: int) -> dict | None:
+    """`sentence`, `samples`, and of the operators with the largest falls a row each."""
+    if not steps:
+        return None
+    ranked = sorted(steps, key=fall_db, reverse=True)
+    return {
+        "kind": "measured",
+        "samples": samples,
+        "sentence": sentence(steps, ranked[0], samples),
+        "operators": [asdict(step) | {"fall_db": fall_db(step)} for step in ranked[:5]],
+    }
+
+
+def fall_db(step: Step) -> float:
+    """How much of the ratio the operator takes, of what 8 bits can hold."""
+    return min(step.before_db, EIGHT_BITS_DB) - step.sqnr_db
+
+
+def sentence(steps: list[Step], worst: Step, samples: int) -> str:
+    """What a gate says of the cause."""
+    if fall_db(worst) < LEAST_FALL_DB:
+        ratios = [step.sqnr_db for step in steps]
+        shown = ", ".join(f"{ratios[int(q * (len(ratios) - 1))]:.0f}" for q in (0.25, 0.5, 0.75, 1))
+        return (
+            f"no single operator: the error adds up over the graph (SQNR {shown} dB at its "
+            f"quarters, measured on {samples} samples)"
+        )
+    return (
+        f"the error arises at {worst.operator} ({worst.tensor}): SQNR {worst.before_db:.0f} dB "
+        f"before it, {worst.sqnr_db:.0f} dB behind it (measured on {samples} samples): "
+        f"{_why(worst)}"
+    )
+
+
+def _why(step: Step) -> str:
+    span = f"{step.low:.3g} to {step.high:.3g}"
+    if step.step is None:
+        return "its output stays float, so the loss is in its 8-bit inputs or weights"
+    if step.rounding_db > step.sqnr_db + ROUNDING_MARGIN_DB:
+        if step.operator in SOFTMAX:
+            return "it magnifies the rounding of its input, on which it depends exponentially"
+        if step.operator in STEEP:
+            return (
+                "it magnifies the rounding of its input where its slope is steep; its own levels "
+                f"would leave {step.rounding_db:.0f} dB"
+            )
+        return (
+            f"its own levels would leave {step.rounding_db:.0f} dB, so the loss is in what it "
+            "computes with: 8-bit weights or constants of very unlike sizes, or an input of "
+            "another scale"
+        )
+    if min(step.low, -step.high) < -MASKED:
+        return (
+            f"its values span {span}, those of a mask, so that one level is {step.step:.3g} and "
+            f"the others, which spread by {step.spread:.3g}, become one: use a mask that is only "
+            "as large as it must be"
+        )
+    if step.operator in JOINED:
+        return (
+            f"it puts values of unlike sizes ({span}) on one scale, whose level is {step.step:.3g}:"
+            " give them outputs of their own"
+        )
+    if step.operator in SOFTMAX:
+        return (
+            f"its outputs are at most {step.high:.3g} and spread by {step.spread:.3g}, one level "
+            f"is {step.step:.3g}: over so many places most round to zero"
+        )
+    far = max(abs(step.low), abs(step.high)) / step.spread if step.spread else 0.0
+    stretched = f", stretched by outliers of {far:.0f} standard deviations" if far > FAR else ""
+    return (
+        f"its range {span}{stretched} makes one level {step.step:.3g}, its values spread by "
+        f"{step.spread:.3g}"
+    )
