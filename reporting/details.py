@@ -37,6 +37,7 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Float operators", operators(dig(record, "integer_ops", "float_ops"))),
         ("Kept in float on purpose", operators(dig(record, "integer_ops", "kept_float"))),
         ("Float for want of a kernel", operators(dig(record, "integer_ops", "float_by_kernel"))),
+        *_origin(record.get("error_origin")),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *audit.details(record),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
@@ -113,6 +114,18 @@ def _of_output(row: dict) -> str:
     alone = f", channel {worst['channel']} {with_unit(worst['sqnr_db'], 'dB')}" if worst else ""
     still = f", {lost} channels constant that vary in float" if lost else ""
     return f"SQNR {with_unit(row.get('sqnr_db'), 'dB')}{of_like}{alone}{still}"
+
+
+def _origin(origin: dict | None) -> list[Fact]:
+    """Where along the graph the error arises, with the operators that lose most."""
+    if not origin:
+        return []
+    rows = (
+        f"{row['operator']} ({row['tensor']}): SQNR {row['before_db']:.1f} dB before, "
+        f"{row['sqnr_db']:.1f} dB behind"
+        for row in origin["operators"]
+    )
+    return [("Where the error arises", Listing(origin["sentence"], tuple(rows)))]
 
 
 def _compared(row: CaseRow) -> list[Fact]:

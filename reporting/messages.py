@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reporting.rows import CaseRow
 
-PART = re.compile(r"^(measured|allowed|likely cause|next): ", re.MULTILINE)
+PART = re.compile(r"^(measured|allowed|likely cause|where|next): ", re.MULTILINE)
 SETTLED = ("passed", "recorded", "unsupported", None)
 
 

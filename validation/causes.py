@@ -7,11 +7,31 @@ from quantizers.recipe import RECIPES
 from quantizers.worker import WorkerError
 from runtimes.weight_scales import channel_spread
 from validation.case_run import CaseRun
+from validation.error_origin import locate
+from validation.evaluation import Scoring
 from validation.metrics import metric
 
 UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
 PER_CHANNEL = RECIPES["tflite_int8"]
 MISMATCH = "activation_mismatch"  # a finding of the audit
+
+
+def error_origin(run: CaseRun) -> dict | None:
+    """Where along the graph the artifact leaves the float one, the record's `error_origin`; None
+    where there is nothing to compare with.
+    """
+    if not run.has_float or run.recipe.is_reference:
+        return None
+    spec = run.spec
+    host = run.pipeline.exported(spec).path if spec.source_format == "frozen_graph" else None
+    samples = run.pipeline.data.samples(spec, "evaluation")
+    network = spec.network(run.pipeline.settings.profile)
+    scoring = Scoring(samples, spec.preprocessing, (), network, None, host)
+    files = (run.float_built.artifact.path, run.built.artifact.path)
+    try:
+        return run.in_worker(locate, *files, scoring)
+    except WorkerError:
+        return None  # a remark is not worth the gate
 
 
 def known_cause(run: CaseRun) -> str | None:

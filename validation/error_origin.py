@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from quantizers.error_trace import MASKED, Step, trace
+from validation.evaluation import Scoring, network_inputs
 
 SAMPLES = 16
 EIGHT_BITS_DB = 42.0  # what 8 bits leave of well spread values; above it no fall counts
@@ -22,6 +23,11 @@ STEEP = {"LOG", "RSQRT", "SQRT", "DIV", "EXP", "POW", "SOFTMAX", "TANH"}
 STEEP |= {"Log", "Sqrt", "Reciprocal", "Div", "Exp", "Pow", "Softmax", "Tanh"}
 SOFTMAX = ("SOFTMAX", "Softmax")
 JOINED = ("CONCATENATION", "Concat")
+
+
+def locate(float_model: Path, quantized: Path, scoring: Scoring) -> dict | None:
+    """`find` on the first evaluation samples."""
+    return find(float_model, quantized, network_inputs(scoring, SAMPLES))
 
 
 def find(float_model: Path, quantized: Path, inputs: list[np.ndarray]) -> dict | None:

@@ -186,6 +186,13 @@ class _Fidelity:
         return any(dtype.startswith(("int", "uint", "bool")) for dtype in dtypes)
 
 
+def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:
+    """What the network takes, real values (count, ...) for each input, of the first samples."""
+    around = _Around(scoring)
+    images = np.concatenate([images for images, _ in _batches(scoring.samples, count, BATCH)])
+    return around.before(around.prepared(images))
+
+
 def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
     """What `evaluate` wrote, and the scalars that it returned."""
     with np.load(directory / STATISTICS, allow_pickle=False) as arrays:

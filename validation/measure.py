@@ -48,6 +48,9 @@ def accuracy(run: CaseRun) -> Measurement:
     otherwise than it was trained.
     """
     found = _accuracy(run)
+    if found.result.status == "failed" and (origin := causes.error_origin(run)):
+        result = gates.with_origin(found.result, origin["sentence"])
+        found = replace(found, result=result, fields=found.fields | {"error_origin": origin})
     audited = run.audit
     if audited is None:
         return found

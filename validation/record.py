@@ -50,6 +50,7 @@ def new_case(model: str, recipe: str, task: str, source_format: str, profile: st
         "calibration_audit",
         "accuracy",
         "fidelity",
+        "error_origin",
         "io",
         "integer_ops",
         "size_bytes",

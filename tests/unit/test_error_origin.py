@@ -12,8 +12,10 @@ from quantizers.error_trace import CEILING_DB, Step, trace
 from quantizers.onnx_prepare import prepare
 from quantizers.onnx_quantize import quantize, tensors_to_quantize
 from quantizers.recipe import Recipe
+from reporting import html
 from runtimes.file_names import ONNX
 from validation.error_origin import LEAST_FALL_DB, find, origin, sentence
+from validation.gates.result import UNKNOWN_CAUSE, GateResult, failed, with_origin
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
 MASK = """
@@ -124,3 +126,34 @@ def test_networks_without_common_names_have_no_origin(network, inputs, tmp_path)
 )
 def test_a_cause_is_named_by_its_figures(step, told):
     assert told in sentence([step], step, 16)
+
+
+class TestInAMessage:
+    """The measured place takes the place of a cause that nobody knows, and no other's."""
+
+    def test_an_unknown_cause_is_replaced(self):
+        result = with_origin(failed("a", "b", UNKNOWN_CAUSE, "pytest -k m"), "it arises at LOG (t)")
+        assert result.message.splitlines()[2:] == [
+            "likely cause: it arises at LOG (t)",
+            "next: pytest -k m",
+        ]
+
+    def test_a_known_cause_stays_and_the_place_stands_beside_it(self):
+        result = with_origin(failed("a", "b", "per tensor", "pytest -k m"), "it arises at LOG (t)")
+        assert result.message.splitlines()[2:] == [
+            "likely cause: per tensor",
+            "where: it arises at LOG (t)",
+            "next: pytest -k m",
+        ]
+
+    @pytest.mark.parametrize("status", ["passed", "inconclusive", "invalid"])
+    def test_only_a_failure_has_one(self, status):
+        result = GateResult(status, "m")
+        assert with_origin(result, "it arises at LOG (t)") == result
+
+    def test_the_report_shows_it_with_the_operators(self):
+        step = Step("LOG", "t", 20.6, 8.1, 0.003, 5.2, 0.5, 0.02)
+        record = {"model": "m", "recipe": "r", "error_origin": origin([step], 16)}
+        page = html.render({"environment": {}, "cases": [record]})
+        assert "Where the error arises" in page
+        assert "LOG (t): SQNR 20.6 dB before, 8.1 dB behind" in page

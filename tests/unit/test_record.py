@@ -21,6 +21,7 @@ FIELDS = [
         "calibration_audit",
         "accuracy",
         "fidelity",
+        "error_origin",
         "io",
         "integer_ops",
         "size_bytes",

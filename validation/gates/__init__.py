@@ -18,7 +18,7 @@ from validation.gates.io_dtype import (
     io_dtype_gate,
     raw_pixels_gate,
 )
-from validation.gates.result import GateResult, failed
+from validation.gates.result import GateResult, failed, with_origin
 from validation.gates.speed import cpu_speed_gate, is_arm_host, npu_speed_gate, simulated_gate
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "reference_gate",
     "simulated_gate",
     "size_gate",
+    "with_origin",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from validation.gates.result import GateResult, failed
+from validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
 from validation.metrics import Metric
 from validation.rerun import REPORT, other_recipe, rerun
 from validation.statistics import NonInferiority
@@ -49,9 +49,7 @@ def accuracy_gate(
     return failed(
         measured,
         allowed,
-        cause
-        or "activation ranges stretched by outliers or by calibration unlike the evaluation set, "
-        "or layers that 8 bits cannot carry",
+        cause or UNKNOWN_CAUSE,
         rerun(
             case_id,
             "accuracy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from validation.agreement import LEAST
 from validation.expectations import Expectations
 from validation.fidelity import STEPS
-from validation.gates.result import GateResult, failed
+from validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
 from validation.rerun import REPORT, other_recipe, rerun
 
 EXPORT_SQNR_DB = 60.0  # float32 in another order of summation stays above 90
@@ -18,7 +18,6 @@ LEAST_RANKED = 0.5  # of a ranking behind the first
 MOST_OFF = 0.02  # of an output's span: five of its steps
 COARSE = 16  # steps: what varies by fewer has an SQNR below 25 dB by the rounding alone
 NAMED = 4  # problems in a message; the record has them all
-UNLIKE = "the ranges do not fit: calibration pictures unlike those of use, or outliers in a layer"
 
 
 def fidelity_gate(
@@ -49,7 +48,7 @@ def fidelity_gate(
         _first(problems),
         f"an SQNR of {least:g} dB or more for each output, {alone:g} dB for each channel"
         f"{f', {least_agreement:.0%} of the answers' * answers}",
-        _too_coarse(rows, least, alone, activations) or UNLIKE,
+        _too_coarse(rows, least, alone, activations) or UNKNOWN_CAUSE,
         rerun(other_recipe(case_id), "accuracy", REPORT, "tensor by tensor"),
     )
 
