@@ -82,12 +82,15 @@ def init(
     ],
     output: Annotated[Path, typer.Option(help="the TOML to write")] = Path("models.toml"),
     trust: Annotated[bool, typer.Option("--trust", help="let code in the file run")] = False,
+    signature: Annotated[
+        str | None, typer.Option(help="which signature of a SavedModel is the model")
+    ] = None,
 ) -> None:
     """Begin the TOML that declares a model of your own: `pytest --zoo models.toml` gates it."""
     from int8gate.init import begin
 
     try:
-        written = begin(model_file, output, trust=trust)
+        written = begin(model_file, output, trust=trust, signature=signature)
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error

@@ -15,11 +15,13 @@ from runtimes import atomic_file
 TIME_LIMIT_S = 120
 
 
-def _inspected(model_file: Path, kind: str, worker: Worker, trust: bool) -> ModelFile:
+def _inspected(
+    model_file: Path, kind: str, worker: Worker, trust: bool, signature: str | None
+) -> ModelFile:
     """In a process of its own: the file is untrusted, and its library may crash on it."""
     try:
-        limit = TIME_LIMIT_S
-        return worker.run(inspect, model_file, kind, trust=trust, timeout_s=limit).value
+        chosen = {"trust": trust, "signature": signature}
+        return worker.run(inspect, model_file, kind, **chosen, timeout_s=TIME_LIMIT_S).value
     except TaskFailed as error:
         raise ValueError(error.message) from error
     except WorkerError as error:
@@ -27,7 +29,13 @@ def _inspected(model_file: Path, kind: str, worker: Worker, trust: bool) -> Mode
         raise ValueError(f"{model_file} cannot be read: {said}: export it again") from error
 
 
-def begin(model_file: Path, output: Path, worker: Worker | None = None, trust: bool = False) -> str:
+def begin(
+    model_file: Path,
+    output: Path,
+    worker: Worker | None = None,
+    trust: bool = False,
+    signature: str | None = None,
+) -> str:
     """Writes `output` and returns its text; a table is added to a file that has others.
 
     `worker` is where the file is opened, a new one for it alone by default. Raises ValueError or
@@ -36,9 +44,9 @@ def begin(model_file: Path, output: Path, worker: Worker | None = None, trust: b
     if not model_file.exists():
         raise FileNotFoundError(f"{model_file}: no such file: mend the path")
     with nullcontext(worker) if worker else Worker() as process:
-        found = _inspected(model_file, format_of(model_file), process, trust)
+        found = _inspected(model_file, format_of(model_file), process, trust, signature)
     relative = Path(os.path.relpath(model_file, output.absolute().parent))
-    text = template(relative, found)
+    text = template(relative, found, signature)
     table = next(line for line in text.splitlines() if line.startswith("[models."))
     before = output.read_text(encoding="utf-8") if output.exists() else ""
     if table in before:

@@ -74,7 +74,7 @@ def export_saved_model(
     """Writes `directory`/saved_model: a user's SavedModel at its declared size, batch 1."""
     from model_zoo.own.saved_model import signature
 
-    serve = signature(weights.path)
+    serve = signature(weights.path, spec.own.signature)
     (name,) = serve.structured_input_signature[1]
     _save(lambda image: serve(**{name: image}), serve.loaded, spec.network(profile), directory)
 

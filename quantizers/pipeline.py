@@ -104,8 +104,9 @@ class Pipeline:
 
     def _inspected(self, spec: ModelSpec) -> ModelFile:
         own = spec.own
-        parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs]}
-        asked = (own.file, own.format, own.inputs, own.outputs, self.settings.trust)
+        parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs, own.signature]}
+        ends = own.inputs, own.outputs
+        asked = (own.file, own.format, *ends, self.settings.trust, own.signature)
         kept = self.runner.run(stages.INSPECTION, parts, lambda: asked)
         return ModelFile.of(kept.meta["result"])
 

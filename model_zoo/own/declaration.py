@@ -51,9 +51,10 @@ class OwnModel:
     `classes` and `layout` ("nchw", "nhwc") are None where the file is to tell them. `data` is the
     folder of pictures and `labels` the form of their labels, "auto" to find it. `fit` are the
     arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
-    frozen graph. `decode` is a name of `decoding.DECODERS` or a hook (module:function), `metric` a
-    hook (module:NAME). `recipes` is empty for the format's own. `expect` overrides entries of
-    `expectations.toml`. `keys` are those that its table has, for advice on what to delete.
+    frozen graph, `signature` what of a SavedModel is meant. `decode` is a name of
+    `decoding.DECODERS` or a hook (module:function), `metric` a hook (module:NAME). `recipes` is
+    empty for the format's own. `expect` overrides entries of `expectations.toml`. `keys` are those
+    that its table has, for advice on what to delete.
     """
 
     name: str
@@ -73,6 +74,7 @@ class OwnModel:
     metric: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    signature: str | None = None
     recipes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     expect: dict = field(default_factory=dict)

@@ -8,11 +8,13 @@ pickled objects, and every size is checked before it is allocated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from model_zoo.own import untrusted
+from model_zoo.own.declaration import SAVED_MODEL
 from model_zoo.own.tflite_file import is_quantized
+from runtimes.artifact import in_order
 
 CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
 CODE_IN = ("keras", "pytorch")  # formats whose files may hold code, which `trust` lets run
@@ -86,16 +88,24 @@ def _rank(channels: int | None) -> int:
 
 
 def inspect(
-    file: Path, format: str, inputs: tuple = (), outputs: tuple = (), trust: bool = False
+    file: Path,
+    format: str,
+    inputs: tuple = (),
+    outputs: tuple = (),
+    trust: bool = False,
+    signature: str | None = None,
 ) -> ModelFile:
-    """What the file takes and gives; `inputs` and `outputs` name the ends of a frozen graph.
+    """What the file takes and gives; `inputs` and `outputs` name the ends of a frozen graph,
+    `signature` what of a SavedModel is meant.
 
     With `trust` a Keras model or PyTorch program may hold code. Raises ValueError or OSError naming
     the file, for one that is damaged or of another kind, or asks for absurd memory.
     """
-    file, trusted = Path(file), {"trust": True} if trust and format in CODE_IN else {}
+    file = Path(file)
+    trusted = {"trust": True} if trust and format in CODE_IN else {}
+    chosen = {"signature": signature} if format == SAVED_MODEL else {}
     with untrusted.reading(file, format):
-        found = _READERS[format](file, inputs, outputs, **trusted)
+        found = _READERS[format](file, inputs, outputs, **trusted, **chosen)
         quantized = format == "tflite" and is_quantized(file)
     found = ModelFile(format, *(tuple(ends) for ends in found), quantized)
     untrusted.check_ends(file, (*found.inputs, *found.outputs))
@@ -105,10 +115,16 @@ def inspect(
 
 
 def describe(
-    file: Path, format: str, inputs: tuple, outputs: tuple, trust: bool, directory: Path
+    file: Path,
+    format: str,
+    inputs: tuple,
+    outputs: tuple,
+    trust: bool,
+    signature: str | None,
+    directory: Path,
 ) -> dict:
     """`inspect` as plain values; it writes nothing into `directory`."""
-    return asdict(inspect(file, format, inputs, outputs, trust))
+    return asdict(inspect(file, format, inputs, outputs, trust, signature))
 
 
 def _tflite(file: Path, inputs, outputs):
@@ -147,17 +163,25 @@ def _keras(file: Path, inputs, outputs, trust: bool = False):
     return [[End(*end) for end in ends] for ends in (taken, given)]
 
 
-def _saved_model(file: Path, inputs, outputs):
-    from model_zoo.own.saved_model import signature
+def _saved_model(file: Path, inputs, outputs, signature: str | None = None):
+    from model_zoo.own import saved_model
 
-    serve = signature(file)
+    serve = saved_model.signature(file, signature)
     taken, given = serve.structured_input_signature[1], serve.structured_outputs
-    return [[_of_spec(name, spec) for name, spec in ends.items()] for ends in (taken, given)]
+    taken, given = (
+        [_of_spec(name, ends[name]) for name in in_order(ends)] for ends in (taken, given)
+    )
+    return list(map(_maybe_picture, taken)), given
 
 
 def _of_spec(name: str, spec) -> End:
     sides = spec.shape.as_list() if spec.shape.rank is not None else []
     return End(name, tuple(sides), spec.dtype.name)
+
+
+def _maybe_picture(end: End) -> End:
+    """An input of which the file tells no shape: a picture of free sides, which keys declare."""
+    return replace(end, shape=(None,) * 4) if not end.shape else end
 
 
 def _frozen_graph(file: Path, inputs, outputs):
@@ -167,13 +191,12 @@ def _frozen_graph(file: Path, inputs, outputs):
 
     ends, graph_def, _ = find_ends(read_graph_def(file), inputs, outputs, str(file))
     graph = Graph(graph_def)
-    return [[_of_tensor(graph, name) for name in names] for names in (ends.inputs, ends.outputs)]
+    taken = [_maybe_picture(_of_tensor(graph, name)) for name in ends.inputs]
+    return taken, [_of_tensor(graph, name) for name in ends.outputs]
 
 
 def _of_tensor(graph, name: str) -> End:
-    tensor = graph.imported.get_tensor_by_name(name)
-    sides = tensor.shape.as_list() if tensor.shape.rank is not None else []
-    return End(name, tuple(sides), tensor.dtype.name)
+    return _of_spec(name, graph.imported.get_tensor_by_name(name))
 
 
 def _darknet(file: Path, inputs, outputs):
@@ -197,7 +220,7 @@ _READERS: dict[str, Callable] = {
     "tflite": _tflite,
     "onnx": _onnx,
     "keras": _keras,
-    "saved_model": _saved_model,
+    SAVED_MODEL: _saved_model,
     "frozen_graph": _frozen_graph,
     "darknet": _darknet,
     "pytorch": _pytorch,

@@ -12,6 +12,7 @@ from pathlib import Path
 from model_zoo.own import keras2_file
 from model_zoo.own.hdf5_file import stored_bytes
 from runtimes import archive, memory
+from runtimes.artifact import in_order
 
 CODE = ("Lambda", "lambda", "safe_mode", "deserialization")  # in what Keras says of refused code
 MOST_SAID = 160  # characters of what Keras says, which may be pages
@@ -58,20 +59,21 @@ def ends(model) -> tuple[list[tuple], list[tuple]]:
     An output is called as its key where the model gives a dictionary, else as its layer.
     """
     structure = getattr(model, "_outputs_struct", getattr(model, "_nested_outputs", None))
-    keys = sorted(structure) if isinstance(structure, dict) else []
-    if len(keys) != len(model.outputs):
-        keys = [_layer_of(tensor).name for tensor in model.outputs]
-    keys = [
-        f"{key}_{keys[:i].count(key)}" if key in keys[:i] else key for i, key in enumerate(keys)
-    ]
-    given = [_layer_of(tensor).name for tensor in model.inputs]
-    return _described(given, model.inputs), _described(keys, model.outputs)
+    given = {} if not isinstance(structure, dict) else structure
+    if given and all(hasattr(tensor, "_keras_history") for tensor in given.values()):
+        outputs = _described(in_order(given), [given[key] for key in in_order(given)])
+    else:
+        outputs = _described(_layers_of(model.outputs), model.outputs)
+    return _described(_layers_of(model.inputs), model.inputs), outputs
 
 
-def _layer_of(tensor):
-    """What made a tensor, of either Keras."""
-    history = tensor._keras_history
-    return getattr(history, "operation", None) or history.layer
+def _layers_of(tensors) -> list[str]:
+    """The names of the layers that made them, each once."""
+    histories = (tensor._keras_history for tensor in tensors)
+    layers = (getattr(h, "operation", None) or h.layer for h in histories)  # of either Keras
+    names = [str(layer.name) for layer in layers]
+    before = [names[:place].count(name) for place, name in enumerate(names)]  # one called twice
+    return [f"{name}_{n}" if n else name for name, n in zip(names, before, strict=True)]
 
 
 def _described(names, tensors) -> list[tuple]:

@@ -1,4 +1,4 @@
-"""The serving signature of a SavedModel, of which nothing runs that could do harm.
+"""A signature of a SavedModel, of which nothing runs that could do harm.
 
 TensorFlow runs parts of a SavedModel while it loads it (restoring, initializers), so that its graph
 is searched first.
@@ -12,16 +12,18 @@ from pathlib import Path
 from runtimes import memory
 
 SERVING = "serving_default"
+MOST_LISTED = 8
 GRAPH = "saved_model.pb"
 LARGEST = 2**31  # protobuf's limit for one message
 INITIALIZERS = ("saved_model_main_op", "legacy_init_op", "saved_model_init_op")
 
 
-def signature(folder: Path):
-    """The `serving_default` signature, a `tf.function` that keeps its model alive.
+def signature(folder: Path, name: str | None = None):
+    """The signature of that name, a `tf.function` that keeps its model alive.
 
-    Raises ValueError naming the folder for one that is no SavedModel, that has no such signature,
-    whose files lie elsewhere, or whose graph would touch files or other processes.
+    Without a name `serving_default`, or the only one. Raises ValueError naming the folder for one
+    that is no SavedModel, that has no such signature or several to choose from, whose files lie
+    elsewhere, or whose graph would touch files or other processes.
     """
     import tensorflow as tf
 
@@ -36,15 +38,27 @@ def signature(folder: Path):
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # of protobuf, of the file system, of TensorFlow's C++
         raise _no_saved_model(folder, error) from error
-    if SERVING not in loaded.signatures:
-        known = ", ".join(loaded.signatures) or "none"
-        raise ValueError(
-            f"{folder} has no signature {SERVING} (found {known[:100]}): save it with "
-            "signatures={'serving_default': ...}"
-        )
-    serve = loaded.signatures[SERVING]
+    serve = loaded.signatures[_chosen(folder, list(loaded.signatures), name)]
     serve.loaded = loaded
     return serve
+
+
+def _chosen(folder: Path, known: list[str], name: str | None) -> str:
+    if name in known:
+        return name
+    if name is None and (SERVING in known or len(known) == 1):
+        return SERVING if SERVING in known else known[0]
+    listed = ", ".join(entry[:60] for entry in known[:MOST_LISTED]) or "none"
+    if name is not None:
+        raise ValueError(f"{folder} has no signature {name!r:.60}, it has {listed}: mend the key")
+    if not known:
+        raise ValueError(
+            f"{folder} has no signature: save it with signatures={{'serving_default': ...}}"
+        )
+    raise ValueError(
+        f"{folder} has {len(known)} signatures and none is {SERVING}: say which one is the model, "
+        f"signature = NAME in the TOML (init: --signature NAME), one of {listed}"
+    )
 
 
 def _no_saved_model(folder: Path, error: Exception) -> ValueError:

@@ -28,10 +28,11 @@ DATA = {  # by task: what the folder of pictures has
 }
 
 
-def template(file: Path, found: ModelFile) -> str:
+def template(file: Path, found: ModelFile, signature: str | None = None) -> str:
     """A commented table for the model; keys that the file settles are comments.
 
-    `file` is the path that the TOML will hold.
+    `file` is the path that the TOML will hold, `signature` that of a SavedModel which was looked
+    into.
     """
     task = task_of(found)
     lines = [
@@ -40,6 +41,7 @@ def template(file: Path, found: ModelFile) -> str:
         *(_remark(f"  gives {end}") for end in found.outputs),
         f"[models.{_name(file)}]",
         f"file = {_text(file.as_posix())}",
+        *([f"signature = {_text(signature)}"] if signature else []),
         _commented(f'task = "{task}"', f"a guess; one of {TASKS}"),
         _commented('data = "pictures"', f"{DATA[task]}; or pictures alone"),
         *_decode(found, task),

@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 
 from calibration_data.preprocessing import Hooked, declared_preprocessing
-from model_zoo.own.declaration import TASKS, OwnModel, format_of
+from model_zoo.own.declaration import SAVED_MODEL, TASKS, OwnModel, format_of
 from model_zoo.own.decoding import DECODERS
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
@@ -28,7 +28,7 @@ HOOK = re.compile(r"[\w.]+:\w+")
 PYPROJECT = "pyproject.toml"
 # What a key takes, and how a message says it.
 KEYS = {
-    **dict.fromkeys(("file", "task", "data", "labels", "layout"), "text"),
+    **dict.fromkeys(("file", "task", "data", "labels", "layout", "signature"), "text"),
     **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
     **dict.fromkeys(("preprocess", "metric"), "text module:function"),
     "decode": "text module:function, or the name of a known head",
@@ -123,6 +123,11 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         raise ValueError(f'{where}: file is missing: add file = "FILE", the model')
     file = _place(path, table["file"])
     _check_file(where, file)
+    if "signature" in table and format_of(file) != SAVED_MODEL:
+        raise ValueError(
+            f"{where}: signature = {table['signature']!r:.60} is of a SavedModel, and {file.name} "
+            "is none: leave the key out"
+        )
     if "task" not in table:
         raise ValueError(f"{where}: task is missing: add task, one of {', '.join(TASKS)}")
     _one_of(where, "task", table["task"], TASKS)
@@ -139,7 +144,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         preprocessing = Hooked(preprocessing.mean, preprocessing.std, table["preprocess"])
     classes = table.get("classes")
     named = isinstance(classes, list)
-    given = ("labels", "channels", "layout", "decode", "metric")
+    given = ("labels", "channels", "layout", "decode", "metric", "signature")
     return OwnModel(
         name,
         file,
