@@ -6,7 +6,7 @@ batch, and gives a share of 0 to 1:
     classification      pictures whose best class is the same
     segmentation        pixels whose best class is the same
     detection           boxes found by both: same class, IoU of `SAME_BOX` or more
-    pose, keypoints     keypoints of people found by both, within `NEAR` of the person's extent
+    pose, keypoints     keypoints of people found by both, at the same place as PCK judges it
 
 Each box, and each keypoint, counts as much as its squared score: a hundred boxes of next to no
 score do not outvote the one that is shown. To be found, its score has to be of the same order:
@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from validation.pck import ALPHA, DIAGONALS, KEYPOINTS
+
 SAME_BOX = 0.5
 SAME_SCORE = 0.5
-NEAR = 0.05  # about PCK's fifth of a torso
+LEAST_EXTENT = 0.05  # of a person, where its torso is seen from the side: about a fifth of it
 MOST = 100  # boxes or people of a picture, the surest
-# The least share where expectations do not say: what a drop of the metric by a hundredth leaves.
+PLACES = ("detection", "pose", "keypoints")  # their outputs are read where something is found
+# The least share where expectations do not say.
 LEAST = {
     "classification": 0.97,
     "segmentation": 0.97,
@@ -124,13 +127,15 @@ def _weights(people: np.ndarray) -> np.ndarray:
 
 
 def _near(people: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(k, l, 17): whether a keypoint lies where the other person has it."""
+    """(k, l, 17): whether a keypoint lies where the other person has it: see `pck`."""
     places, elsewhere = (
-        rows[:, 1:].reshape(len(rows), -1, 3)[..., :2] for rows in (people, others)
+        rows[:, 1:].reshape(len(rows), KEYPOINTS, 3)[..., :2] for rows in (people, others)
     )
     extent = (places.max(axis=1) - places.min(axis=1)).max(axis=-1, initial=0)
+    ends = np.array(DIAGONALS)
+    torso = np.linalg.norm(places[:, ends[:, 0]] - places[:, ends[:, 1]], axis=-1).max(axis=1)
     apart = np.linalg.norm(places[:, None] - elsewhere[None], axis=-1)
-    return apart <= NEAR * extent[:, None, None]
+    return apart <= np.maximum(ALPHA * torso, LEAST_EXTENT * extent)[:, None, None]
 
 
 _COMPARE = {

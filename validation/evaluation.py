@@ -153,7 +153,9 @@ class _Fidelity:
             )
         if not self._outputs:
             self._outputs = [
-                OutputFidelity(self._name(place, len(found)), self._is_integer(place, values))
+                OutputFidelity(
+                    self._name(place, len(found)), self._is_integer(place, values), real.shape[1:3]
+                )
                 for place, values in enumerate(wanted)
             ]
         for output, expected, quantized in zip(self._outputs, wanted, found, strict=True):

@@ -4,9 +4,11 @@ Figures of one output say nothing of another, nor those of a channel of its neig
 of 0..640 nobody sees that every score of 0..1 is zero. So errors are added up by channel, in one
 pass, and a few numbers are kept for each, however many samples there are.
 
-*Channels* are the indices of the first or of the last axis of an output (n, ...): of the axis along
-which means and ranges of the float values differ more, of both where neither stands out. An axis of
-more than `MOST_CHANNELS` entries holds positions, and so do both sides of a single map.
+*Channels* are the indices of the first or of the last axis of an output (n, ...). Of maps it is the
+one besides height and width, whose sides are in proportion to those of the pictures; of rows such
+as (n, anchors, 4 + classes) the shorter one. Where that does not tell, it is the axis along which
+means and ranges of the float values differ more, and both where neither stands out. An axis of more
+than `MOST_CHANNELS` entries holds positions, and so do both sides of a single map.
 
 *SQNR* of a channel is the variance of its float values around their mean, over samples and
 positions, by its mean squared error, in which a bias counts. Of *like* channels it is the sum of
@@ -31,6 +33,9 @@ import numpy as np
 SQNR_CEILING_DB = 150.0  # about the 146 dB of float32's 24-bit significand: identical in float32
 MOST_CHANNELS = 1024
 MAP_SIDE = 8  # least height and width of a single map
+PROPORTION = 0.15  # the natural logarithm by which a map's sides may differ from the pictures'
+MANY = 64  # from here on a side that is `LONGER` times the other one's length holds positions
+LONGER = 4
 CONTRAST = 0.25  # an axis stands out from here on, where it has twice the other's
 LIKE = 4.0
 STEPS = 255  # of 8 bits, over the range of a tensor
@@ -42,10 +47,13 @@ UNEQUAL = 0.005  # share of integers; fewer may differ by chance where all other
 
 
 class OutputFidelity:
-    """What the float and the quantized values of one output differ by, added batch by batch."""
+    """What the float and the quantized values of one output differ by, added batch by batch.
 
-    def __init__(self, name: str, is_integer: bool = False):
-        self.name, self.is_integer = name, is_integer
+    `sides` are height and width of the pictures, where they are known.
+    """
+
+    def __init__(self, name: str, is_integer: bool = False, sides: tuple[int, int] | None = None):
+        self.name, self.is_integer, self._picture = name, is_integer, sides
         self._layout: _Layout | None = None
         self._sums: dict[str, np.ndarray] = {}  # (a, c) of the two axes that may hold channels
         self._products = np.zeros(3)  # float by float, quantized by quantized, one by the other
@@ -70,7 +78,7 @@ class OutputFidelity:
                 f"output {self.name} holds NaN or infinity: there is no fidelity to measure"
             )
         if self._layout is None:
-            self._layout = _layout(r.shape)
+            self._layout = _layout(r.shape, self._picture)
         self._equal += int(np.count_nonzero(r == q))
         self._values += r.size
         self._rank(r, q)
@@ -179,19 +187,37 @@ class _Layout:
     places: tuple[int, ...]
 
 
-def _layout(shape: tuple[int, ...]) -> _Layout:
+def _layout(shape: tuple[int, ...], picture: tuple[int, int] | None) -> _Layout:
     sides = {axis: side for axis, side in enumerate(shape) if axis and side != 1}
     axes = tuple(sides)
     first, last = (axes[0], axes[-1]) if axes else (len(shape) - 1,) * 2
     is_map = len(shape) == 4 and len(axes) == 2 and min(sides.values()) >= MAP_SIDE
     if is_map and 1 in (shape[1], shape[-1]):  # one channel, of height and width
-        sides = {}
-        first, last = (1, 1) if shape[1] == 1 else (3, 3)
-    size = math.prod(shape[1:])
-    a = sides.get(first, 1) if first != last and sides.get(first, 1) <= MOST_CHANNELS else 1
-    c = sides.get(last, 1) if sides.get(last, 1) <= MOST_CHANNELS else 1
+        first = last = 1 if shape[1] == 1 else 3
+        axes, sides = (), {}
+    holds = _channel_axes(axes, sides, picture)
+    a = sides[first] if first != last and first in holds else 1
+    c = sides[last] if last in holds else 1
     places = tuple(place for place, side in enumerate((a, c)) if side > 1) or (1,)
-    return _Layout((a, size // (a * c), c), (first, last), places)
+    return _Layout((a, math.prod(shape[1:]) // (a * c), c), (first, last), places)
+
+
+def _channel_axes(axes: tuple[int, ...], sides: dict, picture) -> set[int]:
+    """Which of the axes of more than one entry may hold channels: the first, the last, or both."""
+    few = {axis for axis in {*axes[:1], *axes[-1:]} if sides[axis] <= MOST_CHANNELS}
+    if len(axes) == 3 and picture:
+        off = {
+            channels: abs(math.log(sides[down] / sides[right] * picture[1] / picture[0]))
+            for channels, down, right in ((axes[2], axes[0], axes[1]), (axes[0], *axes[1:]))
+        }
+        channels = min(off, key=off.get)
+        if off[channels] <= PROPORTION and len(set(off.values())) > 1:
+            return few & {channels}
+    if len(axes) == 2:
+        short, long = sorted(axes, key=sides.get)
+        if sides[long] > MANY and sides[long] >= LONGER * sides[short]:
+            return few & {short}
+    return few
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from validation.agreement import LEAST
+from validation.agreement import LEAST, PLACES
 from validation.expectations import Expectations
 from validation.fidelity import STEPS
 from validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
@@ -30,11 +30,16 @@ def fidelity_gate(
 ) -> GateResult:
     """Each output and channel stays close to the float one, and the answers are the same.
 
-    For models without labels: it bounds what quantization changes, not how good the model is.
-    `rows` are those of `OutputFidelity.row`, `activations` the recipe's.
+    For models without labels: it bounds what quantization changes, not how good the model is. Boxes
+    and keypoints that are where float has them leave the floor to the outputs: a size that never
+    changes, and whatever is given where nothing is, may be noise. `rows` are those of
+    `OutputFidelity.row`, `activations` the recipe's.
     """
     least, alone = expected.least_sqnr_db, expected.least_channel_sqnr_db
     least_agreement = expected.least_agreement or LEAST.get(task, LEAST_EQUAL)
+    if task in PLACES and agreement is not None and agreement >= least_agreement:
+        least = alone = min(least, FLOOR_SQNR_DB)
+    limits = f"an SQNR of {least:g} dB or more for each output, {alone:g} dB for each channel"
     if agreement is None and not any(_is_measurable(row) for row in rows):
         problems = ["no signal in the float outputs: none of them varies"]
     else:
@@ -46,8 +51,7 @@ def fidelity_gate(
     answers = any(row["equal"] is not None for row in rows) or agreement is not None
     return failed(
         _first(problems),
-        f"an SQNR of {least:g} dB or more for each output, {alone:g} dB for each channel"
-        f"{f', {least_agreement:.0%} of the answers' * answers}",
+        f"{limits}{f', {least_agreement:.0%} of the answers' * answers}",
         _too_coarse(rows, least, alone, activations) or UNKNOWN_CAUSE,
         rerun(other_recipe(case_id), "accuracy", REPORT, "tensor by tensor"),
     )
@@ -146,7 +150,9 @@ def _lost(row: dict) -> str:
     return f"{which}: varies in float ({low:.4g}..{high:.4g}) and is constant in the artifact"
 
 
-def _too_coarse(rows: list[dict], least: float, alone: float, activations: str) -> str | None:
+def _too_coarse(
+    rows: list[dict], least: float, alone: float | None, activations: str
+) -> str | None:
     """That 8 bits over an output's whole range cannot tell a channel's values apart."""
     if activations not in ("int8", "uint8"):
         return None
@@ -154,7 +160,8 @@ def _too_coarse(rows: list[dict], least: float, alone: float, activations: str) 
         worst = (row["lost"] or [None])[0] or row["worst_channel"]
         if not worst or row["equal"] is not None:
             continue
-        is_wrong = row["lost"] or row["sqnr_db"] < least or worst["sqnr_db"] < alone
+        is_wrong = row["lost"] or row["sqnr_db"] < least
+        is_wrong = is_wrong or (alone is not None and worst["sqnr_db"] < alone)
         low, high = min(row["span"][0], 0), max(row["span"][1], 0)
         step, varies = (high - low) / STEPS, worst["range"][1] - worst["range"][0]
         if is_wrong and varies < COARSE * step:
