@@ -1,7 +1,7 @@
 """Whether a run is asked for gates, told without loading what makes them.
 
-A run gates the models of a TOML that `--zoo`, a test path or the repository's own settings name,
-and the zoo of int8gate in its own repository.
+A run gates the models of a TOML that `--zoo`, a test path or the repository's own settings name.
+`--zoo FILE` asks for these models alone. A run without it gates the zoo in int8gate's repository.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 
 BUILT_IN = "builtin"  # what `--zoo` takes to add the zoo's models in another repository
 GATES = Path(__file__).with_name("gates.py")
+ZOO_TESTS = GATES.parents[1] / "tests" / "zoo"  # in int8gate's own repository
 PYPROJECT = "pyproject.toml"
 # Beside `int8gate` in an installation: top-level names, which a repository may have as well.
 MODULES = ("calibration_data", "model_zoo", "quantizers", "reporting", "runtimes", "validation")
@@ -39,7 +40,7 @@ ASKED = pytest.StashKey[Asked | None]()
 def what_is_asked(config: pytest.Config, chosen: argparse.Namespace) -> Asked | None:
     """From the options and paths of a command line; None where nothing asks for a gate."""
     here = config.invocation_params.dir
-    is_checkout = (config.rootpath / "tests" / "zoo" / "test_gates.py").is_file()
+    is_checkout = _is_checkout(config)
     named = [_path(here, arg.partition("::")[0]) for arg in chosen.file_or_dir]
     listed = chosen.int8_zoo or []
     files = [
@@ -51,8 +52,14 @@ def what_is_asked(config: pytest.Config, chosen: argparse.Namespace) -> Asked | 
         files = _with_listed(settings) if _declares(settings) else []
         if named:  # then nothing else is wanted
             files = [file for file in files if any(file.is_relative_to(path) for path in named)]
-    zoo = is_checkout or BUILT_IN in listed or GATES in named
+    zoo = BUILT_IN in listed or GATES in named or (is_checkout and not listed)
     return Asked(tuple(dict.fromkeys(files)), zoo, is_checkout) if files or zoo else None
+
+
+def _is_checkout(config: pytest.Config) -> bool:
+    """Whether pytest was started in int8gate's own repository, wherever its settings were found."""
+    places = (config.rootpath, config.invocation_params.dir)
+    return any((place / "tests" / "zoo" / "test_gates.py").is_file() for place in places)
 
 
 def refuse_hidden_modules() -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from int8gate.asked import ASKED, GATES
+from int8gate.asked import ASKED, GATES, ZOO_TESTS
 from int8gate.cases import parameters
 
 NO_CASE = "no case"  # what pytest makes a skipped test of
@@ -51,8 +51,12 @@ class Collecting:
         """Adds what pytest is to collect and the command line does not name."""
         here = self.config.invocation_params.dir
         args = self.config.args
-        if self.config.getoption("int8_case") and not self.is_checkout and not self._names_tests:
-            args = []  # nothing else is wanted
+        option = self.config.getoption
+        gates_alone = option("int8_zoo") or (option("int8_case") and not self.is_checkout)
+        if gates_alone and not self._names_tests:
+            args = []  # nothing else is wanted: no tests of the repository's own
+            if self.is_checkout and self.config.stash[ASKED].zoo:
+                args = [str(ZOO_TESTS)]
         named = {Path(os.path.abspath(here / arg.partition("::")[0])) for arg in args}
         self.config.args = [*args, *map(str, sorted(self.files - named))]
 

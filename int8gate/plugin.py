@@ -16,6 +16,7 @@ from int8gate.collecting import Collecting
 from int8gate.comparing import Comparing
 from int8gate.fixtures import gate_of
 from int8gate.models import MODELS, find_models
+from int8gate.option_checks import check_options
 from int8gate.recording import RECORDS, Records
 from reporting import ReportError
 
@@ -37,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
+    _usage(check_options, config)
     config.stash[MODELS] = _usage(find_models, config)
     _usage(check_choice, config)
     collecting = Collecting(config)
