@@ -15,6 +15,7 @@ import own_files
 import pytest
 import tiny_zoo
 from darknet_reference import weights_file
+from in_process import InProcess
 from test_own_formats import FILTERS, SIZE, _range_of
 
 from model_zoo.own.resolve import declared_spec
@@ -26,19 +27,9 @@ from quantizers.recipe import RECIPES, recipe
 from quantizers.settings import Settings
 from quantizers.stage_inputs import InputChanged, unchanged
 from quantizers.stage_runner import StageRunner
-from quantizers.worker import TaskResult, Worker
+from quantizers.worker import Worker
 from validation import measure
 from validation.case_run import CaseRun
-
-
-class InProcess:
-    """A worker that needs no process."""
-
-    def run(self, function, /, *arguments, timeout_s, log=None):
-        if log:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.touch()
-        return TaskResult(function(*arguments), 0.0, None)
 
 
 @pytest.fixture
