@@ -30,7 +30,8 @@ from quantizers.samples import SAMPLES
 from quantizers.settings import Settings
 from runtimes.artifact import TensorSpec
 from runtimes.file_names import ONNX
-from validation import measure, speed
+from validation import causes, measure, speed
+from validation import gates as judged
 from validation.case_run import CaseRun
 from validation.gates import GateResult, io_dtype_gate
 from validation.measure import Measurement
@@ -166,6 +167,52 @@ def test_every_gate_is_a_test_and_measures_what_it_is_called():
         assert {mark.name for mark in test.pytestmark} >= {name.removeprefix("test_")}
 
 
+FAILED, PASSED = GateResult("failed", "as it was made to"), GateResult("passed")
+WITHIN = [  # a measurement, the recipe, and a gate that it must not leave out
+    (measure.accuracy, "onnx_int8", "accuracy_gate"),
+    (measure.accuracy, "onnx_int8", "floor_gate"),
+    (measure.accuracy, "onnx_int8", "reference_gate"),
+    (measure.accuracy, "onnx_fp32", "accuracy_gate"),
+    (measure.accuracy, "onnx_fp32", "export_gate"),
+    (measure.accuracy, "onnx_fp32", "reference_gate"),
+    (measure.io_dtype, "onnx_int8", "io_dtype_gate"),
+    (measure.integer_only, "onnx_int8", "integer_only_gate"),
+    (measure.size, "onnx_int8", "size_gate"),
+    (measure.cpu_speedup, "onnx_int8", "cpu_speed_gate"),
+]
+
+
+@pytest.mark.parametrize(("measurement", "name", "fails"), WITHIN)
+def test_what_one_gate_within_a_measurement_refuses_is_refused(
+    case, monkeypatch, measurement, name, fails
+):
+    """The others pass."""
+    for gate in {gate for _, _, gate in WITHIN}:
+        passed = None if gate in ("floor_gate", "reference_gate") else PASSED
+        result = FAILED if gate == fails else passed
+        monkeypatch.setattr(judged, gate, lambda *_, result=result: result)
+    monkeypatch.setattr(causes, "error_origin", lambda _: None)
+    one = CaseRun(case.declared, RECIPES[name], case.pipeline)
+    one._results["audit"] = None
+    one._results["timed"] = case.timed
+    result = measurement(one).result
+    assert result.status == "failed"
+    assert result.message.startswith(FAILED.message)
+
+
+def test_a_wrong_calibration_set_fails_whatever_the_scores(case, monkeypatch):
+    monkeypatch.setattr(judged, "accuracy_gate", lambda *_: PASSED)
+    result = measure.accuracy(case).result
+    assert result.status == "invalid"
+    assert "the calibration set is wrong" in result.message
+
+
+def test_pictures_and_samples_are_checked_before_anything_is_calibrated(case, tmp_path):
+    few = Exported(Settings(), ArtifactCache(tmp_path / "cache"), InProcess())
+    with pytest.raises(ValueError, match=f"has {CALIBRATION} samples"):
+        few.data.calibration(case.spec)
+
+
 @pytest.mark.parametrize(
     ("status", "ends"),
     [
@@ -186,6 +233,16 @@ def test_a_declared_exception_is_strict(team, run, monkeypatch, status, ends):  
     assert (done.ret == 0) == (ends == "xfailed")
     if status in ("passed", "recorded"):
         assert "it works now: take the entry out" in str(done.stdout)
+
+
+@pytest.mark.parametrize(("expires", "ends"), [("2199-01-01", "xfailed"), ("2020-01-01", "failed")])
+def test_a_declared_exception_ends_with_its_date(team, run, monkeypatch, expires, ends):  # noqa: F811
+    told = f'{{ reason = "nothing to shrink", expires = {expires} }}'
+    file = team / "one.toml"
+    file.write_text(f"{file.read_text()}\nexpect = {{ unsupported = {{ size = {told} }} }}\n")
+    monkeypatch.setattr(measure, "size", lambda _: Measurement("size", FAILED))
+    done = run("--zoo=one.toml", "-m", "size")
+    assert done.parseoutcomes().get(ends) == 1, str(done.stdout)
 
 
 @pytest.mark.parametrize(
