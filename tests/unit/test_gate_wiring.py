@@ -46,6 +46,7 @@ file = "gadget.onnx"
 task = "classification"
 data = "pictures"
 range = [0, 1]
+expect = { accuracy = "0.5 * float" }
 """
 EIGHT_BIT = {"accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup"}
 GATES_OF = {  # recipe -> its gates
@@ -168,7 +169,9 @@ def test_every_gate_is_a_test_and_measures_what_it_is_called():
 
 
 FAILED, PASSED = GateResult("failed", "as it was made to"), GateResult("passed")
+UNLESS = ("too_few_samples", "floor_gate", "reference_gate")  # gates that say nothing of what holds
 WITHIN = [  # a measurement, the recipe, and a gate that it must not leave out
+    (measure.accuracy, "onnx_int8", "too_few_samples"),
     (measure.accuracy, "onnx_int8", "accuracy_gate"),
     (measure.accuracy, "onnx_int8", "floor_gate"),
     (measure.accuracy, "onnx_int8", "reference_gate"),
@@ -188,7 +191,7 @@ def test_what_one_gate_within_a_measurement_refuses_is_refused(
 ):
     """The others pass."""
     for gate in {gate for _, _, gate in WITHIN}:
-        passed = None if gate in ("floor_gate", "reference_gate") else PASSED
+        passed = None if gate in UNLESS else PASSED
         result = FAILED if gate == fails else passed
         monkeypatch.setattr(judged, gate, lambda *_, result=result: result)
     monkeypatch.setattr(causes, "error_origin", lambda _: None)
