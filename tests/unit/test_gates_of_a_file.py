@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import onnx  # noqa: F401 (a run in this process forgets what it loads; onnx aborts when loaded twice)
 import pytest
 from tiny_run import ended
 
