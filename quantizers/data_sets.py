@@ -16,7 +16,7 @@ import calibration_data
 from calibration_data.checks import check_calibration
 from calibration_data.sample_set import SampleSet
 from calibration_data.subset import Subset
-from model_zoo.own.resolve import own_samples
+from model_zoo.own.resolve import is_calibrated, own_samples
 from model_zoo.spec import ModelSpec
 from quantizers import activation_audit, stages
 from quantizers.cache import ArtifactCache, CacheEntry
@@ -53,7 +53,7 @@ class DataSets:
         """Reads a user's pictures of both splits, once; raises one ValueError with all faults."""
         if _is_drawn(spec, self.settings):
             return
-        for split in ("calibration", "evaluation"):
+        for split in ("calibration", "evaluation") if is_calibrated(spec) else ("evaluation",):
             samples = self.samples(spec, split)
             parts = {"samples": samples.digest()}
             self.runner.run(stages.PICTURE_CHECK, parts, lambda read=samples: (read,))
@@ -67,7 +67,7 @@ class DataSets:
 
     def audit(self, spec: ModelSpec) -> list[dict] | None:
         """What is wrong with a user's calibration pictures; None for the project's own data."""
-        if _is_drawn(spec, self.settings):
+        if _is_drawn(spec, self.settings) or not is_calibrated(spec):
             return None
         sets = [self.samples(spec, split) for split in ("calibration", "evaluation")]
         classes = spec.network(self.settings.profile).classes

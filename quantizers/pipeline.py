@@ -13,11 +13,11 @@ builds and converts, weights, calibration samples, recipe, library versions.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model_zoo.own.inspection import ModelFile
-from model_zoo.own.resolve import resolve
+from model_zoo.own.resolve import PREQUANTIZED, declared_spec, resolve
 from model_zoo.spec import ModelSpec
 from model_zoo.weights import Weights, find_quantized_file, find_weights
 from quantizers import export, stages
@@ -97,6 +97,21 @@ class Pipeline:
     def resolved(self, spec: ModelSpec) -> ModelSpec:
         """The model itself; a team's own one with its input as its file has it."""
         return resolve(spec.own, self._inspected(spec)) if spec.own else spec
+
+    def float_twin(self, spec: ModelSpec) -> ModelSpec:
+        """What an own quantized model was made from, at the quantized file's input.
+
+        Raises ValueError naming table and key where that file is no float model of such an input.
+        """
+        own, network = spec.own, spec.network(self.settings.profile)
+        twin = declared_spec(own.twin(network.size, network.input_shape[-1]))
+        found = self._inspected(twin)
+        if found.is_quantized:
+            raise ValueError(
+                f"{own.where}: float_file {own.float_file.name} is quantized, too: name the float "
+                "model, or leave the key out"
+            )
+        return replace(resolve(twin.own, found), recipes=PREQUANTIZED)  # nothing calibrates it
 
     def output_names(self, spec: ModelSpec) -> tuple[str, ...]:
         """Those of an own model's file, in its order."""

@@ -81,7 +81,7 @@ class CaseRun:
         if not self.recipe.is_prequantized:
             return True
         if self.spec.own:
-            return False
+            return self.spec.own.float_file is not None
         try:
             self.pipeline.weights(self.spec)
         except FileNotFoundError:
@@ -89,8 +89,16 @@ class CaseRun:
         return True
 
     @property
+    def float_spec(self) -> ModelSpec:
+        """The model that the float artifact is of: the case's own, or its float twin."""
+        own = self.spec.own
+        if not (self.recipe.is_prequantized and own and own.float_file):
+            return self.spec
+        return self._once("float_spec", lambda: self.pipeline.float_twin(self.spec))
+
+    @property
     def float_built(self) -> Built:
-        return self._once("float", lambda: self.pipeline.artifact(self.spec, self.reference))
+        return self._once("float", lambda: self.pipeline.artifact(self.float_spec, self.reference))
 
     @property
     def graph(self) -> Graph:
@@ -234,10 +242,10 @@ class CaseRun:
         )
 
     def _evaluate_float(self) -> KeptEvaluation:
-        exported = self.pipeline.exported(self.spec)
+        exported = self.pipeline.exported(self.float_spec)
         return self._evaluate(
             self.float_built,
-            lambda: self.pipeline.exported_network(self.spec)[1],
+            lambda: self.pipeline.exported_network(self.float_spec)[1],
             exported.key,
             self._samples,
         )

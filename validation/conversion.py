@@ -73,7 +73,8 @@ def _told(run: CaseRun, imported: dict | None) -> dict:
 
 def _route(spec: ModelSpec, recipe: Recipe) -> str:
     if recipe.is_prequantized:
-        return "came quantized, taken as it is"
+        twin = spec.own and spec.own.float_file
+        return "came quantized, taken as it is" + (f", compared with {twin.name}" if twin else "")
     source_format = spec.source_format
     steps = [(ROUTES_OF_OWN if spec.own else ROUTES)[source_format]]
     if recipe.toolchain == "onnx":

@@ -28,7 +28,8 @@ WORTHLESS = (
     "order of the classes (`classes` names them, folders are numbered in sorted order), and "
     "whether the file is the trained one"
 )
-NO_FLOAT = GateResult("not_measured", "no float model to compare the quantized file with")
+NO_TWIN = "no float model to compare the quantized file with"
+NAME_TWIN = '; name it with float_file = "FILE" in the TOML'
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _accuracy(run: CaseRun) -> Measurement:
 def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a model without labels: how close its outputs stay to the float model's."""
     if not run.has_float:
-        told = f"{run.unlabelled_reason}, and there is no float model"
+        told = f"{run.unlabelled_reason}, and there is {NO_TWIN}{NAME_TWIN}"
         return Measurement("accuracy", GateResult("not_measured", told), fields)
     if run.recipe.is_reference:
         gate = gates.export_gate(own.fidelity, run.case_id)
@@ -176,6 +177,10 @@ def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Meas
         run.case_id,
     )
     return Measurement("accuracy", gate, fields)
+
+
+def _no_float(run: CaseRun) -> GateResult:
+    return GateResult("not_measured", NO_TWIN + (NAME_TWIN if run.spec.own else ""))
 
 
 def _scores(run: CaseRun, own: KeptEvaluation, found: kept.Compared) -> dict:
@@ -232,7 +237,7 @@ def _integer_ops(run: CaseRun) -> dict:
 def size(run: CaseRun) -> Measurement:
     """The artifact's bytes against the float artifact's."""
     if not run.has_float:
-        return Measurement("size", NO_FLOAT, _artifact(run))
+        return Measurement("size", _no_float(run), _artifact(run))
     quantized = run.built.artifact.size_bytes
     reference = run.float_built.artifact.size_bytes
     ratio = quantized / reference
@@ -244,7 +249,7 @@ def size(run: CaseRun) -> Measurement:
 def cpu_speedup(run: CaseRun) -> Measurement:
     """Latency on this host against float, measured in interleaved runs on one thread."""
     if not run.has_float:
-        return Measurement("cpu_speedup", NO_FLOAT, _artifact(run))
+        return Measurement("cpu_speedup", _no_float(run), _artifact(run))
     timed = run.timed
     fields = {
         "cpu": {

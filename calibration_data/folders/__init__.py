@@ -32,7 +32,9 @@ from calibration_data.folders.soundness import fitting
 from calibration_data.folders.splits import CALIBRATION_SHARE, SPLITS, own_split, refuse_shared
 from calibration_data.pictures import shown
 
-__all__ = ["FORMS", "TASKS", "FolderSamples", "open_data"]
+__all__ = ["FORMS", "TASKS", "WHOLE", "FolderSamples", "open_data"]
+
+WHOLE = "whole"  # all pictures, where nothing is calibrated; those of evaluation/ where it is there
 
 TASKS = ("classification", "segmentation")  # of zoo models, with `--data-dir`
 
@@ -46,7 +48,7 @@ def open_data(
     classes: int | None = None,
     class_names: tuple[str | int, ...] | None = None,
 ) -> FolderSamples:
-    """The split's pictures, "calibration" or "evaluation", as frames of `fit`, with their labels.
+    """The pictures of "calibration", "evaluation" or `WHOLE` as frames of `fit`, with their labels.
 
     `labels` is a name of the table above; "auto" finds it from the layout. With `classes`, how many
     the network has, labels that do not fit it are refused. `class_names` declares the order of the
@@ -57,19 +59,22 @@ def open_data(
     home = Path(os.path.realpath(root))
     wanted = Wanted(home, task, fit, classes, class_names and tuple(class_names))
     given = [name for name in SPLITS if (root / name).is_dir()]
-    if len(given) == 1:
+    if split == WHOLE and "evaluation" in given:
+        given, split = ["evaluation"], "evaluation"
+    elif len(given) == 1:
         raise ValueError(
             f"data folder {shown(root)} holds {given[0]}/ alone; expected both of "
             f"{' and '.join(SPLITS)}, or neither, and the pictures are split here: add the other "
             "one"
         )
-    places = {name: root / name for name in SPLITS} if given else {split: root}
+    places = {name: root / name for name in given} or {split: root}
     for place in places.values():
         check_inside(place, home)
     forms = {name: form_of(place, task, labels) for name, place in places.items()}
     listed = {name: FORMS[forms[name]].list(place, wanted) for name, place in places.items()}
-    if given:
+    if len(given) == len(SPLITS):
         refuse_shared(*(listed[name].examples for name in SPLITS))
+    if given or split == WHOLE:
         examples = listed[split].examples
     else:
         examples = own_split(listed[split].examples, split)

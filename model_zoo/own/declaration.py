@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from calibration_data.preprocessing import PIXELS, Preprocessing
@@ -52,9 +52,10 @@ class OwnModel:
     folder of pictures and `labels` the form of their labels, "auto" to find it. `fit` are the
     arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
     frozen graph, `signature` what of a SavedModel is meant. `decode` is a name of
-    `decoding.DECODERS` or a hook (module:function), `metric` a hook (module:NAME). `recipes` is
-    empty for the format's own. `expect` overrides entries of `expectations.toml`. `keys` are those
-    that its table has, for advice on what to delete.
+    `decoding.DECODERS` or a hook (module:function), `metric` a hook (module:NAME). `float_file` is
+    what a quantized file was made from, in any format. `recipes` is empty for the format's own.
+    `expect` overrides entries of `expectations.toml`. `keys` are those that its table has, for
+    advice on what to delete.
     """
 
     name: str
@@ -75,6 +76,7 @@ class OwnModel:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     signature: str | None = None
+    float_file: Path | None = None
     recipes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     expect: dict = field(default_factory=dict)
@@ -86,6 +88,11 @@ class OwnModel:
         preprocess = getattr(self.preprocessing, "hook", None)
         given = {"preprocess": preprocess, "decode": self.decode, "metric": self.metric}
         return {key: place for key, place in given.items() if place and ":" in place}
+
+    def twin(self, size: tuple[int, int], channels: int) -> OwnModel:
+        """The declaration of `float_file`: the same model, at the quantized file's input."""
+        own = {"file": self.float_file, "float_file": None, "layout": None, "recipes": ()}
+        return replace(self, **own, size=size, channels=channels)
 
     @property
     def format(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from model_zoo.own import untrusted
 from model_zoo.own.declaration import SAVED_MODEL
-from model_zoo.own.tflite_file import is_quantized
+from model_zoo.own.tflite_file import check_computes_on_integers, is_quantized
 from runtimes.artifact import in_order
 
 CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
@@ -132,6 +132,7 @@ def _tflite(file: Path, inputs, outputs):
     from runtimes.tflite_sizes import check_sizes
 
     check_sizes(file)
+    check_computes_on_integers(file)
     session = LiteRTSession(file)
     ends = session.inputs, session.outputs
     return [

@@ -70,8 +70,11 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
 
 
 def own_samples(spec: ModelSpec, split: str):
-    """The `SampleSet` of a resolved own model; raises ValueError where it declares no data."""
-    from calibration_data.folders import open_data
+    """The `SampleSet` of a resolved own model, of one that comes quantized all pictures.
+
+    Raises ValueError where it declares no data.
+    """
+    from calibration_data.folders import WHOLE, open_data
 
     own, network = spec.own, spec.compact
     if own.data is None:
@@ -80,7 +83,14 @@ def own_samples(spec: ModelSpec, split: str):
             "without: calibration needs at least 100 of them"
         )
     fit = checked_fit(own, network.size, network.input_shape[-1])
-    return open_data(own.data, own.task, split, fit, own.labels, network.classes, own.class_names)
+    labels = own.labels, network.classes, own.class_names
+    split = split if is_calibrated(spec) else WHOLE
+    return open_data(own.data, own.task, split, fit, *labels)
+
+
+def is_calibrated(spec: ModelSpec) -> bool:
+    """Whether part of the pictures is held out for calibration: a quantized file needs none."""
+    return spec.recipes != PREQUANTIZED
 
 
 def _spec(own: OwnModel, network: Network) -> ModelSpec:
@@ -111,6 +121,11 @@ def _check_recipes(own: OwnModel, file: ModelFile) -> None:
         raise ValueError(
             f'{own.where}: recipes has "prequantized", and {own.file.name} is a float model: leave '
             "the key out, or give the quantized .tflite file"
+        )
+    if own.float_file and not file.is_quantized:
+        raise ValueError(
+            f"{own.where}: float_file names the float model of a quantized one, and "
+            f"{own.file.name} is a float model itself: leave the key out"
         )
     if own.format == "tflite" and not file.is_quantized and is_half(own.file):
         raise ValueError(

@@ -17,26 +17,46 @@ INTEGERS = ("INT4", "INT8", "UINT8", "INT16")
 
 
 def is_quantized(file: Path) -> bool:
-    """A tensor of it, weights or activations, is stored in integers with a scale.
+    """An activation of it is stored in integers with a scale: it computes on integers.
 
     False for a file that cannot be read or is no TFLite model.
     """
+    return _has(file, lambda tensor, kinds, stored: _is_scaled(tensor, kinds) and not stored)
 
-    def fits(tensor, kinds) -> bool:
-        scales = tensor.Quantization()
-        is_integer = tensor.Type() in {getattr(kinds, name) for name in INTEGERS}
-        return is_integer and scales is not None and scales.ScaleLength() > 0
 
-    return _has(file, fits)
+def has_integer_weights_alone(file: Path) -> bool:
+    """Weights of it are stored in integers with a scale, and no activation is.
+
+    That is dynamic range quantization, or weights that are made float before they are used.
+    """
+    weights = _has(file, lambda tensor, kinds, stored: _is_scaled(tensor, kinds) and stored)
+    return weights and not is_quantized(file)
 
 
 def is_half(file: Path) -> bool:
     """A tensor of it is float16, as `is_quantized` looks at them."""
-    return _has(file, lambda tensor, kinds: tensor.Type() == kinds.FLOAT16)
+    return _has(file, lambda tensor, kinds, stored: tensor.Type() == kinds.FLOAT16)
+
+
+def check_computes_on_integers(file: Path) -> None:
+    """Raises ValueError naming a file whose weights alone are integers, and what can be done."""
+    if has_integer_weights_alone(file):
+        raise ValueError(
+            f"{file} has weights in integers and activations in float32 (dynamic range "
+            "quantization, or weights alone): it is neither the float model nor an integer one, "
+            "and NPUs run it in float on the CPU; give the float file that it was converted from, "
+            'recipes = ["tflite_dynamic_int8"] gates this kind of it and "tflite_int8" full INT8'
+        )
+
+
+def _is_scaled(tensor, kinds) -> bool:
+    scales = tensor.Quantization()
+    is_integer = tensor.Type() in {getattr(kinds, name) for name in INTEGERS}
+    return is_integer and scales is not None and scales.ScaleLength() > 0
 
 
 def _has(file: Path, fits: Callable) -> bool:
-    """Whether a tensor of the first graph fits."""
+    """Whether a tensor of the first graph fits; `fits` hears whether the file stores its values."""
     import mmap
 
     from ai_edge_litert import schema_py_generated as schema
@@ -47,9 +67,14 @@ def _has(file: Path, fits: Callable) -> bool:
         with content:
             if content[4:8] != FILE_IDENTIFIER:
                 return False
-            graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
-            numbers = range(min(graph.TensorsLength(), MOST_TENSORS))
-            return any(fits(graph.Tensors(number), schema.TensorType) for number in numbers)
+            model = schema.Model.GetRootAs(content, 0)
+            graph = model.Subgraphs(0)
+            for number in range(min(graph.TensorsLength(), MOST_TENSORS)):
+                tensor = graph.Tensors(number)
+                values = model.Buffers(tensor.Buffer())
+                if fits(tensor, schema.TensorType, bool(values.DataLength() or values.Size())):
+                    return True
+            return False
     # The flatbuffers reader follows offsets unchecked: a damaged file can raise anything.
     except Exception:
         return False

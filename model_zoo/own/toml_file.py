@@ -31,6 +31,7 @@ KEYS = {
     **dict.fromkeys(("file", "task", "data", "labels", "layout", "signature"), "text"),
     **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
     **dict.fromkeys(("preprocess", "metric"), "text module:function"),
+    "float_file": "text",
     "decode": "text module:function, or the name of a known head",
     **dict.fromkeys(("inputs", "outputs", "recipes", "targets"), "a list of text"),
     **dict.fromkeys(("size", "range"), "a list of two numbers"),
@@ -122,8 +123,11 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
     if "file" not in table:
         raise ValueError(f'{where}: file is missing: add file = "FILE", the model')
     file = _place(path, table["file"])
-    _check_file(where, file)
-    if "signature" in table and format_of(file) != SAVED_MODEL:
+    _check_file(where, "file", file)
+    twin = _place(path, table["float_file"]) if "float_file" in table else None
+    if twin:
+        _check_file(where, "float_file", twin)
+    if "signature" in table and SAVED_MODEL not in (format_of(file), twin and format_of(twin)):
         raise ValueError(
             f"{where}: signature = {table['signature']!r:.60} is of a SavedModel, and {file.name} "
             "is none: leave the key out"
@@ -151,6 +155,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         where,
         task=table["task"],
         data=_place(path, table["data"]) if "data" in table else None,
+        float_file=twin,
         size=_tuple(table.get("size")),
         classes=len(classes) if named else classes,
         class_names=tuple(classes) if named else None,
@@ -173,15 +178,15 @@ def _fit(table: dict) -> dict:
     return kind | {key: table[key] for key in FIT_KEYS if key in table}
 
 
-def _check_file(where: str, file: Path) -> None:
+def _check_file(where: str, key: str, file: Path) -> None:
     if not file.exists():
         near = difflib.get_close_matches(file.name, _names_in(file.parent), n=1)
         hint = f", did you mean {near[0]}?" if near else ""
-        raise FileNotFoundError(f"{where}: file: no {_on_a_line(str(file))}{hint}: mend the path")
+        raise FileNotFoundError(f"{where}: {key}: no {_on_a_line(str(file))}{hint}: mend the path")
     try:
         format_of(file)
     except ValueError as error:
-        raise ValueError(f"{where}: file: {error}") from error
+        raise ValueError(f"{where}: {key}: {error}") from error
 
 
 def _on_a_line(name: str) -> str:

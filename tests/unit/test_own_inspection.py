@@ -105,13 +105,22 @@ def test_code_in_a_file_is_not_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "quantized"),
-    [("int8", True), ("float_io", True), ("dynamic", True), ("fp32", False)],
+    [("int8", True), ("float_io", True), ("fp32", False)],
 )
 def test_a_quantized_file_goes_as_it_is_whatever_it_takes(files, name, quantized):
     file = files["fp32"].with_stem(name)
     assert is_quantized(file) == found_in(file).is_quantized == quantized
     spec = declared_spec(OwnModel("gadget", file, "models.toml"))
     assert spec.recipes == (("prequantized",) if quantized else ("tflite_int8",))
+
+
+def test_integer_weights_alone_are_said_to_be_what_they_are(files, tmp_path, worker):
+    """Dynamic range quantization: neither the float model nor a quantized one."""
+    file = files["fp32"].with_stem("dynamic")
+    assert not is_quantized(file)
+    said = ("dynamic range", "activations in float32", "float file", "tflite_dynamic_int8")
+    refused(lambda: found_in(file), file.name, *said)
+    refused(lambda: begin(file, tmp_path / "models.toml", worker), file.name, *said)
 
 
 def test_weights_of_half_precision_are_refused(files):

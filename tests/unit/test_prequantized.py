@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 import tiny_zoo
 
+from model_zoo.own.declaration import OwnModel
+from model_zoo.own.resolve import declared_spec
 from quantizers.cache import ArtifactCache
 from quantizers.diagnosis import ConversionFailed
 from quantizers.pipeline import Pipeline
@@ -133,3 +135,77 @@ def test_a_missing_file_is_named(setting, tmp_path):
     pipeline = Pipeline(Settings(weights_dir=tmp_path), ArtifactCache(tmp_path), setting.worker)
     with pytest.raises(FileNotFoundError, match=r"tiny\.tflite or tiny_quant\.tflite"):
         pipeline.artifact(SPEC, PREQUANTIZED)
+
+
+@pytest.fixture(scope="module")
+def own(setting) -> OwnModel:
+    """A team's quantized file with 600 labelled pictures and the Keras model that it came from."""
+    from safetensors.numpy import load_file
+
+    network = tiny_zoo.build((32, 32, 3), 10)
+    for name, values in load_file(setting.folder / "both" / "tiny.safetensors").items():
+        layer, _, weight = name.partition("/")
+        getattr(network.get_layer(layer), weight).assign(values)
+    twin = setting.folder / "twin.keras"
+    network.save(twin)
+    return OwnModel(
+        "gadget",
+        setting.folder / "both" / "tiny.tflite",
+        "models.toml, [models.gadget]",
+        "classification",
+        data=setting.pictures,
+        preprocessing=tiny_zoo.TINY.preprocessing,
+        float_file=twin,
+    )
+
+
+def of_own(setting, own: OwnModel) -> CaseRun:
+    pipeline = Pipeline(Settings(), ArtifactCache(setting.folder / "cache"), setting.worker)
+    return CaseRun(declared_spec(own), PREQUANTIZED, pipeline)
+
+
+def test_a_team_names_the_float_twin_in_any_format(setting, own):
+    run = of_own(setting, own)
+    accuracy = measure.accuracy(run)
+    assert accuracy.result.status == "passed", accuracy.result.message
+    assert accuracy.fields["accuracy"]["float"] > 0.5
+    assert accuracy.fields["accuracy"]["drop_upper_95"] is not None
+    assert measure.size(run).fields["size_bytes"]["ratio"] < 0.6
+    assert measure.cpu_speedup(run).fields["cpu"]["speedup"] > 0
+    assert "compared with twin.keras" in conversion.describe(run)["how"]
+
+
+def test_no_picture_is_held_out_for_a_calibration_that_there_is_not(setting, own, tmp_path):
+    run = of_own(setting, own)
+    assert measure.accuracy(run).fields["accuracy"]["samples"] == 600
+    few = tmp_path / "few"
+    for file in sorted(setting.pictures.rglob("*.png"))[::30]:
+        (few / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, few / file.parent.name / file.name)
+    run = of_own(setting, replace(own, data=few))
+    assert measure.accuracy(run).fields["accuracy"]["samples"] == 20
+    split = tmp_path / "split"
+    shutil.copytree(few, split / "evaluation")
+    run = of_own(setting, replace(own, data=split))
+    assert run.evaluated_samples == 20
+
+
+def test_without_a_twin_the_message_says_how_to_name_one(setting, own):
+    run = of_own(setting, replace(own, float_file=None))
+    for gate in (measure.size, measure.cpu_speedup):
+        found = gate(run).result
+        assert found.status == "not_measured"
+        assert 'float_file = "FILE"' in found.message
+
+
+def test_a_twin_that_is_none_is_refused(setting, own, tmp_path):
+    quantized = of_own(setting, replace(own, float_file=own.file))
+    with pytest.raises(ValueError, match=r"float_file tiny\.tflite is quantized"):
+        _ = quantized.float_spec
+    of_float = of_own(setting, replace(own, file=own.float_file, float_file=own.float_file))
+    with pytest.raises(ValueError, match=r"twin\.keras is a float model itself"):
+        _ = of_float.spec
+    large = tmp_path / "large.keras"
+    tiny_zoo.build((40, 40, 3), 10).save(large)
+    with pytest.raises(ValueError, match=r"size = \[32, 32\] contradicts the file"):
+        _ = of_own(setting, replace(own, float_file=large)).float_spec
