@@ -34,13 +34,14 @@ def audit(
 
 def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activations: bool):
     """The pictures in calibration and evaluation, and the findings of the audit."""
+    from int8gate.models import spec_of
     from quantizers.auditing import worst_first
     from quantizers.cache import open_cache
     from quantizers.pipeline import Pipeline
     from quantizers.settings import Settings
     from quantizers.worker import Worker
 
-    spec = _spec(name, zoo)
+    spec = spec_of(name, zoo)
     if spec.own:
         spec = replace(spec, own=replace(spec.own, data=directory.absolute()))
     settings = Settings(data_dir=directory, min_calibration_samples=minimum)
@@ -62,21 +63,6 @@ def _static_recipe(spec):
         if RECIPES[name].is_calibrated:
             return RECIPES[name]
     raise ValueError(f"{spec.name} has no calibrated recipe: leave --activations out")
-
-
-def _spec(name: str, zoo: Path | None):
-    from int8gate.models import find_hooks_in
-    from model_zoo.own.resolve import declared_spec
-    from model_zoo.own.toml_file import read_zoo
-    from model_zoo.registry import model
-
-    if zoo is None:
-        return model(name)
-    own = {declared.name: declared for declared in read_zoo(zoo)}
-    find_hooks_in(zoo.absolute().parent)
-    if name not in own:
-        raise ValueError(f"{zoo} declares no model {name}: it has {', '.join(own) or 'none'}")
-    return declared_spec(own[name])
 
 
 def _show(found: list[dict]) -> None:

@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from int8gate.audit_cli import app as audit_app
+from int8gate.export_cli import app as export_app
 from int8gate.history_cli import app as history_app
 from model_zoo.registry import model, zoo
 from model_zoo.weights import SHIPPED, read_manifest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.add_typer(history_app)
 app.add_typer(audit_app)
+app.add_typer(export_app)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"int8gate {metadata.version('int8gate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("list")
@@ -81,6 +104,9 @@ def init(
         Path, typer.Argument(help=".onnx, .tflite, .keras, .h5, .pb, .pt2, .cfg, a SavedModel")
     ],
     output: Annotated[Path, typer.Option(help="the TOML to write")] = Path("models.toml"),
+    name: Annotated[
+        str | None, typer.Option(help="what the model is called; else after its file")
+    ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="let code in the file run")] = False,
     signature: Annotated[
         str | None, typer.Option(help="which signature of a SavedModel is the model")
@@ -90,7 +116,7 @@ def init(
     from int8gate.init import begin
 
     try:
-        written = begin(model_file, output, trust=trust, signature=signature)
+        written = begin(model_file, output, trust=trust, signature=signature, name=name)
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model_zoo.own.declaration import format_of
 from model_zoo.own.inspection import ModelFile, inspect
-from model_zoo.own.template import template
+from model_zoo.own.template import check_name, template
 from quantizers.worker import TaskFailed, Worker, WorkerError
 from runtimes import atomic_file
 
@@ -35,21 +35,24 @@ def begin(
     worker: Worker | None = None,
     trust: bool = False,
     signature: str | None = None,
+    name: str | None = None,
 ) -> str:
     """Writes `output` and returns its text; a table is added to a file that has others.
 
     `worker` is where the file is opened, a new one for it alone by default. Raises ValueError or
     OSError saying what is wrong with the file, or that `output` has a model of this name already.
     """
+    if name is not None:
+        check_name(name)
     if not model_file.exists():
         raise FileNotFoundError(f"{model_file}: no such file: mend the path")
     with nullcontext(worker) if worker else Worker() as process:
         found = _inspected(model_file, format_of(model_file), process, trust, signature)
     relative = Path(os.path.relpath(model_file, output.absolute().parent))
-    text = template(relative, found, signature)
+    text = template(relative, found, signature, name)
     table = next(line for line in text.splitlines() if line.startswith("[models."))
     before = output.read_text(encoding="utf-8") if output.exists() else ""
     if table in before:
-        raise ValueError(f"{output} has {table} already: edit it there, or choose another --output")
+        raise ValueError(f"{output} has {table} already: edit it there, or choose another --name")
     atomic_file.write(output, (before + ("\n" if before else "") + text).encode())
     return text

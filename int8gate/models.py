@@ -12,8 +12,8 @@ from int8gate.asked import ASKED
 from model_zoo.own.declaration import OwnModel
 from model_zoo.own.hooks import check_hook
 from model_zoo.own.resolve import declared_spec
-from model_zoo.own.toml_file import read_tables
-from model_zoo.registry import zoo
+from model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_tables, read_zoo
+from model_zoo.registry import model, zoo
 from model_zoo.spec import ModelSpec
 from quantizers.recipe import recipe
 from runtimes.targets import check_target
@@ -34,13 +34,13 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
     for file in asked.files:
         declared = read_tables(file)
         find_hooks_in(file.parent)
-        for model in declared:
-            if model.name in models or model.name in zoo():
-                where = "in the zoo" if model.name in zoo() else "declared twice"
-                raise ValueError(f"{model.where}: the name {model.name} is {where}: choose another")
-            _check(model)
-            models[model.name] = declared_spec(model)
-        in_file[file] = [model.name for model in declared]
+        for own in declared:
+            if own.name in models or own.name in zoo():
+                where = "in the zoo" if own.name in zoo() else "declared twice"
+                raise ValueError(f"{own.where}: the name {own.name} is {where}: choose another")
+            _check(own)
+            models[own.name] = declared_spec(own)
+        in_file[file] = [own.name for own in declared]
     config.stash[MODELS_IN_FILE] = in_file
     return models
 
@@ -51,6 +51,28 @@ def models_of(config: pytest.Config, file: Path) -> list[ModelSpec]:
     if file in config.stash[MODELS_IN_FILE]:
         return [models[name] for name in config.stash[MODELS_IN_FILE][file]]
     return [spec for spec in models.values() if not spec.own]
+
+
+def spec_of(name: str, file: Path | None) -> ModelSpec:
+    """One model by name: of a TOML, else of the zoo, else of the `pyproject.toml` of this folder.
+
+    Raises ValueError or OSError in a sentence where there is none.
+    """
+    settings = Path(PYPROJECT)
+    if file is None and (name in zoo() or not settings.is_file()):
+        return model(name)
+    own = {
+        declared.name: declared
+        for declared in (read_zoo(file) if file else read_pyproject(settings))
+    }
+    if file is None and not own:
+        return model(name)
+    find_hooks_in((file or settings).absolute().parent)
+    if name not in own:
+        raise ValueError(
+            f"{file or settings} declares no model {name}: it has {', '.join(own) or 'none'}"
+        )
+    return declared_spec(own[name])
 
 
 def find_hooks_in(folder: Path) -> None:

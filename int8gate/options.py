@@ -125,6 +125,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="write results.json, report.md, report.html",
     )
+    option(
+        "--int8-artifacts",
+        type=Path,
+        metavar="DIR",
+        help="copy what may ship there: unet-tflite_int8.tflite, and a .json with sha256, dtypes, "
+        "scales and zero points",
+    )
     option("--int8-artifact-cache", metavar="DIR", help="where artifacts are kept; none: nowhere")
     option(
         "--int8-stage-timeout",

@@ -17,6 +17,7 @@ from int8gate.comparing import Comparing
 from int8gate.fixtures import gate_of
 from int8gate.models import MODELS, find_models
 from int8gate.option_checks import check_options
+from int8gate.publishing import Publishing
 from int8gate.recording import RECORDS, Records
 from reporting import ReportError
 
@@ -51,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         comparing = Comparing(config)
         config.pluginmanager.register(comparing, "int8gate-comparing")
         _usage(comparing.begin)
+        config.pluginmanager.register(Publishing(config), "int8gate-publishing")
 
 
 def _usage(function, *arguments):

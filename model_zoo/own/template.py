@@ -10,6 +10,7 @@ from model_zoo.own.decoding import DECODERS
 from model_zoo.own.guesses import decode_of, task_of
 from model_zoo.own.inspection import End, ModelFile
 from model_zoo.own.resolve import PREQUANTIZED, recipes_of
+from model_zoo.own.toml_file import NAME
 from model_zoo.registry import zoo
 
 LIKELY_SIZE = 224
@@ -28,18 +29,20 @@ DATA = {  # by task: what the folder of pictures has
 }
 
 
-def template(file: Path, found: ModelFile, signature: str | None = None) -> str:
+def template(
+    file: Path, found: ModelFile, signature: str | None = None, name: str | None = None
+) -> str:
     """A commented table for the model; keys that the file settles are comments.
 
     `file` is the path that the TOML will hold, `signature` that of a SavedModel which was looked
-    into.
+    into, `name` the model's, by default after the file.
     """
     task = task_of(found)
     lines = [
         _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
         *(_remark(f"  takes {end}") for end in found.inputs),
         *(_remark(f"  gives {end}") for end in found.outputs),
-        f"[models.{_name(file)}]",
+        f"[models.{name or _name(file)}]",
         f"file = {_text(file.as_posix())}",
         *([f"signature = {_text(signature)}"] if signature else []),
         _commented(f'task = "{task}"', f"a guess; one of {TASKS}"),
@@ -51,6 +54,16 @@ def template(file: Path, found: ModelFile, signature: str | None = None) -> str:
         '# expect = { accuracy = "0.99 * float" }',
     ]
     return "\n".join(lines) + "\n"
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that no model of a team may have."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"--name {name}: expected letters, digits and underscores, beginning with a letter"
+        )
+    if name in zoo():
+        raise ValueError(f"--name {name}: a model of int8gate's zoo is called so: choose another")
 
 
 def _name(file: Path) -> str:

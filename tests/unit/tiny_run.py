@@ -70,7 +70,7 @@ def environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("PYTEST_") and name not in ("CI", "BUILD_NUMBER")
+        if not name.startswith(("PYTEST_", "GITHUB_")) and name not in ("CI", "BUILD_NUMBER")
     }
     return kept | {
         "PYTHONPATH": str(ROOT / "tests/unit"),

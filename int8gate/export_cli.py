@@ -1,0 +1,105 @@
+"""`int8gate export CASE DIR`: the quantized file to ship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from int8gate.options import PROFILES
+
+app = typer.Typer(help=__doc__)
+
+
+@app.command()
+def export(
+    case: Annotated[str, typer.Argument(help="a case such as unet-tflite_int8")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="where the file goes")],
+    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
+    profile: Annotated[str, typer.Option(help="compact or full, as of pytest")] = "compact",
+    weights_dir: Annotated[Path | None, typer.Option(help="as --weights-dir of pytest")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="as --data-dir of pytest")] = None,
+    artifact_cache: Annotated[str | None, typer.Option(help="as of pytest")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="let code in the model file run")] = False,
+    report: Annotated[Path, typer.Option(help="the --report of the last run")] = Path("report"),
+    force: Annotated[bool, typer.Option("--force", help="also what did not pass")] = False,
+) -> None:
+    """Write the artifact of a case, from the cache or built now, with a description beside it.
+
+    Refused where the report says that the case did not pass. `pytest --artifacts=DIR` writes what
+    passed in the run itself.
+    """
+    from int8gate.exporting import export as write
+
+    try:
+        gated = gated_record(case, profile, report)
+        if gated and gated.get("verdict") != "passed" and not force:
+            raise ValueError(
+                f"{case} did not pass, says {report / 'results.json'}: "
+                f"{gated.get('reason') or gated.get('verdict') or 'its gates did not all run'}; "
+                "--force exports it all the same"
+            )
+        settings = {"weights_dir": weights_dir, "data_dir": data_dir, "trust": trust}
+        record = _built(case, zoo, artifact_cache, profile=profile, **settings)
+        known = (gated or {}).get("artifact") or {}
+        is_gated = known.get("sha256") == record["artifact"]["sha256"]
+        record["verdict"] = gated["verdict"] if is_gated else None
+        typer.echo(str(write(record, directory)))
+    except (ValueError, OSError, RuntimeError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if not is_gated:
+        typer.echo(
+            f"not gated: {report / 'results.json'} has nothing of this file: pytest --int8-case "
+            f"{case} --int8-report={report}",
+            err=True,
+        )
+
+
+def gated_record(case: str, profile: str, report: Path) -> dict | None:
+    """What the last run found of the case; None where there is no report or it has no such case.
+
+    Raises ValueError for a report that cannot be read.
+    """
+    from validation.figures import case_key
+
+    file = report / "results.json"
+    if not file.is_file():
+        return None
+    try:
+        cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
+        key = case if profile == "compact" else f"{profile}:{case}"
+        return next((record for record in cases if case_key(record) == key), None)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no report of int8gate: remove it, or name --report") from error
+
+
+def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chosen) -> dict:
+    """The artifact of a case as a record has it."""
+    from int8gate.models import spec_of
+    from quantizers.cache import open_cache
+    from quantizers.pipeline import Pipeline
+    from quantizers.recipe import recipe
+    from quantizers.settings import Settings
+    from quantizers.worker import Worker
+
+    model, _, name = case.partition("-")
+    spec = spec_of(model, zoo)
+    if name not in spec.recipes:
+        listed = ", ".join(f"{model}-{each}" for each in spec.recipes)
+        raise ValueError(f"no case {case}: {model} has {listed}")
+    if profile not in PROFILES:
+        raise ValueError(f"--profile {profile}: expected {' or '.join(PROFILES)}")
+    settings = Settings(profile=profile, **chosen)
+    with Worker() as worker:
+        pipeline = Pipeline(settings, open_cache(cache), worker)
+        artifact = pipeline.artifact(pipeline.resolved(spec), recipe(name)).artifact
+        return {
+            "model": model,
+            "recipe": name,
+            "profile": profile,
+            "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
+            "io": artifact.describe_io(),
+        }
