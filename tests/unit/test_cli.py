@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 from typer.testing import CliRunner
@@ -79,3 +80,41 @@ def test_a_size_that_is_none_is_refused(invoke, tmp_path):
     result = invoke("import", str(tmp_path / "graph.pb"), str(tmp_path), "--size", "big")
     assert result.exit_code == 2
     assert "HEIGHTxWIDTH" in result.output
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["init", "-h"], ["export", "-h"], ["compare", "-h"]])
+def test_help_has_a_short_name_everywhere(invoke, arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_version(invoke):
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output == f"int8gate {metadata.version('int8gate')}\n"
+
+
+def test_init_calls_the_model_as_it_is_told(invoke, tmp_path, monkeypatch):
+    import onnx_files
+
+    monkeypatch.chdir(tmp_path)
+    onnx_files.save(onnx_files.cnn(), tmp_path / "gadget.onnx")
+    for name in ("first", "second"):
+        assert invoke("init", "gadget.onnx", "--name", name).exit_code == 0
+    text = (tmp_path / "models.toml").read_text()
+    assert "[models.first]" in text
+    assert "[models.second]" in text
+    again = invoke("init", "gadget.onnx", "--name", "first")
+    assert again.exit_code == 1
+    assert "choose another --name" in again.output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("my-model", "letters, digits and underscores"), ("unet", "is called so")]
+)
+def test_init_refuses_a_name_that_no_model_may_have(invoke, tmp_path, name, words):
+    result = invoke("init", str(tmp_path / "none.onnx"), "--name", name)
+    assert result.exit_code == 1
+    assert words in " ".join(result.output.split())
+    assert f"--name {name}" in result.output
