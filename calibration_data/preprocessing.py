@@ -89,6 +89,11 @@ class Preprocessing:
         return len(set(self.channel_ranges)) == 1
 
     @property
+    def uniform_range(self) -> tuple[float, float] | None:
+        """What pixels 0 and 255 become; None where that differs between channels."""
+        return self.range if self.is_uniform else None
+
+    @property
     def channel_ranges(self) -> tuple[tuple[float, float], ...]:
         """What pixels 0 and 255 become, for each channel; one entry where they are all alike."""
         levels = np.broadcast_arrays(np.atleast_1d(self.mean), np.atleast_1d(self.std))

@@ -2,7 +2,8 @@
 
 Quantization follows the TFLite specification
 (https://ai.google.dev/edge/litert/models/quantization_spec):
-``real = (quantized - zero_point) * scale``.
+``real = (quantized - zero_point) * scale``. How reals are rounded is not in it:
+`TensorSpec.quantize` states the rule.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 import numpy as np
 
 _PARTS = re.compile(r"(\d+)")
+# By which part of itself a quotient of a float32 and a scale may be off: its last two bits.
+# Nearer to a half than that is a half.
+SAME = 2.0**-22
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,57 @@ class TensorSpec:
     def is_quantized(self) -> bool:
         return self.scale is not None
 
-    def quantize(self, real: np.ndarray) -> np.ndarray:
-        """Real values (any shape) to this tensor's dtype, rounded half to even and saturated.
+    def quantize(
+        self, real: np.ndarray, pixel_range: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Real values (any shape) to this tensor's dtype: what the code on a device feeds.
 
-        A float tensor takes the values as they are. Raises ValueError on NaN.
+        Each value gets the nearest level, saturated; of two equally near ones the upper one:
+        ``floor(real / scale + 0.5) + zero_point``. `pixel_range` is what pixels 0 and 255 become
+        before this; where an 8-bit tensor holds them level by level, the nearest level of each
+        pixel is its byte (minus 128 in int8), and of two it is that one (with [-1, 1], where every
+        pixel is halfway, that decides all of them). A float tensor takes the values as they are,
+        an integer one without a scale whole numbers.
+
+        Raises ValueError on NaN, and on values that an integer tensor without a scale cannot hold.
         """
         if not self.is_quantized:
-            return np.asarray(real, dtype=self.dtype)
+            return self._stored_as_they_are(np.asarray(real))
         if np.isnan(real).any():
             raise ValueError(f"tensor {self.name}: cannot quantize NaN to {self.dtype}")
         limits = np.iinfo(self.dtype)
-        levels = np.rint(np.asarray(real, np.float64) / self.scale) + self.zero_point
-        return np.clip(levels, limits.min, limits.max).astype(self.dtype)
+        beyond = limits.min - self.zero_point - 1, limits.max - self.zero_point + 1
+        levels = np.clip(np.asarray(real, np.float64) / self.scale, *beyond)
+        slack = SAME * np.abs(levels)
+        if pixel_range and self._halves_go_down(*pixel_range):
+            levels = np.ceil(levels - 0.5 - slack)
+        else:
+            levels = np.floor(levels + 0.5 + slack)
+        return np.clip(levels + self.zero_point, limits.min, limits.max).astype(self.dtype)
+
+    def _halves_go_down(self, low: float, high: float) -> bool:
+        """Whether pixels 0..255, which became `low`..`high`, each stand half a level above theirs.
+
+        A zero point that was rounded up does that, one that was rounded down the contrary.
+        """
+        if np.dtype(self.dtype).itemsize > 1:
+            return False
+        least = np.iinfo(self.dtype).min
+        first = low / self.scale + self.zero_point - least
+        last = high / self.scale + self.zero_point - least - 255
+        return all(abs(above - 0.5) <= 255 * SAME for above in (first, last))
+
+    def _stored_as_they_are(self, real: np.ndarray) -> np.ndarray:
+        dtype = np.dtype(self.dtype)
+        if dtype.kind in "iu" and real.dtype.kind == "f":
+            limits = np.iinfo(dtype)
+            if not np.all((real >= limits.min) & (real <= limits.max) & (real == np.rint(real))):
+                raise ValueError(
+                    f"tensor {self.name} is {dtype} without a scale and takes whole numbers of "
+                    f"{limits.min}..{limits.max}, got {real.min():g} to {real.max():g}: feed it "
+                    "pixels as they are (no mean, std, scale or range)"
+                )
+        return real.astype(dtype)
 
     def dequantize(self, stored: np.ndarray) -> np.ndarray:
         """Values of this tensor's dtype to float32 reals."""

@@ -60,10 +60,18 @@ class LiteRTSession:
             said = " ".join(str(error).split())
             raise ValueError(f"LiteRT cannot run {self.path}: {said}") from error
 
-    def predict(self, *batches: np.ndarray) -> list[np.ndarray]:
-        """Real inputs (n, ...) to real outputs (n, ...): quantized and dequantized around `run`."""
+    def predict(
+        self, *batches: np.ndarray, pixel_range: tuple[float, float] | None = None
+    ) -> list[np.ndarray]:
+        """Real inputs (n, ...) to real outputs (n, ...): quantized and dequantized around `run`.
+
+        `pixel_range` is what pixels 0 and 255 have become in them; see `TensorSpec.quantize`.
+        """
         self._check_count(batches)
-        stored = [spec.quantize(batch) for spec, batch in zip(self.inputs, batches, strict=True)]
+        stored = [
+            spec.quantize(batch, pixel_range)
+            for spec, batch in zip(self.inputs, batches, strict=True)
+        ]
         return self.dequantize(self.run_each(*stored))
 
     def run_each(self, *batches: np.ndarray) -> list[np.ndarray]:

@@ -59,14 +59,17 @@ class OnnxSession:
         """Runs the network on what was fed, copying nothing: what a speed gate times."""
         self._session.run_with_iobinding(self._binding)
 
-    def predict(self, *batches: np.ndarray) -> list[np.ndarray]:
+    def predict(
+        self, *batches: np.ndarray, pixel_range: tuple[float, float] | None = None
+    ) -> list[np.ndarray]:
         """Real inputs (n, ...) to real outputs (n, ...): quantized and dequantized around `run`.
 
-        Pictures (n, h, w, c) are turned where the network takes (1, c, h, w).
+        Pictures (n, h, w, c) are turned where the network takes (1, c, h, w). `pixel_range` is
+        what pixels 0 and 255 have become in them; see `TensorSpec.quantize`.
         """
         self._check_count(batches)
         stored = [
-            spec.quantize(in_layout(batch, spec.shape))
+            spec.quantize(in_layout(batch, spec.shape), pixel_range)
             for spec, batch in zip(self.inputs, batches, strict=True)
         ]
         return self.dequantize(self.run_each(*stored))

@@ -197,8 +197,7 @@ class CaseRun:
         """
         is_graph = self.spec.source_format == "frozen_graph"
         behind_host = is_graph and self.imported["nodes"]["preprocessing"]
-        plain = self.spec.preprocessing.is_uniform
-        return None if behind_host or not plain else self.spec.preprocessing.range
+        return None if behind_host else self.spec.preprocessing.uniform_range
 
     @property
     def imported(self) -> dict | None:

@@ -96,8 +96,8 @@ def evaluate(
     session = open_session(model, provider=provider)
     compared = reference and open_session(reference)
     around = _Around(scoring)
-    takes_bytes = session.inputs[0].dtype == "uint8" and not around.prepares
-    takes_bytes = takes_bytes and scoring.preprocessing.is_uniform and scoring.metrics
+    pixel_range = None if around.prepares else scoring.preprocessing.uniform_range
+    takes_bytes = session.inputs[0].dtype == "uint8" and pixel_range and scoring.metrics
     gated, *others = scoring.metrics or (None,)
     rows: dict[str, list] = {name: [] for name in scoring.metrics}
     raw_rows, labels_seen = [], []
@@ -106,7 +106,7 @@ def evaluate(
     for images, labels in _batches(scoring.samples, count, _batch_size(session)):
         real = around.prepared(images)
         inputs = around.before(real)
-        outputs = session.predict(*inputs)
+        outputs = session.predict(*inputs, pixel_range=pixel_range)
         if rows:
             predictions = around.after(real, outputs)
         for name, found in rows.items():

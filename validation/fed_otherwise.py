@@ -126,7 +126,8 @@ def right_answers(
     right: dict[str, list[bool]] = {name: [] for name in others}
     for pictures, labels in samples.batches(BATCH):
         for name, preprocessing in others.items():
-            outputs = session.predict(preprocessing.apply(pictures))
+            fed, pixel_range = preprocessing.apply(pictures), preprocessing.uniform_range
+            outputs = session.predict(fed, pixel_range=pixel_range)
             scores = decoded(outputs, network) if decoded else outputs[0]
             is_number = ~np.isnan(scores).any(axis=-1)  # a root of what was never negative
             rows = metric(METRIC).sample_statistics(np.nan_to_num(scores), labels)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny_models import IMAGE, write_all
 
+from calibration_data.preprocessing import Preprocessing
 from runtimes.artifact import TensorSpec, sha256_of
 
 ROOT = Path(__file__).parents[2]
@@ -71,11 +72,6 @@ def test_order_is_kept(spec, real):
     assert (np.diff(stored.astype(int)) >= 0).all()
 
 
-def test_halves_round_to_even():
-    spec = TensorSpec("t", (1,), "int8", 2.0, 0)
-    assert spec.quantize(np.array([1.0, 3.0, -1.0, -3.0, 5.0])).tolist() == [0, 2, 0, -2, 2]
-
-
 @given(specs())
 def test_not_a_number_has_no_stored_value(spec):
     refused(lambda: spec.quantize(np.array([0.0, np.nan])), "tensor t", "NaN", spec.dtype)
@@ -130,6 +126,19 @@ def test_predict_quantizes_around_run(models, open_session):
         np.testing.assert_array_equal(session.outputs[0].dequantize(output)[0], found[row])
     (expected,) = open_session(models["fp32"]).predict(real)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("above", [-0.5, 0.0, 0.5])
+def test_predict_feeds_the_bytes_that_a_device_feeds(models, open_session, above):
+    """Pixels whose levels are `above` theirs in exact arithmetic: each is fed as pixel - 128."""
+    session = open_session(models["int8"])
+    (entry,) = session.inputs
+    preprocessing = Preprocessing(entry.zero_point + 128 - above, 1 / entry.scale)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, *IMAGE[1:]), np.uint8)
+    real, pixel_range = preprocessing.apply(pictures), preprocessing.uniform_range
+    (expected,) = session.run_each((pictures.astype(int) - 128).astype(np.int8))
+    (found,) = session.predict(real, pixel_range=pixel_range)
+    np.testing.assert_array_equal(found, session.outputs[0].dequantize(expected))
 
 
 def test_a_float_batch_is_not_cast_to_int8(models, open_session):
