@@ -66,10 +66,18 @@ class Worker:
     and kills: RLIMIT_AS counts TensorFlow's address space, RLIMIT_DATA the untouched arenas and
     stacks of its threads, and both end in an abort that does not say why. A fast allocation may
     overshoot the limit by what is touched in 0.1 s.
+
+    `watch` is called every 0.1 s with the name of the task's function and the seconds since it was
+    handed over, and with None when it ended.
     """
 
-    def __init__(self, memory_limit_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        memory_limit_bytes: int | None = None,
+        watch: Callable[[str, float | None], None] | None = None,
+    ) -> None:
         self._memory_limit = memory_limit_bytes
+        self._watch = watch or (lambda name, seconds: None)
         self._turn = threading.Lock()
         self._child: WorkerProcess | None = None
 
@@ -115,6 +123,8 @@ class Worker:
             except BaseException:  # Ctrl-C too: the next task must not get this one's reply
                 self.close()
                 raise
+            finally:
+                self._watch(name, None)
             if kind == "failed":
                 raise TaskFailed(name, task_log, *answer)
             value, seconds, peak = answer
@@ -138,9 +148,10 @@ class Worker:
 
     def _supervise(self, child: WorkerProcess, name: str, timeout_s: float, log: TaskLog) -> tuple:
         """Wait for the task's reply, its death, its time limit or its memory limit."""
-        peak = 0
-        deadline = time.monotonic() + timeout_s
+        peak, began = 0, time.monotonic()
+        deadline = began + timeout_s
         while True:
+            self._watch(name, time.monotonic() - began)
             rss = child.rss()
             peak = max(peak, rss)
             alive = child.process.is_alive()  # before the poll: a reply may precede the death
