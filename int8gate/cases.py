@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,27 +45,52 @@ def check_choice(config: pytest.Config) -> None:
         raise ValueError(f"{chosen}: leaves no case: the models of this run declare {declared}")
 
 
-def parameters(config: pytest.Config, file: Path, gate: str) -> list:
+@dataclass(frozen=True)
+class Gate:
+    """A gate of a case: a test, on one target where it is an NPU's."""
+
+    spec: ModelSpec
+    recipe: str
+    name: str
+    target: str | None = None
+
+    @property
+    def case(self) -> tuple[str, str, str, str]:
+        """What the case's record is kept by: model, recipe, task, source format."""
+        return self.spec.name, self.recipe, self.spec.task, self.spec.source_format
+
+    @property
+    def label(self) -> str:
+        """What stands in the brackets of the test's id."""
+        return "-".join(filter(None, (case_id(self.spec, self.recipe), self.target)))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.name, self.label
+
+
+def gates_of(config: pytest.Config, spec: ModelSpec) -> list[Gate]:
+    """The gates of a model with the recipes and on the targets that the command line asks for."""
+    targets, found = _targets_of(config, spec), []
+    for name in _recipes_of(config, spec):
+        npus = [target for target in targets if FORMATS.get(target) == RECIPES[name].toolchain]
+        for gate in RECIPES[name].gates:
+            if gate == ON_TARGETS:
+                found += [Gate(spec, name, gate, npu) for npu in npus]
+            elif gate != ON_HOST or HOST in targets:
+                found.append(Gate(spec, name, gate))
+    return found
+
+
+def parameters(config: pytest.Config, file: Path, gate_name: str) -> list:
     """What the test of a gate is parametrized with, of the models that a collected file stands for:
     (model, recipe), and the target of a gate that has one for each.
     """
-    cases = [
-        (spec, name)
-        for spec in models_of(config, file)
-        for name in _recipes_of(config, spec)
-        if gate in RECIPES[name].gates
-    ]
-    if gate == ON_TARGETS:
-        return [
-            _parameter(spec, name, target)
-            for spec, name in cases
-            for target in _targets_of(config, spec)
-            if FORMATS.get(target) == RECIPES[name].toolchain
-        ]
     return [
-        _parameter(spec, name)
-        for spec, name in cases
-        if gate != ON_HOST or HOST in _targets_of(config, spec)
+        _parameter(gate)
+        for spec in models_of(config, file)
+        for gate in gates_of(config, spec)
+        if gate.name == gate_name
     ]
 
 
@@ -105,7 +131,8 @@ def _targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(chosen or (spec.own and spec.own.targets) or DEFAULT_TARGETS)
 
 
-def _parameter(spec: ModelSpec, recipe_name: str, target: str | None = None):
-    case, name = (spec.name, recipe_name), case_id(spec, recipe_name)
-    values, label = ([case], name) if target is None else ([case, target], f"{name}-{target}")
-    return pytest.param(*values, id=label, marks=pytest.mark.xdist_group(name))
+def _parameter(gate: Gate):
+    case = (gate.spec.name, gate.recipe)
+    values = [case] if gate.target is None else [case, gate.target]
+    marks = pytest.mark.xdist_group(case_id(gate.spec, gate.recipe))
+    return pytest.param(*values, id=gate.label, marks=marks)

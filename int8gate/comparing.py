@@ -7,6 +7,7 @@ that every test of it passed. What a gate's own tolerance says is not touched.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,17 @@ from int8gate.recording import RECORDS, Records
 from reporting import comparison as reporting
 from validation import baseline_file, history
 from validation.baseline import Baseline, compare_to_baseline, not_in_baseline, update
+from validation.changes import Change
 from validation.figures import case_key
 from validation.history import Run, compare_runs, find_run, run_of
-from validation.limits import BASELINE_LIMITS, exceeded, parse_limits
+from validation.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
+from validation.plain_text import plain_text
 from validation.predictions import Predictions, keep
+from validation.verdict import why_not_accepted
 
 DEFAULT_BASELINE = Path("int8gate-baseline.toml")
 STORAGE_SCHEME = "file://"  # of `--benchmark-storage`
+REGRESSION = "int8gate_regression"  # an attribute of the reports of what got worse
 KEPT_FOR = (
     "int8_baseline",
     "int8_update_baseline",
@@ -76,7 +81,7 @@ class Comparing:
         self.baseline: Baseline | None = None
         self.before: Run | None = None
         self.limits: dict = {}
-        self.failures: list[str] = []
+        self.regressions: list[dict] = self.records.regressions
         self.said: list[str] = []
 
     def begin(self) -> None:
@@ -100,6 +105,7 @@ class Comparing:
             DEFAULT_BASELINE if option("int8_update_baseline") else None
         )
 
+    @pytest.hookimpl(tryfirst=True)  # before the records are written, by whomever
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.config.option.collectonly or not self.records.cases:
             return
@@ -108,8 +114,8 @@ class Comparing:
             self._against_baseline(results)
         if self.before is not None:
             self._against_run(results)
-        if self.failures and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for regression in self.regressions:
+            self._report_as_failed(regression, session)
 
     def _against_baseline(self, results: dict) -> None:
         folders = [predictions_folder(self.config)]
@@ -123,15 +129,15 @@ class Comparing:
         if self.config.getoption("int8_update_baseline"):
             self._update(results, folders)
             return
-        self.failures += exceeded(changes, BASELINE_LIMITS)
-        passed = {case_key(case) for case in results["cases"] if case["verdict"] == "passed"}
+        self._add(changes, BASELINE_LIMITS, str(self.path))
+        passed = {case_key(case) for case in results["cases"] if why_not_accepted(case) is None}
         better = {change.case for change in changes if change.verdict == "better"}
         better = sorted(better & passed)  # others would not be accepted
         absent = not_in_baseline(results["cases"], self.baseline)
         for told, cases in (("better than the baseline", better), ("not in the baseline", absent)):
             if cases:
                 self.said.append(f"{told}: {', '.join(cases)}: record it with --update-baseline")
-        if not self.failures:
+        if not self.regressions:
             self.said.append(f"no regression from {self.path}: {len(changes)} figures compared")
 
     def _update(self, results: dict, folders: list[Path]) -> None:
@@ -146,13 +152,56 @@ class Comparing:
         compared = compare_runs(self.before, now, self.metrics)
         self.said.append(reporting.headline(compared))
         self.said += reporting.remarks(compared)
-        self.failures += exceeded(compared.changes, self.limits)
+        self._add(compared.changes, self.limits, f"the run {self.before.name}")
 
+    def _add(self, changes: Iterable[Change], limits: Mapping[str, Limit], against: str) -> None:
+        """Puts what got worse by more than its limit into the results of the run."""
+        self.regressions += [
+            {
+                "case": change.case,
+                "figure": change.figure,
+                "target": change.target,
+                "against": against,
+                "message": plain_text(sentence),
+            }
+            for change, sentence in beyond(changes, limits)
+        ]
+
+    def _report_as_failed(self, regression: dict, session: pytest.Session) -> None:
+        """As a failed test of its own, to JUnit and whoever else listens to reports.
+
+        Not to those who remember failed tests in order to run them again, nor to the terminal's
+        progress, which is at 100%.
+        """
+        figure = "-".join(filter(None, (regression["figure"], regression["target"])))
+        report = pytest.TestReport(
+            nodeid=f"{regression['case']}::{figure}",
+            location=(regression["case"], None, f"{regression['case']} {figure}"),
+            keywords={},
+            outcome="failed",
+            longrepr=regression["message"],
+            when="call",
+        )
+        setattr(report, REGRESSION, True)
+        manager = self.config.pluginmanager
+        left_out = ("lfplugin", "stepwiseplugin", "terminalreporter")
+        hook = manager.subset_hook_caller(
+            "pytest_runtest_logreport", [manager.get_plugin(name) for name in left_out]
+        )
+        hook(report=report)
+        if reporter := manager.get_plugin("terminalreporter"):
+            reporter.stats.setdefault("failed", []).append(report)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple | None:
+        """The word for a regression in pytest's last lines."""
+        return ("failed", "F", "REGRESSED") if hasattr(report, REGRESSION) else None
+
+    @pytest.hookimpl(trylast=True)  # after the answer
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        if not (self.said or self.failures):
+        if not (self.said or self.regressions):
             return
         terminalreporter.section("int8gate: compared")
         for line in self.said:
             terminalreporter.write_line(line)
-        for line in self.failures:
-            terminalreporter.write_line(f"REGRESSED {line}", red=True)
+        for each in self.regressions:
+            terminalreporter.write_line(f"REGRESSED {each['message']}", red=True)

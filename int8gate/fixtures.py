@@ -5,6 +5,7 @@ Their names begin with `int8_`: other plugins have `settings`, a conftest.py may
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import pytest
@@ -12,11 +13,15 @@ import pytest
 from int8gate.comparing import keep_predictions
 from int8gate.hints import pasteable
 from int8gate.models import MODELS
-from int8gate.recording import RECORD_PROPERTY, RECORDS
+from int8gate.recording import RECORDS, TOLD
+from int8gate.selecting import gate_id
 from quantizers.recipe import RECIPES
 from quantizers.settings import Settings
 from validation.figures import case_key
+from validation.plain_text import plain_text
+from validation.verdict import fails
 
+JUNIT_PROPERTY = "int8gate"  # of a test in JUnit's XML: case, gate, status and message as JSON
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)  # sentences for people, see the rooms' docs
 
 
@@ -52,7 +57,8 @@ def int8_pipeline(int8_settings: Settings, pytestconfig: pytest.Config):
     from quantizers.worker import Worker
 
     limit = pytestconfig.getoption("int8_memory_limit")
-    with Worker(limit and round(limit * 1e9)) as worker:
+    watch = pytestconfig.pluginmanager.get_plugin("int8gate-progress")
+    with Worker(limit and round(limit * 1e9), watch) as worker:
         yield Pipeline(
             int8_settings, open_cache(pytestconfig.getoption("int8_artifact_cache")), worker
         )
@@ -93,9 +99,10 @@ def int8_gate(request: pytest.FixtureRequest, int8_case):
             if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
                 _tell(request.node, int8_case, name, "unsupported", declared[CONVERSION], fields)
                 pytest.xfail(declared[CONVERSION])
-            _tell(request.node, int8_case, name, "error", str(error), fields)
+            message = plain_text(str(error))
+            _tell(request.node, int8_case, name, "error", message, fields)
             if isinstance(error, EXPECTED_ERRORS):
-                message = f"{int8_case.case_id}: {error}"
+                message = f"error: {int8_case.case_id}: {message}"
                 raise pytest.fail.Exception(message, pytrace=False) from None
             raise
         if scores := found.fields.get("accuracy"):
@@ -103,7 +110,7 @@ def int8_gate(request: pytest.FixtureRequest, int8_case):
             keep_predictions(request.config, int8_case, key, scores)
         status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
         status, message = _expired(int8_case.expected, name, status, message)
-        message = pasteable(message, request.config)
+        message = pasteable(plain_text(message), request.config)
         record = _tell(request.node, int8_case, name, status, message, found.fields)
         if history and found.rounds_s:
             history(found.rounds_s, record)
@@ -113,13 +120,10 @@ def int8_gate(request: pytest.FixtureRequest, int8_case):
 
 
 def _judge(result, unsupported: str | None) -> tuple[str, str]:
-    """A declared exception is strict: the day it works, it fails and asks to be taken out.
-
-    What passes by less than the noise between runs does not work yet, nor does what is unclear.
-    """
+    """A declared exception is strict: the day it works, it fails and asks to be taken out."""
     if not unsupported or result.status in ("invalid", "not_measured"):
         return result.status, result.message
-    if result.status in ("failed", "inconclusive") or result.is_narrow:
+    if result.status in ("failed", "inconclusive"):
         return "unsupported", unsupported
     return "failed", (
         f"declared unsupported ({unsupported}), but it works now: take the entry out of "
@@ -143,16 +147,21 @@ def _case(run) -> tuple[str, str, str, str]:
 
 
 def _tell(item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict) -> dict:
-    case = _case(run)
-    told = {"case": case, "gate": gate_name, "status": status, "message": message, "fields": fields}
-    item.user_properties.append((RECORD_PROPERTY, told))
+    case, (_, label) = _case(run), gate_id(item.nodeid)
+    about = {"gate": gate_name, "status": status, "message": message}
+    told = {"case": case, "label": label, "fields": fields} | about
+    item.stash.setdefault(TOLD, []).append(told)
+    item.user_properties.append((JUNIT_PROPERTY, json.dumps({"case": run.case_id} | about)))
     item.config.stash[RECORDS].take(told)
     return item.config.stash[RECORDS].of(case)
 
 
 def _end(case_id: str, gate_name: str, status: str, message: str) -> None:
-    if status in ("failed", "inconclusive", "invalid"):
-        pytest.fail(f"{case_id}: {gate_name} {status}\n{message}", pytrace=False)
+    """The status comes first: of a long line pytest's last lines show the beginning."""
+    if fails(gate_name, status):
+        word = "not judged" if status == "not_measured" else status
+        said = f"\n{message}" if "\n" in message else f": {message}"
+        pytest.fail(f"{word}: {case_id} {gate_name}{said}", pytrace=False)
     if status == "unsupported":
         pytest.xfail(message)
     if status == "not_measured":

@@ -17,8 +17,10 @@ from int8gate.comparing import Comparing
 from int8gate.fixtures import gate_of
 from int8gate.models import MODELS, find_models
 from int8gate.option_checks import check_options
+from int8gate.progress import StageLine
 from int8gate.publishing import Publishing
 from int8gate.recording import RECORDS, Records
+from int8gate.selecting import Selection
 from reporting import ReportError
 
 MARKERS = (  # a gate each
@@ -45,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     collecting = Collecting(config)
     config.pluginmanager.register(collecting, "int8gate-collecting")
     collecting.add_files()
+    selection = Selection(config, config.stash[RECORDS])
+    config.pluginmanager.register(selection, "int8gate-selection")
     if config.option.collectonly:
         return
     _usage(config.stash[RECORDS].begin)
@@ -53,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(comparing, "int8gate-comparing")
         _usage(comparing.begin)
         config.pluginmanager.register(Publishing(config), "int8gate-publishing")
+        if StageLine.is_wanted(config):
+            config.pluginmanager.register(StageLine(config), "int8gate-progress")
 
 
 def _usage(function, *arguments):

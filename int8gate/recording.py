@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import shlex
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from int8gate.models import MODELS
+from int8gate.cases import Gate
+from int8gate.selecting import gate_id
 from reporting import ReportError, ResultsFile, begin_report, write_report
-from reporting.terminal import summary_lines
+from reporting.terminal import resuming_lines, summary_lines
 from validation import record as records
+from validation.plain_text import plain_text
+from validation.verdict import run_answer
 
 RECORDS = pytest.StashKey["Records"]()
-RECORD_PROPERTY = "int8gate"  # of a test's report: how a measurement travels between processes
-GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")
+TOLD = pytest.StashKey[list[dict]]()  # of a test: what its gate found
+WORDS = {"inconclusive": "INCONCLUSIVE", "invalid": "INVALID", "not_measured": "NOT_JUDGED"}
+REPORTED = "int8gate"  # the attribute of a test's report that brings it from a worker of xdist
 
 
 class Records:
@@ -26,7 +30,10 @@ class Records:
         self.config = config
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.cases: dict[tuple, dict] = {}
+        self.regressions: list[dict] = []
         self.finished = False
+        self._existing: dict[tuple[str, str], Gate] = {}
+        self._pending: dict[tuple, dict[tuple[str, str], None]] = {}  # gates to come, by case
         self._changed: dict[tuple, dict] = {}  # cases whose text in `_file` is old
         self._file: ResultsFile | None = None
         self.unwritten = ""  # why the report could not be written, the last time
@@ -38,16 +45,43 @@ class Records:
             self.cases[tuple(case)] = records.new_case(*case, profile=profile)
         return self.cases[tuple(case)]
 
+    def expect(self, existing: Iterable[Gate], selected: Iterable[Gate]) -> None:
+        """Begins the record of every case of which a gate is selected."""
+        selected = list(selected)
+        self._existing = {gate.key: gate for gate in existing}
+        chosen = {gate.key for gate in selected}
+        self._pending = {gate.case: {} for gate in selected}
+        deselected: dict[tuple, list[str]] = {gate.case: [] for gate in selected}
+        for gate in self._existing.values():
+            if gate.key in chosen:
+                self._pending[gate.case][gate.key] = None
+            elif gate.case in deselected:
+                deselected[gate.case].append(gate.name)
+        for case, names in deselected.items():
+            self.of(case)["deselected"] = list(dict.fromkeys(names))
+            self._settle(case)
+        self._write(self._update)
+
     def take(self, told: dict) -> None:
+        case = tuple(told["case"])
         gate_found = (told["gate"], told["status"], told["message"], told["fields"])
-        record = self._changed[tuple(told["case"])] = self.of(told["case"])
-        records.add(record, *gate_found)
+        self._pending.get(case, {}).pop((told["gate"], told["label"]), None)
+        records.add(self._settle(case), *gate_found)
+
+    def _settle(self, case: tuple) -> dict:
+        """The record of a case, which says what is still to come."""
+        record = self._changed[case] = self.of(case)
+        record["pending"] = list(dict.fromkeys(gate for gate, _ in self._pending.get(case, {})))
+        records.judge(record)
+        return record
 
     def results(self) -> dict:
         command = shlex.join(["pytest", *self.config.invocation_params.args])
-        profile = self.config.getoption("int8_profile")
-        about = records.environment(profile, self.started, command, self.finished)
-        return records.results(list(self.cases.values()), about)
+        profile, weights = (
+            self.config.getoption(f"int8_{name}") for name in ("profile", "weights")
+        )
+        about = records.environment(profile, self.started, command, self.finished, weights)
+        return records.results(list(self.cases.values()), about, self.regressions)
 
     def pytest_benchmark_update_json(self, output_json: dict) -> None:
         """The history that pytest-benchmark saves holds every case, also those without rounds."""
@@ -57,9 +91,29 @@ class Records:
         if self.reports_to:
             begin_report(self.results(), self.reports_to)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        """Sends along what the gate found; names in files of others steer no terminal."""
+        report = yield
+        if told := item.stash.get(TOLD, None):
+            setattr(report, REPORTED, told)
+        if gate_id(item.nodeid) and report.failed:
+            text = report.longreprtext
+            if plain_text(text) != text:
+                report.longrepr = plain_text(text)
+            report.sections = [(name, plain_text(content)) for name, content in report.sections]
+        return report
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple | None:
+        """The word of a gate that neither passed nor failed: pytest's last lines begin with it."""
+        told = getattr(report, REPORTED, None)
+        if told and report.failed and report.when == "call" and told[-1]["status"] in WORDS:
+            return "failed", "F", WORDS[told[-1]["status"]]
+        return None
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes what a worker of xdist found, and writes it down before anything can be lost."""
-        told = [value for name, value in report.user_properties if name == RECORD_PROPERTY]
+        told = getattr(report, REPORTED, [])
         lost = self._lost(report) if report.failed and not told else []
         for one in told + lost:
             self.take(one)
@@ -76,24 +130,15 @@ class Records:
 
     def _lost(self, report: pytest.TestReport) -> list[dict]:
         """The error of a gate that ended before it could tell: its process died, or a fixture."""
-        found = GATE_ID.search(report.nodeid)
-        if not found or found["gate"] not in records.GATES:
+        gate = self._existing.get(gate_id(report.nodeid))
+        if gate is None:
             return []
         crash = getattr(report.longrepr, "reprcrash", None)
         said = crash.message.strip().splitlines()[:1] if crash else []
         said = said or report.longreprtext.strip().splitlines()
-        return [
-            {
-                "case": (spec.name, recipe, spec.task, spec.source_format),
-                "gate": found["gate"],
-                "status": "error",
-                "message": said[-1] if said else "the gate ended without a word",
-                "fields": {},
-            }
-            for spec in self.config.stash[MODELS].values()
-            for recipe in spec.recipes
-            if f"{found['label']}-".startswith(f"{spec.name}-{recipe}-")
-        ]
+        message = plain_text(said[-1]) if said else "the gate ended without a word"
+        about = {"case": gate.case, "gate": gate.name, "label": gate.label}
+        return [about | {"status": "error", "message": message, "fields": {}}]
 
     def _write(self, write) -> None:
         """Writes to `--report`; a full disk takes no run down, the end of the run tells it."""
@@ -109,7 +154,8 @@ class Records:
         self.finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if self.cases:
             self._write(write_report)
-        if self.unwritten and session.exitstatus == pytest.ExitCode.OK:
+        fails = self.unwritten or (self.cases and run_answer(self.results()).exit_code)
+        if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
@@ -117,12 +163,20 @@ class Records:
             return
         terminalreporter.section("int8gate")
         width = terminalreporter._tw.fullwidth
-        for line, style in summary_lines(self.results(), width):
+        results = self.results()
+        for line, style in [*summary_lines(results, width), *self._resuming(results, width)]:
             terminalreporter.write_line(line, **style)
         if self.unwritten:
             terminalreporter.write_line(f"NO REPORT: {self.unwritten}", red=True)
         elif self.reports_to:
             terminalreporter.write_line(f"report: {self.reports_to / 'report.html'}")
+
+    def _resuming(self, results: dict, width: int) -> list:
+        """How to go on with a run that did not finish."""
+        if self.finished:
+            return []
+        caches = self.config.getoption("int8_artifact_cache") != "none"
+        return resuming_lines(results, width, caches)
 
     @property
     def reports_to(self) -> Path | None:

@@ -85,10 +85,11 @@ def render(results: dict) -> str:
         lstrip_blocks=True,
     )
     rows = rows_of(results)
-    looks = marks(rows)
+    looks, regressions = marks(rows), results.get("regressions") or []
     return environment.get_template("report.html.j2").render(
         headline=headline(rows, results),
-        regressions=results.get("regressions") or [],
+        regressions=regressions,
+        regressed={each["case"].rpartition(":")[2] for each in regressions},
         models=_models(rows, looks),
         conversions=conversions(rows),
         looks=looks,
@@ -142,9 +143,16 @@ def _gates(row: CaseRow) -> list[Gate]:
         ("cpu_speedup", "CPU speed", row.cpu, _cpu(row.record)),
         ("npu_speedup", "NPU speed", *_npu(row)),
     ]
-    known = [Gate(key, label, row.gates.get(key), *said) for key, label, *said in named]
+    known = [
+        Gate(key, label, row.gates.get(key), figure, beneath or _left_out(key, row))
+        for key, label, figure, beneath in named
+    ]
     others = set(row.gates) - {gate.name for gate in known}
     return known + [Gate(name, name, row.gates[name], DASH, "") for name in sorted(others)]
+
+
+def _left_out(gate: str, row: CaseRow) -> str:
+    return "not selected" if gate in row.deselected and not row.gates.get(gate) else ""
 
 
 def _accuracy(row: CaseRow) -> tuple[str, str]:

@@ -89,6 +89,29 @@ def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
     return lines
 
 
+def resuming_lines(results: dict, width: int, caches: bool) -> list[tuple[str, Style]]:
+    """Of a run that was cut short: what ended, what did not, and how to go on.
+
+    `caches`: finished stages are kept from one run to the next.
+    """
+    rows = rows_of(results)
+    begun = [row for row in rows if any(row.gates.values())]
+    cut = [row for row in begun if row.record.get("pending")]
+    ended = [row.id for row in begun if not row.record.get("pending")]
+    waiting = [row.id for row in rows if row not in begun]
+    parts = [f"ended: {', '.join(ended) or 'no case'}"]
+    parts += [f"not finished: {row.id} ({', '.join(row.record['pending'])} to come)" for row in cut]
+    parts += [f"not begun: {', '.join(waiting)}"] if waiting else []
+    kept = (
+        "finished stages are in the cache, and timings alone are measured anew"
+        if caches
+        else "with --artifact-cache=none all of it is done again"
+    )
+    command = (results.get("environment") or {}).get("command") or "pytest"
+    said = [f"Interrupted; {'; '.join(parts)}.", f"Start the same again, {kept}: {command}"]
+    return [line for each in said for line in _wrapped(printable(each), width, {"bold": True})]
+
+
 def _columns(rows: list[CaseRow]) -> list[Column]:
     columns = [
         Column("case", [row.id for row in rows], 0, left=True),

@@ -62,7 +62,7 @@ def _answer(answer: Answer, rows: list[CaseRow]) -> str:
             bad = [row.id for row in rows if row.verdict not in HELD]
             return f"No: {_bad(bad, total)}." if bad else "No: figures got worse than allowed."
         case "structure":
-            return f"The selected gates passed: {_run_gates(rows)} of {_cases(total)}."
+            return f"The selected gates of {_cases(total)} passed."
         case "selected":
             return f"Not known: the selected gates passed: {_run_gates(rows)} of {_cases(total)}."
         case "declared":
@@ -90,12 +90,16 @@ def _yes(answer: Answer, total: int) -> str:
 
 def _details(answer: Answer, rows: list[CaseRow], results: dict, counts: dict) -> list[str]:
     sentences = []
-    if len(rows) > 1 or answer.kind in ("no", "unfinished"):
+    if set(counts) - {"passed", "partly"}:
         sentences.append(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".")
+    elif answer.kind == "yes" and len(rows) > 1:
+        sentences.append(f"All {_cases(len(rows))} passed.")
     if regressions := results.get("regressions"):
         named = list(dict.fromkeys(f"{each['case']} {each['figure']}" for each in regressions))
         against = " and ".join(dict.fromkeys(str(each["against"]) for each in regressions))
         sentences.append(f"Worse than {against}: {', '.join(named)}.")
+    if answer.kind == "structure":
+        sentences.append(f"Passed: {_run_gates(rows)}.")
     if not_judged := _deselected(rows):
         sentences.append(f"Not judged, as not selected: {', '.join(not_judged)}.")
     if unmeasured := _having(rows, "not_measured"):

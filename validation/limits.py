@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from validation.changes import FIGURES, Change
@@ -72,14 +72,17 @@ def parse_limits(text: str) -> dict[str, Limit]:
 
 def exceeded(changes: Iterable[Change], limits: Mapping[str, Limit]) -> list[str]:
     """A sentence for each figure that got worse by more than its limit, or is gone."""
-    failures = []
+    return [sentence for _, sentence in beyond(changes, limits)]
+
+
+def beyond(changes: Iterable[Change], limits: Mapping[str, Limit]) -> Iterator[tuple[Change, str]]:
+    """Each change for the worse by more than its limit, with a sentence."""
     for change in changes:
         limit = limits.get(change.figure)
         if limit is None or change.verdict != "worse":
             continue
         if change.loss > limit.allowed(change) + ROUNDING * abs(change.before):
-            failures.append(f"{change.said}; allowed: {limit}; {change.cure}")
-    return failures
+            yield change, f"{change.said}; allowed: {limit}; {change.cure}"
 
 
 def _limit(name: str, amount: str) -> Limit:

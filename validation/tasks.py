@@ -34,7 +34,10 @@ SLOW_SAMPLES_OF_TASK = {
 def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
     """Why accuracy cannot be measured in this run; None when it can."""
     if settings.random_weights:
-        return "accuracy not measured: the weights are random (structure-only run)"
+        return (
+            "accuracy not measured: the weights are random (structure only): leave it out of such "
+            'a run with -m "not accuracy"'
+        )
     if spec.own:
         return None
     classes = spec.network(settings.profile).classes

@@ -80,7 +80,8 @@ def case_verdict(record: Mapping) -> tuple[str | None, str]:
         said = messages.get(unknown[0]) or f"{unknown[0]} was not measured"
         return "not_judged", said
     if "accuracy" not in ended:
-        return None, "the accuracy gate was not run"
+        left_out = "accuracy" in (record.get("deselected") or ())
+        return None, f"the accuracy gate was not {'selected' if left_out else 'run'}"
     if ended["accuracy"] == "unsupported":
         return "unsupported", messages.get("accuracy", "")
     return "passed", ""

@@ -85,7 +85,7 @@ def test_accuracy_that_falls_fails_the_run(whole, project):
     assert case["gates"]["accuracy"] == "failed"
     assert case["accuracy"]["drop"] > 0.5
     assert "8 bits cost most of it, calibration does not" in " ".join(case["notes"])
-    text = re.search(r"stretched-tflite_int8: accuracy failed\n(.*\n){4}", whole.stdout)[0]
+    text = re.search(r"failed: stretched-tflite_int8 accuracy\n(.*\n){4}", whole.stdout)[0]
     assert "measured: top1 drops by 0.8" in text
     assert "(0.9 * float)" in text
 
