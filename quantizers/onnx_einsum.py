@@ -39,6 +39,8 @@ def as_product(node, view: GraphView) -> list:
         # Constant weights stand on the right, where they get a scale for each column.
         node.input[0], node.input[1] = node.input[1], node.input[0]
         left, right, rows, columns = right, left, columns, rows
+    if convolution := _of_one_pixel(node, view, left, right, result):
+        return [convolution]
     maker = _Maker(node, view)
     flat = [[batch, rows, summed], [batch, summed, columns]]
     matrices = [
@@ -56,6 +58,22 @@ def _shape(name: str, view: GraphView) -> tuple[int, ...] | None:
     if name in view.constants:
         return tuple(view.constants[name].dims)
     return view.shapes.get(name)
+
+
+def _of_one_pixel(node, view: GraphView, left: str, right: str, result: str):
+    """Constant weights over the channels of a map (n, c, h, w) are a convolution of one pixel."""
+    from onnx import helper
+
+    weights = view.array(node, 1)
+    if weights is None or len(left) != 4 or len(right) != 2 or len(result) != 4:
+        return None
+    summed, made = left[1], result[1]
+    if {summed, made} != set(right) or result != left[0] + made + left[2:]:
+        return None
+    matrix = weights if right == made + summed else weights.T
+    name = view.constant(f"{node.name or node.output[0]}_weights", matrix[:, :, None, None])
+    inputs = [node.input[0], name]
+    return helper.make_node("Conv", inputs, node.output[:1], node.name, kernel_shape=[1, 1])
 
 
 def _is_constant(name: str, view: GraphView) -> bool:
@@ -98,13 +116,7 @@ class _Maker:
         return self._nodes
 
     def _reshaped(self, name: str, shape: list[int]) -> str:
-        import numpy as np
-        from onnx import numpy_helper
-
-        sides = self._view.names.new(f"{self._name}_shape")
-        self._view.graph.initializer.append(
-            numpy_helper.from_array(np.array(shape, np.int64), sides)
-        )
+        sides = self._view.integers(f"{self._name}_shape", shape)
         return self._add("Reshape", [name, sides])
 
     def _add(self, kind: str, inputs: list[str], **attributes) -> str:

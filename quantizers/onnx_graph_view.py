@@ -50,10 +50,17 @@ class GraphView:
 
     def constant(self, wanted: str, values: np.ndarray) -> str:
         """Adds a float32 constant; returns the name that it got."""
+        return self._add(wanted, np.asarray(values, np.float32))
+
+    def integers(self, wanted: str, values) -> str:
+        """Adds an int64 constant, such as a shape; returns the name that it got."""
+        return self._add(wanted, np.asarray(values, np.int64))
+
+    def _add(self, wanted: str, values: np.ndarray) -> str:
         from onnx import numpy_helper
 
         name = self.names.new(wanted)
-        tensor = numpy_helper.from_array(np.asarray(values, np.float32), name)
+        tensor = numpy_helper.from_array(values, name)
         self.graph.initializer.append(tensor)
         self.constants[name] = self.graph.initializer[-1]
         self.kinds[name] = tensor.data_type

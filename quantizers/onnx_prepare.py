@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from model_zoo.importers.onnx_names import Names, read_by_subgraphs
+from model_zoo.importers.onnx_order import sort_nodes
 from model_zoo.importers.onnx_repairs import name_nodes
 from model_zoo.importers.onnx_shapes import untyped, with_shapes
 from quantizers.onnx_rewrites import rewrite
@@ -45,6 +47,29 @@ def prepare(source: Path, target: Path) -> None:
         _keep_what_is_used(model)
         model = with_shapes(model)
         _check_typed(model, source)
+        onnx.load_external_data_for_model(model, scratch)
+        onnx_file.write(model, target)
+
+
+def fold(source: Path, target: Path, rewrite: Callable) -> None:
+    """Writes `target`: the graph of `source`, its constants computed, its shapes known, rewritten.
+
+    ONNX Runtime's basic optimizations, in standard operators; nodes and tensors keep their names.
+    `rewrite` changes a graph in place.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        optimized = Path(scratch) / source.name
+        _optimize(source, optimized)
+        model = onnx.load(str(optimized), load_external_data=False)
+        _forget_traces(model)
+        _keep_what_is_used(model)
+        model = with_shapes(model)
+        sort_nodes(model.graph)
+        rewrite(model.graph)
+        _keep_what_is_used(model)
+        model = with_shapes(model)
         onnx.load_external_data_for_model(model, scratch)
         onnx_file.write(model, target)
 

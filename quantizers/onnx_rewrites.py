@@ -17,6 +17,7 @@ import numpy as np
 from quantizers.onnx_affine import Affines
 from quantizers.onnx_einsum import as_product
 from quantizers.onnx_graph_view import GraphView
+from quantizers.onnx_scatter import as_moves
 from quantizers.onnx_transposed import as_convolution
 
 MOVES = ("DepthToSpace", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
@@ -47,6 +48,8 @@ def _rewritten(node, view: GraphView) -> list:
             return _pooled(node, view)
         case "Einsum":
             return as_product(node, view)
+        case "ScatterND":
+            return as_moves(node, view)
         case "ConvTranspose":
             return as_convolution(node, view)
         case "Gemm":

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from quantizers.onnx_for_tflite import rewrite_for_tflite
+from quantizers.onnx_prepare import fold
 from quantizers.recursion import recursion
 from runtimes import onnx_file
 from runtimes.file_names import ONNX, TFLITE
@@ -43,8 +45,8 @@ def to_tflite(source: Path, directory: Path) -> dict:
     target = directory / TFLITE
     inputs, expected, allowed = _reference(source)
     with tempfile.TemporaryDirectory() as folder:
-        copied = _copied(source, Path(folder))
-        shutil.copyfile(_converted(copied, Path(folder)), target)
+        folded = _folded(source, Path(folder))
+        shutil.copyfile(_converted(folded, Path(folder)), target)
     found = _outputs(target, inputs, source.name)
     if len(found) != len(expected):
         raise ValueError(
@@ -71,13 +73,15 @@ def to_tflite(source: Path, directory: Path) -> dict:
     return describe(target)
 
 
-def _copied(source: Path, folder: Path) -> Path:
-    """The ONNX file with its external data in a folder: onnx2tf saves over what it is given."""
-    for file in onnx_file.files_of(source):
-        copied = folder / file.relative_to(source.parent)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copied)
-    return folder / source.name
+def _folded(source: Path, folder: Path) -> Path:
+    """A copy of the ONNX file in `folder`, of constants as far as they follow, all shapes known.
+
+    onnx2tf reads a shape that is computed (Shape, Gather, Concat, Reshape) or a computed Pad wrongly
+    or not at all, and it saves over what it is given.
+    """
+    folded = folder / source.name
+    fold(source, folded, rewrite_for_tflite)
+    return folded
 
 
 def _converted(source: Path, folder: Path) -> Path:
@@ -92,6 +96,7 @@ def _converted(source: Path, folder: Path) -> Path:
                 output_folder_path=str(folder / "out"),
                 not_use_onnxsim=True,
                 copy_onnx_input_output_names_to_tflite=True,
+                disable_group_convolution=True,  # else none that is grouped and not depthwise
                 non_verbose=True,
             )
         except (Exception, SystemExit) as error:  # both are its way to say that it cannot

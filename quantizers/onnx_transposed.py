@@ -17,7 +17,7 @@ from quantizers.onnx_graph_view import GraphView
 
 def as_convolution(node, view: GraphView) -> list:
     """The nodes in the place of a ConvTranspose over maps; itself where it has another form."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     settings = view.settings(node)
     weights, bias = view.array(node, 1), view.array(node, 2)
@@ -77,11 +77,8 @@ def as_convolution(node, view: GraphView) -> list:
         nodes[-1].output[0] = node.output[0]
         return nodes
     ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-    bounds = []
-    for part, values in (("start", starts), ("end", ends), ("axes", [2, 3])):
-        bounds.append(view.names.new(f"{name}_{part}"))
-        tensor = numpy_helper.from_array(np.array(values, np.int64), bounds[-1])
-        view.graph.initializer.append(tensor)
+    parts = {"start": starts, "end": ends, "axes": [2, 3]}
+    bounds = [view.integers(f"{name}_{part}", values) for part, values in parts.items()]
     cut = view.names.new(f"{name}_cut")
     return [*nodes, helper.make_node("Slice", [whole, *bounds], [node.output[0]], cut)]
 

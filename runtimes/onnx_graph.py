@@ -46,6 +46,7 @@ KEPT_FLOAT = "int8gate.kept_float"  # a file's property: JSON list of products m
 KEPT_AT_MOST = 0.01  # of all multiply-accumulates
 _FUSED = "fused "  # what ONNX Runtime puts before the name of a node that took in its activation
 _BLOCKED_LAYOUT = "NchwcTransformer"  # pads channels of float kernels: changes counts, not types
+_DUPLICATED = "/duplicated"  # what ONNX Runtime puts behind a DequantizeLinear for another reader
 _EVENT = "_kernel_time"
 
 
@@ -83,7 +84,7 @@ def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
         # ONNX Runtime raises classes of its own, each a direct child of Exception.
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot run {path}: {error}") from error
-    known = _Known(graph)
+    known = _Known(graph, _names_of_nodes(Path(path)))
     ran = tuple(_operator(event, known) for event in events)
     seen = {found.name for found in ran}
     return ran + tuple(
@@ -98,7 +99,7 @@ def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
 class _Known:
     """What the graph that ran says of its nodes, those of subgraphs too."""
 
-    def __init__(self, graph) -> None:
+    def __init__(self, graph, in_file: set[str]) -> None:
         graphs = list(onnx_file.graphs_of(graph))
         self.nodes = {node.name: node for inner in graphs for node in inner.node}
         self.inside = {
@@ -115,17 +116,24 @@ class _Known:
             for node in self.nodes.values()
             if node.op_type == "DequantizeLinear" and node.input[0] in self.weights
         }
-        self._joined = _joined(self.nodes.values(), self.constants)
+        moved = {  # behind a transposition, for one: such a one is not in the file
+            node.output[0]: node.input[0]
+            for node in self.nodes.values()
+            if node.op_type == "DequantizeLinear"
+            and node.name.removesuffix(_DUPLICATED) not in in_file
+        }
+        self._joined = _joined(self.nodes.values(), self.constants, moved)
 
     def has_kernel(self, name: str) -> bool:
         """Whether ONNX Runtime could compute the node on integers where it stands."""
         return name not in self.inside and self._joined[name]
 
 
-def _joined(nodes, constants) -> dict[str, bool]:
+def _joined(nodes, constants, moved: dict[str, str]) -> dict[str, bool]:
     """For each node whether it and all that float tensors join it to have an integer kernel.
 
-    Behind a product that stayed float, which is told itself, others cannot but be float.
+    Behind a product that stayed float, which is told itself, others cannot but be float. Readers of
+    a float tensor that ONNX Runtime moved a DequantizeLinear behind (`moved`) stay joined.
     """
     root = {node.name: node.name for node in nodes}
 
@@ -135,14 +143,12 @@ def _joined(nodes, constants) -> dict[str, bool]:
             name = root[name]
         return name
 
-    apart = [node for node in nodes if node.op_type in CONVERSIONS]
-    borders = {name for node in apart for name in (*node.input, *node.output)}
     touching = defaultdict(list)
     others = [node for node in nodes if node.op_type not in CONVERSIONS | INTEGER_PRODUCTS]
     for node in others:
         for name in (*node.input, *node.output):
-            if name and name not in constants and name not in borders:
-                touching[name].append(node.name)
+            if name and name not in constants:
+                touching[moved.get(name, name)].append(node.name)
     for first, *rest in touching.values():
         for other in rest:
             root[find(other)] = find(first)
@@ -184,6 +190,13 @@ def what_ran_as_integer(path: Path) -> dict:
     told = {name: list(dict.fromkeys(map(_told, those))) for name, those in lists.items()}
     optional = {name: those for name, those in told.items() if those or name == "float_ops"}
     return {"fraction": integer_fraction(operators)} | optional
+
+
+def _names_of_nodes(path: Path) -> set[str]:
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return {node.name for node in graph.node}
 
 
 def _meant_to_stay(path: Path) -> list[str]:

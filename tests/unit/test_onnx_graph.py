@@ -136,3 +136,29 @@ def test_a_file_that_does_not_run_is_named(tmp_path):
     path.write_bytes(cnn().SerializeToString()[:600])
     with pytest.raises(ValueError, match=r"cannot run .*broken\.onnx"):
         onnx_graph.read_operators(path)
+
+
+TOKENS = """
+<ir_version: 8, opset_import: ["" : 17]>
+tokens (float[1, 3, 16, 16] image) => (float[1, 16, 8] out) {
+    c = Conv <kernel_shape = [4, 4], strides = [4, 4]> (image, w)
+    flat = Reshape (c, sides)
+    x = Transpose <perm = [0, 2, 1]> (flat)
+    placed = Add (x, position)
+    q = MatMul (placed, wq)
+    sum = Add (q, x)
+    out = LayerNormalization (sum, ones, zeros)
+}
+"""
+
+
+def test_a_sum_of_a_token_stream_is_float_where_a_scale_stands_before_its_transposition(tmp_path):
+    """ONNX Runtime moves the DQ behind the Transpose, once for each reader: they stay joined."""
+    random = np.random.default_rng(0)
+    arrays = {"w": random.normal(0, 0.2, (8, 3, 4, 4)), "wq": random.normal(0, 0.3, (8, 8))}
+    arrays |= {"position": random.normal(size=(1, 16, 8)), "ones": np.ones(8), "zeros": np.zeros(8)}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    model = with_weights(TOKENS, arrays | {"sides": np.array([1, 8, 16])})
+    told = onnx_graph.what_ran_as_integer(quantized(model, tmp_path))
+    assert told["float_ops"] == []
+    assert any("Add (" in said for said in told["float_by_kernel"])
