@@ -1,4 +1,4 @@
-"""What onnx2tf converts wrongly, or so that integers lose by it, written as what it converts well."""
+"""What onnx2tf converts wrongly, or so that integers lose by it, in other operators."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ OF_EACH_VALUE = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwi
 
 def rewrite_for_tflite(graph) -> None:
     """Rewrites a folded graph of static shapes in place; the values stay the same."""
+    _shuffle_channels(GraphView(graph))
     view = GraphView(graph)
     readers, nodes, taken = view.readers(), [], set()
     for node in graph.node:
@@ -34,6 +35,42 @@ def rewrite_for_tflite(graph) -> None:
             nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _shuffle_channels(view: GraphView) -> None:
+    """Channels that are shuffled between groups as a Gather of channels.
+
+    They come as a Reshape to five sides, a Transpose and a Reshape back, of which onnx2tf takes
+    rows for channels where there are as many.
+    """
+    from onnx import helper
+
+    readers = view.readers()
+    for node in list(view.graph.node):
+        row = [node]
+        for _ in range(2):
+            following = readers.get(row[-1].output[0], [])
+            if len(following) == 1 and view.uses[row[-1].output[0]] == 1:
+                row.append(following[0])
+        if [each.op_type for each in row] != ["Reshape", "Transpose", "Reshape"]:
+            continue
+        first, turn, last = row
+        before, after = view.shapes.get(first.input[0], ()), view.shapes.get(last.output[0], ())
+        parted = view.shapes.get(first.output[0], ())
+        is_of_channels = len(before) == 4 and before == after and len(parted) == 5
+        if not is_of_channels or parted[3:] != before[2:] or parted[0] != before[0]:
+            continue
+        if view.settings(turn).get("perm") != [0, 2, 1, 3, 4]:
+            continue
+        order = np.arange(before[1]).reshape(parted[1:3]).T.reshape(-1)
+        places = view.integers(f"{first.name}_order", order)
+        del last.input[:]
+        last.input.extend([first.input[0], places])
+        del last.attribute[:]
+        last.op_type = "Gather"
+        last.attribute.append(helper.make_attribute("axis", 1))
+        view.graph.node.remove(first)
+        view.graph.node.remove(turn)
 
 
 def _alone_behind(node, readers: dict, view: GraphView):

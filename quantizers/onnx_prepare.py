@@ -70,7 +70,9 @@ def fold(source: Path, target: Path, rewrite: Callable) -> None:
         rewrite(model.graph)
         _keep_what_is_used(model)
         model = with_shapes(model)
-        onnx.load_external_data_for_model(model, scratch)
+        kept = [Path(scratch) / name for name in onnx_file.external_locations(model)]
+        home = scratch if all(file.is_file() for file in kept) else source.parent
+        onnx.load_external_data_for_model(model, str(home))
         onnx_file.write(model, target)
 
 

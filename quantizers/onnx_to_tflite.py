@@ -6,18 +6,17 @@ turned back, so that outputs keep the ONNX file's order and layout.
 
 from __future__ import annotations
 
-import contextlib
-import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from model_zoo.importers.onnx_names import Names
+from quantizers.onnx2tf_runner import converted
 from quantizers.onnx_for_tflite import rewrite_for_tflite
 from quantizers.onnx_prepare import fold
-from quantizers.recursion import recursion
 from runtimes import onnx_file
 from runtimes.file_names import ONNX, TFLITE
 
@@ -25,11 +24,8 @@ from runtimes.file_names import ONNX, TFLITE
 # amplify it, so ONNX Runtime is asked what another order of summation and inputs of one last digit
 # more change, and so many times that is allowed; beyond the last nobody can tell it from a mistake.
 TOLERANCE, TIMES_ROUNDING, MOST_TOLERATED = 1e-4, 10, 1e-2
+_PLAIN = re.compile(r"[A-Za-z0-9_.:]+")  # a name of an input or output that onnx2tf takes
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-# onnx2tf loads this file from the working directory, or from the network if it is not there, though
-# only its own quantizer needs it.
-SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
-ENDLESS = 2**31 - 1  # what onnx2tf sets Python's limit of recursion to, once, when it is imported
 
 
 def to_tflite(source: Path, directory: Path) -> dict:
@@ -43,14 +39,27 @@ def to_tflite(source: Path, directory: Path) -> dict:
 
     source = source / ONNX if source.is_dir() else source
     target = directory / TFLITE
-    inputs, expected, allowed = _reference(source)
+    reference = _reference(source)
     with tempfile.TemporaryDirectory() as folder:
         folded = _folded(source, Path(folder))
-        shutil.copyfile(_converted(folded, Path(folder)), target)
-    found = _outputs(target, inputs, source.name)
+        if wrong := _compared(reference, folded, target):
+            raise ValueError(
+                f"{source.name}: {wrong}: onnx2tf converts {_first_wrong(folded)} wrongly; write "
+                "that operator as others in the ONNX file, take the onnx recipes, or export the "
+                "network to TFLite from its source"
+            )
+    target.write_bytes(_with_names_of(source, target.read_bytes()))
+    return describe(target)
+
+
+def _compared(reference: tuple, folded: Path, target: Path) -> str:
+    """Writes `target` of `folded`; says how it differs from the reference, "" if it does not."""
+    inputs, expected, allowed = reference
+    shutil.copyfile(converted(folded), target)
+    found = _outputs(target, inputs, folded.name)
     if len(found) != len(expected):
         raise ValueError(
-            f"{source.name} has {len(expected)} outputs, the TFLite file that onnx2tf wrote has "
+            f"{folded.name} has {len(expected)} outputs, the TFLite file that onnx2tf wrote has "
             f"{len(found)}: give every output an operator of its own"
         )
     compared = list(zip(expected, found, allowed, strict=True))
@@ -61,81 +70,86 @@ def to_tflite(source: Path, directory: Path) -> dict:
     ]
     if turned:
         target.write_bytes(_with_turned_outputs(target.read_bytes(), turned))
-        found = _outputs(target, inputs, source.name)
+        found = _outputs(target, inputs, folded.name)
         compared = list(zip(expected, found, allowed, strict=True))
     for number, (wanted, found, most) in enumerate(compared):
         if not _same(wanted, found, most):
-            raise ValueError(
-                f"{source.name}: output {number} of the TFLite file does not compute what the ONNX "
-                f"file does ({_difference(wanted, found)}): onnx2tf converted an operator wrongly; "
-                "convert the network in halves to find it, or export it to TFLite from its source"
+            return (
+                f"output {number} of the TFLite file does not compute what the ONNX file does "
+                f"({_difference(wanted, found)})"
             )
-    return describe(target)
+    return ""
 
 
 def _folded(source: Path, folder: Path) -> Path:
     """A copy of the ONNX file in `folder`, of constants as far as they follow, all shapes known.
 
-    onnx2tf reads a shape that is computed (Shape, Gather, Concat, Reshape) or a computed Pad wrongly
-    or not at all, and it saves over what it is given.
+    onnx2tf reads shapes and pads that are computed (Shape, Gather, Concat, Reshape) wrongly or not
+    at all, stops at names of inputs and outputs that are no plain words, and saves over what it is
+    given.
     """
     folded = folder / source.name
-    fold(source, folded, rewrite_for_tflite)
+
+    def rewritten(graph) -> None:
+        rewrite_for_tflite(graph)
+        _name_ends_plainly(graph)
+
+    fold(source, folded, rewritten)
     return folded
 
 
-def _converted(source: Path, folder: Path) -> Path:
-    """The float file that onnx2tf makes, in a working directory of its own."""
-    with contextlib.chdir(folder), _environment_kept():
-        np.save(SAMPLES, np.zeros((20, 128, 128, 3), np.float32))
-        import onnx2tf
-
-        try:
-            onnx2tf.convert(
-                input_onnx_file_path=str(source),
-                output_folder_path=str(folder / "out"),
-                not_use_onnxsim=True,
-                copy_onnx_input_output_names_to_tflite=True,
-                disable_group_convolution=True,  # else none that is grouped and not depthwise
-                non_verbose=True,
-            )
-        except (Exception, SystemExit) as error:  # both are its way to say that it cannot
-            raise ValueError(f"{source.name}: onnx2tf stops at {_refused(error)}") from error
-    found = sorted((folder / "out").glob("*_float32.tflite"))
-    if not found:
-        raise ValueError(f"{source.name}: onnx2tf wrote no float32 file; the log says why")
-    return found[0]
+def _name_ends_plainly(graph) -> None:
+    names = Names(graph)
+    ends = [*graph.input, *graph.output]
+    plain = {
+        info.name: names.new(f"end_{number}")
+        for number, info in enumerate(ends)
+        if not _PLAIN.fullmatch(info.name)
+    }
+    for info in ends:
+        info.name = plain.get(info.name, info.name)
+    for inner in onnx_file.graphs_of(graph):
+        for node in inner.node:
+            for names_of in (node.input, node.output):
+                for place, name in enumerate(names_of):
+                    names_of[place] = plain.get(name, name)
 
 
-def _refused(error: BaseException) -> str:
-    """What onnx2tf could not convert; of an operator that it does not know, a module is missing."""
-    module = getattr(error, "name", None) or ""
-    known = not module.startswith("onnx2tf.ops.")
-    operator = "an operator (the log says which)" if known else module.rpartition(".")[2]
-    return (
-        f"{operator}, which it cannot convert: replace it in the ONNX file, or end the network "
-        "before it and leave it to the host"
-    )
+def _first_wrong(folded: Path) -> str:
+    """The operator and node at which the TFLite file begins to differ, found by halving.
 
-
-@contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
-    """For whoever comes after it in this process.
-
-    onnx2tf asks for the old Keras, hides graphics cards, makes TensorFlow refuse every random
-    operator without a seed, and lets Python recurse without end.
+    The network up to a node is converted and compared, some ten times for a thousand nodes.
     """
-    from tensorflow.python.framework import config  # its public module can only switch it on
+    import onnx
 
-    before, was_determined = dict(os.environ), config.is_op_determinism_enabled()
-    try:
-        with recursion(ENDLESS):
-            yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        if not was_determined:
-            config.disable_op_determinism()
+    model = onnx.load(str(folded))
+    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+    right, wrong = -1, len(nodes) - 1
+    while wrong - right > 1:
+        middle = (right + wrong) // 2
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / folded.name
+            try:
+                onnx.save(_up_to(model, nodes[middle]), str(part))
+                is_wrong = bool(_compared(_reference(part), part, part.with_suffix(".tflite")))
+            # Whatever stops a part stops the whole: the first such node is looked for.
+            except Exception:
+                is_wrong = True
+        right, wrong = (right, middle) if is_wrong else (middle, wrong)
+    return f"{nodes[wrong].op_type} ({nodes[wrong].name})"
+
+
+def _up_to(model, node):
+    """The network that ends at a node, its output under a plain name."""
+    from onnx import helper
+    from onnx.utils import Extractor
+
+    given = [info.name for info in model.graph.input]
+    part = Extractor(model).extract_model(given, [node.output[0]])
+    last = Names(part.graph).new("part")
+    part.graph.node.append(helper.make_node("Identity", [node.output[0]], [last], last))
+    part.graph.output[0].name = last
+    return part
 
 
 def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[float]]:
@@ -209,9 +223,34 @@ def _difference(wanted: np.ndarray, found: np.ndarray) -> str:
     return f"off by up to {furthest:.3g} where values go to {np.abs(wanted).max():.3g}"
 
 
+def _with_names_of(source: Path, model: bytes) -> bytes:
+    """The `.tflite` with the ONNX file's names of inputs and outputs, where they are free."""
+    import onnx
+    from ai_edge_litert import schema_py_generated as schema
+
+    theirs = onnx.load(str(source), load_external_data=False).graph
+    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    graph = whole.subgraphs[0]
+    taken = {tensor.name for tensor in graph.tensors}
+    for infos, indices in ((theirs.input, graph.inputs), (theirs.output, graph.outputs)):
+        for info, index in zip(infos, indices, strict=True):
+            name = info.name.encode()
+            if name not in taken:
+                taken.add(name)
+                graph.tensors[index].name = name
+    return _packed(whole, len(model))
+
+
+def _packed(whole, size: int) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(size)
+    builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
 def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
     """The `.tflite` with these outputs, maps (1, h, w, c), transposed to (1, c, h, w)."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
@@ -240,9 +279,7 @@ def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
         for named in (entry for found in whole.signatureDefs or [] for entry in found.outputs):
             if named.tensorIndex == last:
                 named.tensorIndex = len(graph.tensors) - 1
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return _packed(whole, len(model))
 
 
 def _tensor(name: bytes, shape: list[int], kind: int, buffer: int):

@@ -9,9 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_files import save, with_weights
 
 from quantizers.onnx_to_tflite import to_tflite
 from runtimes.litert import LiteRTSession
+from runtimes.tflite_graph import read_graph
 
 SHAPE = (1, 3, 12, 16)
 
@@ -122,7 +124,116 @@ def test_outputs_that_are_rounding_alone_are_refused(tmp_path):
 def test_an_operator_that_cannot_be_converted_is_one_sentence(tmp_path):
     node = helper.make_node("QuickGelu", ["image"], ["out"], domain="com.microsoft")
     write(tmp_path / "odd.onnx", [node], [("out", SHAPE)])
-    with pytest.raises(ValueError, match=r"odd\.onnx: onnx2tf stops at QuickGelu, which it cannot"):
+    with pytest.raises(
+        ValueError, match=r"odd\.onnx: onnx2tf stops at QuickGelu \(.*\), which it cannot"
+    ):
+        to_tflite(tmp_path / "odd.onnx", tmp_path)
+
+
+ODD = """
+<ir_version: 8, opset_import: ["" : 17]>
+odd (float[1, 3, 8, 8] image) => (float[1, 8, 8, 8] out) {
+    a = Conv <kernel_shape = [1, 1]> (image, first)
+    sides = Shape (a)
+    place = Constant <value_int = 1> ()
+    channels = Gather (sides, place)
+    one = Constant <value_ints = [1]> ()
+    row = Unsqueeze (channels, start)
+    parts = Concat <axis = 0> (one, two, four, rest)
+    split = Reshape (a, parts)
+    turned = Transpose <perm = [0, 2, 1, 3, 4]> (split)
+    shuffled = Reshape (turned, sides)
+    grouped = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], group = 4> (shuffled, second, bias)
+    active = Relu (grouped)
+    mixed = Einsum <equation = "nchw,dc->ndhw"> (active, matrix)
+    patch = Slice (mixed, low, high, axes)
+    twice = Add (patch, patch)
+    set = ScatterND (mixed, where, twice)
+    last = Div (set, number)
+    out = Conv <kernel_shape = [1, 1]> (last, third)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Everything that onnx2tf did not take or got wrong, with as many channels as rows."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("odd")
+    where = np.stack(np.meshgrid([0], range(8), [2, 3], [2, 3], indexing="ij"), axis=-1)
+    arrays = {
+        "first": rng.normal(0, 0.5, (8, 3, 1, 1)),
+        "second": rng.normal(0, 0.3, (8, 2, 3, 3)),
+        "bias": rng.normal(0, 0.3, 8),
+        "matrix": rng.normal(0, 0.4, (8, 8)),
+        "third": rng.normal(0, 0.4, (8, 8, 1, 1)),
+        "number": np.array(3.0),
+    }
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    arrays |= {"start": np.array([0]), "two": np.array([2]), "four": np.array([4])}
+    arrays |= {"rest": np.array([8, 8]), "low": np.array([0, 0]), "high": np.array([2, 2])}
+    arrays |= {"axes": np.array([2, 3]), "where": where}
+    model = with_weights(ODD, arrays)
+    model.graph.output[0].name = model.graph.node[-1].output[0] = "/head/out 0"
+    save(model, folder / "model.onnx")
+    return folder, to_tflite(folder, folder)
+
+
+def test_a_graph_is_folded_and_its_odd_operators_converted(odd):
+    folder, described = odd
+    assert [spec["name"] for spec in described["inputs"]] == ["image"]
+    assert [spec["name"] for spec in described["outputs"]] == ["/head/out 0"]
+    opcodes = [operator.opcode for operator in read_graph(folder / "model.tflite").operators]
+    assert opcodes.count("CONV_2D") == 1 + 4 + 1 + 1, "four groups, a sum over channels"
+
+
+def test_an_operator_that_is_converted_wrongly_is_named(odd, tmp_path, monkeypatch):
+    """It is looked for by halving: here a Sigmoid for which onnx2tf is given another operator."""
+    from quantizers import onnx_to_tflite
+
+    real = onnx_to_tflite.converted
+
+    def spoiled(source):
+        model = onnx.load(str(source))
+        for node in model.graph.node:
+            if node.op_type == "Sigmoid":
+                node.op_type = "Tanh"
+        other = source.parent / "spoiled"
+        other.mkdir()
+        return real(save(model, other / source.name))
+
+    monkeypatch.setattr(onnx_to_tflite, "converted", spoiled)
+    nodes = "a = Relu (image) b = Exp (a) c = Sigmoid (b) d = Abs (c) out = Sqrt (d)"
+    text = f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        wrong (float[1, 3, 4, 5] image) => (float[1, 3, 4, 5] out) {{ {nodes} }}"""
+    save(with_weights(text, {}), tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match=r"output 0 .*: onnx2tf converts Sigmoid \(sigmoid_2\)"):
+        to_tflite(tmp_path, tmp_path)
+
+
+def test_where_onnx2tf_stops_is_named(tmp_path):
+    """By operator and node, and of control flow what to do about it."""
+    inner = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "inside")],
+        "body",
+        [],
+        [helper.make_tensor_value_info("y", 1, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Abs", ["x"], ["z"], "or")],
+        "other",
+        [],
+        [helper.make_tensor_value_info("z", 1, None)],
+    )
+    nodes = [
+        helper.make_node("Relu", ["image"], ["x"]),
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+        helper.make_node("Cast", ["mean"], ["is"], to=TensorProto.BOOL),
+        helper.make_node("If", ["is"], ["out"], "/choice", then_branch=inner, else_branch=other),
+    ]
+    weights = np.ones((3, 3, 1, 1), np.float32)
+    write(tmp_path / "odd.onnx", nodes, [("out", SHAPE)], constants={"w": weights})
+    with pytest.raises(ValueError, match=r"stops at If \(/choice\), control flow .* constant"):
         to_tflite(tmp_path / "odd.onnx", tmp_path)
 
 
@@ -145,7 +256,7 @@ def test_tensorflow_may_still_draw_without_a_seed(tmp_path):
     """onnx2tf forbids it to the whole process."""
     import tensorflow as tf
 
-    from quantizers.onnx_to_tflite import _environment_kept
+    from quantizers.onnx2tf_runner import _environment_kept
 
     with _environment_kept():
         tf.config.experimental.enable_op_determinism()
