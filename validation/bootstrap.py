@@ -13,7 +13,7 @@ is Clopper-Pearson, with none the rule of three, n sources without a loss leave 
 A mean over classes weighs a loss by how rare its class is: 40 sources without a loss in a class
 leave room for 3/40 of it, whatever the other classes have. Fay and Feuer (1997, Statistics in
 Medicine 16(7)) met that in rates that are summed with weights: the unseen event has the largest
-weight. So the added source is one typical of those that hold the class whose sources weigh most.
+weight. So the added loss is that of the class whose sources weigh most, in one typical of them.
 That the bounds cover has no proof in general: `benchmarks/noninferiority.py` measures it.
 Percentile bootstrap and Wald bounds pass too often where few samples differ, and few is what
 quantization gives.
@@ -58,15 +58,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Unseen:
-    """The source that is added: a `unit` of the pairs, and what losing it drops.
+    """The loss that is added: that of `unit`, wholly or of a class, and what it drops.
 
-    `of_class` is the class whose sources weigh most, `holders` how many sources hold it; None where
-    the metric has no classes. `typical_effect` is that of a random sample's source.
+    `holders` is how many sources hold the class. `step` is what losing one sample drops.
     """
 
     unit: int
     effect: float
-    typical_effect: float
+    step: float
     of_class: int | None = None
     holders: int | None = None
 
@@ -87,38 +86,56 @@ def pair(metric: Metric, first: np.ndarray, second: np.ndarray, sources: np.ndar
 
 
 def unseen_loss(pairs: Pairs) -> Unseen:
-    """The source to add, by what a model that is right elsewhere drops by losing it."""
+    """The loss to add, by what a model that is right elsewhere drops by it: the largest of losing
+    wholly the source of a random sample, and of losing each class in the source of a random part of
+    it. Larger sources hold more.
+    """
     count = pairs.count
     shares = np.zeros((len(count), 0)) if pairs.metric.parts is None else _shares(pairs)
     classes = np.flatnonzero(count @ shares > 0)
     if not classes.size:
-        effects = _effects(pairs)
-        typical = count @ effects**2 / (count @ effects)  # larger sources hold more samples
-        unit = int(np.abs(effects - typical).argmin())
-        return Unseen(unit, float(effects[unit]), float(effects[unit]))
-    effects = shares[:, classes].mean(axis=1) * _all_or_nothing(pairs)
-    of_class = (count * effects) @ shares[:, classes]  # of the source of a random part of it
-    heaviest = classes[of_class.argmax()]
-    holding = np.flatnonzero(shares[:, heaviest] > 0)
-    unit = int(holding[np.abs(effects[holding] - of_class.max()).argmin()])
-    holders = int(count[holding].sum())
-    return Unseen(unit, float(effects[unit]), float(of_class.mean()), int(heaviest), holders)
+        unit, effect = _typical(_effects(pairs), count)
+        return Unseen(unit, effect, effect / pairs.size[unit])
+    effects = shares[:, classes] * (_all_or_nothing(pairs) / classes.size)
+    unit, whole = _typical(effects.sum(axis=1), count)
+    step = whole / pairs.size[unit]
+    heaviest = ((count @ effects**2) / (count @ effects)).argmax()
+    of_class, effect = _typical(effects[:, heaviest], count)
+    if effect <= whole:
+        return Unseen(unit, whole, step)
+    holders = int(count @ (effects[:, heaviest] > 0))
+    return Unseen(of_class, effect, step, int(classes[heaviest]), holders)
+
+
+def _typical(effects: np.ndarray, count: np.ndarray) -> tuple[int, float]:
+    """The unit whose effect is next to that of a random sample's, and its effect."""
+    typical = count @ effects**2 / max(count @ effects, np.finfo(float).tiny)
+    unit = int(np.abs(effects - typical).argmin())
+    return unit, float(effects[unit])
 
 
 def upper_drops(
     pairs: Pairs, unseen: Unseen, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> np.ndarray:
-    """(resamples,) reweighted drops with a source added that the second model alone loses."""
-    right, wrong = pairs.metric.lost(pairs.first[pairs.unit == unseen.unit])
+    """(resamples,) reweighted drops with a loss added of the second model alone."""
+    right, wrong = _lost(pairs, unseen)
     return _drops(pairs, right, wrong, rng, resamples)
 
 
 def lower_drops(
     pairs: Pairs, unseen: Unseen, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> np.ndarray:
-    """(resamples,) reweighted drops with a source added that the first model alone loses."""
-    right, wrong = pairs.metric.lost(pairs.first[pairs.unit == unseen.unit])
+    """(resamples,) reweighted drops with a loss added of the first model alone."""
+    right, wrong = _lost(pairs, unseen)
     return _drops(pairs, wrong, right, rng, resamples)
+
+
+def _lost(pairs: Pairs, unseen: Unseen) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the added source where it is wholly right, and where it is lost."""
+    rows = pairs.first[pairs.unit == unseen.unit]
+    if unseen.of_class is None:
+        return pairs.metric.lost(rows)
+    return pairs.metric.lost(rows, unseen.of_class)
 
 
 def exchanged_drops(
@@ -129,9 +146,8 @@ def exchanged_drops(
     It asks as little of whole losses as a sign test does: five sources that all speak for one model
     are significant. For whether one model is better than another at all, not for by how much.
     """
-    effects = np.abs(_exchange_effects(pairs))
-    typical = pairs.count @ effects**2 / max(pairs.count @ effects, np.finfo(float).tiny)
-    chosen = pairs.unit == np.abs(effects - typical).argmin()
+    unit, _ = _typical(np.abs(_replaced(pairs, pairs.first, pairs.second)), pairs.count)
+    chosen = pairs.unit == unit
     return _drops(pairs, pairs.second[chosen], pairs.first[chosen], rng, resamples)
 
 
@@ -140,7 +156,7 @@ def scores(
 ) -> np.ndarray:
     """(resamples,) reweighted scores of the first model; with `unseen` it loses one more source."""
     metric, rows = pairs.metric, pairs.first
-    added = rows[:0] if unseen is None else metric.lost(rows[pairs.unit == unseen.unit])[1]
+    added = rows[:0] if unseen is None else _lost(pairs, unseen)[1]
     rows = np.vstack([rows, added])
     drawn = _weights(pairs, len(added), rng, resamples)
     return np.concatenate([metric.score(rows, weights) for weights in drawn])
@@ -199,11 +215,6 @@ def _effects(pairs: Pairs) -> np.ndarray:
     """(u,): what losing one source of each unit costs a model that is right elsewhere."""
     right, wrong = pairs.metric.lost(pairs.first)
     return _replaced(pairs, right, wrong)
-
-
-def _exchange_effects(pairs: Pairs) -> np.ndarray:
-    """(u,): what exchanging the models in one source of each unit costs the first."""
-    return _replaced(pairs, pairs.first, pairs.second)
 
 
 def _replaced(pairs: Pairs, rows: np.ndarray, others: np.ndarray) -> np.ndarray:

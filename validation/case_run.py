@@ -175,9 +175,14 @@ class CaseRun:
         return min(limit, self._samples) if self.recipe.slow_on_host else self._samples
 
     @property
+    def available_samples(self) -> int:
+        """All that the evaluation set has."""
+        return self.pipeline.data.known(self.spec, "evaluation").count
+
+    @property
     def _samples(self) -> int:
         """All there are; where nothing is scored, what fidelity needs."""
-        available = self.pipeline.data.known(self.spec, "evaluation").count
+        available = self.available_samples
         return min(FIDELITY_SAMPLES, available) if self.unscored_reason else available
 
     @property

@@ -60,14 +60,16 @@ def whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> lis
         uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
     except (ConversionFailed, WorkerError):
         return []  # a remark is not worth the gate: that recipe's own case tells of its failure
-    without = float_score - metric(run.metrics[0]).score(uncalibrated.statistics[:count])
+    gated = metric(run.metrics[0])
+    without = gated.drop(float_score, gated.score(uncalibrated.statistics[:count]))
     advice = (
         "8 bits cost most of it, calibration does not: int16 activations, wider layers or "
         "quantization-aware training may help"
         if without > drop / 2
         else "calibrated ranges cost most of it: look at the calibration set"
     )
+    share = drop / (abs(float_score) or 1)
     return [
-        f"the drop is {drop / float_score:.2%} of float; with the same weights and the range "
+        f"the drop is {share:.2%} of float; with the same weights and the range "
         f"of each sample ({UNCALIBRATED.name}) it is {without:.4f} instead of {drop:.4f}: {advice}"
     ]

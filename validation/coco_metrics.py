@@ -127,8 +127,9 @@ def objects_of_classes(statistics: np.ndarray) -> np.ndarray:
     return counts * np.isin(np.arange(counts.shape[1]), records[is_hit][:, 0])
 
 
-def lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that found every object, sure of it and of nothing else; rows that found nothing.
+def lost(statistics: np.ndarray, of_class: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that found every object, sure of it and of nothing else; rows that found nothing, or
+    everything but the objects of one class.
 
     A sample without objects has nothing to lose: both are the same.
     """
@@ -145,6 +146,9 @@ def lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     hit = objects[..., :1] != PADDING
     found = np.concatenate([objects[..., :1], hit * 1.0, hit * (2.0**THRESHOLDS - 1)], axis=-1)
     right[:, most : 2 * most] = found
+    if of_class is not None:
+        left = hit & (objects[..., :1] != of_class)
+        wrong[:, most : 2 * most] = np.where(left, found, [PADDING, 0, 0])
     return tuple(rows.reshape(len(statistics), -1) for rows in (right, wrong))
 
 

@@ -58,7 +58,8 @@ class Evaluation:
     """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
 
     `statistics` (n, k) are the gated metric's (k is 0 and `chance` None where nothing is scored),
-    `also` those of others by name. `fidelity` (a row for each of the network's outputs, see
+    `also` those of others by name, `baseline` (n, k) those of the gated metric's baseline, None
+    where only `chance` is known. `fidelity` (a row for each of the network's outputs, see
     `OutputFidelity.row`) and `agreement` (of answers, a fraction) compare with the float artifact,
     for that itself with the network that it was converted from; None where there is nothing to
     compare with, and of agreement where it has no meaning. `raw_pixels` are
@@ -76,6 +77,7 @@ class Evaluation:
     seconds: float
     peak_rss_bytes: int | None
     also: dict[str, np.ndarray]
+    baseline: np.ndarray | None = None
 
 
 def evaluate(
@@ -121,11 +123,15 @@ def evaluate(
     statistics = np.concatenate(rows[gated]) if gated else np.zeros((done, 0))
     arrays = {"statistics": statistics, "sources": scoring.samples.sources[:done]}
     arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
+    chance = None
+    if gated:
+        chance, baseline = _of_baseline(gated, np.concatenate(labels_seen), statistics.shape[1])
+        arrays |= {} if baseline is None else {"baseline": baseline}
     if raw_rows:
         arrays["raw_pixels"] = np.concatenate(raw_rows)
     np.savez_compressed(directory / STATISTICS, **arrays)
     return {
-        "chance": float(metric(gated).chance(np.concatenate(labels_seen))) if gated else None,
+        "chance": chance,
         "distinct_outputs": distinct.count,
         "fidelity": fidelity.rows() if compared else None,
         "agreement": fidelity.agreement(),
@@ -195,6 +201,15 @@ def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:
     return around.before(around.prepared(images))
 
 
+def _of_baseline(name: str, labels: np.ndarray, width: int) -> tuple[float, np.ndarray | None]:
+    """The baseline's score and its rows (n, width), where the metric tells them of each sample."""
+    score = metric(name)
+    if score.baseline_statistics is None:
+        return float(score.chance(labels)), None
+    rows = score.baseline_statistics(labels, width)
+    return float(score.score(rows)), rows
+
+
 def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
     """What `evaluate` wrote, and the scalars that it returned."""
     with np.load(directory / STATISTICS, allow_pickle=False) as arrays:
@@ -202,6 +217,7 @@ def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
             statistics=arrays["statistics"],
             sources=arrays["sources"],
             raw_pixels=arrays.get("raw_pixels"),
+            baseline=arrays.get("baseline"),
             also={
                 name.removeprefix("also/"): arrays[name]
                 for name in arrays.files

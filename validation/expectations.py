@@ -52,6 +52,16 @@ class Expectations:
         """Least metric of the quantized model, for that of the float model."""
         return _evaluate(ast.parse(self.accuracy, mode="eval").body, float_metric)
 
+    def tolerance(self, float_metric: float, higher_is_better: bool = True) -> float:
+        """The drop that is allowed, in the metric's unit.
+
+        Of a metric where lower is better, or below zero, the rule says by how much the two may
+        differ: 0.99 * float and 1.01 * float both allow 1% more error. Of others a rule above the
+        float metric gives a negative tolerance, which no test takes.
+        """
+        allowed = float_metric - self.minimum(float_metric)
+        return allowed if higher_is_better and float_metric >= 0 else abs(allowed)
+
     def expired(self, today: date) -> dict[str, str]:
         """What to say of each gate whose exception is past its date, which fails it."""
         known = self.known_failures.items()

@@ -81,6 +81,7 @@ def compared(
             tolerance(float_score),
             chance=own.chance,
             distinct_outputs=reference.distinct_outputs,
+            baseline_statistics=own.baseline,
             seed=seed,
         )
         return {

@@ -59,5 +59,9 @@ class KeptEvaluation:
         return self._whole.raw_pixels
 
     @property
+    def baseline(self) -> np.ndarray | None:
+        return self._whole.baseline
+
+    @property
     def also(self) -> dict[str, np.ndarray]:
         return self._whole.also

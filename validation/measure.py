@@ -48,6 +48,8 @@ def accuracy(run: CaseRun) -> Measurement:
     Nothing is proved by a calibration set that the audit calls wrong, nor by a model that is fed
     otherwise than it was trained.
     """
+    if too_few := _too_few_samples(run):
+        return Measurement("accuracy", too_few)
     found = _accuracy(run)
     if found.result.status == "failed" and (origin := causes.error_origin(run)):
         result = gates.with_origin(found.result, origin["sentence"])
@@ -58,6 +60,16 @@ def accuracy(run: CaseRun) -> Measurement:
     wrong = [finding for finding in audited if finding["severity"] == "error"]
     result = GateResult("invalid", _as_sentences(wrong)) if wrong else found.result
     return replace(found, result=result, fields=found.fields | {"calibration_audit": audited})
+
+
+def _too_few_samples(run: CaseRun) -> GateResult | None:
+    """Of a metric of ours, a fraction, before anything is converted."""
+    own = run.spec.own
+    if run.unscored_reason or not run.has_float or (own and own.metric):
+        return None
+    if metric(run.metrics[0]).unit != "fraction":
+        return None
+    return gates.too_few_samples(run.expected, run.available_samples, own and own.where)
 
 
 def _as_sentences(findings: list[dict]) -> str:
@@ -88,14 +100,14 @@ def _accuracy(run: CaseRun) -> Measurement:
         return Measurement("accuracy", GateResult("not_measured", run.unscored_reason), fields)
     if not run.has_float:
         return _accuracy_by_labels(run, own, fields)
-    reference = run.float_evaluation
+    reference, found_by = run.float_evaluation, metric(run.metrics[0])
     found = kept.compared(
         run.pipeline.cache,
         run.metrics,
         reference,
         own,
         run.expected.accuracy,
-        lambda float_score: float_score - run.expected.minimum(float_score),
+        lambda float_score: run.expected.tolerance(float_score, found_by.higher_is_better),
         run.pipeline.settings.seed,
     )
     result, float_score = found.test, found.float_score
@@ -103,22 +115,22 @@ def _accuracy(run: CaseRun) -> Measurement:
         "float": float_score,
         "drop": result.drop,
         "drop_upper_95": result.drop_upper_95,
+        "drop_lower_95": result.drop_lower_95,
         "tolerance": result.tolerance,
         "tolerance_rule": run.expected.accuracy,
         "also": found.also,
     }
-    found_by = metric(run.metrics[0])
     can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
-    if can_tell and result.drop > NOTICEABLE_DROP * float_score:
+    if can_tell and result.drop > NOTICEABLE_DROP * abs(float_score):
         fields["notes"] += causes.whose_drop(run, result.drop, float_score, result.samples)
     gate = gates.accuracy_gate(
         result,
         run.expected.accuracy,
         found_by,
-        found.quantized_score,
-        own.chance,
+        (float_score, found.quantized_score, own.chance),
         run.case_id,
         causes.known_cause(run),
+        run.spec.own.where if run.spec.own else None,
     )
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.fidelity, run.case_id)
@@ -197,9 +209,10 @@ def io_dtype(run: CaseRun) -> Measurement:
     is_scored = result.status == "passed" and not run.unscored_reason
     own = run.evaluation if is_scored and artifact.inputs[0].dtype == "uint8" else None
     if own is not None and own.raw_pixels is not None:
-        score = metric(run.metrics[0]).score
-        quantized = score(own.statistics[: len(own.raw_pixels)])
-        result = gates.raw_pixels_gate(score(own.raw_pixels), quantized, run.expected, run.case_id)
+        score = metric(run.metrics[0])
+        quantized = score.score(own.statistics[: len(own.raw_pixels)])
+        raw = score.score(own.raw_pixels)
+        result = gates.raw_pixels_gate(raw, quantized, run.expected, score, run.case_id)
     return Measurement("io_dtype", result, fields)
 
 
@@ -263,7 +276,8 @@ def npu_speedup(run: CaseRun, target: str, core: str) -> Measurement:
     entry = run.npu_entry(target, core)
     fields = {"npu": [entry], **_artifact(run)}
     if entry["kind"] == "simulated":
-        result = gates.simulated_gate(entry, run.expected, run.case_id)
+        score = metric(run.metrics[0]) if run.metrics else None
+        result = gates.simulated_gate(entry, run.expected, score, run.case_id)
         return Measurement("npu_speedup", result, fields)
     if gates.is_arm_host():
         host_ms = _milliseconds(run.timed.quantized_s)

@@ -35,7 +35,8 @@ class Metric:
     score : rows (n, k) and weights None, (n,) or (B, n) to a float or (B,).
     chance : labels (n, ...) to the best score reached without looking at the input.
     lost : rows (n, k) to the rows of two models on the same samples, one that got them wholly
-        right and one that got them wholly wrong: the most a sample can lose.
+        right and one that got them wholly wrong: the most a sample can lose. With `parts` it takes
+        a class, too, which alone is lost then.
     unit : what a score is counted in; "fraction" is 0 to 1.
     baseline : what reaches the chance score: a model that is not better proves nothing.
     parts : rows (n, k) of a model to how much of each class a sample holds, (n, classes) from 0, by
@@ -58,6 +59,11 @@ class Metric:
     baseline: str = "chance"
     parts: Callable[[np.ndarray], np.ndarray] | None = None
     baseline_statistics: Callable[[np.ndarray, int], np.ndarray] | None = None
+
+    @property
+    def worsens(self) -> str:
+        """The verb of a score that gets worse."""
+        return "drops" if self.higher_is_better else "rises"
 
     def drop(self, reference: float | np.ndarray, score: float | np.ndarray) -> float | np.ndarray:
         """How much worse `score` is than `reference`, whichever direction is better."""
@@ -188,10 +194,15 @@ def _mean_iou_parts(statistics: np.ndarray) -> np.ndarray:
     return union * (intersection.sum(axis=0) > 0)
 
 
-def _mean_iou_lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mean_iou_lost(
+    statistics: np.ndarray, of_class: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """All or none of each union; the union stays, as if wrong pixels went to no class."""
     union = np.split(statistics, 2, axis=1)[1]
-    return np.hstack([union, union]), np.hstack([0 * union, union])
+    left = 0 * union
+    if of_class is not None:
+        left = union * (np.arange(union.shape[1]) != of_class)
+    return np.hstack([union, union]), np.hstack([left, union])
 
 
 def _mean_iou_baseline(labels: np.ndarray, width: int) -> np.ndarray:

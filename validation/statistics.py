@@ -143,27 +143,26 @@ def non_inferiority(
         )
         return outcome("invalid", reason, is_worthless=True)
     if is_beyond and lower > tolerance:
-        reason = f"{metric.name} drops by {drop:.4g}, beyond the tolerance of {tolerance:.4g}"
+        reason = (
+            f"{metric.name} {metric.worsens} by {drop:.4g}, beyond the tolerance of {tolerance:.4g}"
+        )
         return outcome("failed", reason)
     excess = drop - lower if is_beyond else upper - drop
     needed = _samples_needed(n, abs(tolerance - drop), excess, drops.std(), unseen.effect)
-    step = unseen.typical_effect / pairs.size[unseen.unit]  # of one sample
-    if step > tolerance:
-        reason = f"one of {n} samples moves {metric.name} by {step:.4g}, the tolerance is less"
+    if unseen.step > tolerance:
+        step = f"{unseen.step:.4g}"
+        reason = f"one of {n} samples moves {metric.name} by {step}, the tolerance is less"
         return outcome("invalid", f"{reason} ({tolerance:.4g})", needed)
-    if is_beyond:
-        reason = f"{metric.name} drops by {drop:.4g}, but the true drop may be {max(lower, 0):.4g}"
-        return outcome("inconclusive", f"{reason} (tolerance {tolerance:.4g})", needed)
-    if upper > tolerance:
-        reason = f"{metric.name} drops by {drop:.4g}, but the true drop may be {upper:.4g}"
-        reason += f" (tolerance {tolerance:.4g})" + _rare(unseen, pairs)
-        return outcome("inconclusive", reason, needed)
+    if is_beyond or upper > tolerance:
+        true = f"{max(lower, 0) if is_beyond else upper:.4g} (tolerance {tolerance:.4g})"
+        reason = f"{metric.name} {metric.worsens} by {drop:.4g}, but the true drop may be {true}"
+        return outcome("inconclusive", reason + ("" if is_beyond else _rare(unseen, pairs)), needed)
     return outcome("passed", "")
 
 
 def _rare(unseen: Unseen, pairs: Pairs) -> str:
     """What to say of a class that few sources hold: it is there that losses may hide."""
-    if unseen.holders is None or unseen.effect < 2 * unseen.typical_effect:
+    if unseen.of_class is None:
         return ""
     return (
         f": class {unseen.of_class} is in {unseen.holders} of {int(pairs.count.sum())} sources "

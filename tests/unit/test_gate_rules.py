@@ -85,16 +85,19 @@ def outcome(verdict: str, **changed) -> NonInferiority:
 def test_accuracy_gate():
     def judge(result, quantized=0.9, cause=None):
         rule = ("0.99 * float", metric("top1"))
-        return gates.accuracy_gate(result, *rule, quantized, 0.1, CASE, cause)
+        return gates.accuracy_gate(result, *rule, (0.92, quantized, 0.1), CASE, cause)
 
     assert judge(outcome("passed")).status == "passed"
     facts = ("top1 drops by 0.0200", "0.0300 at 95%", "500 samples of 200", "0.99 * float")
     assert_failed(judge(outcome("failed")), *facts)
-    unsure = judge(outcome("inconclusive", reason="about 900 samples would settle it"))
+    reason = "about 900 samples would settle it"
+    unsure = judge(outcome("inconclusive", reason=reason, samples_needed=900))
     assert unsure.status == "inconclusive"
     assert "about 900 samples" in unsure.message
     assert "0.0300" in unsure.message
-    assert judge(outcome("invalid")) == gates.GateResult("invalid", "the reason")
+    assert "accuracy = " not in unsure.message, "900 samples are within reach of 500"
+    worthless = judge(outcome("invalid", is_worthless=True))
+    assert worthless == gates.GateResult("invalid", "the reason"), "no tolerance cures that"
     assert_failed(judge(outcome("failed"), cause="weights per tensor"), "weights per tensor")
 
 
@@ -104,7 +107,8 @@ def test_what_is_not_better_than_the_baseline_never_passes(verdict):
     psnr = metric("psnr")
 
     def judge(quantized):
-        return gates.accuracy_gate(outcome(verdict), "float - 9", psnr, quantized, 34.7, CASE)
+        scores = (36.0, quantized, 34.7)
+        return gates.accuracy_gate(outcome(verdict), "float - 9", psnr, scores, CASE)
 
     for quantized in (28.8, 34.7):
         assert_failed(judge(quantized), "bicubic", "34.7")
@@ -326,10 +330,12 @@ def test_npu_gate_without_a_speedup_fails():
 
 
 def test_raw_pixels_gate():
+    def judge(raw):
+        return gates.raw_pixels_gate(raw, 0.8, EXPECTED, metric("top1"), CASE)
+
     limit = 0.99 * 0.8
-    assert gates.raw_pixels_gate(limit, 0.8, EXPECTED, CASE).status == "passed"
-    below = np.nextafter(limit, 0)
-    assert_failed(gates.raw_pixels_gate(below, 0.8, EXPECTED, CASE), "0.8000 on preprocessed ones")
+    assert judge(limit).status == "passed"
+    assert_failed(judge(np.nextafter(limit, 0)), "0.8000 on preprocessed ones")
 
 
 class Session:

@@ -11,13 +11,14 @@ from runtimes.onnx_session import OnnxSession
 from runtimes.targets import FORMATS, QNN_HTP, check_target
 from validation import gates
 from validation.expectations import expectations_for
+from validation.metrics import metric
 
 EXPECTED = expectations_for("unet-onnx_int8")
 COMPILED = {"target": QNN_HTP, "kind": "simulated", "npu_ops": 10, "cpu_ops": 0, "cpu_fallback": []}
 
 
 def judged(**changed):
-    return gates.simulated_gate(COMPILED | changed, EXPECTED, "unet-onnx_int8")
+    return gates.simulated_gate(COMPILED | changed, EXPECTED, metric("top1"), "unet-onnx_int8")
 
 
 def scored(simulated: float) -> dict:

@@ -94,8 +94,9 @@ def test_scores_and_test_are_those_that_are_computed_anew(warm):
         rows,
         own.statistics,
         own.sources,
-        float_score - warm.expected.minimum(float_score),
+        warm.expected.tolerance(float_score),
         chance=own.chance,
+        baseline_statistics=own.baseline,
         distinct_outputs=reference.distinct_outputs,
         seed=0,
     )

@@ -9,6 +9,7 @@ from validation.gates.accuracy import (
     accuracy_gate,
     labels_gate,
     reference_gate,
+    too_few_samples,
 )
 from validation.gates.fidelity import export_gate, fidelity_gate, floor_gate
 from validation.gates.form import integer_only_gate, size_gate
@@ -40,5 +41,6 @@ __all__ = [
     "reference_gate",
     "simulated_gate",
     "size_gate",
+    "too_few_samples",
     "with_origin",
 ]

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
+from validation.expectations import Expectations
 from validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
 from validation.metrics import Metric
 from validation.rerun import REPORT, other_recipe, rerun
 from validation.statistics import NonInferiority
+
+UNSEEN = -math.log(0.05)  # the rule of three: n samples without a loss leave room for 3/n
+OUT_OF_REACH = 2  # times the samples at hand: more are another data set
 
 
 def accuracy_gate(
     result: NonInferiority,
     rule: str,
     metric: Metric,
-    quantized: float,
-    chance: float,
+    scores: tuple[float, float, float],
     case_id: str,
     cause: str | None = None,
+    where: str | None = None,
 ) -> GateResult:
     """Non-inferiority of the quantized model against the float one, and better than the baseline.
 
-    `cause` is the known one of a failure, where there is one.
+    `scores` are those of the float model, the quantized one and the baseline. `cause` is the known
+    one of a failure, where there is one. `where` names the table of a user's own model.
     """
+    quantized, chance = scores[1:]
     if result.verdict == "invalid":
-        return GateResult("invalid", result.reason)
+        cure = "" if result.is_worthless else _wider_tolerance(result, rule, metric, scores, where)
+        return GateResult("invalid", f"{result.reason}{cure}")
     is_worthless = metric.drop(quantized, chance) <= 0
     if is_worthless and result.verdict != "failed":
         return failed(
@@ -33,18 +42,22 @@ def accuracy_gate(
             rerun(other_recipe(case_id), "accuracy", REPORT, "what each recipe costs"),
         )
     if result.verdict == "passed":
-        return GateResult("passed")
+        return GateResult("passed", is_narrow=result.is_narrow)
+    at_least = "" if result.drop_lower_95 is None else f"at least {result.drop_lower_95:.4f} and "
     measured = (
-        f"{metric.name} drops by {result.drop:.4f}, at most {result.drop_upper_95:.4f} at 95% "
-        f"confidence, on {result.samples} samples of {result.sources} sources"
+        f"{metric.name} {metric.worsens} by {result.drop:.4f}, {at_least}at most "
+        f"{result.drop_upper_95:.4f} at 95% confidence, on {result.samples} samples of "
+        f"{result.sources} sources"
         f"{f' ({metric.baseline} alone reaches {chance:.4g})' * is_worthless}"
     )
     allowed = f"a drop of {result.tolerance:.4f} ({rule})"
     if result.verdict == "inconclusive":
+        side = "within" if result.drop_lower_95 is None else "beyond"
         return GateResult(
             "inconclusive",
             f"measured: {measured}\nallowed: {allowed}\n"
-            f"the drop itself is within the tolerance, its uncertainty is not: {result.reason}",
+            f"the drop is {side} the tolerance, but not by more than its uncertainty: "
+            f"{result.reason}{_wider_tolerance(result, rule, metric, scores, where)}",
         )
     return failed(
         measured,
@@ -58,6 +71,60 @@ def accuracy_gate(
             beside=other_recipe(case_id, "tflite_int16x8"),
         ),
     )
+
+
+def too_few_samples(expected: Expectations, samples: int, where: str | None) -> GateResult | None:
+    """`invalid` where one sample alone moves any score of 0 to 1 by more than the tolerance.
+
+    Known before anything is converted: whatever the model scores, nothing can be told.
+    """
+    most = max(abs(expected.tolerance(score)) for score in (0.0, 1.0))
+    if samples * most >= 1:
+        return None
+    reason = (
+        f"one of {samples} samples moves the metric by {1 / samples:.4g}, the tolerance "
+        f"({expected.accuracy}) is at most {most:.4g}"
+    )
+    cure = f": add samples, the gate takes {math.ceil(UNSEEN / most)} or more" if most else ""
+    if samples > 4 * UNSEEN:
+        wider = f"{1 - math.ceil(200 * UNSEEN / samples) / 100:g} * float"
+        cure += f"{' or' if most else ':'} allow more, {_line(wider, where)}"
+    return GateResult("invalid", reason + cure)
+
+
+def _wider_tolerance(
+    result: NonInferiority, rule: str, metric: Metric, scores: tuple, where: str | None
+) -> str:
+    """The tolerance that these samples can tell and its line, where more are out of reach."""
+    needed = result.samples_needed
+    if needed is not None and needed <= OUT_OF_REACH * result.samples:
+        return ""
+    told = rule_for(result.drop_upper_95, rule, scores[0], metric.higher_is_better)
+    return (
+        f"; with these {result.samples} samples a tolerance of {result.drop_upper_95:.4g} can be "
+        f"told: {_line(told, where)}"
+    )
+
+
+def rule_for(drop: float, rule: str, reference: float, higher_is_better: bool = True) -> str:
+    """A rule like `rule` that just allows a drop, for a float model that scores `reference`.
+
+    A share of the float metric where `rule` is one and it can be, an amount otherwise.
+    """
+    sign = -1 if higher_is_better else 1
+    share = (math.floor(drop / reference * 1000 + 1e-6) + 1) / 1000 if reference > 0 else 1.0
+    if "*" in rule and share < 1:
+        return f"{1 + sign * share:.4g} * float"
+    step = 10.0 ** (math.floor(math.log10(max(drop, 1e-12))) - 1)
+    amount = (math.floor(drop / step + 1e-6) + 1) * step  # beyond the drop, not at it
+    return f"float {'-' if higher_is_better else '+'} {amount:.6g}"
+
+
+def _line(rule: str, where: str | None) -> str:
+    """The line of a TOML that sets a rule."""
+    if where:
+        return f'expect = {{ accuracy = "{rule}" }} in {where}'
+    return f'accuracy = "{rule}" in the case\'s entry of validation/expectations.toml'
 
 
 def reference_gate(score: float, least: float | None, metric: Metric) -> GateResult | None:

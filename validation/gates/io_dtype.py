@@ -11,6 +11,7 @@ from runtimes.artifact import Artifact, TensorSpec
 from runtimes.sessions import open_session
 from validation.expectations import Expectations
 from validation.gates.result import GateResult, failed
+from validation.metrics import Metric
 from validation.rerun import rerun
 
 SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
@@ -91,14 +92,15 @@ def float_refused_gate(session, case_id: str) -> GateResult:
 
 
 def raw_pixels_gate(
-    raw: float, quantized: float, expected: Expectations, case_id: str
+    raw: float, quantized: float, expected: Expectations, metric: Metric, case_id: str
 ) -> GateResult:
     """Raw bytes 0..255 fed as they are score as well as preprocessed and quantized ones."""
-    if raw >= expected.minimum(quantized):
+    tolerance = expected.tolerance(quantized, metric.higher_is_better)
+    if metric.drop(quantized, raw) <= tolerance:
         return GateResult("passed")
     return failed(
-        f"{raw:.4f} on raw pixels 0..255, {quantized:.4f} on preprocessed ones",
-        f"at least {expected.accuracy} of the latter",
+        f"{metric.name} of {raw:.4f} on raw pixels 0..255, {quantized:.4f} on preprocessed ones",
+        f"worse by at most {tolerance:.4f} ({expected.accuracy})",
         "the input's scale and zero point do not map pixel 0 and 255 to the network's range",
         rerun(case_id, "io_dtype", "--int8-artifact-cache=none"),
     )

@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class GateResult:
-    """`status` as in the record's `gates`; `message` is for people."""
+    """`status` as in the record's `gates`; `message` is for people.
+
+    `is_narrow` of one that passed says that it did by less than the noise between runs: a declared
+    exception of such a gate is not stale.
+    """
 
     status: str
     message: str = ""
+    is_narrow: bool = False
 
 
 UNKNOWN_CAUSE = "not known: no figure of this run points to one place"
