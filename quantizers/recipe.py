@@ -17,7 +17,7 @@ ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu
 class Recipe:
     """One way to quantize.
 
-    `slow_on_host`: runs on reference kernels on this host, so that it is scored on a fixed smaller
+    `slow_on_host`: runs on reference kernels on this host, so that it is scored on a smaller
     sample. `per_channel`: a convolution's weights have a scale for each output channel.
     `pixel_ranges`: pictures get the range of their pixels instead of the calibrated one.
     `is_prequantized`: the model comes as a quantized file, which is taken as it is. `gates` are the

@@ -173,13 +173,14 @@ def _weights(
     """Weights (CHUNK, r + added) of the rows; the added ones are of one source."""
     unit = np.concatenate([pairs.unit, np.full(added, len(pairs.count))])
     shape = np.append(pairs.count, 1.0)
+    as_drawn = np.array_equal(unit, np.arange(len(shape)))
     for start in range(0, resamples, CHUNK):
         size = (min(CHUNK, resamples - start), len(shape))
         if (shape == 1).all():
             drawn = rng.standard_exponential(size)
         else:
             drawn = rng.standard_gamma(shape, size=size)
-        yield drawn[:, unit]
+        yield drawn if as_drawn else drawn[:, unit]
 
 
 def _drops(

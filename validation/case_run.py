@@ -24,10 +24,11 @@ from validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from validation.expectations import Expectations, expectations_for, with_own
 from validation.fed_otherwise import fed_otherwise
 from validation.kept_evaluation import KeptEvaluation
-from validation.metrics import places_of
+from validation.metrics import metric, places_of
 from validation.npu_entry import modelled, simulated
 from validation.speed import Interleaved, interleave
-from validation.tasks import METRICS_OF_TASK, SLOW_SAMPLES_OF_TASK, unscored_reason
+from validation.statistics import enough_samples
+from validation.tasks import METRICS_OF_TASK, unscored_reason
 
 IMPORTED = ("frozen_graph", "darknet", "onnx", "pytorch", "keras")  # what is read may be repaired
 
@@ -170,9 +171,20 @@ class CaseRun:
 
     @property
     def evaluated_samples(self) -> int:
-        """Fewer than the float artifact is scored on where kernels are slow on this host."""
-        limit = SLOW_SAMPLES_OF_TASK[self.spec.task]
-        return min(limit, self._samples) if self.recipe.slow_on_host else self._samples
+        """Fewer than the float artifact is scored on where kernels are slow on this host: what the
+        tolerance needs.
+        """
+        if not self.recipe.slow_on_host or self.unscored_reason:
+            return self._samples
+        return self._once("enough_samples", self._enough_samples)
+
+    def _enough_samples(self) -> int:
+        scored, gated = self.float_evaluation, metric(self.metrics[0])
+        score = gated.score(scored.statistics)
+        tolerance = self.expected.tolerance(score, gated.higher_is_better)
+        return min(
+            self._samples, enough_samples(gated, scored.statistics, scored.sources, tolerance)
+        )
 
     @property
     def available_samples(self) -> int:

@@ -34,6 +34,8 @@ from validation.bootstrap import (
 )
 from validation.metrics import Metric
 
+HEADROOM = 7  # a classifier in int16 that flips 1% of its answers and loses a third of 1% passes
+
 
 @dataclass(frozen=True)
 class NonInferiority:
@@ -158,6 +160,17 @@ def non_inferiority(
         reason = f"{metric.name} {metric.worsens} by {drop:.4g}, but the true drop may be {true}"
         return outcome("inconclusive", reason + ("" if is_beyond else _rare(unseen, pairs)), needed)
     return outcome("passed", "")
+
+
+def enough_samples(
+    metric: Metric, float_statistics: np.ndarray, sources: np.ndarray, tolerance: float
+) -> int:
+    """How many of such samples let a model pass that loses little: what may be lost unseen takes
+    one `HEADROOM`-th of the tolerance, the rest is for the drop and its scatter.
+    """
+    unseen = unseen_loss(pair(metric, float_statistics, float_statistics, sources))
+    room = max(tolerance, ROUNDING) / HEADROOM
+    return math.ceil(len(sources) * unseen.effect * -math.log(1 - CONFIDENCE) / room)
 
 
 def _rare(unseen: Unseen, pairs: Pairs) -> str:

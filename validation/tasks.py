@@ -18,17 +18,6 @@ METRICS_OF_TASK = {
     "other": (),  # of a team's own model: fidelity to float
 }
 METRIC_OF_TASK = {task: names[0] for task, names in METRICS_OF_TASK.items() if names}
-# How many samples a recipe without fast kernels on this host is scored on (int16x8 runs about 40
-# times slower than float32 on x86): few enough for minutes, enough for the 1% tolerance.
-SLOW_SAMPLES_OF_TASK = {
-    "classification": 1500,
-    "segmentation": 400,
-    "detection": 500,
-    "pose": 500,
-    "keypoints": 500,
-    "super_resolution": 400,
-    "other": 400,
-}
 
 
 def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:

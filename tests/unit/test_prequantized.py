@@ -183,7 +183,10 @@ def test_no_picture_is_held_out_for_a_calibration_that_there_is_not(setting, own
         (few / file.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, few / file.parent.name / file.name)
     run = of_own(setting, replace(own, data=few))
-    assert measure.accuracy(run).fields["accuracy"]["samples"] == 20
+    assert run.evaluated_samples == 20
+    found = measure.accuracy(run)
+    assert (found.result.status, found.fields) == ("invalid", {}), "known before anything is run"
+    assert "one of 20 samples moves the metric by 0.05" in found.result.message
     split = tmp_path / "split"
     shutil.copytree(few, split / "evaluation")
     run = of_own(setting, replace(own, data=split))

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from benchmarks.noninferiority import failures, passes
 from benchmarks.simulated_pairs import Detections, MeanIou, Top1
 from validation.metrics import metric
-from validation.statistics import DistinctOutputs, NonInferiority, non_inferiority
+from validation.statistics import (
+    DistinctOutputs,
+    NonInferiority,
+    enough_samples,
+    non_inferiority,
+)
 
 TOP1 = metric("top1")
 
@@ -167,6 +172,23 @@ def test_better_on_every_picture_is_better_whatever_their_scatter(n, is_worthles
     assert judge((rows, rows), baseline_statistics=bicubic, **options).is_worthless is is_worthless
     assert judge((bicubic, bicubic), baseline_statistics=bicubic, **options).is_worthless
     assert judge((bicubic, bicubic), baseline_statistics=rows, **options).is_worthless
+
+
+@settings(max_examples=10, deadline=None)
+@given(tolerance=st.floats(0.005, 0.05), seed=st.integers(0, 9))
+def test_enough_samples_let_a_small_loss_pass(tolerance, seed):
+    """A third of the tolerance lost, as many flips beside it as the tolerance has."""
+    everything = rows(np.random.default_rng(seed).random(6000) < 0.95)
+    n = enough_samples(TOP1, everything, np.arange(6000), tolerance)
+    losses, gains = round(n * tolerance * 5 / 6), round(n * tolerance / 2)
+    assert judge(flips(n, losses, gains), tolerance=tolerance, seed=seed).verdict == "passed"
+
+
+def test_a_rare_class_takes_more_samples():
+    common, rare = with_class(1000, 900), with_class(1000, 20)
+    score = metric("mean_iou")
+    few, many = (enough_samples(score, each, np.arange(1000), 0.01) for each in (common, rare))
+    assert many > 10 * few
 
 
 @given(st.integers(0, 30), st.integers(0, 30))
