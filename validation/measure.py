@@ -202,7 +202,8 @@ def io_dtype(run: CaseRun) -> Measurement:
     """Declared dtypes and sane scales; a float batch is refused; raw pixels still score."""
     artifact, recipe = run.built.artifact, run.recipe
     fields = {"io": artifact.describe_io(), **_artifact(run)}
-    result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id)
+    real = run.float_built.artifact if run.has_float else None
+    result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id, real)
     if result.status == "passed" and recipe.io != "float32":
         refused_by = "validation.gates.io_dtype:float_refused_by"
         result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), refused_by))

@@ -223,6 +223,32 @@ def test_io_gate_looks_at_outputs_too():
     assert_failed(io_gate(replace(artifact(), outputs=(in_float,))), "output classes is float32")
 
 
+@pytest.mark.parametrize("numbers", ["int64", "int32", "bool"])
+def test_io_gate_takes_numbers_as_the_float_model_gives_them(numbers):
+    """Those of an ArgMax or a TopK: no scale, and the dtype that they had."""
+    places = TensorSpec("places", (1, 3), numbers)
+    found = replace(artifact(), outputs=(*artifact().outputs, places))
+    value = TensorSpec("classes", (1, 10), "float32")
+    real = replace(artifact("float32", None, None), outputs=(value, places))
+    judge = gates.io_dtype_gate
+    assert judge(found, INT8, (0.0, 1.0), CASE, real).status == "passed"
+    assert judge(found, INT8, (0.0, 1.0), CASE).status == "passed", "of a file that comes quantized"
+    changed = replace(found, outputs=(found.outputs[0], replace(places, dtype="float32")))
+    refused = judge(changed, INT8, (0.0, 1.0), CASE, real)
+    assert_failed(refused, f"places is float32, in the float model {numbers}", "a number, not a")
+    lost = replace(found, outputs=(places, places))
+    refused = judge(lost, INT8, (0.0, 1.0), CASE, real)
+    assert_failed(refused, f"output places is {numbers}, tflite_int8 declares int8")
+
+
+def test_io_gate_names_the_cause_of_what_it_found():
+    in_float = artifact("float32", None, None)
+    assert "kept a float border" in io_gate(in_float).message
+    assert "do not span 0..255" not in io_gate(in_float).message
+    assert "do not span 0..255" in io_gate(artifact(scale=2 / 255)).message
+    assert "no scale" in io_gate(artifact(scale=0.0)).message
+
+
 @pytest.mark.parametrize("off", [-1, 1])
 def test_io_gate_scale_must_map_raw_pixels(off):
     limit = io_dtype.SCALE_TOLERANCE

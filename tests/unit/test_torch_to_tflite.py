@@ -8,13 +8,21 @@ import sys
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from quantizers import tflite
 from quantizers.calibration import thresholds
 from quantizers.calibration.tflite_collector import close, collect
 from quantizers.recipe import Recipe
 from quantizers.tflite_ranges import activations
-from quantizers.torch_to_tflite import DEPTH, PROGRAM, quantizable, to_tflite
+from quantizers.torch_to_tflite import (
+    DEPTH,
+    PROGRAM,
+    quantizable,
+    to_tflite,
+    with_plain_padding,
+)
 from runtimes.file_names import TFLITE
 from runtimes.litert import LiteRTSession
 from runtimes.tflite_graph import float_operators, read_graph
@@ -120,3 +128,48 @@ def test_no_constant_is_infinite_and_the_quantizers_mark_is_gone(case):
             lowest.append(data.view(np.float32).min())
     assert min(lowest) == np.finfo(np.float32).min, "the padding before the maximum"
     assert quantizable(content) == content
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_transposed_convolution_is_cut_to_what_padding_leaves(data):
+    """Of any kernel, stride, padding, dilation, groups and output padding."""
+    import torch
+
+    draw = data.draw
+    groups, stride, dilation = (draw(st.integers(1, 3)) for _ in range(3))
+    kernel = [draw(st.integers(1, 4)) for _ in "hw"]
+    padding = [draw(st.integers(0, 2)) for _ in "hw"]
+    extra = draw(st.integers(0, max(stride, dilation) - 1))
+    sides = [3, 4]
+    grown = [
+        (side - 1) * stride + dilation * (k - 1) + 1 - 2 * pad + extra
+        for side, k, pad in zip(sides, kernel, padding, strict=True)
+    ]
+    assume(min(grown) > 0)
+    layer = torch.nn.ConvTranspose2d(
+        2 * groups, 3 * groups, kernel, stride, padding, extra, groups, dilation=dilation
+    )
+    picture = torch.randn(1, 2 * groups, *sides, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network = with_plain_padding(torch.export.export(layer.eval(), (picture,)).module())
+        torch.testing.assert_close(network(picture), layer(picture))
+
+
+def test_transposed_convolutions_of_groups_and_odd_padding_are_converted(tmp_path):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    up = nn.Sequential(
+        nn.ConvTranspose2d(8, 4, 3, 2, 1, output_padding=1, groups=4),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 4, 4, 2, 1, groups=4, bias=False),
+    ).eval()
+    picture = torch.randn(1, 8, 5, 6)
+    torch.export.save(torch.export.export(up, (picture,)), str(tmp_path / PROGRAM))
+    described = to_tflite(tmp_path, tmp_path)
+    (found,) = LiteRTSession(tmp_path / TFLITE).run([picture.permute(0, 2, 3, 1).numpy()])
+    expected = up(picture).detach().numpy()
+    assert described["outputs"][0]["shape"] == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -18,34 +18,67 @@ SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
 ZERO_POINT_LEVELS = 1.0  # levels a zero point may be off
 
 
+NUMBERS = ("int64", "int32", "bool")  # dtypes of class numbers and places (ArgMax, TopK)
+
+
 def io_dtype_gate(
-    artifact: Artifact, recipe: Recipe, pixel_range: tuple[float, float] | None, case_id: str
+    artifact: Artifact,
+    recipe: Recipe,
+    pixel_range: tuple[float, float] | None,
+    case_id: str,
+    float_artifact: Artifact | None = None,
 ) -> GateResult:
     """Declared dtypes, and a scale and zero point that mean something.
 
     `pixel_range` is what pixel 0 and pixel 255 become; with it, an 8-bit input must map raw pixels.
+    Outputs that are numbers in the float artifact (classes of an ArgMax, places of a TopK) have no
+    scale and keep their dtype.
     """
-    problems = []
-    for kind, specs in (("input", artifact.inputs), ("output", artifact.outputs)):
-        for spec in specs:
-            if spec.dtype not in recipe.io_dtypes:
-                declared = " or ".join(recipe.io_dtypes)
-                problems.append(
-                    f"{kind} {spec.name} is {spec.dtype}, {recipe.name} declares {declared}"
-                )
-            elif recipe.io != "float32":
-                problems += _scale_problems(kind, spec)
-    if not problems and pixel_range and artifact.inputs[0].dtype in ("int8", "uint8"):
-        problems += _pixel_problems(artifact.inputs[0], pixel_range)
-    if not problems:
+    found: dict[str, list[str]] = {}  # by cause
+    given = float_artifact.outputs if float_artifact else (None,) * len(artifact.outputs)
+    ends = [("input", spec, None) for spec in artifact.inputs]
+    ends += [("output", *pair) for pair in zip(artifact.outputs, given, strict=True)]
+    for kind, spec, real in ends:
+        numbers = _dtype_of_numbers(spec, real)
+        if numbers and spec.dtype != numbers:
+            changed = f"{kind} {spec.name} is {spec.dtype}, in the float model {numbers}"
+            found.setdefault(_CHANGED, []).append(changed)
+        elif not numbers and spec.dtype not in recipe.io_dtypes:
+            declared = " or ".join(recipe.io_dtypes)
+            other = f"{kind} {spec.name} is {spec.dtype}, {recipe.name} declares {declared}"
+            cause = _FLOAT_BORDER if spec.dtype.startswith("float") else _OTHER_BORDER
+            found.setdefault(cause, []).append(other)
+        elif not numbers and recipe.io != "float32" and (wrong := _scale_problems(kind, spec)):
+            found.setdefault(_NO_SCALE, []).extend(wrong)
+    is_of_bytes = pixel_range and artifact.inputs[0].dtype in ("int8", "uint8")
+    if not found and is_of_bytes and (wrong := _pixel_problems(artifact.inputs[0], pixel_range)):
+        found[_PIXELS] = wrong
+    if not found:
         return GateResult("passed")
     return failed(
-        "; ".join(problems),
+        "; ".join(problem for problems in found.values() for problem in problems),
         f"{' or '.join(recipe.io_dtypes)} inputs and outputs with finite, positive scales that map "
         "the declared range",
-        "the converter kept a float border, or the calibration pictures do not span 0..255",
+        "; ".join(found),
         rerun(case_id, "io_dtype", "--int8-artifact-cache=none"),
     )
+
+
+_CHANGED = "the converter changed the type of an output that is a number, not a value"
+_FLOAT_BORDER = "the converter kept a float border"
+_OTHER_BORDER = "the file was quantized to another type than the recipe's"
+_NO_SCALE = "the converter gave a border no scale that can be used"
+_PIXELS = "the calibration pictures do not span 0..255"
+
+
+def _dtype_of_numbers(spec: TensorSpec, real: TensorSpec | None) -> str | None:
+    """Of an output that holds numbers the dtype that it must have; None of one that holds values.
+
+    Without a float model an output of such a dtype and without a scale is one.
+    """
+    if real is None:
+        return spec.dtype if spec.dtype in NUMBERS and not spec.is_quantized else None
+    return real.dtype if real.dtype in NUMBERS and not real.is_quantized else None
 
 
 def _scale_problems(kind: str, spec: TensorSpec) -> list[str]:
