@@ -34,11 +34,10 @@ def export(
     from int8gate.exporting import export as write
 
     try:
-        gated = gated_record(case, profile, report)
-        if gated and gated.get("verdict") != "passed" and not force:
+        gated, why_not = gated_record(case, profile, report)
+        if why_not and not force:
             raise ValueError(
-                f"{case} did not pass, says {report / 'results.json'}: "
-                f"{gated.get('reason') or gated.get('verdict') or 'its gates did not all run'}; "
+                f"{case} did not pass, says {report / 'results.json'}: {why_not}; "
                 "--force exports it all the same"
             )
         settings = {"weights_dir": weights_dir, "data_dir": data_dir, "trust": trust}
@@ -58,20 +57,25 @@ def export(
         )
 
 
-def gated_record(case: str, profile: str, report: Path) -> dict | None:
-    """What the last run found of the case; None where there is no report or it has no such case.
+def gated_record(case: str, profile: str, report: Path) -> tuple[dict | None, str]:
+    """What the last run found of the case, and why it may not ship, empty where it may.
 
-    Raises ValueError for a report that cannot be read.
+    (None, "") where there is no report or it has no such case. Raises ValueError for a report that
+    cannot be read.
     """
     from validation.figures import case_key
+    from validation.verdict import run_answer, why_not_accepted
 
     file = report / "results.json"
     if not file.is_file():
-        return None
+        return None, ""
     try:
-        cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
+        results = json.loads(file.read_text(encoding="utf-8"))
         key = case if profile == "compact" else f"{profile}:{case}"
-        return next((record for record in cases if case_key(record) == key), None)
+        found = next((record for record in results["cases"] if case_key(record) == key), None)
+        if found is None or any(found is record for record in run_answer(results).may_ship):
+            return found, ""
+        return found, why_not_accepted(found) or "random weights, or a figure that got worse"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no report of int8gate: remove it, or name --report") from error
 

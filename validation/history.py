@@ -19,6 +19,7 @@ from pathlib import Path
 from validation.baseline import Baseline, both_predictions, compare_to_baseline
 from validation.changes import Change, compare
 from validation.figures import case_key, figures_of, relevant_environment
+from validation.verdict import case_state
 
 SAVED = "[0-9][0-9][0-9][0-9]_*.json"  # pytest-benchmark's names
 RESULTS = "results.json"
@@ -61,8 +62,16 @@ class Comparison:
     @property
     def not_passed(self) -> list[str]:
         """Each case of `now` that may not ship, with its verdict and why, in a line."""
-        found = [each for each in self.now.cases if each.get("verdict") not in FINE]
-        return [f"{case_key(each)}: {each.get('verdict')}: {_cause(each)}" for each in found]
+        found = [
+            each
+            for each in self.now.cases
+            if each.get("verdict") not in FINE or case_state(each) == "unfinished"
+        ]
+        return [f"{case_key(each)}: {_state(each)}: {_cause(each)}" for each in found]
+
+
+def _state(record: dict) -> str:
+    return case_state(record).replace("_", " ")
 
 
 @dataclass

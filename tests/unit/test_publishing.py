@@ -133,12 +133,12 @@ def test_a_summary_is_no_longer_than_github_takes(monkeypatch):
     assert whole.startswith(cut.removesuffix(github.CUT))
 
 
-def exported(folder: Path, monkeypatch, cases: list[dict] | None, *options: str):
+def exported(folder: Path, monkeypatch, cases: list[dict] | None, *options: str, **run):
     """`int8gate export gadget-onnx_int8 out` in a folder with a report of these cases."""
     monkeypatch.chdir(folder)
     if cases is not None:
         (folder / "report").mkdir()
-        (folder / "report" / "results.json").write_text(json.dumps({"cases": cases}))
+        (folder / "report" / "results.json").write_text(json.dumps(run | {"cases": cases}))
     arguments = ["export", "gadget-onnx_int8", "out", "--zoo=models.toml", *options]
     return CliRunner().invoke(app, arguments)
 
@@ -147,9 +147,31 @@ def test_export_refuses_what_did_not_pass(tmp_path, monkeypatch):
     failed = {"model": "gadget", "recipe": "onnx_int8", "profile": "compact", "verdict": "failed"}
     done = exported(tmp_path, monkeypatch, [failed | {"reason": "size: too large"}])
     assert done.exit_code == 1
-    assert "gadget-onnx_int8 did not pass, says report/results.json: size: too large" in done.output
+    assert (
+        "gadget-onnx_int8 did not pass, says report/results.json: failed: size: too large"
+        in done.output
+    )
     assert "--force" in done.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "run", "words"),
+    [
+        ({"deselected": ["size"]}, {}, "its gates did not all run: size left out"),
+        ({}, {"environment": {"weights": "random"}}, "random weights, or a figure that got worse"),
+        (
+            {},
+            {"regressions": [{"case": "gadget-onnx_int8"}]},
+            "random weights, or a figure that got worse",
+        ),
+    ],
+)
+def test_export_refuses_what_passed_and_may_not_ship(tmp_path, monkeypatch, case, run, words):
+    passed = {"model": "gadget", "recipe": "onnx_int8", "profile": "compact", "verdict": "passed"}
+    done = exported(tmp_path, monkeypatch, [passed | case], **run)
+    assert done.exit_code == 1
+    assert f"says report/results.json: {words}" in done.output
 
 
 @pytest.mark.parametrize(
