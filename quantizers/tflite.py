@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from quantizers.int16_forms import with_int16_forms
 from quantizers.pixel_ranges import snapped_to_pixels
 from quantizers.recipe import RECIPES, Recipe
 from quantizers.tflite_ranges import with_ranges
@@ -72,6 +73,8 @@ def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: 
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
         converter.inference_input_type = converter.inference_output_type = tf.int16
+        quantize_float = converter._quantize  # called with the float model, before calibration
+        converter._quantize = lambda model, *rest: quantize_float(with_int16_forms(model), *rest)
     (directory / TFLITE).write_bytes(converter.convert())
     return describe(directory / TFLITE)
 
