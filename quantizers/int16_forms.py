@@ -3,7 +3,7 @@
 TFLite's quantizer for int16 activations refuses PRELU and DEPTH_TO_SPACE, the ends and the
 activations of super-resolution networks. Both are sums and orders of operators that it takes:
 
-    PRELU           relu(x) + slope * (x - |x|) / 2
+    PRELU           slope * x + (1 - slope) * relu(x)
     DEPTH_TO_SPACE  (n, h, w, b * b * c) to (n, h, w, b, b, c), transposed to (n, h, b, w, b, c),
                     to (n, b * h, b * w, c)
 """
@@ -53,17 +53,17 @@ def _drop_unused_codes(whole) -> None:
 def _prelu(edit: _Edit, operator) -> list | None:
     x, slopes = operator.inputs
     (y,) = operator.outputs
-    half = edit.constant(slopes)
-    if half is None:
+    slope = edit.constant(slopes)
+    if slope is None:
         return None
-    half = edit.add_constant(half / np.float32(2), y, "half_slopes")
-    positive, size, twice, scaled = (edit.like(y, part) for part in ("relu", "abs", "sub", "mul"))
+    slopes = edit.add_constant(slope, y, "slopes")
+    others = edit.add_constant(1 - slope, y, "others")
+    positive, scaled, added = (edit.like(y, part) for part in ("positive", "scaled", "added"))
     return [
         edit.operator("RELU", [x], [positive]),
-        edit.operator("ABS", [x], [size], "AbsOptions"),
-        edit.operator("SUB", [x, size], [twice], "SubOptions"),
-        edit.operator("MUL", [twice, half], [scaled], "MulOptions"),
-        edit.operator("ADD", [positive, scaled], [y], "AddOptions"),
+        edit.operator("MUL", [x, slopes], [scaled], "MulOptions"),
+        edit.operator("MUL", [positive, others], [added], "MulOptions"),
+        edit.operator("ADD", [scaled, added], [y], "AddOptions"),
     ]
 
 
@@ -113,7 +113,7 @@ class _Edit:
         return self._add(index, part, list(chosen), self._schema.TensorType.FLOAT32, 0)
 
     def add_constant(self, values: np.ndarray, index: int, part: str) -> int:
-        """A constant tensor, named after tensor `index`."""
+        """A constant tensor for what becomes of tensor `index`."""
         types = self._schema.TensorType
         buffer = self._schema.BufferT()
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)
@@ -135,7 +135,7 @@ class _Edit:
 
     def _add(self, index: int, part: str, shape: list[int], kind: int, buffer: int) -> int:
         tensor = self._schema.TensorT()
-        tensor.name = bytes(self.tensor(index).name or b"") + f"/{part}".encode()
+        tensor.name = f"{part}_{index}".encode()  # short: a small network is half names
         tensor.shape, tensor.type, tensor.buffer = shape, kind, buffer
         tensor.quantization = self._schema.QuantizationParametersT()
         self._graph.tensors.append(tensor)
