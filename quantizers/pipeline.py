@@ -41,12 +41,14 @@ class Built:
 
     `peak_rss_bytes` is the largest of the stages, None where the system does not tell.
     `calibration` is the record's: the method and a row for each tensor, None without ranges.
+    `notes` are sentences for the record on what the recipe did.
     """
 
     artifact: Artifact
     seconds: dict = field(default_factory=dict)
     peak_rss_bytes: int | None = None
     calibration: dict | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -144,6 +146,7 @@ class Pipeline:
             {name: stage and stage.meta["seconds"] for name, stage in built.items()},
             max((peak for peak in peaks if peak is not None), default=None),
             converted.meta["result"].get("calibration"),
+            tuple(converted.meta["result"].get("notes", ())),
         )
 
     def exported(self, spec: ModelSpec) -> CacheEntry:

@@ -16,6 +16,11 @@ from runtimes.artifact import in_order
 from runtimes.file_names import SAVED_MODEL, TFLITE
 from runtimes.litert import describe
 
+NO_PICTURE = (
+    "{} had no effect: no tensor has a range that is nearly that of pixels ({:g}..{:g}) and not "
+    "exactly that; the figures are those of tflite_int8"
+)
+
 
 def to_tflite(exported: Path, directory: Path) -> dict:
     """Writes `directory`/model.tflite, the float reference of `exported`/saved_model.
@@ -32,7 +37,8 @@ def quantize(
     pixel_range: tuple[float, float],
     directory: Path,
 ) -> dict:
-    """Writes `directory`/model.tflite, full INT8 by the recipe; returns its description.
+    """Writes `directory`/model.tflite, full INT8 by the recipe; returns its description,
+    with `notes` for the record.
 
     `float_model` is a float `.tflite`, whoever wrote it, `ranges` are those of its tensors
     (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become.
@@ -41,8 +47,11 @@ def quantize(
     from tensorflow.lite.python.convert import mlir_quantize
 
     ranged = with_ranges(float_model.read_bytes(), ranges)
+    notes = []
     if recipe.pixel_ranges:
-        ranged = snapped_to_pixels(ranged, *pixel_range)
+        ranged, snapped = snapped_to_pixels(ranged, *pixel_range)
+        if not snapped:
+            notes.append(NO_PICTURE.format(recipe.name, *pixel_range))
     quantized = mlir_quantize(
         ranged,
         input_data_type=tf.dtypes.as_dtype(recipe.io),
@@ -50,7 +59,7 @@ def quantize(
         disable_per_channel=not recipe.per_channel,
     )
     (directory / TFLITE).write_bytes(quantized)
-    return describe(directory / TFLITE)
+    return describe(directory / TFLITE) | {"notes": notes}
 
 
 def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: Path) -> dict:

@@ -298,7 +298,7 @@ def _artifact(run: CaseRun) -> dict:
 
 
 def _notes(run: CaseRun) -> list[str]:
-    notes = []
+    notes = list(run.built.notes)
     if run.recipe.slow_on_host:
         notes.append(
             f"scored on {run.evaluated_samples} samples: {run.recipe.name} runs on reference "

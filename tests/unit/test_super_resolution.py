@@ -233,8 +233,17 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     tflite.convert(saved_model, RECIPES["tflite_fp32"], None, tmp_path)
     float_model = tmp_path / TFLITE
     ranges = thresholds.ranges(collect(float_model, tmp_path / "samples.npy"), "min_max")
-    tflite.quantize(float_model, RECIPES["tflite_int8"], ranges, (0.0, 1.0), tmp_path)
-    assert not float_operators(read_graph(tmp_path / TFLITE))
+    quantized = tmp_path / "quantized"
+    quantized.mkdir()
+    described = tflite.quantize(float_model, RECIPES["tflite_int8"], ranges, (0.0, 1.0), quantized)
+    assert not float_operators(read_graph(quantized / TFLITE))
+    assert described["notes"] == []
+    pixels = float_model, RECIPES["tflite_int8_pixels"]
+    described = tflite.quantize(*pixels, ranges, (0.0, 0.25), quantized)  # few, dark
+    assert described["notes"] == []
+    assert described["inputs"][0]["scale"] == pytest.approx(0.25 / 255)
+    described = tflite.quantize(*pixels, ranges, (0.0, 255.0), quantized)  # nothing is near that
+    assert "tflite_int8_pixels had no effect" in described["notes"][0]
 
 
 def test_noise_of_training_is_not_there_at_inference():
