@@ -10,6 +10,7 @@
                    whether its file can be loaded without running code of it
     archive.py, memory.py, tflite_sizes.py  what a file asks for, counted before it is read
     sessions.py    the session for a file, by what it is
+    code_identity.py  which code a result depends on, for cache keys
     targets.py     host CPU and NPUs by name
     ethos_u.py     Arm Ethos-U through the Vela compiler (modelled)
     qnn_htp.py     Qualcomm's HTP through ONNX Runtime (simulated; an extra)

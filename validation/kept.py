@@ -59,7 +59,8 @@ def compared(
 ) -> Compared:
     """Scores, and `non_inferiority` under the first of `metrics`, on the samples that `own` has.
 
-    `tolerance` is called with the float score; it does what `rule` says, which stands in the key.
+    `tolerance` is called with the float score; it does what `rule` says, which stands in the key,
+    by the arithmetic of `validation.expectations`.
     Raises ValueError as `non_inferiority` does.
     """
     parts = {
@@ -97,7 +98,7 @@ def compared(
             "test": _plain(asdict(test)),
         }
 
-    roots = ("validation.kept:compared", *places_of(metrics))
+    roots = ("validation.kept:compared", "validation.expectations", *places_of(metrics))
     found = fact(cache, "compared", parts, find, *roots)
     return Compared(**found | {"test": NonInferiority(**found["test"])})
 

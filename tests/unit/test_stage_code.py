@@ -33,6 +33,7 @@ from runtimes import code_identity
 from runtimes.code_identity import OURS, Code
 from validation.case_run import scored_by
 from validation.evaluation import Scoring, evaluate
+from validation.metrics import places_of
 from validation.tasks import METRICS_OF_TASK
 
 MODULES = {
@@ -57,7 +58,7 @@ def roots() -> dict[str, tuple[str, ...]]:
         metrics = METRICS_OF_TASK[spec.task]
         scored = scored_by(metrics, spec.decode, spec.preprocessing)
         found[f"scores of {spec.name}"] = scored
-        found[f"test of {spec.name}"] = ("validation.kept:compared", *scored[1:])
+        found[f"test of {spec.name}"] = ("validation.kept:compared", *places_of(metrics))
     for toolchain in ("onnx", "tflite"):
         found[f"calibration {toolchain}"] = stages.calibration_of(toolchain).roots
         found[f"quantization {toolchain}"] = stages.quantization_of(toolchain).roots
@@ -113,7 +114,7 @@ def test_an_edited_module_changes_the_keys_of_what_reaches_it(tree, module):
 
 
 def test_the_modules_that_a_list_forgot_are_reached(tree):
-    by_name = {name: tree.reached[asked] for asked, name in ROOTS.items()}
+    by_name = {name: tree.reached[asked] for name, asked in roots().items()}
     for spec in MODELS:
         if spec.task == "detection":
             scored, tested = (by_name[f"{what} of {spec.name}"] for what in ("scores", "test"))
@@ -125,7 +126,7 @@ def test_the_modules_that_a_list_forgot_are_reached(tree):
 
 def test_stages_are_narrow(tree):
     """Or every edit would make everything anew."""
-    by_name = {name: tree.reached[asked] for asked, name in ROOTS.items()}
+    by_name = {name: tree.reached[asked] for name, asked in roots().items()}
     assert not any("quantizers.stages" in reached for reached in by_name.values())
     assert "quantizers.calibration.onnx_collector" not in by_name["calibration tflite"]
     assert "quantizers.tflite" not in by_name["quantization onnx"]
@@ -254,7 +255,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
             ("quantizers.auditing", of_pictures),
         ),
         "inspection": (
-            (inspection.describe, model, "onnx", (), (), False, tmp_path),
+            (inspection.describe, model, "onnx", (), (), False, None, tmp_path),
             stages.INSPECTION.roots,
         ),
         "calibration": (
