@@ -120,7 +120,7 @@ def test_exchanged_colours_are_no_pass(run):
     assert 0.2 < exchanged < 0.8 * right
     assert run.cases["exchanged"]["verdict"] == "invalid"
     assert run.findings("exchanged")[KIND]["severity"] == "error"
-    assert 'in models.toml, [models.exchanged] write `colours = "rgb"`' in run.printed
+    assert 'models.toml, [models.exchanged] write `colours = "rgb"`' in run.printed
     assert "the calibration set is wrong" not in run.cases["exchanged"]["messages"]["accuracy"]
 
 
