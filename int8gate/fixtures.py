@@ -82,8 +82,14 @@ def int8_case(request: pytest.FixtureRequest, int8_runs: dict, int8_pipeline):
     return int8_runs[key]
 
 
+@pytest.fixture(scope="session")
+def int8_errors() -> dict[tuple[str, str], str]:
+    """The gate that met an error first, by case and message: the others do not repeat it."""
+    return {}
+
+
 @pytest.fixture
-def int8_gate(request: pytest.FixtureRequest, int8_case):
+def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
     """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
     from validation.conversion import describe
     from validation.expectations import CONVERSION
@@ -101,14 +107,18 @@ def int8_gate(request: pytest.FixtureRequest, int8_case):
                 pytest.xfail(declared[CONVERSION])
             message = plain_text(str(error))
             _tell(request.node, int8_case, name, "error", message, fields)
-            if isinstance(error, EXPECTED_ERRORS):
-                message = f"error: {int8_case.case_id}: {message}"
-                raise pytest.fail.Exception(message, pytrace=False) from None
-            raise
+            first = int8_errors.setdefault((int8_case.case_id, message), name)
+            if first != name:
+                message = f"the same as in its {first}"
+            elif not isinstance(error, EXPECTED_ERRORS):
+                raise
+            message = f"error: {int8_case.case_id}: {message}"
+            raise pytest.fail.Exception(message, pytrace=False) from None
         if scores := found.fields.get("accuracy"):
             key = case_key(request.config.stash[RECORDS].of(_case(int8_case)))
             keep_predictions(request.config, int8_case, key, scores)
-        status, message = _judge(found.result, declared.get(CONVERSION) or declared.get(name))
+        reason = declared.get(CONVERSION) or declared.get(name)
+        status, message = _judge(found.result, reason, _exceptions_of(int8_case.declared))
         status, message = _expired(int8_case.expected, name, status, message)
         message = pasteable(plain_text(message), request.config)
         record = _tell(request.node, int8_case, name, status, message, found.fields)
@@ -119,7 +129,12 @@ def int8_gate(request: pytest.FixtureRequest, int8_case):
     return check
 
 
-def _judge(result, unsupported: str | None) -> tuple[str, str]:
+def _exceptions_of(spec) -> str:
+    """Where a model's exceptions are declared, for a message."""
+    return f"{spec.own.where}, expect" if spec.own else "validation/expectations.toml"
+
+
+def _judge(result, unsupported: str | None, where: str) -> tuple[str, str]:
     """A declared exception is strict: the day it works, it fails and asks to be taken out.
 
     What passes by less than the noise between runs does not work yet, nor does what is unclear.
@@ -129,8 +144,7 @@ def _judge(result, unsupported: str | None) -> tuple[str, str]:
     if result.status in ("failed", "inconclusive") or result.is_narrow:
         return "unsupported", unsupported
     return "failed", (
-        f"declared unsupported ({unsupported}), but it works now: take the entry out of "
-        "validation/expectations.toml"
+        f"declared unsupported ({unsupported}), but it works now: take the entry out of {where}"
     )
 
 
