@@ -1,7 +1,7 @@
 """Whether a run is asked for gates, told without loading what makes them.
 
 A run gates the models of a TOML that `--zoo`, a test path or the repository's own settings name.
-`--zoo FILE` asks for these models alone. A run without it gates the zoo in int8gate's repository.
+In int8gate's own repository a run gates the zoo, but with `--zoo FILE` the models of that file.
 """
 
 from __future__ import annotations

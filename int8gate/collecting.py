@@ -52,11 +52,10 @@ class Collecting:
         here = self.config.invocation_params.dir
         args = self.config.args
         option = self.config.getoption
-        gates_alone = option("int8_zoo") or (option("int8_case") and not self.is_checkout)
-        if gates_alone and not self._names_tests:
-            args = []  # nothing else is wanted: no tests of the repository's own
-            if self.is_checkout and self.config.stash[ASKED].zoo:
-                args = [str(ZOO_TESTS)]
+        if self.is_checkout and option("int8_zoo") and not self._names_tests:
+            args = [str(ZOO_TESTS)] if self.config.stash[ASKED].zoo else []
+        if option("int8_case") and not self.is_checkout and not self._names_tests:
+            args = []  # nothing else is wanted
         named = {Path(os.path.abspath(here / arg.partition("::")[0])) for arg in args}
         self.config.args = [*args, *map(str, sorted(self.files - named))]
 
