@@ -192,16 +192,18 @@ class TestExceptions:
         ],
     )
     def test_judged(self, result, status):
-        assert fixtures._judge(result, "the peaks are cut")[0] == status
+        assert fixtures._judge(result, "the peaks are cut", "a file")[0] == status
 
     @pytest.mark.parametrize(("losses", "is_stale"), [(2, True), (15, False), (20, False)])
     def test_by_the_interval_of_the_drop(self, losses, is_stale):
         found = unclear(3000, losses)
-        assert (fixtures._judge(found, "reason")[0] == "failed") is is_stale
+        assert (fixtures._judge(found, "reason", "a file")[0] == "failed") is is_stale
 
     def test_by_the_noise_of_a_measured_speedup(self):
         def judged(speedup):
             recipe = SimpleNamespace(gates_cpu_speed=True)
-            return fixtures._judge(gates.cpu_speed_gate(speedup, recipe, 1.0, EXPECTED, CASE), "x")
+            return fixtures._judge(
+                gates.cpu_speed_gate(speedup, recipe, 1.0, EXPECTED, CASE), "x", "y"
+            )
 
         assert [judged(x)[0] for x in (0.9, 1.05, 1.2)] == ["unsupported", "unsupported", "failed"]
