@@ -202,6 +202,6 @@ class Comparing:
             return
         terminalreporter.section("int8gate: compared")
         for line in self.said:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(plain_text(line))
         for each in self.regressions:
             terminalreporter.write_line(f"REGRESSED {each['message']}", red=True)

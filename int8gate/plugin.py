@@ -22,6 +22,7 @@ from int8gate.publishing import Publishing
 from int8gate.recording import RECORDS, Records
 from int8gate.selecting import Selection
 from reporting import ReportError
+from validation.plain_text import plain_text
 
 MARKERS = (  # a gate each
     "accuracy: the drop from float is within tolerance",
@@ -65,7 +66,7 @@ def _usage(function, *arguments):
     try:
         return function(*arguments)
     except (ValueError, OSError, ReportError) as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(plain_text(str(error))) from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -19,6 +19,7 @@ from reporting.messages import Finding, findings
 from reporting.plots import Mark, Picture, is_reference, marks, pictures
 from reporting.rows import Baseline, CaseRow, about, rows_of
 from reporting.verdicts import headline
+from validation.plain_text import plain_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_FROM = 120  # characters
@@ -81,6 +82,7 @@ def render(results: dict) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: value if hasattr(value, "__html__") else plain_text(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
     )

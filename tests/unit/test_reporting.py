@@ -263,6 +263,7 @@ class TestHtml:
         page = html.render({"environment": {HOSTILE: HOSTILE}, "cases": [case]})
         assert "<script" not in page
         assert page.count("&lt;script&gt;") > 20
+        assert "\x1b" not in page
 
     def test_plots_say_what_they_leave_out(self, page):
         section = page.split("<h2>mobilenet_v2</h2>")[1].split("<table")[0]
