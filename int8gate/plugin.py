@@ -32,6 +32,8 @@ MARKERS = (  # a gate each
     "cpu_speedup: not slower than float on this host",
     "npu_speedup: covered by the NPU and faster than an ARM CPU",
 )
+# Of anyio's plugin, which comes with others' dependencies and is loaded in every run.
+NOT_OURS = "_pytest.python.CallSpec2 has been renamed"
 
 
 @pytest.hookimpl(trylast=True)
@@ -50,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     collecting.add_files()
     selection = Selection(config, config.stash[RECORDS])
     config.pluginmanager.register(selection, "int8gate-selection")
+    _leave_out(NOT_OURS, config)
     if config.option.collectonly:
         return
     _usage(config.stash[RECORDS].begin)
@@ -60,6 +63,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Publishing(config), "int8gate-publishing")
         if StageLine.is_wanted(config):
             config.pluginmanager.register(StageLine(config), "int8gate-progress")
+
+
+def _leave_out(words: str, config: pytest.Config) -> None:
+    """Takes a warning out of the summary of those that plugins raised when they were loaded."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and (raised := reporter.stats.get("warnings")):
+        raised[:] = [warning for warning in raised if words not in warning.message]
 
 
 def _usage(function, *arguments):

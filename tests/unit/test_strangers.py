@@ -189,3 +189,27 @@ def test_fixtures_and_schedules_are_theirs(stranger):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "scheduling tests via LoadScheduling" in done.stdout
+
+
+def test_a_run_with_gates_shows_their_tables_and_no_warning_of_others(tmp_path):
+    """Ten columns of pytest-benchmark are 200 characters wide; anyio's plugin warns when loaded."""
+    (tmp_path / "noisy.py").write_text(
+        "import warnings, pytest\n"
+        "warnings.warn(pytest.PytestWarning('_pytest.python.CallSpec2 has been renamed to X'))\n"
+        "warnings.warn(pytest.PytestWarning('another'))\n"
+    )
+    (tmp_path / "gadget.onnx").touch()
+    (tmp_path / "models.toml").write_text(
+        "[models.gadget]\nfile = 'gadget.onnx'\ntask = 'other'\ndata = '.'\n"
+    )
+    (tmp_path / "test_own.py").write_text(TELLS)
+    asked = ("-p", "noisy", "--zoo=models.toml", "test_own.py", "--deselect=models.toml")
+    done = run(tmp_path, *asked)
+    options = told(done)["options"]
+    assert options["benchmark_columns"] == "['median', 'iqr', 'rounds']"
+    assert options["benchmark_sort"] == "name"
+    assert "another" in done.stdout
+    assert "CallSpec2" not in done.stdout
+    chosen = told(run(tmp_path, *asked, "--benchmark-columns=min,max"))["options"]
+    assert chosen["benchmark_columns"] == "['min', 'max']"
+    assert "CallSpec2" in run(tmp_path, "-p", "noisy", "test_own.py").stdout, "nothing is gated"
