@@ -19,6 +19,7 @@ BUILT_IN = "builtin"  # what `--zoo` takes to add the zoo's models in another re
 GATES = Path(__file__).with_name("gates.py")
 ZOO_TESTS = GATES.parents[1] / "tests" / "zoo"  # in int8gate's own repository
 PYPROJECT = "pyproject.toml"
+OF_GATES = ("case", "artifacts", "baseline", "update_baseline", "gate_compare_fail")
 # Beside `int8gate` in an installation: top-level names, which a repository may have as well.
 MODULES = ("calibration_data", "model_zoo", "quantizers", "reporting", "runtimes", "validation")
 
@@ -50,10 +51,23 @@ def what_is_asked(config: pytest.Config, chosen: argparse.Namespace) -> Asked | 
     if not files and not listed:
         settings = config.rootpath / PYPROJECT
         files = _with_listed(settings) if _declares(settings) else []
-        if named:  # then nothing else is wanted
+        if named and not chosen.int8_case:  # then nothing else is wanted
             files = [file for file in files if any(file.is_relative_to(path) for path in named)]
     zoo = BUILT_IN in listed or GATES in named or (is_checkout and not listed)
     return Asked(tuple(dict.fromkeys(files)), zoo, is_checkout) if files or zoo else None
+
+
+def refuse_without_models(config: pytest.Config, chosen: argparse.Namespace) -> None:
+    """Raises UsageError for options that have no meaning without gates where none can be.
+
+    Not where a repository declares models and its own tests alone are named.
+    """
+    given = [name for name in OF_GATES if getattr(chosen, f"int8_{name}")]
+    if given and not _declares(config.rootpath / PYPROJECT):
+        raise pytest.UsageError(
+            f"--int8-{given[0].replace('_', '-')}: this run has no model to gate: add --int8-zoo "
+            f"FILE, the TOML that declares it, or [tool.int8gate] to {config.rootpath / PYPROJECT}"
+        )
 
 
 def _is_checkout(config: pytest.Config) -> bool:

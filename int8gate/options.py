@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from int8gate import arguments
-from int8gate.asked import ASKED, refuse_hidden_modules, what_is_asked
+from int8gate.asked import ASKED, refuse_hidden_modules, refuse_without_models, what_is_asked
 
 GROUP = "int8gate"
 DEFAULT_RECIPE = "default"
@@ -173,6 +173,8 @@ def pytest_load_initial_conftests(
             early_config.pluginmanager.import_plugin(name)
         if arguments.is_known(parser, BENCHMARK_TABLE[0].partition("=")[0]):
             args[:0] = BENCHMARK_TABLE  # what comes later on a command line wins
+    else:
+        refuse_without_models(early_config, chosen)
     return result
 
 

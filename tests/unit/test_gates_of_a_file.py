@@ -196,6 +196,21 @@ def test_a_choice_that_leaves_no_case_is_told(team, given, words, run):
     assert re.search(words, str(done.stderr), re.MULTILINE), str(done.stderr)
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--int8-case=one-onnx_int8", "--artifacts=out", "--baseline=b.toml", "--update-baseline"],
+)
+def test_an_option_of_gates_without_a_model_is_told(team, run, option):
+    done = run(option)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "this run has no model to gate: add --int8-zoo FILE" in str(done.stderr)
+    (team / "pyproject.toml").write_text('[tool.int8gate]\nzoo = ["one.toml"]\n')
+    done = run(option, "test_own.py", "--collect-only")
+    has_gates = "case" in option
+    assert ("one.toml::test_size" in str(done.stdout)) == has_gates
+    assert done.ret == 0, "their own tests are named"
+
+
 def test_a_toml_of_another_tool_is_not_ours(team, collected):
     (team / "other.toml").write_text("[settings]\nx = 1\n")
     (team / "conftest.py").write_text(
