@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx  # noqa: F401 (a run in this process forgets what it loads; onnx aborts when loaded twice)
 import pytest
 from tiny_run import ended
 
-pytest_plugins = "pytester"
-
 TABLE = '[models.{name}]\nfile = "{name}.onnx"\ntask = "other"\ndata = "pictures"\n'
 GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup")
 
 
+@dataclass
+class Done:
+    """A run of pytest: its exit code and what it wrote."""
+
+    ret: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def run(pytester, team, monkeypatch):
+def run(team, monkeypatch):
     """Runs pytest in this process, which has the plugin's modules already, in the repository."""
     monkeypatch.chdir(team)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    def run(*given: str):
+    def run(*given: str) -> Done:
         plugins = ("-pint8gate.options", "-pxdist.plugin", "-ppytest_benchmark.plugin")
-        return pytester.runpytest_inprocess(*plugins, "-q", "-rA", "--artifact-cache=none", *given)
+        options = ("-q", "-rA", "--capture=no", "--artifact-cache=none", *given)
+        out, err = io.StringIO(), io.StringIO()
+        path = list(sys.path)
+        with redirect_stdout(out), redirect_stderr(err):
+            code = pytest.main([*plugins, *options])
+        sys.path[:] = path
+        for name in [name for name, module in sys.modules.items() if _is_of(module, team)]:
+            del sys.modules[name]
+        return Done(code, out.getvalue(), err.getvalue())
 
     return run
+
+
+def _is_of(module, team: Path) -> bool:
+    return Path(getattr(module, "__file__", None) or "/").is_relative_to(team)
 
 
 @pytest.fixture
@@ -35,8 +58,8 @@ def collected(run):
 
     def collected(*given: str) -> list[str]:
         done = run("--collect-only", *given)
-        assert done.ret == 0, [*done.outlines, *done.errlines]
-        return [line for line in done.outlines if "::" in line]
+        assert done.ret == 0, done.stdout + done.stderr
+        return [line for line in done.stdout.splitlines() if "::" in line]
 
     return collected
 
@@ -98,7 +121,7 @@ def test_last_failed_runs_what_failed(team, file, run, collected):
     name = Path(file).stem
     option = f"--zoo={file}"
     first = run(option, "-m", "size or io_dtype")
-    assert len(ended("FAILED", str(first.stdout))) == 2, str(first.stdout)
+    assert len(ended("FAILED", first.stdout)) == 2, first.stdout
     again = collected(option, "--last-failed")
     assert sorted(again) == sorted(one for one in ids(file, name) if "size" in one or "io_" in one)
 
@@ -125,15 +148,15 @@ def test_a_file_that_declares_no_model_is_told(team, content, words, run):
     (team / "one.toml").write_text(content)
     done = run("--zoo=one.toml")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert f"{team / 'one.toml'}" in str(done.stderr)
-    assert words in str(done.stderr)
+    assert f"{team / 'one.toml'}" in done.stderr
+    assert words in done.stderr
 
 
 def test_settings_that_declare_no_model_are_told(team, run):
     (team / "pyproject.toml").write_text("[tool.int8gate]\n")
     done = run()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "declares no model" in str(done.stderr)
+    assert "declares no model" in done.stderr
 
 
 @pytest.mark.parametrize("folder", ["build/deep", ".hidden", "env"])
@@ -156,7 +179,7 @@ def test_a_folder_that_pytest_passes_over_has_gates_too(team, folder, collected)
 def test_gates_that_pytest_is_told_to_ignore_end_the_run(run):
     done = run("--zoo=one.toml", "--ignore=one.toml", "--collect-only")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "one.toml is not collected" in str(done.stderr)
+    assert "one.toml is not collected" in done.stderr
 
 
 def test_one_case_is_selected_exactly(team, collected):
@@ -193,7 +216,7 @@ def test_one_case_is_selected_exactly(team, collected):
 def test_a_choice_that_leaves_no_case_is_told(team, given, words, run):
     done = run("--zoo=one.toml", "--zoo=two.toml", *given)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert re.search(words, str(done.stderr), re.MULTILINE), str(done.stderr)
+    assert re.search(words, done.stderr, re.MULTILINE), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -203,11 +226,11 @@ def test_a_choice_that_leaves_no_case_is_told(team, given, words, run):
 def test_an_option_of_gates_without_a_model_is_told(team, run, option):
     done = run(option)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "this run has no model to gate: add --int8-zoo FILE" in str(done.stderr)
+    assert "this run has no model to gate: add --int8-zoo FILE" in done.stderr
     (team / "pyproject.toml").write_text('[tool.int8gate]\nzoo = ["one.toml"]\n')
     done = run(option, "test_own.py", "--collect-only")
     has_gates = "case" in option
-    assert ("one.toml::test_size" in str(done.stdout)) == has_gates
+    assert ("one.toml::test_size" in done.stdout) == has_gates
     assert done.ret == 0, "their own tests are named"
 
 
