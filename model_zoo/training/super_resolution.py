@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from calibration_data.super_resolution import SuperResolutionPairs
@@ -33,4 +35,13 @@ SUPER_RESOLUTION = TrainingTask(
     draw=_draw,
     loss=_squared_error,
     encode=_targets,
+)
+
+# Of a network that has to learn the enlargement itself.
+WITHOUT_SKIP = replace(
+    SUPER_RESOLUTION,
+    stages=(
+        Stage(epochs=12, samples=16000, scale=0.5, learning_rate=4e-3, final=0.3, batch=32),
+        Stage(epochs=30, samples=5000, learning_rate=2e-3, final=0.0, batch=16),
+    ),
 )
