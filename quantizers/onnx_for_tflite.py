@@ -38,10 +38,11 @@ def rewrite_for_tflite(graph) -> None:
 
 
 def _shuffle_channels(view: GraphView) -> None:
-    """Channels that are shuffled between groups as a Gather of channels.
+    """Channels that are shuffled between groups as a Gather of channels, where there are as many
+    rows or columns.
 
     They come as a Reshape to five sides, a Transpose and a Reshape back, of which onnx2tf takes
-    rows for channels where there are as many.
+    rows for channels then. No NPU of Arm's has a Gather, so that others stay.
     """
     from onnx import helper
 
@@ -60,7 +61,8 @@ def _shuffle_channels(view: GraphView) -> None:
         is_of_channels = len(before) == 4 and before == after and len(parted) == 5
         if not is_of_channels or parted[3:] != before[2:] or parted[0] != before[0]:
             continue
-        if view.settings(turn).get("perm") != [0, 2, 1, 3, 4]:
+        is_clear = before[1] not in before[2:]
+        if is_clear or view.settings(turn).get("perm") != [0, 2, 1, 3, 4]:
             continue
         order = np.arange(before[1]).reshape(parted[1:3]).T.reshape(-1)
         places = view.integers(f"{first.name}_order", order)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from quantizers.attention_masks import with_near_masks
 from quantizers.int16_forms import with_int16_forms
 from quantizers.pixel_ranges import snapped_to_pixels
 from quantizers.recipe import RECIPES, Recipe
@@ -46,7 +47,7 @@ def quantize(
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    ranged = with_ranges(float_model.read_bytes(), ranges)
+    ranged = with_ranges(*with_near_masks(float_model.read_bytes(), ranges))
     notes = []
     if recipe.pixel_ranges:
         ranged, snapped = snapped_to_pixels(ranged, *pixel_range)

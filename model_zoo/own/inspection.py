@@ -154,7 +154,20 @@ def _onnx(file: Path, inputs, outputs):
         return End(info.name, tuple(sides), str(helper.tensor_dtype_to_np_dtype(kind)))
 
     given = [info for info in graph.input if info.name not in constants]
-    return list(map(end, given)), list(map(end, graph.output))
+    return _of_any_batch(list(map(end, given)), list(map(end, graph.output)))
+
+
+def _of_any_batch(inputs: list[End], outputs: list[End]) -> tuple[list[End], list[End]]:
+    """A batch that pictures were exported with is free: the importer makes it 1 where it can."""
+    batches = {entry.shape[0] for entry in inputs if len(entry.shape) == 4}
+    if len(batches) != 1 or (batch := batches.pop()) in (None, 1):
+        return inputs, outputs
+
+    def free(entry: End) -> End:
+        is_batch = entry.shape[:1] == (batch,)
+        return replace(entry, shape=(None, *entry.shape[1:])) if is_batch else entry
+
+    return list(map(free, inputs)), list(map(free, outputs))
 
 
 def _keras(file: Path, inputs, outputs, trust: bool = False):

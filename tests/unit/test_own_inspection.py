@@ -10,6 +10,7 @@ import pytest
 from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx_files import cnn, save
 
 from int8gate.init import begin
 from model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
@@ -149,3 +150,13 @@ def test_what_is_no_picture_has_no_layout():
     assert picture_of((1, 128)) == (None, (None, None), None)
     assert picture_of(()) == (None, (None, None), None)
     assert np.shape(picture_of((1, 3, 3, 3))[1]) == (2,)
+
+
+@pytest.mark.parametrize("batch", [4, 1])
+def test_a_batch_that_an_onnx_file_was_exported_with_is_free(tmp_path, batch):
+    """The importer makes it 1; a free one says so before."""
+    path = save(cnn(f"{batch}, 3, 16, 16", f"{batch}, 5"), tmp_path / "net.onnx")
+    found = inspect(path, "onnx", (), (), False)
+    first = None if batch == 4 else 1
+    assert [end.shape for end in found.inputs] == [(first, 3, 16, 16)]
+    assert [end.shape for end in found.outputs] == [(first, 5)]
