@@ -52,10 +52,10 @@ class OwnModel:
     folder of pictures and `labels` the form of their labels, "auto" to find it. `fit` are the
     arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
     frozen graph, `signature` what of a SavedModel is meant. `decode` is a name of
-    `decoding.DECODERS` or a hook (module:function), `metric` a hook (module:NAME). `float_file` is
-    what a quantized file was made from, in any format. `recipes` is empty for the format's own.
-    `expect` overrides entries of `expectations.toml`. `keys` are those that its table has, for
-    advice on what to delete.
+    `decoding.DECODERS` or a hook (module:function), `metric` a hook (module:NAME), `head` the keys
+    that `decode` takes. `float_file` is what a quantized file was made from, in any format.
+    `recipes` is empty for the format's own. `expect` overrides entries of `expectations.toml`.
+    `keys` are those that its table has, for advice on what to delete.
     """
 
     name: str
@@ -73,6 +73,7 @@ class OwnModel:
     preprocessing: Preprocessing = PIXELS
     decode: str | None = None
     metric: str | None = None
+    head: dict = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     signature: str | None = None

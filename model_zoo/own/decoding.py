@@ -34,13 +34,14 @@ DEFAULTS = {
 }
 DECODERS = {  # what `decode` takes for heads that are known, by task
     "detection": {
+        "corners": f"{HEADS}:corners",
         "ctdet": f"{HEADS}:ctdet",
         "detr": f"{HEADS}:detr",
         "tf_detection": f"{HEADS}:tf_detection",
         "yolo": f"{HEADS}:yolo",
     },
-    "pose": {"posenet": f"{HEADS}:posenet"},
-    "keypoints": {"heatmaps": f"{HEADS}:heatmaps"},
+    "pose": {"movenet": f"{HEADS}:movenet", "posenet": f"{HEADS}:posenet"},
+    "keypoints": {"heatmaps": f"{HEADS}:heatmaps", "movenet": f"{HEADS}:movenet"},
 }
 DETECTION, PERSON = 6, 52  # columns of a row
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -52,7 +53,17 @@ def class_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
 
 def pixel_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
-    """The first output, (n, h, w, classes) or (n, classes, h, w), as (n, h, w, classes)."""
+    """The first output, (n, h, w, classes) or (n, classes, h, w), as (n, h, w, classes).
+
+    Of a map of class numbers, (n, h, w) or with an axis of 1, the number's class has the score 1.
+    """
+    if (numbers := _class_numbers(outputs[0], declared)) is not None:
+        if declared.classes is None:
+            raise ValueError(
+                "task segmentation: the first output is a map of class numbers, which does not "
+                "tell how many classes there are: add classes = NUMBER"
+            )
+        return (numbers[..., None] == np.arange(declared.classes)).astype(np.float32)
     scores = _channels_last(outputs[0], declared.size, declared)
     if scores is None or scores.shape[-1] < 2:
         raise ValueError(
@@ -61,6 +72,14 @@ def pixel_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
             "channels first: end the network there, or add decode"
         )
     return scores
+
+
+def _class_numbers(values: np.ndarray, declared: Network) -> np.ndarray | None:
+    """A map of whole numbers (n, h, w) at the input's size, None of other outputs."""
+    sides = tuple(side for side in values.shape[1:] if side != 1)
+    if values.ndim not in (3, 4) or sides != tuple(declared.size):
+        return None
+    return values.reshape(len(values), *sides) if np.array_equal(values, np.rint(values)) else None
 
 
 def luminance_of(outputs: list[np.ndarray], declared: Network) -> np.ndarray:

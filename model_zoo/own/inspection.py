@@ -17,6 +17,7 @@ from model_zoo.own.tflite_file import check_computes_on_integers, is_quantized
 from runtimes.artifact import in_order
 
 CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
+TEXT = ("object", "string", "str")  # dtypes, as NumPy and TensorFlow call them
 CODE_IN = ("keras", "pytorch")  # formats whose files may hold code, which `trust` lets run
 LAYOUT_OF_FORMAT = {"onnx": "nchw", "pytorch": "nchw", "darknet": "nchw"}  # the others': nhwc
 
@@ -33,6 +34,10 @@ class End:
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.dtype in TEXT
 
     def __str__(self) -> str:
         sides = ", ".join("?" if side is None else str(side) for side in self.shape)
@@ -111,6 +116,11 @@ def inspect(
     untrusted.check_ends(file, (*found.inputs, *found.outputs))
     if not (found.inputs and found.outputs):
         raise ValueError(f"{file} has no {'output' if found.inputs else 'input'}: export it again")
+    if texts := [end for end in found.inputs if end.is_text]:
+        raise ValueError(
+            f"{file} takes text or encoded pictures (input {texts[0]}), expected a picture as "
+            "numbers: cut the model behind its decoding of the file, or export it without"
+        )
     return found
 
 

@@ -15,6 +15,7 @@ from model_zoo.spec import Network
 
 KEYPOINTS = 17  # COCO's
 ROUNDING = 0.1  # of quantized numbers 0..1
+FARTHEST = 2.0  # of most corners, in parts of the input: some boxes reach out of it
 
 
 def heatmaps(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
@@ -73,6 +74,69 @@ def detr(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     rows = [likely.argmax(-1)[..., None], likely.max(-1, keepdims=True)]
     rows += [np.clip(centre + side * extent / 2, 0, 1) for side in (-1, 1)]
     return np.concatenate(rows, axis=-1).astype(np.float32)
+
+
+def corners(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """Corners of boxes (n, N, 4) and scores of their classes (n, N, C), in either order: an SSD
+    whose graph has decoded its boxes (torchvision's and Ultra-Light-Fast's exports, TensorFlow's).
+
+    The declaration's `head` says what the corners are: "box_order" ("xyxy" or "yxyx"), "box_unit"
+    ("fraction" of the input or "pixels" of it), and which score is no class, "background" ("none",
+    "first" or "last"). Overlapping boxes of a class are suppressed here.
+    """
+    from model_zoo.architectures import yolo_decoding as on_host
+
+    told = {"box_order": "xyxy", "box_unit": "fraction", "background": "none"}
+    told |= declared.arguments.get("head", {})
+    boxes, scores = _boxes_and_scores(outputs)
+    if scores.min() < -ROUNDING or scores.max() > 1 + ROUNDING:
+        raise ValueError(
+            f'decode = "corners": scores span {scores.min():.3g}..{scores.max():.3g}, expected '
+            "0..1: end the network behind the softmax or sigmoid"
+        )
+    in_pixels = told["box_unit"] == "pixels"
+    if not in_pixels and np.median(np.abs(boxes)) > FARTHEST:
+        raise ValueError(
+            f'decode = "corners": boxes span {boxes.min():.3g}..{boxes.max():.3g}, expected parts '
+            'of the input, 0..1: box_unit = "pixels", or a function of your own for raw offsets'
+        )
+    boxes = boxes if told["box_order"] == "yxyx" else boxes[..., [1, 0, 3, 2]]
+    boxes = boxes / np.tile(np.float32(declared.size), 2) if in_pixels else boxes
+    scores = {"none": scores, "first": scores[..., 1:], "last": scores[..., :-1]}[
+        told["background"]
+    ]
+    pictures = np.full((len(boxes), on_host.MOST_DETECTIONS, DETECTION), -1, np.float32)
+    for rows, box, of_box in zip(pictures, np.clip(boxes, 0, 1), scores, strict=True):
+        found = on_host.suppressed(box, of_box)
+        rows[: len(found)] = found
+    return pictures
+
+
+def _boxes_and_scores(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes, the first output with four columns, and the other one."""
+    values = [
+        np.asarray(output, np.float32).reshape(len(output), output.shape[1], -1)
+        for output in outputs
+        if output.ndim == 3 or (output.ndim == 4 and output.shape[2] == 1)
+    ]
+    of_boxes = [place for place, value in enumerate(values) if value.shape[-1] == 4]
+    if len(outputs) != 2 or len(values) != 2 or not of_boxes:
+        raise _other_outputs("corners", outputs, "boxes (n, N, 4) and scores (n, N, classes)")
+    boxes, scores = values[of_boxes[0]], values[1 - of_boxes[0]]
+    if boxes.shape[1] != scores.shape[1]:
+        raise _other_outputs("corners", outputs, "as many boxes as scores")
+    return boxes, scores
+
+
+def movenet(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """MoveNet's rows (n, P, 17, 3), [y, x, score] in parts of the input, a person each."""
+    points = outputs[0]
+    if points.ndim != 4 or points.shape[2:] != (KEYPOINTS, 3):
+        raise _other_outputs("movenet", outputs, f"rows (n, people, {KEYPOINTS}, 3)")
+    pixels = points[..., :2] * np.float32(declared.size) - 0.5
+    scores = points[..., 2:]
+    rows = np.concatenate([pixels, scores], axis=-1).reshape(*points.shape[:2], -1)
+    return np.concatenate([scores.mean(axis=2), rows], axis=-1).astype(np.float32)
 
 
 def yolo(outputs: list[np.ndarray], declared: Network) -> np.ndarray:

@@ -56,6 +56,8 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
         "std": own.preprocessing.std,
         "colours": fit.colours,
     }
+    if own.head:
+        told["head"] = own.head
     if own.format == "darknet" and (heads := _heads(own)):
         told["heads"] = heads
     network = Network(

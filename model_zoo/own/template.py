@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from model_zoo.own.decoding import DECODERS
-from model_zoo.own.guesses import decode_of, task_of
+from model_zoo.own.guesses import Guess, guess
 from model_zoo.own.inspection import End, ModelFile
 from model_zoo.own.resolve import PREQUANTIZED, recipes_of
 from model_zoo.own.toml_file import NAME
@@ -16,15 +16,21 @@ from model_zoo.registry import zoo
 LIKELY_SIZE = 224
 COMMENT_AT = 34  # column
 LONGEST_REMARK = 200  # characters
+KEY_REMARKS = {
+    "box_order": 'a guess; or "yxyx"',
+    "box_unit": 'of the input, a guess; or "pixels"',
+    "background": 'which of the scores is no class, a guess; or "last", "none"',
+    "classes": "how many, a number: a map of class numbers does not tell",
+}
 BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
 TASKS = "classification, segmentation, detection, pose, keypoints, super_resolution, other"
 DATA = {  # by task: what the folder of pictures has
-    "classification": "a folder of pictures for each class, or labels.csv",
-    "segmentation": "images/ and masks/ of equal names",
-    "detection": "pictures and COCO's annotations.json",
-    "pose": "pictures and COCO's annotations.json",
-    "keypoints": "pictures of one person each and COCO's annotations.json",
-    "super_resolution": "low/ and high/ of equal names, twice as large",
+    "classification": "a folder of pictures for each class, or labels.csv; or pictures alone",
+    "segmentation": "images/ and masks/ of equal names; or pictures alone",
+    "detection": "pictures and COCO's annotations.json; or pictures alone",
+    "pose": "pictures and COCO's annotations.json; or pictures alone",
+    "keypoints": "pictures of one person each and COCO's annotations.json; or alone",
+    "super_resolution": "low/ and high/ of equal names, twice as large; or pictures alone",
     "other": "real pictures; the gate is fidelity to float",
 }
 
@@ -37,7 +43,7 @@ def template(
     `file` is the path that the TOML will hold, `signature` that of a SavedModel which was looked
     into, `name` the model's, by default after the file.
     """
-    task = task_of(found)
+    made = guess(found)
     lines = [
         _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
         *(_remark(f"  takes {end}") for end in found.inputs),
@@ -45,9 +51,9 @@ def template(
         f"[models.{name or _name(file)}]",
         f"file = {_text(file.as_posix())}",
         *([f"signature = {_text(signature)}"] if signature else []),
-        _commented(f'task = "{task}"', f"a guess; one of {TASKS}"),
-        _commented('data = "pictures"', f"{DATA[task]}; or pictures alone"),
-        *_decode(found, task),
+        _task(made),
+        _commented('data = "pictures"', DATA.get(made.task, "the folder of your pictures")),
+        *_decode(found, made),
         *_picture(found),
         *_numbers(found),
         *_recipes(found),
@@ -73,13 +79,29 @@ def _name(file: Path) -> str:
     return f"my_{name}" if name in zoo() else name
 
 
-def _decode(found: ModelFile, task: str) -> list[str]:
-    if task not in DECODERS or found.format == "darknet":
-        return []
-    known = ", ".join(DECODERS[task])
-    if name := decode_of(found, task):
-        return [_commented(f'decode = "{name}"', f"a guess; one of {known}, or module:function")]
-    return [_commented('# decode = "module:function"', f"outputs to {task}; or one of {known}")]
+def _task(made: Guess) -> str:
+    if made.task is None:
+        return _commented('task = ""', f"the file does not tell: choose one of {TASKS}")
+    return _commented(f'task = "{made.task}"', f"a guess; one of {TASKS}")
+
+
+def _decode(found: ModelFile, made: Guess) -> list[str]:
+    """How the outputs become what is scored, with the keys that a known head takes."""
+    known = DECODERS.get(made.task, {})
+    lines = []
+    if made.decode:
+        listed = ", ".join([*known, "module:function"])
+        lines = [_commented(f'decode = "{made.decode}"', f"a guess; one of {listed}")]
+    elif made.needs_decode:
+        listed = ", ".join([*known, "module:function"])
+        lines = [_commented('decode = ""', f"the file does not tell: choose one of {listed}")]
+    elif known and found.format != "darknet":
+        listed = ", ".join(known)
+        told = f"outputs to {made.task}; or one of {listed}"
+        lines = [_commented('# decode = "module:function"', told)]
+    return lines + [
+        _commented(f"{key} = {_text(value)}", KEY_REMARKS[key]) for key, value in made.keys.items()
+    ]
 
 
 def _picture(found: ModelFile) -> list[str]:
@@ -110,10 +132,13 @@ def _numbers(found: ModelFile) -> list[str]:
     entry = found.inputs[0]
     if entry.scale is not None:
         return _range_of(entry)
+    if entry.dtype == "uint8":
+        return ["# the input takes pixels as they are, uint8: no scale, mean, std or range"]
     if not entry.dtype.startswith("float"):
-        return [f"# the graph takes pixels as they are, {entry.dtype}: no mean, std or range"]
+        return [f"# the input takes {entry.dtype}: say what pixels 0 and 255 become", 'range = ""']
     return [
-        "# (pixel * scale - mean) / std, as inference does it; or range = [-1, 1] for all of it",
+        "# (pixel * scale - mean) / std, as inference does it; the file does not tell: the next",
+        "# three lines are a guess, in their place range = [-1, 1] or [0, 255] may be right",
         'scale = "1/255"',
         "mean = 0.0",
         "std = 1.0",

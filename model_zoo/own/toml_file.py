@@ -32,6 +32,7 @@ KEYS = {
     **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
     **dict.fromkeys(("preprocess", "metric"), "text module:function"),
     "float_file": "text",
+    **dict.fromkeys(("box_order", "box_unit", "background"), "text"),
     "decode": "text module:function, or the name of a known head",
     **dict.fromkeys(("inputs", "outputs", "recipes", "targets"), "a list of text"),
     **dict.fromkeys(("size", "range"), "a list of two numbers"),
@@ -42,6 +43,11 @@ KEYS = {
     "scale": 'a number, or a quotient as "1/255"',
     "enlarge": "true or false",
     "expect": "a table",
+}
+HEAD_KEYS = {  # of decode = "corners"; the first is the default
+    "box_order": ("xyxy", "yxyx"),
+    "box_unit": ("fraction", "pixels"),
+    "background": ("none", "first", "last"),
 }
 FIT_KEYS = ("interpolation", "colours", "crop", "pad", "enlarge")
 
@@ -118,6 +124,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
             f"{where}: a name has letters, digits and underscores and begins with a letter: it "
             "stands in case ids and file names"
         )
+    _check_chosen(where, table)
     for key, value in table.items():
         _check(where, key, value)
     if "file" not in table:
@@ -136,6 +143,10 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         raise ValueError(f"{where}: task is missing: add task, one of {', '.join(TASKS)}")
     _one_of(where, "task", table["task"], TASKS)
     _check_decode(where, table["task"], table.get("decode", ":"))
+    for key in HEAD_KEYS.keys() & table.keys():
+        _one_of(where, key, table[key], HEAD_KEYS[key])
+        if table.get("decode") != "corners":
+            raise ValueError(f'{where}: {key} is of decode = "corners": leave the key out')
     try:
         preprocessing = declared_preprocessing(
             *(_tuple(table.get(key)) for key in ("mean", "std", "scale", "range"))
@@ -156,6 +167,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         task=table["task"],
         data=_place(path, table["data"]) if "data" in table else None,
         float_file=twin,
+        head={key: table[key] for key in HEAD_KEYS if key in table},
         size=_tuple(table.get("size")),
         classes=len(classes) if named else classes,
         class_names=tuple(classes) if named else None,
@@ -195,6 +207,20 @@ def _on_a_line(name: str) -> str:
 
 def _names_in(folder: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def _check_chosen(where: str, table: dict) -> None:
+    """What `init` left open is no mistake: it is said what to choose from."""
+    known = DECODERS.get(table.get("task"), {}) if isinstance(table.get("task"), str) else {}
+    choices = {
+        "task": f"one of {', '.join(TASKS)}",
+        "decode": f"one of {', '.join([*known, 'module:function'])}",
+        **{key: f"one of {', '.join(values)}" for key, values in HEAD_KEYS.items()},
+    }
+    for key, value in table.items():
+        if key in KEYS and value == "":
+            expected = choices.get(key, KEYS[key])
+            raise ValueError(f'{where}: {key} = "" is still to be chosen: write {expected}')
 
 
 def _check(where: str, key: str, value: object) -> None:

@@ -18,9 +18,11 @@ HEIGHT, WIDTH = 64, 96
 CHANNELS_FIRST = (0, 3, 1, 2)
 
 
-def decoded(place: str, outputs, layout: str = "nhwc", size=(HEIGHT, WIDTH), **told) -> np.ndarray:
+def decoded(
+    place: str, outputs, layout: str = "nhwc", size=(HEIGHT, WIDTH), classes=None, **told
+) -> np.ndarray:
     told = {"layout": layout, "mean": 0.0, "std": 1.0, "colours": "rgb"} | told
-    network = Network("", (*size, 3), size, None, arguments=told)
+    network = Network("", (*size, 3), size, classes, arguments=told)
     return resolve(place)([np.asarray(output, np.float32) for output in outputs], network)
 
 
@@ -127,6 +129,67 @@ def test_boxes_of_parts_and_of_pixels_are_those_of_the_picture(category, x, y, w
     assert (rows[0, 0], rows[0, 2:]) == (category, box)
     assert rows[0, 1] == pytest.approx(0.9)
     assert (rows[1:, 1] == -1).all()
+
+
+@given(
+    st.integers(0, 2),
+    st.floats(0.2, 0.8),
+    st.floats(0.2, 0.8),
+    st.floats(0.1, 0.3),
+    st.sampled_from(["xyxy", "yxyx"]),
+    st.sampled_from(["fraction", "pixels"]),
+    st.sampled_from(["none", "first", "last"]),
+    st.booleans(),
+)
+def test_corners_are_found_however_they_are_written(
+    category, x, y, w, box_order, box_unit, background, scores_first
+):
+    corners = np.array([y - 0.1, x - w / 2, y + 0.1, x + w / 2])
+    boxes = np.tile(corners, (1, 9, 1))
+    boxes[0, 5] += 0.01  # the same object once more, less sure
+    boxes = boxes * np.tile((HEIGHT, WIDTH), 2) if box_unit == "pixels" else boxes
+    boxes = boxes if box_order == "yxyx" else boxes[..., [1, 0, 3, 2]]
+    scores = np.zeros((1, 9, 5))
+    at = {"none": 0, "first": 1, "last": 0}[background]
+    scores[0, :, {"none": 4, "first": 0, "last": 4}[background]] = 1 if background != "none" else 0
+    scores[0, 4:6, at + category] = 0.9, 0.6
+    outputs = [scores, boxes[..., None, :]] if scores_first else [boxes, scores]
+    head = {"box_order": box_order, "box_unit": box_unit, "background": background}
+    rows = decoded(DECODERS["detection"]["corners"], outputs, head=head)[0]
+    assert rows[0, 0] == category
+    assert rows[0, 1] == pytest.approx(0.9)
+    assert rows[0, 2:] == pytest.approx(np.clip(corners, 0, 1), abs=1e-4)
+    assert (rows[1:, 1] == -1).all()
+
+
+def test_corners_and_scores_of_another_unit_are_refused():
+    place = DECODERS["detection"]["corners"]
+    boxes, scores = np.full((1, 9, 4), 30.0), random(1, 9, 2)
+    refused(lambda: decoded(place, [boxes, scores]), "box_unit", "pixels")
+    refused(lambda: decoded(place, [boxes / 100, scores - 3]), "softmax", "-2.9")
+    refused(lambda: decoded(place, [boxes, random(1, 8, 2)]), "as many boxes as scores")
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6))
+def test_movenet_rows_are_places_of_the_picture(y, x, people):
+    rows = np.tile([y, x, 0.7], (2, people, 17, 1))
+    for task in ("keypoints", "pose"):
+        found = decoded(DECODERS[task]["movenet"], [rows])
+        assert found.shape == (2, people, 52)
+        wanted = [y * HEIGHT - 0.5, x * WIDTH - 0.5, 0.7]
+        assert found[0, 0, 0] == pytest.approx(0.7)
+        assert found[0, 0, 1:].reshape(17, 3) == pytest.approx(np.tile(wanted, (17, 1)), abs=1e-4)
+
+
+@pytest.mark.parametrize("axis", [None, 1, 3])
+def test_a_map_of_class_numbers_is_scored_as_what_it_names(axis):
+    numbers = np.random.default_rng(0).integers(0, 4, (2, HEIGHT, WIDTH)).astype(np.float32)
+    output = numbers if axis is None else np.expand_dims(numbers, axis)
+    scores = decoded(DEFAULTS["segmentation"], [output], classes=4)
+    assert scores.shape == (2, HEIGHT, WIDTH, 4)
+    assert np.array_equal(scores.argmax(-1), numbers)
+    assert np.array_equal(scores.sum(-1), np.ones_like(numbers))
+    refused(lambda: decoded(DEFAULTS["segmentation"], [output], classes=None), "classes = NUMBER")
 
 
 def test_tf_detections_count_classes_from_one():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folders import refused
 
 from model_zoo.own.inspection import End, ModelFile
 from model_zoo.own.template import template
@@ -26,31 +27,110 @@ def proposed(file: ModelFile, name: str = "gadget.onnx") -> dict:
     return table
 
 
+OPEN = ""  # a key that is left to choose
+
+
 @pytest.mark.parametrize(
     ("task", "decode", "outputs"),
     [
         ("classification", None, [(1, 5)]),
-        ("classification", None, [(None, 5), (None, 5)]),
         ("classification", None, [(1, 5, 1, 1)]),
         ("segmentation", None, [(1, 4, 64, 96)]),
-        ("segmentation", None, [(1, 4, 16, 24)]),
-        ("segmentation", None, [(1, 3, 64, 96)]),
         ("super_resolution", None, [(1, 3, 128, 192)]),
         ("super_resolution", None, [(1, 128, 192, 3)]),
         ("keypoints", "heatmaps", [(1, 17, 16, 24)]),
-        ("pose", None, [(1, 17, 16, 24), (1, 34, 16, 24)]),
-        ("detection", None, [(1, 330, 4), (1, 330, 2)]),
+        ("keypoints", "movenet", [(1, 1, 17, 3)]),
+        ("pose", "movenet", [(1, 6, 17, 3)]),
+        ("pose", OPEN, [(1, 17, 16, 24), (1, 34, 16, 24)]),
+        ("detection", "corners", [(1, 330, 4), (1, 330, 2)]),
+        ("detection", "corners", [(1, 330, 2), (1, 330, 4)]),
+        ("detection", "corners", [(1, 330, 1, 4), (1, 330, 80)]),
+        ("detection", "tf_detection", [(1, 10, 4), (1, 10), (1, 10), (1,)]),
         ("detection", "ctdet", [(1, 7, 16, 24), (1, 2, 16, 24), (1, 2, 16, 24)]),
         ("detection", "detr", [(1, 100, 92), (1, 100, 4)]),
-        ("detection", "yolo", [(1, 84, 2100)]),
-        ("other", None, [()]),
-        ("other", None, [(1, None, 64)]),
+        ("detection", "yolo", [(1, 84, 126)]),  # places of strides 8, 16 and 32
+        ("detection", OPEN, [(1, 378, 85)]),  # of three anchors each: YOLOv5
+        ("detection", OPEN, [(1, 18, 8, 12), (1, 18, 4, 6)]),  # raw heads
+        (OPEN, None, [(1, 5), (1, 5)]),
+        (OPEN, None, [(1, 512)]),  # features more often than classes
+        (OPEN, None, [(1, 4, 16, 24)]),  # a map of no picture's size
+        (OPEN, None, [(1, 3, 64, 96)]),  # a picture, or three classes
+        (OPEN, None, [(1, 1, 64, 96)]),  # depth, or a mask
+        (OPEN, None, [(1, 17, 64, 96)]),  # 17 classes, or keypoints
+        (OPEN, None, [(1, 84, 2100)]),
+        (OPEN, None, [(1, 1)]),
+        (OPEN, None, [()]),
+        (OPEN, None, [(1, None, 64)]),
     ],
-    ids=range(16),
+    ids=range(28),
 )
-def test_the_outputs_tell_the_task(task, decode, outputs):
+def test_the_outputs_tell_the_task_or_leave_it_open(task, decode, outputs):
     table = proposed(found(*outputs))
     assert (table["task"], table.get("decode")) == (task, decode)
+
+
+def named(*outputs: tuple[str, tuple, str]) -> dict:
+    ends = tuple(End(*output) for output in outputs)
+    return proposed(ModelFile("onnx", (End("image", (1, 3, 64, 96), "float32"),), ends))
+
+
+def test_names_tell_what_shapes_do_not():
+    pair = [("logits", (1, 300, 92), "float32"), ("pred_boxes", (1, 300, 4), "float32")]
+    assert named(*pair)["decode"] == "corners"
+    pair[0] = ("pred_logits", *pair[0][1:])
+    assert named(*pair)["decode"] == "detr"
+    assert named(("class_scores", (1, 512), "float32"))["task"] == "classification"
+    assert named(("embedding", (1, 100), "float32"))["task"] == OPEN
+    assert named(("detection_boxes:0", (1, 9, 4), "float32"), *pair)["decode"] == OPEN
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 96), (1, 1, 64, 96), (1, 64, 96, 1)])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_a_map_of_class_numbers_is_a_segmentation(shape, dtype):
+    table = named(("classes", shape, dtype))
+    assert (table["task"], table["classes"]) == ("segmentation", OPEN)
+    assert named(("classes", (1,), dtype))["task"] == OPEN
+
+
+def test_no_line_that_may_be_false_stands_without_a_remark(tmp_path):
+    """A guess says so, and what is open says what to choose from."""
+    (tmp_path / "gadget.onnx").touch()
+    for outputs in ([(1, 330, 4), (1, 330, 2)], [(1, 512)], [(1, 5)], [(1, 378, 85)]):
+        text = template(Path("gadget.onnx"), found(*outputs))
+        settled = ("file", "data", "recipes", "mean", "std", "scale", "[")
+        for line in text.splitlines():
+            if not line.startswith(("#", *settled)):
+                assert "a guess" in line or "choose one of" in line, line
+        assert "the next\n# three lines are a guess" in text
+
+
+@pytest.mark.parametrize(
+    ("outputs", "key", "choices"),
+    [
+        ([(1, 512)], "task", "classification, segmentation"),
+        ([(1, 378, 85)], "decode", "corners, ctdet, detr"),
+    ],
+)
+def test_what_is_left_open_is_asked_for(outputs, key, choices, tmp_path):
+    (tmp_path / "gadget.onnx").touch()
+    (tmp_path / "models.toml").write_text(template(Path("gadget.onnx"), found(*outputs)))
+    said = f'{key} = "" is still to be chosen'
+    refused(lambda: read_zoo(tmp_path / "models.toml"), "[models.gadget]", said, choices)
+
+
+def test_the_keys_of_a_head_are_read(tmp_path):
+    (tmp_path / "gadget.onnx").touch()
+    text = template(Path("gadget.onnx"), found((1, 330, 4), (1, 330, 2)))
+    (tmp_path / "models.toml").write_text(text)
+    (model,) = read_zoo(tmp_path / "models.toml")
+    told = {"box_order": "xyxy", "box_unit": "fraction", "background": "first"}
+    assert model.head == told
+    for wrong in ("box_order", "background"):
+        changed = text.replace(f'{wrong} = "{told[wrong]}"', f'{wrong} = "zyx"')
+        (tmp_path / "models.toml").write_text(changed)
+        refused(lambda: read_zoo(tmp_path / "models.toml"), wrong, "'zyx'")
+    (tmp_path / "models.toml").write_text(text.replace('"corners"', '"detr"'))
+    refused(lambda: read_zoo(tmp_path / "models.toml"), 'decode = "corners"', "leave the key out")
 
 
 def test_one_channel_of_any_size_is_enlarged():
@@ -82,6 +162,13 @@ def test_signed_units_are_about_minus_one_to_one():
     entry = End("image", (1, 64, 96, 3), "int8", 1 / 127.5, 0)
     low, high = proposed(found((1, 5), format="tflite", entry=entry))["range"]
     assert (low, high) == pytest.approx((-1, 1), abs=1 / 127)
+
+
+def test_other_whole_numbers_are_left_to_say():
+    entry = End("image", (1, 64, 96, 3), "int32")
+    table = proposed(found((1, 5), format="frozen_graph", entry=entry), "gadget.pb")
+    assert table["range"] == OPEN
+    assert not {"scale", "mean", "std"} & table.keys()
 
 
 def test_bytes_of_a_float_graph_have_no_scale():

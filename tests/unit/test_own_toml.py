@@ -99,7 +99,10 @@ expect = { accuracy = "0.97 * float" }
         (LEAST + 'decode = "hooks.py"', "expected text module:function"),
         (LEAST + "channels = true", "channels = True"),
         (LEAST + 'decode = "ctdet"', "expected, of task classification, module:function"),
-        ('file = "gadget.onnx"\ntask = "detection"\ndecode = "ctdt"', "of task detection, ctdet"),
+        (
+            'file = "gadget.onnx"\ntask = "detection"\ndecode = "ctdt"',
+            "of task detection, corners",
+        ),
         ('file = "gadget.onnx"\ntask = "clasification"', "expected one of classification"),
     ],
 )
