@@ -41,7 +41,7 @@ class Built:
 
     `peak_rss_bytes` is the largest of the stages, None where the system does not tell.
     `calibration` is the record's: the method and a row for each tensor, None without ranges.
-    `notes` are sentences for the record on what the recipe did.
+    `notes` are sentences for the record on what the recipe did, `log` is the converter's.
     """
 
     artifact: Artifact
@@ -49,6 +49,7 @@ class Built:
     peak_rss_bytes: int | None = None
     calibration: dict | None = None
     notes: tuple[str, ...] = ()
+    log: Path | None = None
 
 
 class Pipeline:
@@ -137,17 +138,32 @@ class Pipeline:
         calibrated = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
         built = {"export": exported, "calibrate": calibrated, "quantize": converted}
         peaks = [stage.meta["peak_rss_bytes"] for stage in built.values() if stage]
+        named = self._named(spec, converted) if recipe.toolchain == "tflite" else converted
         return Built(
             as_artifact(
-                converted.path / ARTIFACT[recipe.toolchain],
-                converted.meta["result"],
+                named.path / ARTIFACT[recipe.toolchain],
+                named.meta["result"],
                 self._provenance(recipe, spec, self.identity(spec)),
             ),
             {name: stage and stage.meta["seconds"] for name, stage in built.items()},
             max((peak for peak in peaks if peak is not None), default=None),
             converted.meta["result"].get("calibration"),
             tuple(converted.meta["result"].get("notes", ())),
+            converted.path / "converter.log",
         )
+
+    def _named(self, spec: ModelSpec, converted: CacheEntry) -> CacheEntry:
+        """An own model's `.tflite` with the names that its file has for inputs and outputs.
+
+        A Darknet file has none, a `.tflite` keeps its own, and those of a frozen graph stand for
+        more than the network that was cut out of it.
+        """
+        if not spec.own or spec.source_format in ("darknet", "tflite", "frozen_graph"):
+            return converted
+        found = self._inspected(spec)
+        names = [[end.name for end in ends] for ends in (found.inputs, found.outputs)]
+        parts = {"inputs": [converted.key], "names": names}
+        return self.runner.run(stages.NAMING, parts, lambda: (converted.path / TFLITE, *names))
 
     def exported(self, spec: ModelSpec) -> CacheEntry:
         """The float network at its declared size, as its library keeps it.

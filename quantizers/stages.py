@@ -21,6 +21,7 @@ from quantizers import (
     onnx_to_tflite,
     samples,
     tflite,
+    tflite_names,
     tflite_stages,
     torch_to_tflite,
 )
@@ -105,7 +106,9 @@ def quantization_of(toolchain: str) -> Stage:
 
 # Called with (SavedModel, recipe, calibration samples or None)
 CONVERSION = Stage("artifact", tflite.convert)
-# with (file, format, names of inputs, of outputs, whether it is trusted)
+# with (file, names of inputs, of outputs)
+NAMING = Stage("artifact", tflite_names.name_ends)
+# with (file, format, names of inputs, of outputs, whether it is trusted, signature)
 INSPECTION = Stage("inspection", inspection.describe)
 # with (a set of a folder's pictures)
 PICTURE_CHECK = Stage("picture_check", samples.check_pictures)

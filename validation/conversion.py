@@ -36,7 +36,7 @@ def describe(run: CaseRun) -> dict:
         built = run.built
     except Exception as error:  # whatever it was, the gate that needs the artifact tells it
         return _failed(run, error)
-    log = built.artifact.path.with_name("converter.log")
+    log = built.log or built.artifact.path.with_name("converter.log")
     return _told(run, run.imported) | {
         "status": "not_applicable" if run.recipe.is_prequantized else "converted",
         "log": str(log) if log.is_file() else None,

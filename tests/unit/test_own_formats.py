@@ -67,3 +67,11 @@ def test_every_kind_of_file_becomes_integer(cases, kind):
     assert (case["recipe"] == "prequantized") == (kind == "int8")
     assert case["integer_ops"]["fraction"] == 1
     assert case["conversion"]["how"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("keras", "out"), ("h5", "out"), ("saved_model", "scores")]
+)
+def test_outputs_keep_the_names_of_the_source(cases, kind, name):
+    """The record has them from the artifact."""
+    assert [end["name"] for end in cases[kind]["io"]["outputs"]] == [name]
