@@ -39,6 +39,7 @@ def read(path: Path):
     if model.functions:
         onnx_sizes.check_functions(path, model)
         model = _inlined(path, model)
+        _check_external(path, model)  # of constants that stood in a function
     _check_operators(path, model)
     onnx_sizes.check_tensors(path, model)
     _check_weights(path, model)

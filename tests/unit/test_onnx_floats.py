@@ -126,3 +126,19 @@ def test_local_functions_are_written_out(tmp_path, opset):
     assert not written.functions
     assert {node.domain for node in written.graph.node} == {""}
     np.testing.assert_allclose(found, 8 * pictures(1), rtol=1e-6)
+
+
+def test_data_of_a_function_stay_in_the_folder(tmp_path):
+    """A function's constants are seen once it is written out."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(64))
+    model = onnx.parser.parse_model(FUNCTIONS % 17)
+    tensor = TensorProto(name="outside", data_type=TensorProto.FLOAT, dims=[1])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret.bin")
+    constant = helper.make_node("Constant", [], ["one"], value=tensor)
+    model.functions[0].node.insert(0, constant)
+    model.functions[0].node[1].input[1] = "one"
+    path = save(model, home / "theirs.onnx")
+    refused(lambda: import_onnx(path, PICTURE, tmp_path / "o"), "outside of the model")
