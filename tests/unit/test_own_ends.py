@@ -107,3 +107,14 @@ def test_a_placeholder_without_a_shape_is_declared(tmp_path):
     assert spec.compact.picture_shape == (SIDE, SIDE, 3)
     report = import_frozen_graph(file, tmp_path / "out", PICTURES, *spec.compact.ends)
     assert report["static_shapes"]["image:0"] == [1, SIDE, SIDE, 3]
+
+
+def test_a_model_of_text_is_refused(tmp_path):
+    """An encoded picture, for one: nothing of it is a range of pixels."""
+    import onnx
+
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    reader (string[1] encoded) => (string[1] same) { same = Identity (encoded) }"""
+    file = tmp_path / "reader.onnx"
+    onnx.save(onnx.parser.parse_model(text), file)
+    refused(lambda: inspect(file, "onnx"), file.name, "takes text", "encoded", "picture as numbers")

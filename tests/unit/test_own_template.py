@@ -164,6 +164,14 @@ def test_signed_units_are_about_minus_one_to_one():
     assert (low, high) == pytest.approx((-1, 1), abs=1 / 127)
 
 
+@pytest.mark.parametrize("format", ["onnx", "keras", "saved_model"])
+def test_bytes_that_the_gate_refuses_are_not_called_pixels_as_they_are(format):
+    entry = End("image", (1, 64, 96, 3), "uint8")
+    text = template(Path("gadget.onnx"), found((1, 5), format=format, entry=entry))
+    assert "export the model without its Cast" in text
+    assert "as they are" not in text
+
+
 def test_other_whole_numbers_are_left_to_say():
     entry = End("image", (1, 64, 96, 3), "int32")
     table = proposed(found((1, 5), format="frozen_graph", entry=entry), "gadget.pb")
