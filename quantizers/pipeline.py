@@ -247,7 +247,7 @@ class Pipeline:
         return self.runner.run(
             stages.CONVERSION,
             parts | {"inputs": inputs},
-            lambda: (exported.path / SAVED_MODEL, recipe, samples and _arrays(samples)),
+            lambda: (self.exported_network(spec)[1], recipe, samples and _arrays(samples)),
         )
 
     def _prequantized(self, spec: ModelSpec, recipe: Recipe) -> Built:

@@ -62,6 +62,12 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
             f"{spec.name} comes as {spec.source_format}, and {recipe.name} starts from TensorFlow: "
             "choose a calibrated tflite recipe, or an onnx one"
         )
+    comes_converted = spec.own and spec.source_format == "tflite"
+    if comes_converted and not from_ranges and recipe.activations != "int16":
+        raise ValueError(
+            f"{spec.name} comes as a float .tflite file, and {recipe.name} starts from TensorFlow: "
+            "choose a full integer recipe, or give int8gate the model that the file was made of"
+        )
 
 
 def export_of(spec: ModelSpec, profile: str) -> Stage:

@@ -63,22 +63,26 @@ def quantize(
     return describe(directory / TFLITE) | {"notes": notes}
 
 
-def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: Path) -> dict:
+def convert(source: Path, recipe: Recipe, samples: Path | None, directory: Path) -> dict:
     """Writes `directory`/model.tflite by a recipe that needs no ranges of ours.
 
+    `source` is a SavedModel, or for int16 activations also a float `.tflite` file.
     `samples` are needed for int16 (its quantizer calibrates by itself, with minimum and maximum):
     float32 (n, h, w, c), .npy, or .npz with an array for each input of the network. Returns the
     file's description.
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    if source.suffix == ".tflite":
+        (directory / TFLITE).write_bytes(_to_int16(source.read_bytes(), samples))
+        return describe(directory / TFLITE)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
     if not recipe.is_reference:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if recipe.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if recipe.activations == "int16":
-        converter.representative_dataset = _representative(samples, saved_model)
+        converter.representative_dataset = _representative(samples, source)
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
@@ -87,6 +91,25 @@ def convert(saved_model: Path, recipe: Recipe, samples: Path | None, directory: 
         converter._quantize = lambda model, *rest: quantize_float(with_int16_forms(model), *rest)
     (directory / TFLITE).write_bytes(converter.convert())
     return describe(directory / TFLITE)
+
+
+def _to_int16(model: bytes, samples: Path) -> bytes:
+    """A float `.tflite` with int16 activations: what the converter does after its conversion."""
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow.lite.python.optimize import calibrator
+
+    loaded = np.load(samples, allow_pickle=False)
+    arrays = [loaded] if samples.suffix == ".npy" else [loaded[n] for n in in_order(loaded.files)]
+    ready = calibrator.add_intermediate_tensors(with_int16_forms(model))
+    return calibrator.Calibrator(ready).calibrate_and_quantize(
+        lambda: ([array[i : i + 1] for array in arrays] for i in range(len(arrays[0]))),
+        tf.int16,
+        tf.int16,
+        allow_float=False,
+        activations_type=tf.int16,
+        bias_type=tf.int64,
+    )
 
 
 def _representative(samples: Path, saved_model: Path):

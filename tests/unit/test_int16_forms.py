@@ -100,11 +100,12 @@ def test_a_model_without_them_keeps_its_bytes(tmp_path):
     assert with_int16_forms(path.read_bytes()) == path.read_bytes()
 
 
-def test_int16x8_takes_them_and_computes_in_integers(network, tmp_path):
+@pytest.mark.parametrize("source", ["saved_model", TFLITE])
+def test_int16x8_takes_them_and_computes_in_integers(source, network, tmp_path):
     images = np.random.default_rng(1).uniform(0, 1, (20, *SIDE, 1)).astype(np.float32)
     np.save(tmp_path / "samples.npy", images)
-    saved = network.parent / "saved_model"
-    tflite.convert(saved, RECIPES["tflite_int16x8"], tmp_path / "samples.npy", tmp_path)
+    recipe, samples = RECIPES["tflite_int16x8"], tmp_path / "samples.npy"
+    tflite.convert(network.parent / source, recipe, samples, tmp_path)
     assert not float_operators(read_graph(tmp_path / TFLITE))
     session = LiteRTSession(tmp_path / TFLITE)
     assert [spec.dtype for spec in session.inputs + session.outputs] == ["int16", "int16"]
