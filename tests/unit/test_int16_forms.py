@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folders import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantizers import tflite
+from model_zoo.registry import zoo
+from quantizers import stages, tflite
 from quantizers.int16_forms import with_int16_forms
 from quantizers.recipe import RECIPES
 from runtimes.file_names import TFLITE
@@ -113,3 +116,11 @@ def test_int16x8_takes_them_and_computes_in_integers(source, network, tmp_path):
         LiteRTSession(path).predict(images) for path in (network, tmp_path / TFLITE)
     )
     assert np.square(expected).mean() > 1000 * np.square(found - expected).mean()
+
+
+@pytest.mark.parametrize("name", ["tflite_fp16", "tflite_dynamic_int8"])
+def test_a_float_file_is_refused_by_recipes_that_start_from_tensorflow(name):
+    spec = replace(zoo()["fsrcnn"], name="gadget", source_format="tflite", own=object())
+    stages.check_route(spec, RECIPES["tflite_int16x8"])
+    stages.check_route(spec, RECIPES["tflite_int8"])
+    refused(lambda: stages.check_route(spec, RECIPES[name]), "gadget", "float .tflite", name)
