@@ -31,6 +31,7 @@ class Selection:
 
     def __init__(self, config: pytest.Config, records):
         self.config, self.records = config, records
+        self._has_begun = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not hasattr(self.config, "workerinput"):
@@ -38,10 +39,12 @@ class Selection:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """The workers of xdist all collect the same."""
-        self._begin(ids)
+        """The workers of xdist all collect the same; one that replaces a dead one does so later."""
+        if not self._has_begun:
+            self._begin(ids)
 
     def _begin(self, nodeids: list[str]) -> None:
+        self._has_begun = True
         models = self.config.stash[MODELS].values()
         existing = {gate.key: gate for spec in models for gate in gates_of(self.config, spec)}
         selected = [existing[key] for key in map(gate_id, nodeids) if key in existing]

@@ -207,6 +207,15 @@ def test_a_gate_that_never_ran_fails_the_run(run):
     assert done.case["reason"] == "not run to the end: size"
 
 
+def test_a_worker_of_xdist_that_dies_costs_the_case_its_gate_alone(run):
+    """The worker in its place collects once more, which begins no record anew."""
+    done = run("-n1", staged={"*": {"size": ["crash", ""]}})
+    assert done.code == 1, done.said
+    assert (done.case["verdict"], done.case["pending"]) == ("error", [])
+    others = {gate: status for gate, status in done.case["gates"].items() if gate != "size"}
+    assert (done.case["gates"]["size"], set(others.values())) == ("error", {"passed"})
+
+
 def test_names_of_others_steer_no_terminal(run):
     steering = "\x1b]0;title\x07 and \x1b[2J\u202e"
     done = run(
