@@ -281,3 +281,34 @@ def test_preparing_twice_changes_nothing(tmp_path):
     np.testing.assert_array_equal(
         OnnxSession(again).predict(pictures(1))[0], OnnxSession(path).predict(pictures(1))[0]
     )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_an_assignment_to_constant_places_only_moves_values(tmp_path_factory, data):
+    """A box of any number of axes is joined of slices, other places are gathered."""
+    shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    is_box = data.draw(st.booleans())
+    if is_box:
+        ends = [sorted(data.draw(st.permutations(range(side + 1)))[:2]) for side in shape]
+        places = np.stack(np.meshgrid(*(np.arange(*e) for e in ends), indexing="ij"), axis=-1)
+    else:
+        some = data.draw(st.lists(st.integers(0, shape[0] - 1), min_size=1, unique=True))
+        places = np.array(some)[:, None] - data.draw(st.sampled_from([0, shape[0]]))
+    given_shape = [*places.shape[:-1], *shape[places.shape[-1] :]]
+    sides = ", ".join(map(str, shape))
+    text = f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        set (float[{sides}] image) => (float[{sides}] out) {{
+            relu = Relu (image)
+            twice = Add (updates, updates)
+            out = ScatterND (relu, places, twice)
+        }}"""
+    updates = np.random.default_rng(0).normal(size=given_shape).astype(np.float32)
+    model = with_weights(text, {"places": places.astype(np.int64), "updates": updates})
+    path = prepared(model, tmp_path_factory.mktemp("set"))
+    assert "ScatterND" not in operators_of(path)
+    assert not is_box or "Gather" not in operators_of(path)
+    fed = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    (expected,) = OnnxSession(path.parent / "raw.onnx").run([fed])
+    np.testing.assert_array_equal(OnnxSession(path).run([fed])[0], expected)
