@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_files
@@ -30,9 +31,11 @@ from quantizers.samples import SAMPLES
 from quantizers.settings import Settings
 from runtimes.artifact import TensorSpec
 from runtimes.file_names import ONNX
-from validation import causes, measure, speed
+from validation import causes, kept, measure, speed
 from validation import gates as judged
 from validation.case_run import CaseRun
+from validation.evaluation import evaluate
+from validation.fidelity import SQNR_CEILING_DB
 from validation.gates import GateResult, io_dtype_gate
 from validation.measure import Measurement
 
@@ -272,3 +275,52 @@ def io_gate(taken: TensorSpec) -> GateResult:
     given = artifact()
     changed = type(given)(given.path, given.sha256, given.format, (taken,), given.outputs)
     return io_dtype_gate(changed, RECIPES["tflite_int8"], (0.0, 1.0), "gadget-tflite_int8")
+
+
+def test_fidelity_is_that_of_the_quantized_file_to_the_float_one(case):
+    case.pipeline.worker.tasks.clear()
+    fresh = CaseRun(case.declared, case.recipe, case.pipeline)
+    fresh.pipeline.cache.get_or_build = _always_built(fresh.pipeline.cache)
+    try:
+        found = fresh.evaluation
+    finally:
+        del fresh.pipeline.cache.get_or_build
+    ((model, reference),) = (
+        arguments[:2] for task, arguments in case.pipeline.worker.tasks if task is evaluate
+    )
+    assert model == case.built.artifact.path
+    assert reference == case.float_built.artifact.path
+    assert found.sqnr_db < SQNR_CEILING_DB - 30  # that of a file to itself is the ceiling
+
+
+def _always_built(cache):
+    """`get_or_build` for which no evaluation is in the cache."""
+
+    def build(name, parts, make, **options):
+        fresh = {"again": True} if name == "evaluation" else {}
+        return ArtifactCache.get_or_build(cache, name, {**parts, **fresh}, make, **options)
+
+    return build
+
+
+def test_scores_are_compared_sample_by_sample(tmp_path):
+    """Half of the answers are right, in no order, and both models give the same."""
+    right = np.random.default_rng(0).random(300) < 0.5
+    rows = np.stack([right, np.ones(300)], axis=1).astype(float)
+    scored = 200  # fewer than float is scored on
+    about = {
+        "sources": np.arange(300),
+        "chance": 0.1,
+        "distinct_outputs": 9,
+        "also": {},
+        "baseline": None,
+    }
+    reference = SimpleNamespace(key="float", statistics=rows, **about)
+    own = SimpleNamespace(key="own", statistics=rows[:scored], **about)
+    own.sources = own.sources[:scored]
+    cache = ArtifactCache(tmp_path / "cache")
+    found = kept.compared(cache, ("top1",), reference, own, "rule", lambda _: 0.05, 0)
+    assert found.float_score == found.quantized_score == rows[:scored, 0].mean()
+    assert found.test.drop == 0
+    assert found.test.drop_upper_95 < 3.5 / scored  # none is discordant: the rule of three
+    assert found.test.verdict == "passed"
