@@ -19,7 +19,8 @@ from validation.metrics import Metric, metric
 ACCURACY = 0.85  # of the simulated float classifier
 ICC = 0.5  # share of sources whose samples all behave alike
 IOU = 0.9  # of the simulated float segmenter
-CALIBRATED_ON = 20_000  # pictures, to find what share of lost objects makes a drop
+CALIBRATED_ON = 200_000  # pictures, to find what share of lost objects makes a drop
+CALIBRATION_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Detections:
         return f"{self.metric} {self.loss}, presence {self.presence:.0%}"
 
     def simulate(self, rng: np.random.Generator) -> Pairs:
-        return self.with_lost(rng, share_lost(replace(self, n=CALIBRATED_ON, tolerance=0.0)))
+        return self.with_lost(rng, share_lost(replace(self, tolerance=0.0)))
 
     def with_lost(self, rng: np.random.Generator, lost: float) -> Pairs:
         """The evaluation where a share of the objects or pictures is lost."""
@@ -206,16 +207,27 @@ def _records(category: np.ndarray, where: np.ndarray, score: np.ndarray, bits: f
 
 @cache
 def share_lost(scenario: Detections) -> float:
-    """What share must be lost for the scenario's drop: by bisection on many pictures."""
+    """What share must be lost for the scenario's drop: on average over evaluations of its size.
+
+    Average precision counts 101 points of recall, in steps of which the drop of one large
+    evaluation jumps; over many of the size that is simulated it is straight.
+    """
     if scenario.drop == 0:
         return 0.0
-    low, high = 0.0, 1.0
-    for _ in range(12):
-        middle = (low + high) / 2
-        pairs = scenario.with_lost(np.random.default_rng(0), middle)
-        drop = pairs.metric.score(pairs.reference) - pairs.metric.score(pairs.quantized)
-        low, high = (middle, high) if drop < scenario.drop else (low, middle)
-    return (low + high) / 2
+    lost = 1.5 * scenario.drop
+    for _ in range(CALIBRATION_ROUNDS):
+        lost *= scenario.drop / _mean_drop(scenario, lost)
+    return lost
+
+
+def _mean_drop(scenario: Detections, lost: float) -> float:
+    rng = np.random.default_rng(1)
+    drops = []
+    for _ in range(max(1, CALIBRATED_ON // scenario.n)):
+        pairs = scenario.with_lost(rng, lost)
+        score = pairs.metric.score
+        drops.append(score(pairs.reference) - score(pairs.quantized))
+    return float(np.mean(drops))
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from model_zoo.own.hooks import decoded
 from model_zoo.spec import Network
 from runtimes.sessions import open_session
 from validation.agreement import Agreement
+from validation.distinct_outputs import DistinctOutputs
 from validation.fidelity import OutputFidelity
 from validation.metrics import metric
-from validation.statistics import DistinctOutputs
 
 BATCH = 50
 BATCH_BYTES = 2**25  # of a batch's inputs or outputs: a map of a native network is 20 MB by itself

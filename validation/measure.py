@@ -186,7 +186,14 @@ def _no_float(run: CaseRun) -> GateResult:
 def _scores(run: CaseRun, own: KeptEvaluation, found: kept.Compared) -> dict:
     """The record's `accuracy` as far as the quantized model alone can tell."""
     score = metric(run.metrics[0])
-    compared = ("float", "drop", "drop_upper_95", "tolerance", "tolerance_rule")
+    compared = (
+        "float",
+        "drop",
+        "drop_upper_95",
+        "drop_lower_95",
+        "tolerance",
+        "tolerance_rule",
+    )
     return {
         "metric": score.name,
         "unit": score.unit,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 
@@ -62,21 +61,6 @@ class NonInferiority:
         return self.verdict == "passed" and self.drop_upper_95 + noise > self.tolerance
 
 
-class DistinctOutputs:
-    """Counts different outputs batch by batch: fewer than two means a constant output."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def add(self, outputs: np.ndarray) -> None:
-        """A batch (n, ...) of outputs."""
-        self._seen.update(sha256(sample.tobytes()).digest() for sample in outputs)
-
-    @property
-    def count(self) -> int:
-        return len(self._seen)
-
-
 def non_inferiority(
     metric: Metric,
     float_statistics: np.ndarray,
@@ -98,7 +82,7 @@ def non_inferiority(
     sources : (n,) ids; samples of one id are resampled together.
     tolerance : largest drop allowed, in the metric's unit.
     chance : `metric.chance(labels)`.
-    distinct_outputs : how many different outputs the float model gave; see `DistinctOutputs`.
+    distinct_outputs : how many different outputs the float model gave; see `distinct_outputs`.
     baseline_statistics : (n, k) rows of the baseline; without them `chance` is taken as exact.
 
     Raises ValueError if shapes do not fit or the tolerance is negative.
