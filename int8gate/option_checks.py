@@ -26,9 +26,6 @@ def check_options(config: pytest.Config) -> None:
         value = _given(config, name)
         if value is not None and not Path(config.invocation_params.dir, value).is_dir():
             raise ValueError(f"{_shown(name)}={value}: no such directory: mend the path")
-    report = _given(config, "report")
-    if report is not None and Path(config.invocation_params.dir, report).is_file():
-        raise ValueError(f"{_shown('report')}={report}: is a file, expected a directory")
 
 
 def _given(config: pytest.Config, name: str):

@@ -112,7 +112,8 @@ def test_every_case_has_its_record(whole, project):
         case = found[name]
         assert (case["verdict"], case["reason"]) == ("passed", ""), name
         assert case["integer_ops"] == {"fraction": 1.0, "float_ops": []}
-        assert case["accuracy"]["samples"] == 647, name
+        on_all = case["accuracy"]["samples"] == 647
+        assert on_all == (name == "tiny-tflite_uint8"), "16 bits are slow here: as many as tell"
         assert case["fidelity"]["cosine"] > 0.9
         assert case["seconds"]["quantize"] > 0
         assert case["npu"][0]["target"] == "ethos_u85_512"
