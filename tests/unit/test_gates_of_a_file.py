@@ -32,6 +32,7 @@ def run(team, monkeypatch):
     monkeypatch.chdir(team)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # what is read is the usual output
 
     def run(*given: str) -> Done:
         plugins = ("-pint8gate.options", "-pxdist.plugin", "-ppytest_benchmark.plugin")
