@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ def test_a_folder_is_there(name, tmp_path):
 
 def collect(*args: str, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *args]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    plain = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=plain)
 
 
 def test_a_usage_error_is_told_once():

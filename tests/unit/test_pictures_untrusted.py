@@ -138,8 +138,8 @@ def test_nearly_nothing_but_length(tmp_path):
     opened(tmp_path, png(40, 40, zlib.compress(bytes((1 + 3 * 40) * 40))))
     (tmp_path / "evaluation" / "x.png").write_bytes(png(40_000, 16, rows))
     fit = Fit((32, 32), "crop", 0.875)
-    samples = open_data(tmp_path, "classification", "evaluation", fit, "none")
-    refused(lambda: samples.sample(0), "40000x16", "next to nothing")
+    asked = (tmp_path, "classification", "evaluation", fit, "none")
+    refused(lambda: open_data(*asked), "40000x16", "next to nothing")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PPM", "ICO", "EPS", "PDF", "TGA", "PCX", "SGI"])
