@@ -16,6 +16,9 @@ KEYPOINTS = 17  # COCO's
 SCALE = 2  # of super-resolution
 PICTURES = (1, 3)  # channels
 QUERIES = 100  # of DETR
+TF_DETECTION = (  # of TensorFlow's object-detection API, in the order of its decoder
+    *("detection_boxes", "detection_scores", "detection_classes", "num_detections"),
+)
 STRIDES = (8, 16, 32)  # of the maps that YOLO's boxes come from
 EMBEDDINGS = (64, 128, 256, 512, 1024, 2048)  # more often features than classes
 SCORES = re.compile(r"prob|softmax|score|class|logit|pred", re.I)
@@ -62,7 +65,8 @@ def _several(found: ModelFile) -> Guess | None:
     names = " ".join(end.name for end in found.outputs)
     sides = [len(shape) for shape in shapes]
     if "detection_boxes" in names or (sides == [3, 2, 2, 1] and shapes[0][-1] == 4):
-        is_known = sides == [3, 2, 2, 1]
+        stems = tuple(end.name.partition(":")[0] for end in found.outputs)
+        is_known = sides == [3, 2, 2, 1] or stems == TF_DETECTION  # their shapes may be unknown
         return Guess("detection", "tf_detection" if is_known else None, not is_known)
     if sides == [4, 4, 4] and [shape[1] for shape in shapes[1:]] == [2, 2]:
         return Guess("detection", "ctdet")
