@@ -75,7 +75,7 @@ def test_a_percentile_bootstrap_would_be_caught(scenario, simulations):
     "scenario",
     [
         Top1(2000, 0.01, symmetric=0.01, drop=0.0),
-        MeanIou(500, 0.01, drop=0.0),
+        MeanIou(1000, 0.01, drop=0.0),
         MeanIou(2000, 0.02, drop=0.0, presence=0.05),
         Detections(1000, 0.02, 0.0, "rare class", presence=0.1),
     ],
