@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-KEPT = "\n\t"
+KEPT = "\n\t\N{NO-BREAK SPACE}"
 
 
 def plain_text(text: str) -> str:

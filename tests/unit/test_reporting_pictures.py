@@ -141,3 +141,7 @@ class TestFindings:
         section = page.split("What did not pass")[1].split("</section>")[0]
         for words in ("0.7", "0.89", "ranges", "<code>pytest -k m</code>"):
             assert words in section
+
+
+def test_figures_stay_together_with_their_unit():
+    assert "4.00\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}1.00" in page_of(case("tflite_int8", 0.0))
