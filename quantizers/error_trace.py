@@ -47,10 +47,6 @@ class Step:
     step: float | None
 
     @property
-    def fall_db(self) -> float:
-        return self.before_db - self.sqnr_db
-
-    @property
     def rounding_db(self) -> float:
         """What rounding to this tensor's levels costs by itself: a uniform error of one step."""
         if not self.step or not self.spread:
