@@ -191,7 +191,7 @@ def _drops(
     first_rows, second_rows = np.vstack([pairs.first, first]), np.vstack([pairs.second, second])
     return np.concatenate(
         [
-            metric.drop(metric.score(first_rows, weights), metric.score(second_rows, weights))
+            metric.drop(metric.evenly(first_rows, weights), metric.evenly(second_rows, weights))
             for weights in _weights(pairs, len(first), rng, resamples)
         ]
     )
@@ -209,7 +209,8 @@ def _shares(pairs: Pairs) -> np.ndarray:
 def _all_or_nothing(pairs: Pairs) -> float:
     """What a model that is wrong everywhere drops from one that is right everywhere."""
     right, wrong = pairs.metric.lost(pairs.first)
-    return float(pairs.metric.drop(pairs.metric.score(right), pairs.metric.score(wrong)))
+    metric = pairs.metric
+    return float(metric.drop(metric.evenly(right, None), metric.evenly(wrong, None)))
 
 
 def _effects(pairs: Pairs) -> np.ndarray:
@@ -222,7 +223,7 @@ def _replaced(pairs: Pairs, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(u,): the drop from `rows` to the same with one source of a unit as in `others`."""
     metric, units = pairs.metric, len(pairs.count)
     base = pairs.count[pairs.unit].astype(float)
-    before = metric.score(rows, base)
+    before = metric.evenly(rows, base)
     effects = np.empty(units)
     if metric.additive:  # one row a unit: by sums
         sums = base @ rows - rows + others
@@ -230,12 +231,12 @@ def _replaced(pairs: Pairs, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         for start in range(0, units, CHUNK):
             chunk = sums[start : start + CHUNK]
             effects[start : start + CHUNK] = metric.drop(
-                before, metric.score(chunk, np.eye(len(chunk)))
+                before, metric.evenly(chunk, np.eye(len(chunk)))
             )
         return effects
     both = np.concatenate([rows, others])
     for start in range(0, units, CHUNK):
         chosen = np.arange(units)[start : start + CHUNK, None] == pairs.unit
         weights = np.concatenate([base - chosen, chosen.astype(float)], axis=1)
-        effects[start : start + CHUNK] = metric.drop(before, metric.score(both, weights))
+        effects[start : start + CHUNK] = metric.drop(before, metric.evenly(both, weights))
     return effects

@@ -43,13 +43,20 @@ _REACHED_AT = _RECALL + np.where(np.linspace(0, 1, 101) > _RECALL, _ROUNDING, -_
 
 
 def average_precision(
-    statistics: np.ndarray, weights: np.ndarray | None = None, *, thresholds: tuple[int, ...]
+    statistics: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    thresholds: tuple[int, ...],
+    points_of_recall: bool = True,
 ) -> float | np.ndarray:
     """COCO's AP: a mean over `thresholds`, 101 points of recall, and the classes that have objects.
 
     Rows (n, 3 R) as of `coco_matching`, weights None, (n,) or (B, n); a float or (B,).
+    At points of recall it goes in steps of a hundredth as objects are lost; the area under the same
+    curve does not: `points_of_recall=False` (as PASCAL VOC from 2010).
     Raises ValueError if no object has any weight.
     """
+    mean_over_recall = _at_points if points_of_recall else _area
     records = statistics.reshape(len(statistics), -1, RECORD)
     counts = np.ones(len(records)) if weights is None else weights
     counts = np.atleast_2d(np.asarray(counts, np.float64))
@@ -62,7 +69,7 @@ def average_precision(
         order = np.argsort(-scores[sample, slot], kind="stable")  # as COCO: ties in sample order
         sample, slot = sample[order], slot[order]
         hits = _hits(records[sample, slot, 2], thresholds)
-        total += _class_precision(counts, sample, hits, objects)
+        total += _class_precision(counts, sample, hits, objects, mean_over_recall)
         present += objects > 0
     if not np.all(present > 0):
         raise ValueError("nothing to score: no labelled object has any weight")
@@ -76,7 +83,11 @@ def _hits(bits: np.ndarray, thresholds: tuple[int, ...]) -> np.ndarray:
 
 
 def _class_precision(
-    weights: np.ndarray, sample: np.ndarray, hits: np.ndarray, objects: np.ndarray
+    weights: np.ndarray,
+    sample: np.ndarray,
+    hits: np.ndarray,
+    objects: np.ndarray,
+    mean_over_recall: Callable,
 ) -> np.ndarray:
     """(B,) mean precision of one class, from its detections, surest first: (D,), (D, thresholds).
 
@@ -94,22 +105,33 @@ def _class_precision(
         for curve, times in curves.items():
             hit = np.flatnonzero(np.frombuffer(curve, bool))
             true, seen_then = counted.take(hit, axis=1).cumsum(axis=1), seen.take(hit, axis=1)
-            mean[block] += times * _precision(true, seen_then, objects[block])
+            precision = _precision(true, seen_then)
+            mean[block] += times * mean_over_recall(precision, true, objects[block, None])
     return mean / hits.shape[1]
 
 
-def _precision(true: np.ndarray, seen: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """(B,) mean over the points of recall of the best precision at that recall or a higher one.
+def _precision(true: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(B, H): the best precision at the recall of each true positive or a higher one.
 
     Of (B, H) weights of the true positives and of all detections up to each true positive: only
     there does recall grow, and precision is never higher in between.
     """
     precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
-    best = np.zeros((len(true), true.shape[1] + 1))  # the last: of a recall that is not reached
-    best[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    recall = true / np.where(objects > 0, objects, 1)[:, None]
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+
+
+def _at_points(precision: np.ndarray, true: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """(B,) mean over COCO's points of recall; 0 at one that is not reached, or without objects."""
+    best = np.hstack([precision, np.zeros_like(objects)])
+    recall = true / np.where(objects > 0, objects, 1)
     reached = np.array([points.searchsorted(_REACHED_AT) for points in recall])
-    return np.where(objects > 0, np.take_along_axis(best, reached, axis=1).mean(axis=1), 0)
+    return np.where(objects[:, 0] > 0, np.take_along_axis(best, reached, axis=1).mean(axis=1), 0)
+
+
+def _area(precision: np.ndarray, true: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """(B,) mean over all of recall; 0 without objects."""
+    gained = np.diff(true, axis=1, prepend=0) / np.where(objects > 0, objects, 1)
+    return np.where(objects[:, 0] > 0, (precision * gained).sum(axis=1), 0)
 
 
 def objects_of_classes(statistics: np.ndarray) -> np.ndarray:
@@ -238,6 +260,7 @@ def _coco_metric(name: str, match: Callable, guesses: Callable, thresholds: tupl
         additive=False,
         parts=objects_of_classes,
         baseline_statistics=blind,
+        even_score=partial(score, points_of_recall=False),
     )
 
 

@@ -46,6 +46,9 @@ class Metric:
         so that a model is compared with it sample by sample; None where `chance` is all there is.
     additive : the score depends on the weighted sum of the rows alone, so that the rows of
         samples which always count together may be added up beforehand.
+    even_score : like `score`, without the steps that `score` goes in as samples change, of one that
+        has some. Bounds come from it: of a score in steps a resample tells only by chance how far
+        it is from the next one.
     """
 
     name: str
@@ -59,6 +62,11 @@ class Metric:
     baseline: str = "chance"
     parts: Callable[[np.ndarray], np.ndarray] | None = None
     baseline_statistics: Callable[[np.ndarray, int], np.ndarray] | None = None
+    even_score: Callable[..., float | np.ndarray] | None = None
+
+    def evenly(self, statistics: np.ndarray, weights: np.ndarray | None) -> float | np.ndarray:
+        """`even_score`, or `score` where there is none."""
+        return (self.even_score or self.score)(statistics, weights)
 
     @property
     def worsens(self) -> str:

@@ -67,7 +67,7 @@ def paired_change(
     better, worse = (was, is_now) if drop > 0 else (is_now, was)
     pairs = pair(score, better, worse, sources)
     drops = lower_drops(pairs, unseen_loss(pairs), np.random.default_rng(seed), RESAMPLES)
-    return MetricChange(drop, quantile(drops, 1 - CONFIDENCE), how)
+    return MetricChange(drop, min(quantile(drops, 1 - CONFIDENCE), abs(drop)), how)
 
 
 def unpaired_change(

@@ -99,11 +99,12 @@ def non_inferiority(
     drop = metric.drop(metric.score(float_statistics), metric.score(quantized_statistics))
     unseen = unseen_loss(pairs)
     drops = upper_drops(pairs, unseen, np.random.default_rng(seed), resamples)
-    upper, lower = quantile(drops, CONFIDENCE), None
+    # Of a score that goes in steps the bounds are those of the even one: no nearer than the drop.
+    upper, lower = max(quantile(drops, CONFIDENCE), drop), None
     is_beyond = drop > tolerance + ROUNDING
     if is_beyond:
         drops = lower_drops(pairs, unseen, np.random.default_rng(seed), resamples)
-        lower = quantile(drops, 1 - CONFIDENCE)
+        lower = min(quantile(drops, 1 - CONFIDENCE), drop)
 
     def outcome(
         verdict: str, reason: str, needed: int | None = None, is_worthless: bool = False

@@ -210,6 +210,28 @@ def test_a_recall_on_a_recall_point_counts_as_in_pycocotools_whatever_the_weight
         outputs[:, :, 1] = 0.5
 
 
+@TASKS
+@given(seed=SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_the_even_score_is_within_a_point_of_recall_and_misses_every_object(
+    metrics, draw, reference, seed
+):
+    outputs, labels = draw(np.random.default_rng(seed), 12)
+    labels[0] = draw(np.random.default_rng(0), 1)[1]  # has objects
+    for metric in metrics:
+        rows = metric.sample_statistics(outputs, labels)
+        assert metric.even_score(rows) == pytest.approx(metric.score(rows), abs=1 / 100)
+        right, wrong = metric.lost(rows)
+        has_objects = np.flatnonzero((right != wrong).any(axis=1))
+        scores = []
+        for count in range(len(has_objects) + 1):
+            fewer = right.copy()
+            fewer[has_objects[:count]] = wrong[has_objects[:count]]
+            scores.append(metric.even_score(fewer))
+        assert (scores[0], scores[-1]) == pytest.approx((1.0, 0.0))
+        assert (np.diff(scores) < 0).all()
+
+
 def test_many_resamples_are_scored_as_one_by_one():
     rng = np.random.default_rng(0)
     rows = MAP_50_95.sample_statistics(*scenes(rng, 600, slots=12))

@@ -58,6 +58,7 @@ HARD = [
     (MeanIou(2000, 0.02, 0.02, "rare class", presence=0.02), 80),
     (MeanIou(1000, 0.02, 0.02, "large pictures", presence=0.03), 100),
     (Detections(1000, 0.02, 0.02, "rare class", presence=0.05), 30),
+    (Detections(4000, 0.02, 0.02, "pictures", classes=1, metric="oks_ap"), 60),
 ]
 
 
@@ -107,6 +108,16 @@ def test_gains_help_and_losses_hurt(losses, gains, seed):
     assert result.drop_upper_95 > result.drop
     more = judge(flips(900, losses + 3, gains), seed=seed)
     assert more.drop_upper_95 > result.drop_upper_95
+
+
+@pytest.mark.parametrize("n", [1000, 4000])
+def test_no_bound_is_nearer_than_the_drop_of_a_score_that_goes_in_steps(n):
+    scenario = Detections(n, 0.02, 0.02, "pictures", classes=1, metric="oks_ap")
+    for seed in range(10):
+        pairs = scenario.simulate(np.random.default_rng(seed))
+        models = pairs.reference, pairs.quantized
+        found = judge(models, 0.0, score=pairs.metric, resamples=39)
+        assert found.drop_lower_95 <= found.drop <= found.drop_upper_95
 
 
 def test_a_drop_beyond_the_tolerance_fails():
