@@ -31,7 +31,8 @@ class Step:
     """An operator and what its output tensor holds, in the order of the graph.
 
     `sqnr_db` is the signal to quantization noise ratio of the output, centred, without masked
-    values; of a concatenation that of its worst part. `before_db` is that of its worst input.
+    values; of a concatenation that of its worst part. `before_db` is that of its worst input, and
+    `inputs` are those inputs: of one that only one of the files has, what that was made from.
     `low` and `high` are the float values' extremes, `spread` their standard deviation without
     masked ones, `step` the width of one level, None of a tensor that stays float or whose width is
     not known.
@@ -45,6 +46,7 @@ class Step:
     high: float
     spread: float
     step: float | None
+    inputs: tuple[str, ...] = ()
 
     @property
     def rounding_db(self) -> float:
@@ -132,21 +134,24 @@ def _measure(operators, expected, found, inputs: Sequence[np.ndarray]) -> list[S
     if len(noise) < LEAST_MATCHED * len(operators):
         return []
     ratios = {name: each.sqnr_db() for name, each in noise.items()}
-    steps = []
+    steps, measured = [], {name: (name,) for name in noise}
     for operator in operators:
+        inputs = [each for name in operator.inputs for each in measured.get(name, ())]
+        inputs = tuple(dict.fromkeys(inputs))
+        measured.setdefault(operator.output, inputs)
         if operator.output in noise:
             of = noise[operator.output]
-            before = min((ratios.get(name, CEILING_DB) for name in operator.inputs), default=None)
             steps.append(
                 Step(
                     operator.kind,
                     operator.output,
-                    CEILING_DB if before is None else before,
+                    min((ratios[name] for name in inputs), default=CEILING_DB),
                     ratios[operator.output],
                     of.low,
                     of.high,
                     of.spread,
                     operator.step,
+                    inputs,
                 )
             )
     return steps

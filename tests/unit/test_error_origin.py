@@ -114,6 +114,59 @@ def test_networks_without_common_names_have_no_origin(network, inputs, tmp_path)
     assert origin([], 8) is None
 
 
+def step_of(tensor, inputs, sqnr_db, kind="Conv", before_db=40.0, high=1.0, level=0.004):
+    return Step(kind, tensor, before_db, sqnr_db, 0.0, high, high / 4, level, tuple(inputs))
+
+
+def test_an_error_that_is_over_before_the_output_is_not_its_origin():
+    """A branch that adds nearly nothing to the sum may be all noise."""
+    branch = step_of("branch", ["image"], -2.0)
+    spoiled = step_of("spoiled", ["sum"], 12.0, "Exp", before_db=38.0)
+    steps = [
+        step_of("image", [], 48.0, "input"),
+        branch,
+        step_of("sum", ["image", "branch"], 38.0, "Add", before_db=-2.0),
+        spoiled,
+        step_of("scores", ["spoiled"], 11.0, "Gemm", before_db=12.0),
+    ]
+    assert "Exp (spoiled)" in origin(steps, 16)["sentence"]
+    assert branch.tensor not in [row["tensor"] for row in origin(steps, 16)["operators"]]
+    steps[2] = step_of("sum", ["image", "branch"], 14.0, "Add", before_db=-2.0)
+    assert "(branch)" in origin(steps, 16)["sentence"]
+
+
+def test_a_level_that_another_tensor_needs_is_told_as_shared():
+    small = step_of("small", ["image"], 2.0, "CONV_2D", high=0.05, level=0.06)
+    steps = [
+        small,
+        step_of("part", ["small"], 2.0, "SLICE", before_db=2.0, high=0.05, level=0.06),
+        step_of("joined", ["part"], 2.0, "CONCATENATION", before_db=2.0, high=15.0, level=0.06),
+    ]
+    told = origin(steps, 16)["sentence"]
+    assert "CONCATENATION (joined) puts them on one scale with others, from 0 to 15" in told
+
+
+def test_a_tensor_of_one_file_alone_passes_on_what_it_was_made_from(network, inputs, tmp_path):
+    """Else what reads it would seem to begin from a perfect input."""
+    import onnx
+
+    path, ranges, _ = network
+    loaded = onnx.load(str(quantized(path, ranges, tmp_path)))
+    within = "sum"
+    for node in loaded.graph.node:
+        node.output[:] = [f"{name}_2" if name == within else name for name in node.output]
+        node.input[:] = [f"{name}_2" if name == within else name for name in node.input]
+    known = {step.tensor: step for step in trace(path, tmp_path / ONNX, inputs)}
+    hidden = {
+        step.tensor: step for step in trace(path, save(loaded, tmp_path / "hidden.onnx"), inputs)
+    }
+    readers = [step for step in known.values() if within in step.inputs]
+    assert readers
+    for step in readers:
+        assert hidden[step.tensor].inputs == known[within].inputs
+        assert hidden[step.tensor].before_db == known[within].before_db
+
+
 @pytest.mark.parametrize(
     ("step", "told"),
     [
@@ -122,6 +175,11 @@ def test_networks_without_common_names_have_no_origin(network, inputs, tmp_path)
         (Step("CONCATENATION", "t", 39, -2, 0, 640, 0.3, 2.5), "values of unlike sizes"),
         (Step("MUL", "t", 45, -0.2, 0, 9.7, 0.77, 0.039), "weights or constants"),
         (Step("RELU", "t", 40, 12, 0, 900, 2.0, 3.5), "outliers of 450 standard deviations"),
+        (
+            Step("ADD", "t", 39, -10, 289, 290, 0.13, 1.14),
+            "lie far from 0, which every range holds",
+        ),
+        (Step("ADD", "t", 39, -10, -290, -289, 0.13, 1.14), "lie far from 0"),
     ],
 )
 def test_a_cause_is_named_by_its_figures(step, told):
