@@ -21,20 +21,25 @@ from pathlib import Path
 
 import numpy as np
 
-import calibration_data
 from benchmarks import audit_material
-from calibration_data.audit import DETECTORS, Audited, AuditSet
-from model_zoo.registry import model
-from model_zoo.spec import ModelSpec
-from quantizers.activation_audit import MOST_CLIPPED, SAMPLES, activation_mismatch, clippings
-from quantizers.cache import open_cache
-from quantizers.calibration import onnx_collector, tflite_collector
-from quantizers.calibration.table import Table
-from quantizers.calibration.thresholds import ranges
-from quantizers.pipeline import Pipeline
-from quantizers.recipe import RECIPES, REFERENCES, Recipe
-from quantizers.settings import Settings
-from quantizers.worker import Worker
+from int8gate import calibration_data
+from int8gate.calibration_data.audit import DETECTORS, Audited, AuditSet
+from int8gate.model_zoo.registry import model
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers.activation_audit import (
+    MOST_CLIPPED,
+    SAMPLES,
+    activation_mismatch,
+    clippings,
+)
+from int8gate.quantizers.cache import open_cache
+from int8gate.quantizers.calibration import onnx_collector, tflite_collector
+from int8gate.quantizers.calibration.table import Table
+from int8gate.quantizers.calibration.thresholds import ranges
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES, REFERENCES, Recipe
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.worker import Worker
 
 CALIBRATION = 100  # samples: the fewest that are allowed
 DRAWN = 300  # scenes of each split that sets are drawn from

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import audit_material, audit_spoiling
-from calibration_data.audit import DETECTORS, Audited, AuditSet, Finding, audit
+from int8gate.calibration_data.audit import DETECTORS, Audited, AuditSet, Finding, audit
 
 CLEAN, SPOILED = 400, 40
 COUNT, SCORED = (100, 220), (100, 260)  # samples of a set

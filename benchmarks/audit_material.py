@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-import calibration_data
-from calibration_data import sources
-from calibration_data.audit import AuditSet
+from int8gate import calibration_data
+from int8gate.calibration_data import sources
+from int8gate.calibration_data.audit import AuditSet
 
 SCENES = {
     "classification": (96, 3),

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks import audit_material as material
-from calibration_data.audit import AuditSet
+from int8gate.calibration_data.audit import AuditSet
 
 Pair = tuple[AuditSet, AuditSet | None]
 SHARE = 0.15  # of the samples that are spoiled, where not all are

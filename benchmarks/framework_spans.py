@@ -30,34 +30,34 @@ TIMING = "measured: interleaved timing"
 MEASURED = (IMPORTS, TIMING)
 END = "pytest: end; helpers of its plugins"  # git, hg and file, which pytest-benchmark asks
 DOORS = {  # module:function to label; the innermost counts
-    "quantizers.worker:Worker._hand_over": "worker: start and hand-over",
-    "quantizers.cache:ArtifactCache.get_or_build": "cache: look-ups",
-    "quantizers.cache_entry:_sha256_of": "cache: bytes of entries read again",
-    "quantizers.cache_entry:cache_key": "cache: keys",
-    "quantizers.stages:Stage.identity": "keys: code and library versions",
-    "model_zoo.weights:Weights.identity.fget": "keys: weights files",
-    "quantizers.data_sets:DataSets.samples": "keys: data sets",
-    "quantizers.data_sets:check_calibration": "check of the calibration samples",
-    "runtimes.tflite_graph:read_graph": "gates: reading graphs",
-    "validation.kept_evaluation:read_evaluation": "accuracy: reading kept evaluations",
-    "validation.kept:compared": "accuracy: statistics",
-    "validation.measure:accuracy": "accuracy: the rest",
-    "validation.measure:io_dtype": "gates: io_dtype",
-    "validation.measure:integer_only": "gates: integer_only",
-    "validation.measure:size": "gates: size",
-    "validation.measure:cpu_speedup": "gates: cpu_speedup",
-    "validation.measure:npu_speedup": "gates: npu_speedup",
-    "validation.case_run:expectations_for": "gates: expectations",
+    "int8gate.quantizers.worker:Worker._hand_over": "worker: start and hand-over",
+    "int8gate.quantizers.cache:ArtifactCache.get_or_build": "cache: look-ups",
+    "int8gate.quantizers.cache_entry:_sha256_of": "cache: bytes of entries read again",
+    "int8gate.quantizers.cache_entry:cache_key": "cache: keys",
+    "int8gate.quantizers.stages:Stage.identity": "keys: code and library versions",
+    "int8gate.model_zoo.weights:Weights.identity.fget": "keys: weights files",
+    "int8gate.quantizers.data_sets:DataSets.samples": "keys: data sets",
+    "int8gate.quantizers.data_sets:check_calibration": "check of the calibration samples",
+    "int8gate.runtimes.tflite_graph:read_graph": "gates: reading graphs",
+    "int8gate.validation.kept_evaluation:read_evaluation": "accuracy: reading kept evaluations",
+    "int8gate.validation.kept:compared": "accuracy: statistics",
+    "int8gate.validation.measure:accuracy": "accuracy: the rest",
+    "int8gate.validation.measure:io_dtype": "gates: io_dtype",
+    "int8gate.validation.measure:integer_only": "gates: integer_only",
+    "int8gate.validation.measure:size": "gates: size",
+    "int8gate.validation.measure:cpu_speedup": "gates: cpu_speedup",
+    "int8gate.validation.measure:npu_speedup": "gates: npu_speedup",
+    "int8gate.validation.case_run:expectations_for": "gates: expectations",
     "int8gate.fixtures:keep_predictions": "report: predictions kept",
     "int8gate.recording:Records.take": "report: records",
     "int8gate.recording:Records.results": "report: records",
     "int8gate.recording:Records.begin": "report: results.json",
     "int8gate.recording:Records._write": "report: results.json",
     "int8gate.recording:summary_lines": "report: terminal summary",
-    "validation.record:environment": "report: environment",
-    "reporting:_markdown": "report: report.md",
-    "reporting:_html": "report: report.html",
-    "reporting.html:pictures": "report: pictures",
+    "int8gate.validation.record:environment": "report: environment",
+    "int8gate.reporting:_markdown": "report: report.md",
+    "int8gate.reporting:_html": "report: report.html",
+    "int8gate.reporting.html:pictures": "report: pictures",
 }
 DIGEST = "keys: data sets"
 
@@ -172,12 +172,12 @@ class Spans:
     def _wrap_all(self) -> None:
         with self.clock.span("imports: int8gate and what it imports"):
             modules = {door: importlib.import_module(door.partition(":")[0]) for door in DOORS}
-            sample_sets = importlib.import_module("calibration_data.sample_set")
+            sample_sets = importlib.import_module("int8gate.calibration_data.sample_set")
         for door, module in modules.items():
             self._wrap(module, door.partition(":")[2], DOORS[door], door)
         self._wrap_digests(sample_sets.SampleSet)
-        self._wrap_misses(importlib.import_module("quantizers.cache").ArtifactCache)
-        self._wrap_worker(importlib.import_module("quantizers.worker").Worker)
+        self._wrap_misses(importlib.import_module("int8gate.quantizers.cache").ArtifactCache)
+        self._wrap_worker(importlib.import_module("int8gate.quantizers.worker").Worker)
 
     def _wrap(self, module, path: str, label: str, door: str) -> None:
         *owners, name = path.removesuffix(".fget").split(".")

@@ -24,10 +24,10 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.simulated_pairs import Detections, MeanIou, Pairs, Pictures, Top1
-from validation.bootstrap import CONFIDENCE, RESAMPLES
-from validation.paired import paired_change
-from validation.predictions import Predictions
-from validation.statistics import NonInferiority, non_inferiority
+from int8gate.validation.bootstrap import CONFIDENCE, RESAMPLES
+from int8gate.validation.paired import paired_change
+from int8gate.validation.predictions import Predictions
+from int8gate.validation.statistics import NonInferiority, non_inferiority
 
 Scenario = Top1 | MeanIou | Detections | Pictures
 ALLOWED, BEYOND_CHANCE = 0.05, 0.001

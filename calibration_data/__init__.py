@@ -33,15 +33,15 @@ CLASSES_IN_SCENES = {
 }
 # Who draws the compact profile's samples: called with (task, split, size, channels).
 SCENES_OF_TASK = {
-    "classification": "calibration_data.scenes:draw",
-    "segmentation": "calibration_data.scenes:draw",
-    "detection": "calibration_data.detection_scenes:draw",
-    "super_resolution": "calibration_data.super_resolution:draw",
-    "colour_super_resolution": "calibration_data.colour_super_resolution:draw",
-    "pose": "calibration_data.figures:draw",
-    "faces": "calibration_data.faces:draw",
-    "helmets": "calibration_data.helmets:draw",
-    "keypoints": "calibration_data.single_figures:draw",
+    "classification": "int8gate.calibration_data.scenes:draw",
+    "segmentation": "int8gate.calibration_data.scenes:draw",
+    "detection": "int8gate.calibration_data.detection_scenes:draw",
+    "super_resolution": "int8gate.calibration_data.super_resolution:draw",
+    "colour_super_resolution": "int8gate.calibration_data.colour_super_resolution:draw",
+    "pose": "int8gate.calibration_data.figures:draw",
+    "faces": "int8gate.calibration_data.faces:draw",
+    "helmets": "int8gate.calibration_data.helmets:draw",
+    "keypoints": "int8gate.calibration_data.single_figures:draw",
 }
 
 
@@ -62,8 +62,8 @@ def load(
     Raises ValueError or FileNotFoundError with one sentence on what is wrong with a folder.
     """
     if data_dir is not None:
-        from calibration_data.fit import Fit
-        from calibration_data.folders import TASKS, open_data
+        from int8gate.calibration_data.fit import Fit
+        from int8gate.calibration_data.folders import TASKS, open_data
 
         if data not in TASKS:
             raise ValueError(

@@ -6,7 +6,7 @@ on which networks of both kinds are scored. Regions, rounds and training crops a
 
 from __future__ import annotations
 
-from calibration_data.super_resolution import SAMPLES, SuperResolutionPairs
+from int8gate.calibration_data.super_resolution import SAMPLES, SuperResolutionPairs
 
 
 def draw(task: str, split: str, size: tuple[int, int], channels: int) -> ColourPairs:

@@ -10,8 +10,15 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from calibration_data.scenes import SEED, DigitScenes, SceneStyle, _background, _blend, _stroke
-from calibration_data.sources import SPLITS, digits
+from int8gate.calibration_data.scenes import (
+    SEED,
+    DigitScenes,
+    SceneStyle,
+    _background,
+    _blend,
+    _stroke,
+)
+from int8gate.calibration_data.sources import SPLITS, digits
 
 CLASSES = ("0 or 6", "1 or 7", "2 or 5", "3 or 8", "4 or 9")
 CLASS_OF_DIGIT = (0, 1, 2, 3, 4, 2, 0, 1, 3, 4)

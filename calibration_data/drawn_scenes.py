@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from calibration_data.sample_set import SampleSet
-from calibration_data.sources import tiles
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.sources import tiles
 
 
 class DrawnScenes(SampleSet):

@@ -19,10 +19,10 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from calibration_data.detection_scenes import _free_corner
-from calibration_data.drawn_scenes import DrawnScenes
-from calibration_data.scenes import SEED, SceneStyle, _background, _blend, _stroke
-from calibration_data.sources import SPLITS, TILE, tiles
+from int8gate.calibration_data.detection_scenes import _free_corner
+from int8gate.calibration_data.drawn_scenes import DrawnScenes
+from int8gate.calibration_data.scenes import SEED, SceneStyle, _background, _blend, _stroke
+from int8gate.calibration_data.sources import SPLITS, TILE, tiles
 
 SHARES = {"train": 50, "calibration": 15, "evaluation": 35}  # of 100 faces, and of 100 others
 SHOW_A_FACE = (25, 30)  # of the crops without a face: an eye and a nose, a mouth

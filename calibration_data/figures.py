@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from calibration_data.drawn_scenes import DrawnScenes
-from calibration_data.figure_drawing import KEYPOINTS, draw_person, draw_pose, paint
-from calibration_data.scenes import _background
-from calibration_data.sources import SPLITS
+from int8gate.calibration_data.drawn_scenes import DrawnScenes
+from int8gate.calibration_data.figure_drawing import KEYPOINTS, draw_person, draw_pose, paint
+from int8gate.calibration_data.scenes import _background
+from int8gate.calibration_data.sources import SPLITS
 
 SEED = 20260117
 PEOPLE = 3  # rows of a label: so many people at most

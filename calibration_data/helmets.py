@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from calibration_data.figure_drawing import EARS, HEAD, Person, _lit, _paint_head, paint
-from calibration_data.figures import (
+from int8gate.calibration_data.figure_drawing import EARS, HEAD, Person, _lit, _paint_head, paint
+from int8gate.calibration_data.figures import (
     FINER,
     FOUR_CHANNELS,
     PEOPLE,
     SEED,
     FigureScenes,
 )
-from calibration_data.sources import SPLITS
+from int8gate.calibration_data.sources import SPLITS
 
 CLASSES = ("helmet", "head", "person")
 HELMET, BARE_HEAD, PERSON = range(3)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from calibration_data.fit import IGNORED, LEAST_OF_INPUT, Fit
+from int8gate.calibration_data.fit import IGNORED, LEAST_OF_INPUT, Fit
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")

@@ -15,8 +15,8 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from calibration_data.sample_set import SampleSet
-from calibration_data.sources import SPLITS, TILE, digits, tiles
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.sources import SPLITS, TILE, digits, tiles
 
 SEED = 20260101
 

@@ -12,16 +12,16 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from calibration_data.figure_drawing import KEYPOINTS, draw_pose, paint
-from calibration_data.figures import EASY_STYLE as EASY_SCENES
-from calibration_data.figures import (
+from int8gate.calibration_data.figure_drawing import KEYPOINTS, draw_pose, paint
+from int8gate.calibration_data.figures import EASY_STYLE as EASY_SCENES
+from int8gate.calibration_data.figures import (
     FINER,
     FigureScenes,
     _keypoints,
     _mark_occluded,
     _silhouette,
 )
-from calibration_data.figures import STYLE as SCENES
+from int8gate.calibration_data.figures import STYLE as SCENES
 
 # `height` is here how much of the crop the subject's box fills, up and down or from side to side.
 STYLE = replace(SCENES, people=(1, 2), height=(0.65, 0.98))

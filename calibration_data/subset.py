@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.sample_set import SampleSet
 
 
 class Subset(SampleSet):

@@ -17,9 +17,9 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from calibration_data import sources
-from calibration_data.sample_set import SampleSet
-from calibration_data.sources import PICTURES
+from int8gate.calibration_data import sources
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.sources import PICTURES
 
 SCALE = 2
 SEED = 20260102

@@ -7,7 +7,6 @@ In int8gate's own repository a run gates the zoo, but with `--zoo FILE` the mode
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import tomllib
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ GATES = Path(__file__).with_name("gates.py")
 ZOO_TESTS = GATES.parents[1] / "tests" / "zoo"  # in int8gate's own repository
 PYPROJECT = "pyproject.toml"
 OF_GATES = ("case", "artifacts", "baseline", "update_baseline", "gate_compare_fail")
-# Beside `int8gate` in an installation: top-level names, which a repository may have as well.
-MODULES = ("calibration_data", "model_zoo", "quantizers", "reporting", "runtimes", "validation")
 
 
 @dataclass(frozen=True)
@@ -74,22 +71,6 @@ def _is_checkout(config: pytest.Config) -> bool:
     """Whether pytest was started in int8gate's own repository, wherever its settings were found."""
     places = (config.rootpath, config.invocation_params.dir)
     return any((place / "tests" / "zoo" / "test_gates.py").is_file() for place in places)
-
-
-def refuse_hidden_modules() -> None:
-    """Raises UsageError where a module of the repository takes the place of one of int8gate's."""
-    root = Path(__file__).resolve().parents[1]
-    for name in MODULES:
-        try:
-            origin = importlib.util.find_spec(name).origin
-        except (AttributeError, ValueError):  # none, or one that was loaded without a trace
-            origin = None
-        if origin is None or Path(origin).resolve() != root / name / "__init__.py":
-            raise pytest.UsageError(
-                f"{origin or name} takes the place of int8gate's own module {name}, which gates "
-                "need: rename it, or, where your tests do not import it, start `pytest` instead of "
-                "`python -m pytest`"
-            )
 
 
 def _path(folder: Path, name: str) -> Path:

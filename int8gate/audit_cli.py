@@ -35,11 +35,11 @@ def audit(
 def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activations: bool):
     """The pictures in calibration and evaluation, and the findings of the audit."""
     from int8gate.models import spec_of
-    from quantizers.auditing import worst_first
-    from quantizers.cache import open_cache
-    from quantizers.pipeline import Pipeline
-    from quantizers.settings import Settings
-    from quantizers.worker import Worker
+    from int8gate.quantizers.auditing import worst_first
+    from int8gate.quantizers.cache import open_cache
+    from int8gate.quantizers.pipeline import Pipeline
+    from int8gate.quantizers.settings import Settings
+    from int8gate.quantizers.worker import Worker
 
     spec = spec_of(name, zoo)
     if spec.own:
@@ -57,7 +57,7 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
 
 def _static_recipe(spec):
     """The model's first recipe that takes its ranges from calibration."""
-    from quantizers.recipe import RECIPES
+    from int8gate.quantizers.recipe import RECIPES
 
     for name in spec.recipes:
         if RECIPES[name].is_calibrated:

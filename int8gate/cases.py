@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from int8gate.model_zoo.spec import ModelSpec
 from int8gate.models import MODELS, models_of
 from int8gate.options import DEFAULT_RECIPE, DEFAULT_TARGETS
-from model_zoo.spec import ModelSpec
-from quantizers.recipe import RECIPES, recipe
-from runtimes.targets import FORMATS, HOST, check_target
+from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.runtimes.targets import FORMATS, HOST, check_target
 
 ON_TARGETS = "npu_speedup"  # the gate that is a test for each NPU
 ON_HOST = "cpu_speedup"

@@ -13,8 +13,8 @@ import typer
 from int8gate.audit_cli import app as audit_app
 from int8gate.export_cli import app as export_app
 from int8gate.history_cli import app as history_app
-from model_zoo.registry import model, zoo
-from model_zoo.weights import SHIPPED, read_manifest
+from int8gate.model_zoo.registry import model, zoo
+from int8gate.model_zoo.weights import SHIPPED, read_manifest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 app = typer.Typer(
@@ -77,8 +77,8 @@ def train(
     output: Annotated[Path, typer.Option(help="where the weights go")] = SHIPPED,
 ) -> None:
     """Train a model's compact weights, measure them, and store both with their manifest entry."""
-    from model_zoo import torch_networks, weights
-    from model_zoo.training import loop, torch_loop
+    from int8gate.model_zoo import torch_networks, weights
+    from int8gate.model_zoo.training import loop, torch_loop
 
     try:
         spec = model(name)
@@ -147,9 +147,9 @@ def import_graph(
     Writes saved_model/ (the network, for a converter), preprocessing.pb and postprocessing.pb (for
     the host) and import.json.
     """
-    from calibration_data import load
-    from calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
-    from model_zoo.importers.frozen_graph import explain, import_frozen_graph
+    from int8gate.calibration_data import load
+    from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
+    from int8gate.model_zoo.importers.frozen_graph import explain, import_frozen_graph
 
     ranges = {"0..255": PIXELS, "0..1": UNIT, "-1..1": SIGNED_UNIT}
     if pixels not in ranges:
@@ -175,15 +175,15 @@ def _finish(spec, weights_dir: Path) -> dict:
     """Measures the float artifact on the evaluation set, and writes the file of a model that comes
     quantized; returns what the manifest says of both.
     """
-    from model_zoo.weights import store_quantized
-    from quantizers.cache import open_cache
-    from quantizers.pipeline import Pipeline
-    from quantizers.recipe import RECIPES, REFERENCES
-    from quantizers.settings import Settings
-    from quantizers.worker import Worker
-    from validation.case_run import CaseRun
-    from validation.metrics import metric
-    from validation.tasks import METRIC_OF_TASK
+    from int8gate.model_zoo.weights import store_quantized
+    from int8gate.quantizers.cache import open_cache
+    from int8gate.quantizers.pipeline import Pipeline
+    from int8gate.quantizers.recipe import RECIPES, REFERENCES
+    from int8gate.quantizers.settings import Settings
+    from int8gate.quantizers.worker import Worker
+    from int8gate.validation.case_run import CaseRun
+    from int8gate.validation.metrics import metric
+    from int8gate.validation.tasks import METRIC_OF_TASK
 
     score = metric(METRIC_OF_TASK[spec.task])
     settings = Settings(weights_dir=weights_dir)

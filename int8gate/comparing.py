@@ -14,16 +14,16 @@ import pytest
 
 from int8gate.models import MODELS, declared_metrics
 from int8gate.recording import RECORDS, Records
-from reporting import comparison as reporting
-from validation import baseline_file, history
-from validation.baseline import Baseline, compare_to_baseline, not_in_baseline, update
-from validation.changes import Change
-from validation.figures import case_key
-from validation.history import Run, compare_runs, find_run, run_of
-from validation.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
-from validation.plain_text import plain_text
-from validation.predictions import Predictions, keep
-from validation.verdict import why_not_accepted
+from int8gate.reporting import comparison as reporting
+from int8gate.validation import baseline_file, history
+from int8gate.validation.baseline import Baseline, compare_to_baseline, not_in_baseline, update
+from int8gate.validation.changes import Change
+from int8gate.validation.figures import case_key
+from int8gate.validation.history import Run, compare_runs, find_run, run_of
+from int8gate.validation.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
+from int8gate.validation.plain_text import plain_text
+from int8gate.validation.predictions import Predictions, keep
+from int8gate.validation.verdict import why_not_accepted
 
 DEFAULT_BASELINE = Path("int8gate-baseline.toml")
 STORAGE_SCHEME = "file://"  # of `--benchmark-storage`

@@ -63,8 +63,8 @@ def gated_record(case: str, profile: str, report: Path) -> tuple[dict | None, st
     (None, "") where there is no report or it has no such case. Raises ValueError for a report that
     cannot be read.
     """
-    from validation.figures import case_key
-    from validation.verdict import run_answer, why_not_accepted
+    from int8gate.validation.figures import case_key
+    from int8gate.validation.verdict import run_answer, why_not_accepted
 
     file = report / "results.json"
     if not file.is_file():
@@ -83,11 +83,11 @@ def gated_record(case: str, profile: str, report: Path) -> tuple[dict | None, st
 def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chosen) -> dict:
     """The artifact of a case as a record has it."""
     from int8gate.models import spec_of
-    from quantizers.cache import open_cache
-    from quantizers.pipeline import Pipeline
-    from quantizers.recipe import recipe
-    from quantizers.settings import Settings
-    from quantizers.worker import Worker
+    from int8gate.quantizers.cache import open_cache
+    from int8gate.quantizers.pipeline import Pipeline
+    from int8gate.quantizers.recipe import recipe
+    from int8gate.quantizers.settings import Settings
+    from int8gate.quantizers.worker import Worker
 
     model, _, name = case.partition("-")
     spec = spec_of(model, zoo)

@@ -7,10 +7,10 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from runtimes import atomic_file
-from runtimes.artifact import sha256_of
-from runtimes.file_names import ARTIFACT
-from validation.figures import case_key
+from int8gate.runtimes import atomic_file
+from int8gate.runtimes.artifact import sha256_of
+from int8gate.runtimes.file_names import ARTIFACT
+from int8gate.validation.figures import case_key
 
 
 def export(record: dict, directory: Path) -> Path:

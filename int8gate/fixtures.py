@@ -13,13 +13,13 @@ import pytest
 from int8gate.comparing import keep_predictions
 from int8gate.hints import pasteable
 from int8gate.models import MODELS
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.settings import Settings
 from int8gate.recording import RECORDS, TOLD
 from int8gate.selecting import gate_id
-from quantizers.recipe import RECIPES
-from quantizers.settings import Settings
-from validation.figures import case_key
-from validation.plain_text import plain_text
-from validation.verdict import fails
+from int8gate.validation.figures import case_key
+from int8gate.validation.plain_text import plain_text
+from int8gate.validation.verdict import fails
 
 JUNIT_PROPERTY = "int8gate"  # of a test in JUnit's XML: case, gate, status and message as JSON
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)  # sentences for people, see the rooms' docs
@@ -52,9 +52,9 @@ def int8_cpu_baseline(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def int8_pipeline(int8_settings: Settings, pytestconfig: pytest.Config):
-    from quantizers.cache import open_cache
-    from quantizers.pipeline import Pipeline
-    from quantizers.worker import Worker
+    from int8gate.quantizers.cache import open_cache
+    from int8gate.quantizers.pipeline import Pipeline
+    from int8gate.quantizers.worker import Worker
 
     limit = pytestconfig.getoption("int8_memory_limit")
     watch = pytestconfig.pluginmanager.get_plugin("int8gate-progress")
@@ -72,7 +72,7 @@ def int8_runs() -> dict:
 
 @pytest.fixture
 def int8_case(request: pytest.FixtureRequest, int8_runs: dict, int8_pipeline):
-    from validation.case_run import CaseRun
+    from int8gate.validation.case_run import CaseRun
 
     models = request.config.stash[MODELS]
     model_name, recipe_name = request.param
@@ -91,8 +91,8 @@ def int8_errors() -> dict[tuple[str, str], str]:
 @pytest.fixture
 def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
     """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
-    from validation.conversion import describe
-    from validation.expectations import CONVERSION
+    from int8gate.validation.conversion import describe
+    from int8gate.validation.expectations import CONVERSION
 
     name = gate_of(request.function)
 
@@ -131,7 +131,7 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
 
 def _exceptions_of(spec) -> str:
     """Where a model's exceptions are declared, for a message."""
-    return f"{spec.own.where}, expect" if spec.own else "validation/expectations.toml"
+    return f"{spec.own.where}, expect" if spec.own else "int8gate/validation/expectations.toml"
 
 
 def _judge(result, unsupported: str | None, where: str) -> tuple[str, str]:
@@ -150,7 +150,7 @@ def _judge(result, unsupported: str | None, where: str) -> tuple[str, str]:
 
 def _expired(expected, gate_name: str, status: str, message: str) -> tuple[str, str]:
     """Past its date a declared exception is a failure."""
-    from validation.expectations import CONVERSION
+    from int8gate.validation.expectations import CONVERSION
 
     past = expected.expired(date.today())
     said = past.get(gate_name) or past.get(CONVERSION)

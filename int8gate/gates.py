@@ -1,13 +1,13 @@
 """The product: every model of the zoo with every recipe, a test for each gate.
 
-`plugin.py` makes the cases; `validation/measure.py` measures; the rest is here to be read.
+`plugin.py` makes the cases; `int8gate/validation/measure.py` measures; the rest is here to be read.
 `tests/zoo/` collects these tests for the zoo, `collecting.py` for a TOML that declares models.
 """
 
 import pytest
 
-from validation import measure
-from validation.speed import RecordedClock
+from int8gate.validation import measure
+from int8gate.validation.speed import RecordedClock
 
 
 @pytest.mark.accuracy

@@ -57,7 +57,7 @@ def pytest_handlecrashitem(report: pytest.TestReport, sched) -> None:
 
     Opening the cache sweeps what the dead worker was building.
     """
-    from quantizers.cache import open_cache
+    from int8gate.quantizers.cache import open_cache
 
     report.nodeid = _plain(report.nodeid)
     open_cache(sched.config.getoption("int8_artifact_cache"))

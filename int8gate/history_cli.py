@@ -26,8 +26,8 @@ def history(
     storage: StorageOption = STORAGE,
 ) -> None:
     """Show a case over the saved runs: a line for each, and a sparkline for each figure."""
-    from reporting.history import history_table
-    from validation.history import runs_in
+    from int8gate.reporting.history import history_table
+    from int8gate.validation.history import runs_in
 
     found = _or_exit(runs_in, storage, results or [])
     for sentence in found.damaged:
@@ -57,8 +57,8 @@ def compare(
     ] = None,
 ) -> None:
     """Say what got better or worse from one run to another, accuracy with its significance."""
-    from reporting import comparison as report
-    from validation.limits import exceeded, parse_limits
+    from int8gate.reporting import comparison as report
+    from int8gate.validation.limits import exceeded, parse_limits
 
     limits = _or_exit(parse_limits, fail) if fail else {}
     compared = _or_exit(_compared, before, now, storage, zoo or [])
@@ -77,8 +77,8 @@ def compare(
 
 
 def _compared(before: str, now: str, storage: Path, zoo: list[Path]):
-    from validation import baseline_file
-    from validation.history import compare_accepted, compare_runs, find_run
+    from int8gate.validation import baseline_file
+    from int8gate.validation.history import compare_accepted, compare_runs, find_run
 
     metrics = _declared_metrics(zoo)
     if before.endswith(".toml"):
@@ -89,8 +89,8 @@ def _compared(before: str, now: str, storage: Path, zoo: list[Path]):
 
 def _declared_metrics(zoo: list[Path]) -> set[str]:
     """Those of the TOMLs, or of this folder's `pyproject.toml`; they stand beside their file."""
+    from int8gate.model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_zoo
     from int8gate.models import find_hooks_in
-    from model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_zoo
 
     models = [model for path in zoo for model in read_zoo(path)]
     if not zoo and Path(PYPROJECT).is_file():
@@ -104,7 +104,7 @@ def _declared_metrics(zoo: list[Path]) -> set[str]:
 
 
 def _no_such_case(case: str, runs: list, storage: Path) -> str:
-    from validation.figures import case_key
+    from int8gate.validation.figures import case_key
 
     known = sorted({case_key(record) for run in runs for record in run.cases})
     if not known:

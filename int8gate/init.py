@@ -6,11 +6,11 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from model_zoo.own.declaration import format_of
-from model_zoo.own.inspection import ModelFile, inspect
-from model_zoo.own.template import check_name, template
-from quantizers.worker import TaskFailed, Worker, WorkerError
-from runtimes import atomic_file
+from int8gate.model_zoo.own.declaration import format_of
+from int8gate.model_zoo.own.inspection import ModelFile, inspect
+from int8gate.model_zoo.own.template import check_name, template
+from int8gate.quantizers.worker import TaskFailed, Worker, WorkerError
+from int8gate.runtimes import atomic_file
 
 TIME_LIMIT_S = 120
 

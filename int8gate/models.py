@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from int8gate.asked import ASKED
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.hooks import check_hook
-from model_zoo.own.resolve import declared_spec
-from model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_tables, read_zoo
-from model_zoo.registry import model, zoo
-from model_zoo.spec import ModelSpec
-from quantizers.recipe import recipe
-from runtimes.targets import check_target
-from validation.expectations import check_entry
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.hooks import check_hook
+from int8gate.model_zoo.own.resolve import declared_spec
+from int8gate.model_zoo.own.toml_file import PYPROJECT, read_pyproject, read_tables, read_zoo
+from int8gate.model_zoo.registry import model, zoo
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers.recipe import recipe
+from int8gate.runtimes.targets import check_target
+from int8gate.validation.expectations import check_entry
 
 MODELS = pytest.StashKey[dict[str, ModelSpec]]()
 MODELS_IN_FILE = pytest.StashKey[dict[Path, list[str]]]()

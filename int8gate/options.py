@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from int8gate import arguments
-from int8gate.asked import ASKED, refuse_hidden_modules, refuse_without_models, what_is_asked
+from int8gate.asked import ASKED, refuse_without_models, what_is_asked
 
 GROUP = "int8gate"
 DEFAULT_RECIPE = "default"
@@ -168,7 +168,6 @@ def pytest_load_initial_conftests(
     chosen = parser.parse_known_args(args, copy.copy(early_config.option))
     asked = early_config.stash[ASKED] = what_is_asked(early_config, chosen)
     if asked:
-        refuse_hidden_modules()
         for name in GATING:
             early_config.pluginmanager.import_plugin(name)
         if arguments.is_known(parser, BENCHMARK_TABLE[0].partition("=")[0]):

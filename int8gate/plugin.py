@@ -20,9 +20,9 @@ from int8gate.option_checks import check_options
 from int8gate.progress import StageLine
 from int8gate.publishing import Publishing
 from int8gate.recording import RECORDS, Records
+from int8gate.reporting import ReportError
 from int8gate.selecting import Selection
-from reporting import ReportError
-from validation.plain_text import plain_text
+from int8gate.validation.plain_text import plain_text
 
 MARKERS = (  # a gate each
     "accuracy: the drop from float is within tolerance",

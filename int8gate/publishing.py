@@ -11,8 +11,8 @@ import pytest
 from int8gate import exporting
 from int8gate.models import MODELS_IN_FILE
 from int8gate.recording import RECORDS, Records
-from reporting import github
-from validation.verdict import run_answer
+from int8gate.reporting import github
+from int8gate.validation.verdict import run_answer
 
 SUMMARY, ON_GITHUB, WORKSPACE = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from int8gate.cases import Gate
+from int8gate.reporting import ReportError, ResultsFile, begin_report, write_report
+from int8gate.reporting.terminal import resuming_lines, summary_lines
 from int8gate.selecting import gate_id
-from reporting import ReportError, ResultsFile, begin_report, write_report
-from reporting.terminal import resuming_lines, summary_lines
-from validation import record as records
-from validation.plain_text import plain_text
-from validation.verdict import run_answer
+from int8gate.validation import record as records
+from int8gate.validation.plain_text import plain_text
+from int8gate.validation.verdict import run_answer
 
 RECORDS = pytest.StashKey["Records"]()
 TOLD = pytest.StashKey[list[dict]]()  # of a test: what its gate found

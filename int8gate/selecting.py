@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import pytest
 
 from int8gate.cases import Gate, gates_of
+from int8gate.model_zoo.spec import ModelSpec
 from int8gate.models import MODELS
 from int8gate.options import DEFAULT_RECIPE
-from model_zoo.spec import ModelSpec
-from quantizers.recipe import ALL_GATES
+from int8gate.quantizers.recipe import ALL_GATES
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\](?:@[^\]]*)?$")  # xdist: `id@group`
 MANY = 4  # models named one by one in a sentence

@@ -1,9 +1,15 @@
 """Image classifiers. Compact: 10 digit classes in natural scenes. Full: ImageNet-1k."""
 
-from calibration_data.preprocessing import EDGETPU, PIXELS, SIGNED_UNIT
-from model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, TRANSFORMER_RECIPES, ModelSpec, Network
+from int8gate.calibration_data.preprocessing import EDGETPU, PIXELS, SIGNED_UNIT
+from int8gate.model_zoo.spec import (
+    TFLITE_RECIPES,
+    TORCH_RECIPES,
+    TRANSFORMER_RECIPES,
+    ModelSpec,
+    Network,
+)
 
-CAFFE_INPUT = "model_zoo.architectures.caffe_input:with_caffe_input"
+CAFFE_INPUT = "int8gate.model_zoo.architectures.caffe_input:with_caffe_input"
 
 
 def _compact(builder: str, width: float = 1.0, side: int = 128, **arguments) -> Network:
@@ -95,10 +101,11 @@ MODELS = [
         source_format="tflite",
         preprocessing=EDGETPU,
         compact=_compact(
-            "model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s", width=0.25
+            "int8gate.model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
+            width=0.25,
         ),
         full=Network(
-            "model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
+            "int8gate.model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
             (224, 224, 3),
             (224, 224),
             1001,  # class 0 is the background
@@ -113,11 +120,15 @@ MODELS = [
         source_format="pytorch",
         preprocessing=PIXELS,  # the means and standard deviations of ImageNet stand inside
         compact=_compact(
-            "model_zoo.architectures.hf_resnet:resnet", embedding=16, widths=(32, 64, 128, 256)
+            "int8gate.model_zoo.architectures.hf_resnet:resnet",
+            embedding=16,
+            widths=(32, 64, 128, 256),
         ),
-        full=_hugging_face("model_zoo.architectures.hf_resnet:resnet", "microsoft/resnet-50"),
+        full=_hugging_face(
+            "int8gate.model_zoo.architectures.hf_resnet:resnet", "microsoft/resnet-50"
+        ),
         paper="He et al., Deep Residual Learning for Image Recognition, 2015",
-        training="model_zoo.training.torch_digits:CLASSIFICATION",
+        training="int8gate.model_zoo.training.torch_digits:CLASSIFICATION",
         arm_speedup=2.0,
         recipes=TORCH_RECIPES,
     ),
@@ -127,11 +138,18 @@ MODELS = [
         source_format="pytorch",
         preprocessing=SIGNED_UNIT,
         compact=_compact(
-            "model_zoo.architectures.hf_vit:vit", side=64, patch=8, layers=12, heads=4, hidden=64
+            "int8gate.model_zoo.architectures.hf_vit:vit",
+            side=64,
+            patch=8,
+            layers=12,
+            heads=4,
+            hidden=64,
         ),
-        full=_hugging_face("model_zoo.architectures.hf_vit:vit", "google/vit-base-patch16-224"),
+        full=_hugging_face(
+            "int8gate.model_zoo.architectures.hf_vit:vit", "google/vit-base-patch16-224"
+        ),
         paper="Dosovitskiy et al., An Image Is Worth 16x16 Words, 2020",
-        training="model_zoo.training.torch_digits:TRANSFORMER",
+        training="int8gate.model_zoo.training.torch_digits:TRANSFORMER",
         recipes=TRANSFORMER_RECIPES,
     ),
 ]

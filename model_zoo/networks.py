@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from model_zoo.spec import ModelSpec
-from runtimes.artifact import in_order
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.runtimes.artifact import in_order
 
 AUTOMATIC_NAME = re.compile(r"(conv2d|batch_normalization|normalization|rescaling)(?:_\d+)?")
 

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from functools import cache
 
-from model_zoo.spec import ModelSpec
+from int8gate.model_zoo.spec import ModelSpec
 
 TASK_FILES = (
     "classification",
@@ -21,7 +21,7 @@ LONGEST_NAME = 40  # of what a message repeats
 @cache
 def zoo() -> dict[str, ModelSpec]:
     """Every model by name, in the order of the task files."""
-    task_files = [importlib.import_module(f"model_zoo.{task}") for task in TASK_FILES]
+    task_files = [importlib.import_module(f"int8gate.model_zoo.{task}") for task in TASK_FILES]
     return {spec.name: spec for file in task_files for spec in file.MODELS}
 
 

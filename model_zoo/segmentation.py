@@ -1,7 +1,7 @@
 """Semantic segmentation. Compact: handwriting against strokes and textures."""
 
-from calibration_data.preprocessing import SIGNED_UNIT, UNIT
-from model_zoo.spec import TORCH_RECIPES, ModelSpec, Network
+from int8gate.calibration_data.preprocessing import SIGNED_UNIT, UNIT
+from int8gate.model_zoo.spec import TORCH_RECIPES, ModelSpec, Network
 
 MODELS = [
     ModelSpec(
@@ -10,14 +10,14 @@ MODELS = [
         source_format="keras",
         preprocessing=UNIT,
         compact=Network(
-            "model_zoo.architectures.unet:unet",
+            "int8gate.model_zoo.architectures.unet:unet",
             (None, None, 1),
             (96, 96),
             classes=2,
             arguments={"width": 8},
         ),
         full=Network(
-            "model_zoo.architectures.unet:unet",
+            "int8gate.model_zoo.architectures.unet:unet",
             (None, None, 1),
             (256, 256),
             classes=2,
@@ -32,7 +32,7 @@ MODELS = [
         source_format="pytorch",
         preprocessing=SIGNED_UNIT,
         compact=Network(
-            "model_zoo.architectures.deeplabv3plus:deeplabv3plus",
+            "int8gate.model_zoo.architectures.deeplabv3plus:deeplabv3plus",
             (96, 96, 3),
             (96, 96),
             classes=2,
@@ -40,13 +40,13 @@ MODELS = [
         ),
         # No official weights: the checkpoints of MobileNet v2 have neither pyramid nor decoder.
         full=Network(
-            "model_zoo.architectures.deeplabv3plus:deeplabv3plus",
+            "int8gate.model_zoo.architectures.deeplabv3plus:deeplabv3plus",
             (512, 512, 3),
             (512, 512),
             classes=21,  # of Pascal VOC
         ),
         paper="Chen et al., Encoder-Decoder with Atrous Separable Convolution, 2018",
-        training="model_zoo.training.torch_digits:SEGMENTATION",
+        training="int8gate.model_zoo.training.torch_digits:SEGMENTATION",
         recipes=TORCH_RECIPES,
     ),
 ]

@@ -17,11 +17,11 @@ EDSR's compact network adds to the picture itself, each pixel repeated, which 8 
 the 2.1 dB that it has over bicubic enlargement. The full one is as published.
 """
 
-from calibration_data.preprocessing import PIXELS, UNIT
-from model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
+from int8gate.calibration_data.preprocessing import PIXELS, UNIT
+from int8gate.model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
 
-EDSR = "model_zoo.architectures.edsr:edsr"
-FSRCNN = "model_zoo.architectures.fsrcnn:fsrcnn"
+EDSR = "int8gate.model_zoo.architectures.edsr:edsr"
+FSRCNN = "int8gate.model_zoo.architectures.fsrcnn:fsrcnn"
 
 MODELS = [
     ModelSpec(
@@ -38,8 +38,8 @@ MODELS = [
         ),
         full=Network(FSRCNN, (None, None, 1), (128, 128), classes=None),
         paper="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, 2016",
-        graph="model_zoo.architectures.fsrcnn:frozen_graph",
-        decode="model_zoo.architectures.fsrcnn:pixels",
+        graph="int8gate.model_zoo.architectures.fsrcnn:frozen_graph",
+        decode="int8gate.model_zoo.architectures.fsrcnn:pixels",
         recipes=("tflite_int8_pixels", *TFLITE_RECIPES),
     ),
     ModelSpec(
@@ -58,9 +58,9 @@ MODELS = [
             FSRCNN, (None, None, 1), (128, 128), classes=None, arguments={"residual": False}
         ),
         paper="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, 2016",
-        graph="model_zoo.architectures.fsrcnn:opencv_frozen_graph",
-        decode="model_zoo.architectures.fsrcnn:pixels",
-        training="model_zoo.training.super_resolution:WITHOUT_SKIP",
+        graph="int8gate.model_zoo.architectures.fsrcnn:opencv_frozen_graph",
+        decode="int8gate.model_zoo.architectures.fsrcnn:pixels",
+        training="int8gate.model_zoo.training.super_resolution:WITHOUT_SKIP",
         recipes=("tflite_int16x8", "tflite_fp32", "tflite_int8"),
     ),
     ModelSpec(
@@ -83,9 +83,9 @@ MODELS = [
         ),
         full=Network(EDSR, (128, 128, 3), (128, 128), classes=None),
         paper="Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, 2017",
-        decode="model_zoo.architectures.edsr_decoding:decode",
+        decode="int8gate.model_zoo.architectures.edsr_decoding:decode",
         scenes="colour_super_resolution",
-        training="model_zoo.training.torch_super_resolution:COLOUR_SUPER_RESOLUTION",
+        training="int8gate.model_zoo.training.torch_super_resolution:COLOUR_SUPER_RESOLUTION",
         recipes=TORCH_RECIPES,
     ),
 ]

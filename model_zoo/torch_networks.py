@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.networks import resolve
-from model_zoo.spec import ModelSpec, Network
-from model_zoo.weight_tensors import check_fit, read_safetensors
-from runtimes import memory
+from int8gate.model_zoo.networks import resolve
+from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.weight_tensors import check_fit, read_safetensors
+from int8gate.runtimes import memory
 
 
 def build(spec: ModelSpec, profile: str, official: bool = False):
@@ -86,8 +86,8 @@ def read_program(path: Path, picture, trust: bool = False):
     """
     import torch
 
-    from model_zoo.own.training_program import for_inference
-    from runtimes.torch_program import read
+    from int8gate.model_zoo.own.training_program import for_inference
+    from int8gate.runtimes.torch_program import read
 
     program = read(path, trust)
     repairs = for_inference(program, path)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.spec import ModelSpec
-from model_zoo.weight_tensors import check_finite, check_fit, read_safetensors
-from runtimes import atomic_file, onnx_file
-from runtimes.artifact import sha256_of
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.weight_tensors import check_finite, check_fit, read_safetensors
+from int8gate.runtimes import atomic_file, onnx_file
+from int8gate.runtimes.artifact import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quantizers.calibration import table, thresholds
-from quantizers.calibration.expected_error import saturation
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.thresholds import Range
-from quantizers.pixel_ranges import MARGIN, OVERSHOOT
-from quantizers.recipe import Recipe
+from int8gate.quantizers.calibration import table, thresholds
+from int8gate.quantizers.calibration.expected_error import saturation
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.thresholds import Range
+from int8gate.quantizers.pixel_ranges import MARGIN, OVERSHOOT
+from int8gate.quantizers.recipe import Recipe
 
 if TYPE_CHECKING:
-    from calibration_data.audit import Finding
+    from int8gate.calibration_data.audit import Finding
 
 BITS = 8
 SAMPLES = 128  # of evaluation that the float network runs over: two shards
@@ -103,7 +103,9 @@ def activation_mismatch(
 
     Arguments and errors as of `clippings`.
     """
-    from calibration_data.audit import Finding  # with SciPy's statistics, a second to import
+    from int8gate.calibration_data.audit import (
+        Finding,
+    )  # with SciPy's statistics, a second to import
 
     found = clippings(calibration_statistics, evaluation_statistics, ranges)
     beyond = [clipping for clipping in found if clipping.is_beyond(most)]
@@ -152,7 +154,7 @@ def judge(
 
 def not_compared(error: Exception) -> dict:
     """What the record says where the float network's activations could not be collected."""
-    from calibration_data.audit import Finding
+    from int8gate.calibration_data.audit import Finding
 
     return Finding(
         "activations_not_compared",

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from quantizers.tflite_ranges import activations
-from runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.quantizers.tflite_ranges import activations
+from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 MARGIN = 12.0  # of scores: e ** -12 is 6e-6
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration_data.folders import FolderSamples
-from calibration_data.preprocessing import Preprocessing
+from int8gate.calibration_data.folders import FolderSamples
+from int8gate.calibration_data.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from calibration_data.audit import AuditSet
+    from int8gate.calibration_data.audit import AuditSet
 
 MOST_CALIBRATION, MOST_EVALUATION = 500, 1000  # pictures: what is looked at is held in memory
 SEVERITIES = ("error", "warning", "advice")  # as in calibration_data.audit, slow to import
@@ -31,7 +31,7 @@ def findings(
     Class numbers are compared for classification. Of a large set the first pictures of a fixed
     shuffle are looked at. Writes nothing to the `directory` that a stage is called with.
     """
-    from calibration_data.audit import audit  # with SciPy's statistics, a second to import
+    from int8gate.calibration_data.audit import audit  # with SciPy's statistics, a second to import
 
     sets = [
         _opened(samples, most, preprocessing)
@@ -52,7 +52,7 @@ def _is_new(finding, samples: int) -> bool:
 
 
 def _opened(samples: FolderSamples, most: int, preprocessing: Preprocessing) -> AuditSet:
-    from calibration_data.audit import AuditSet
+    from int8gate.calibration_data.audit import AuditSet
 
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:most])
     drawn = [samples.sample(int(number)) for number in chosen]

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quantizers.cache_entry import (
+from int8gate.quantizers.cache_entry import (
     DamagedEntry,
     Reader,
     array_digest,

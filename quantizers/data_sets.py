@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import calibration_data
-from calibration_data.checks import check_calibration
-from calibration_data.sample_set import SampleSet
-from calibration_data.subset import Subset
-from model_zoo.own.resolve import is_calibrated, own_samples
-from model_zoo.spec import ModelSpec
-from quantizers import activation_audit, stages
-from quantizers.cache import ArtifactCache, CacheEntry
-from quantizers.samples import SAMPLES
-from quantizers.settings import Settings
-from quantizers.stage_runner import StageRunner
-from runtimes import code_identity
+from int8gate import calibration_data
+from int8gate.calibration_data.checks import check_calibration
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.subset import Subset
+from int8gate.model_zoo.own.resolve import is_calibrated, own_samples
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers import activation_audit, stages
+from int8gate.quantizers.cache import ArtifactCache, CacheEntry
+from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.runtimes import code_identity
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class DataSets:
             check_calibration(stored, *expected)
 
         parts = {"samples": entry.key, "expected": expected}
-        parts |= code_identity.identity("calibration_data.checks:check_calibration")
+        parts |= code_identity.identity("int8gate.calibration_data.checks:check_calibration")
         self.runner.cache.remembered("sample_check", parts, check)
         return entry
 
@@ -133,7 +133,9 @@ def _drawn_facts(spec: ModelSpec, split: str, settings: Settings, cache: Artifac
     data, size, channels, _ = _wanted(spec, settings)
     parts = {
         "set": [data, split, size, channels],
-        **code_identity.identity("calibration_data:load", calibration_data.SCENES_OF_TASK[data]),
+        **code_identity.identity(
+            "int8gate.calibration_data:load", calibration_data.SCENES_OF_TASK[data]
+        ),
     }
 
     def find() -> dict:

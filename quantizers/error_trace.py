@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes import onnx_file
-from runtimes.sessions import open_session
-from runtimes.tflite_graph import read_graph
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.sessions import open_session
+from int8gate.runtimes.tflite_graph import read_graph
 
 CEILING_DB = 60.0  # a tensor this close to float counts as exact
 MASKED = 1e4  # values beyond are those of an additive mask, not of a signal
@@ -181,7 +181,7 @@ def _exposed(model: Path, copy: Path):
 
 
 def _expose_tflite(model: Path, copy: Path) -> dict[str, str]:
-    from quantizers.tflite_ranges import computed, with_outputs
+    from int8gate.quantizers.tflite_ranges import computed, with_outputs
 
     content = model.read_bytes()
     copy.write_bytes(with_outputs(content, computed(content).values()))
@@ -231,7 +231,7 @@ def _operators(model: Path) -> Iterator[Operator]:
 
 
 def _tflite_operators(model: Path) -> Iterator[Operator]:
-    from runtimes.litert import tensor_steps
+    from int8gate.runtimes.litert import tensor_steps
 
     graph = read_graph(model)
     steps = tensor_steps(model)

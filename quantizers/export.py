@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo import weights as zoo_weights
-from model_zoo.networks import build, resolve, settle_normalization
-from model_zoo.own import keras2_file
-from model_zoo.spec import ModelSpec, Network
-from runtimes.file_names import SAVED_MODEL, TFLITE
+from int8gate.model_zoo import weights as zoo_weights
+from int8gate.model_zoo.networks import build, resolve, settle_normalization
+from int8gate.model_zoo.own import keras2_file
+from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.runtimes.file_names import SAVED_MODEL, TFLITE
 
 SOURCE_GRAPH = "source.pb"
 NETWORK_INPUTS = "network_inputs.npz"
@@ -72,7 +72,7 @@ def export_saved_model(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
 ) -> None:
     """Writes `directory`/saved_model: a user's SavedModel at its declared size, batch 1."""
-    from model_zoo.own.saved_model import signature
+    from int8gate.model_zoo.own.saved_model import signature
 
     serve = signature(weights.path, spec.own.signature)
     (name,) = serve.structured_input_signature[1]
@@ -83,14 +83,14 @@ def take_tflite(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
 ) -> None:
     """Copies a user's float `.tflite` file to `directory`/model.tflite, ready for its quantizer."""
-    from quantizers.torch_to_tflite import quantizable
+    from int8gate.quantizers.torch_to_tflite import quantizable
 
     (directory / TFLITE).write_bytes(quantizable(weights.path.read_bytes()))
 
 
 def keep_tflite(exported: Path, directory: Path) -> dict:
     """The float artifact of a user's `.tflite` file is that file; returns its description."""
-    from runtimes.litert import describe
+    from int8gate.runtimes.litert import describe
 
     shutil.copyfile(exported / TFLITE, directory / TFLITE)
     return describe(directory / TFLITE)
@@ -109,7 +109,7 @@ def export_frozen_graph(
     `samples` (.npy, (n, h, w, c)) are inputs of the whole graph. Returns the importer's
     report. A `.pb` among the weights is taken as it is.
     """
-    from model_zoo.importers.frozen_graph import import_frozen_graph
+    from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph
 
     source = directory / SOURCE_GRAPH
     if weights.path and weights.path.suffix == ".pb":
@@ -141,7 +141,7 @@ def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
 
     `samples` (.npy, (n, h, w, c)) are inputs of the whole graph.
     """
-    from runtimes.frozen_graph import HostGraph
+    from int8gate.runtimes.frozen_graph import HostGraph
 
     host = HostGraph(imported)
     drawn = np.load(samples, mmap_mode="r", allow_pickle=False)
@@ -154,7 +154,7 @@ def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: 
     import keras
 
     if spec.own:
-        from model_zoo.own.keras_file import load
+        from int8gate.model_zoo.own.keras_file import load
 
         return load(weights.path, weights.trusted)
     keras.utils.clear_session()  # automatic layer names count from 0, whatever was built before

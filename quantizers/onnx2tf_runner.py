@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quantizers.recursion import recursion
-from runtimes import onnx_file
+from int8gate.quantizers.recursion import recursion
+from int8gate.runtimes import onnx_file
 
 # onnx2tf loads this file from the working directory, or from the network if it is not there, though
 # only its own quantizer needs it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantizers.onnx_graph_view import GraphView
+from int8gate.quantizers.onnx_graph_view import GraphView
 
 
 class Affines:

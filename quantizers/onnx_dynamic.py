@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from runtimes import onnx_file
-from runtimes.file_names import ONNX
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX
 
 
 def quantize(float_model: Path, per_channel: bool):

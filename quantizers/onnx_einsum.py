@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-from quantizers.onnx_graph_view import GraphView
+from int8gate.quantizers.onnx_graph_view import GraphView
 
 _TWO = re.compile(r"([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]*)")
 

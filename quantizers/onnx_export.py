@@ -13,14 +13,14 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-from model_zoo import torch_networks
-from model_zoo.networks import resolve
-from model_zoo.spec import ModelSpec
-from model_zoo.weights import Weights
-from quantizers.onnx_prepare import prepare
-from runtimes import onnx_file
-from runtimes.file_names import ONNX, PROGRAM
-from runtimes.onnx_session import describe
+from int8gate.model_zoo import torch_networks
+from int8gate.model_zoo.networks import resolve
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.onnx_prepare import prepare
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX, PROGRAM
+from int8gate.runtimes.onnx_session import describe
 
 INPUT, OUTPUT = "image", "output_{}"
 OPSET = 20  # the newest whose every operator ONNX Runtime 1.31 fuses and quantizes
@@ -41,13 +41,13 @@ def export_torch(
     declared, repairs = spec.network(profile), []
     height, width = declared.size
     if spec.source_format == "onnx":
-        from model_zoo.importers.onnx_file import import_onnx
+        from int8gate.model_zoo.importers.onnx_file import import_onnx
 
         source = _source(spec, profile, weights, seed, directory)
         shape = (1, declared.input_shape[-1], height, width)
         return import_onnx(source, shape, directory)
     if spec.source_format == "darknet":
-        from model_zoo.importers.darknet import import_darknet
+        from int8gate.model_zoo.importers.darknet import import_darknet
 
         source = _source(spec, profile, weights, seed, directory)
         model = import_darknet(source, source.with_suffix(".weights")).eval()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantizers.onnx_einsum import as_product
-from quantizers.onnx_graph_view import GraphView
-from quantizers.onnx_scatter import as_moves
+from int8gate.quantizers.onnx_einsum import as_product
+from int8gate.quantizers.onnx_graph_view import GraphView
+from int8gate.quantizers.onnx_scatter import as_moves
 
 OF_EACH_VALUE = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip", "Elu")
 

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from model_zoo.importers.onnx_names import Names, read_by_subgraphs
-from runtimes import onnx_file
+from int8gate.model_zoo.importers.onnx_names import Names, read_by_subgraphs
+from int8gate.runtimes import onnx_file
 
 
 class GraphView:

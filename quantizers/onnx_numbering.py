@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from model_zoo.importers.onnx_names import tensor_names
-from runtimes import onnx_file
+from int8gate.model_zoo.importers.onnx_names import tensor_names
+from int8gate.runtimes import onnx_file
 
 _MADE = re.compile(r"([tn])(\d+)(.*)", re.DOTALL)  # t: a tensor, n: a node; and what was put behind
 

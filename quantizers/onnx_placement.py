@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from runtimes.onnx_integer_forms import has_integer_form
+from int8gate.runtimes.onnx_integer_forms import has_integer_form
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 PRODUCTS = (*CONVOLUTIONS, "Gemm", "MatMul")

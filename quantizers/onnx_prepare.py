@@ -14,12 +14,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from model_zoo.importers.onnx_names import Names, read_by_subgraphs
-from model_zoo.importers.onnx_order import sort_nodes
-from model_zoo.importers.onnx_repairs import name_nodes
-from model_zoo.importers.onnx_shapes import untyped, with_shapes
-from quantizers.onnx_rewrites import rewrite
-from runtimes import onnx_file
+from int8gate.model_zoo.importers.onnx_names import Names, read_by_subgraphs
+from int8gate.model_zoo.importers.onnx_order import sort_nodes
+from int8gate.model_zoo.importers.onnx_repairs import name_nodes
+from int8gate.model_zoo.importers.onnx_shapes import untyped, with_shapes
+from int8gate.quantizers.onnx_rewrites import rewrite
+from int8gate.runtimes import onnx_file
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 STANDARD = ("", "ai.onnx")

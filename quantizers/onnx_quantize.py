@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from model_zoo.importers.onnx_shapes import plainly
-from quantizers import onnx_dynamic, onnx_static
-from quantizers.recipe import Recipe
-from runtimes import onnx_file
-from runtimes.file_names import ONNX
-from runtimes.onnx_session import describe
+from int8gate.model_zoo.importers.onnx_shapes import plainly
+from int8gate.quantizers import onnx_dynamic, onnx_static
+from int8gate.quantizers.recipe import Recipe
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.onnx_session import describe
 
 
 def quantize(

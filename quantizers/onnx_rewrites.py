@@ -14,11 +14,11 @@ import math
 
 import numpy as np
 
-from quantizers.onnx_affine import Affines
-from quantizers.onnx_einsum import as_product
-from quantizers.onnx_graph_view import GraphView
-from quantizers.onnx_scatter import as_moves
-from quantizers.onnx_transposed import as_convolution
+from int8gate.quantizers.onnx_affine import Affines
+from int8gate.quantizers.onnx_einsum import as_product
+from int8gate.quantizers.onnx_graph_view import GraphView
+from int8gate.quantizers.onnx_scatter import as_moves
+from int8gate.quantizers.onnx_transposed import as_convolution
 
 MOVES = ("DepthToSpace", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 

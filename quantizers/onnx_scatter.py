@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from quantizers.onnx_graph_view import GraphView
+from int8gate.quantizers.onnx_graph_view import GraphView
 
 
 def as_moves(node, view: GraphView) -> list:

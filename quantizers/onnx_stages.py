@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quantizers import onnx_quantize, ranged
-from quantizers.calibration import onnx_collector
-from quantizers.recipe import Recipe
+from int8gate.quantizers import onnx_quantize, ranged
+from int8gate.quantizers.calibration import onnx_collector
+from int8gate.quantizers.recipe import Recipe
 
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:

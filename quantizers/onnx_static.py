@@ -9,11 +9,11 @@ import json
 from functools import cache
 from pathlib import Path
 
-from model_zoo.importers.onnx_order import sort_nodes
-from quantizers.onnx_moves import move_integers
-from quantizers.onnx_numbering import Numbering
-from quantizers.onnx_placement import Placement, constant_left_operands, place
-from runtimes.onnx_graph import KEPT_FLOAT
+from int8gate.model_zoo.importers.onnx_order import sort_nodes
+from int8gate.quantizers.onnx_moves import move_integers
+from int8gate.quantizers.onnx_numbering import Numbering
+from int8gate.quantizers.onnx_placement import Placement, constant_left_operands, place
+from int8gate.runtimes.onnx_graph import KEPT_FLOAT
 
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
 SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer

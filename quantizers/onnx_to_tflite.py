@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.importers.onnx_names import Names
-from quantizers.onnx2tf_runner import converted
-from quantizers.onnx_for_tflite import rewrite_for_tflite
-from quantizers.onnx_prepare import fold
-from runtimes import onnx_file
-from runtimes.file_names import ONNX, TFLITE
+from int8gate.model_zoo.importers.onnx_names import Names
+from int8gate.quantizers.onnx2tf_runner import converted
+from int8gate.quantizers.onnx_for_tflite import rewrite_for_tflite
+from int8gate.quantizers.onnx_prepare import fold
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX, TFLITE
 
 # How far an output may be off, as a part of its largest value: float32's rounding. Deep networks
 # amplify it, so ONNX Runtime is asked what another order of summation and inputs of one last digit
@@ -35,7 +35,7 @@ def to_tflite(source: Path, directory: Path) -> dict:
     Inputs of rank 4 become channels last. Raises ValueError in a sentence where onnx2tf refuses,
     and where the TFLite file does not compute what the ONNX file does.
     """
-    from runtimes.litert import describe
+    from int8gate.runtimes.litert import describe
 
     source = source / ONNX if source.is_dir() else source
     target = directory / TFLITE
@@ -198,7 +198,7 @@ def _allowed(output: np.ndarray, otherwise: np.ndarray) -> float:
 
 def _outputs(model: Path, inputs: list[np.ndarray], name: str) -> list[np.ndarray]:
     """What the TFLite file computes of the ONNX file's inputs, as it lays it out."""
-    from runtimes.litert import LiteRTSession
+    from int8gate.runtimes.litert import LiteRTSession
 
     session = LiteRTSession(model)
     fed = [_turned(x, CHANNELS_LAST) if x.ndim == 4 else x for x in inputs]

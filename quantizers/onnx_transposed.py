@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from quantizers.onnx_graph_view import GraphView
+from int8gate.quantizers.onnx_graph_view import GraphView
 
 
 def as_convolution(node, view: GraphView) -> list:

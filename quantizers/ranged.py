@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
-from quantizers.calibration import shards, table, thresholds
-from quantizers.recipe import Recipe
+from int8gate.quantizers.calibration import shards, table, thresholds
+from int8gate.quantizers.recipe import Recipe
 
 STATISTICS = "statistics.npz"
 

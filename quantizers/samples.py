@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration_data.folders import FolderSamples
-from calibration_data.preprocessing import Preprocessing
-from calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.folders import FolderSamples
+from int8gate.calibration_data.preprocessing import Preprocessing
+from int8gate.calibration_data.sample_set import SampleSet
 
 SAMPLES = "samples.npy"
 BATCH = 32  # samples drawn at a time

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model_zoo.own import inspection
-from model_zoo.spec import ModelSpec
-from quantizers import (
+from int8gate.model_zoo.own import inspection
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers import (
     activation_audit,
     auditing,
     export,
@@ -25,8 +25,8 @@ from quantizers import (
     tflite_stages,
     torch_to_tflite,
 )
-from quantizers.recipe import Recipe
-from runtimes import code_identity
+from int8gate.quantizers.recipe import Recipe
+from int8gate.runtimes import code_identity
 
 WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
 

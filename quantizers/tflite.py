@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from quantizers.attention_masks import with_near_masks
-from quantizers.int16_forms import with_int16_forms
-from quantizers.pixel_ranges import snapped_to_pixels
-from quantizers.recipe import RECIPES, Recipe
-from quantizers.tflite_ranges import with_ranges
-from runtimes.artifact import in_order
-from runtimes.file_names import SAVED_MODEL, TFLITE
-from runtimes.litert import describe
+from int8gate.quantizers.attention_masks import with_near_masks
+from int8gate.quantizers.int16_forms import with_int16_forms
+from int8gate.quantizers.pixel_ranges import snapped_to_pixels
+from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.tflite_ranges import with_ranges
+from int8gate.runtimes.artifact import in_order
+from int8gate.runtimes.file_names import SAVED_MODEL, TFLITE
+from int8gate.runtimes.litert import describe
 
 NO_PICTURE = (
     "{} had no effect: no tensor has a range that is nearly that of pixels ({:g}..{:g}) and not "

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtimes.artifact import in_order
-from runtimes.file_names import TFLITE
-from runtimes.litert import describe
-from runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.runtimes.artifact import in_order
+from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.litert import describe
+from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 INNER = b"/inner"  # behind the name of another tensor that is called as an output
 

@@ -16,7 +16,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 _QUANTIZATION = 12  # place of a Tensor's field `quantization` in its vtable, bytes
 _FLOAT32 = 0  # TensorType.FLOAT32

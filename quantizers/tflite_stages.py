@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from quantizers import ranged, tflite
-from quantizers.calibration import tflite_collector
-from quantizers.recipe import Recipe
-from runtimes import litert
-from runtimes.file_names import TFLITE
+from int8gate.quantizers import ranged, tflite
+from int8gate.quantizers.calibration import tflite_collector
+from int8gate.quantizers.recipe import Recipe
+from int8gate.runtimes import litert
+from int8gate.runtimes.file_names import TFLITE
 
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quantizers.recursion import recursion
-from runtimes.file_names import PROGRAM, TFLITE
-from runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.quantizers.recursion import recursion
+from int8gate.runtimes.file_names import PROGRAM, TFLITE
+from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 DEPTH = 100_000  # what litert-torch sets Python's limit of recursion to, once, when it needs it
 _KEPT_APART = b"keep_stablehlo_constant"
@@ -25,7 +25,7 @@ def to_tflite(exported: Path, directory: Path) -> dict:
     """
     import torch
 
-    from runtimes.litert import describe
+    from int8gate.runtimes.litert import describe
 
     program = torch.export.load(str(exported / PROGRAM))
     (value,) = (

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantizers.worker_errors import (
+from int8gate.quantizers.worker_errors import (
     TaskFailed,
     TaskLog,
     WorkerCrashed,
@@ -38,7 +38,7 @@ from quantizers.worker_errors import (
 )
 
 if TYPE_CHECKING:
-    from quantizers.worker_process import WorkerProcess
+    from int8gate.quantizers.worker_process import WorkerProcess
 
 __all__ = ["TaskFailed", "TaskResult", "Worker", "WorkerCrashed", "WorkerError", "WorkerTimeout"]
 
@@ -132,7 +132,7 @@ class Worker:
 
     def _hand_over(self, payload: bytes, log: Path | None) -> tuple[WorkerProcess, TaskLog]:
         """Send the task to the worker, or to a fresh one if it died since its last task."""
-        from quantizers import worker_process
+        from int8gate.quantizers import worker_process
 
         for _ in range(2):
             if self._child is None:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from quantizers.worker_child import serve
-from quantizers.worker_errors import TaskLog
+from int8gate.quantizers.worker_child import serve
+from int8gate.quantizers.worker_errors import TaskLog
 
 OWN_LOG = "task.log"
 

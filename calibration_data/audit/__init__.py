@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from calibration_data.audit import (
+from int8gate.calibration_data.audit import (
     counts,
     domain,
     duplicates,
@@ -29,8 +29,8 @@ from calibration_data.audit import (
     network_inputs,
     noise,
 )
-from calibration_data.audit.findings import SEVERITIES, AuditSet, Finding
-from calibration_data.checks import MINIMUM_SAMPLES
+from int8gate.calibration_data.audit.findings import SEVERITIES, AuditSet, Finding
+from int8gate.calibration_data.checks import MINIMUM_SAMPLES
 
 __all__ = ["DETECTORS", "AuditSet", "Audited", "Finding", "audit"]
 

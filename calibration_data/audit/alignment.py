@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from calibration_data.audit.fingerprints import interpolation
+from int8gate.calibration_data.audit.fingerprints import interpolation
 
 COARSE_STEPS, FINE_STEPS = 6, 4
 HOPELESS = 0.75  # correlation: pairs that agree less after the coarse steps are left there

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calibration_data.audit.findings import AuditSet, Finding, layout_of, spread
-from calibration_data.audit.two_sets import apart_until_turned
+from int8gate.calibration_data.audit.findings import AuditSet, Finding, layout_of, spread
+from int8gate.calibration_data.audit.two_sets import apart_until_turned
 
 SAMPLES = 48  # whose pixels are compared with their inputs
 STEP = 3  # every so manieth row and column of them

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
-from calibration_data.audit.findings import AuditSet, Finding
+from int8gate.calibration_data.audit.findings import AuditSet, Finding
 
 ADVISED = 500
 BY_CHANCE = 1e-4  # what is likelier than this in a random sample is no fault of a set

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calibration_data.audit.findings import AuditSet, Finding, spread
-from calibration_data.audit.two_sets import PICTURES, distances, figures_of_both, thumbnail, tints
+from int8gate.calibration_data.audit.findings import AuditSet, Finding, spread
+from int8gate.calibration_data.audit.two_sets import (
+    PICTURES,
+    distances,
+    figures_of_both,
+    thumbnail,
+    tints,
+)
 
 FEWEST = 30  # pictures: fewer do not tell
 PATCH = 128  # pixels a side, from the middle, at full resolution

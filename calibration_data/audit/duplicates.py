@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calibration_data.audit import pairs
-from calibration_data.audit.findings import AuditSet, Finding, listed, spread
+from int8gate.calibration_data.audit import pairs
+from int8gate.calibration_data.audit.findings import AuditSet, Finding, listed, spread
 
 MANY = 0.05  # of the samples: so many to spare are a warning, fewer advice
 LEAST_SHARE, FEWEST = 0.02, 3  # fewer pairs than this are as like as pictures of one thing may be

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calibration_data.audit.findings import AuditSet, Finding, listed
+from int8gate.calibration_data.audit.findings import AuditSet, Finding, listed
 
 FLATTEST = 2  # grey levels between a picture's darkest and lightest value: less shows nothing
 FLATTEST_SHARE = FLATTEST / 255  # the same, of the values of all inputs

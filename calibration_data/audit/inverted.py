@@ -12,8 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from calibration_data.audit.findings import AuditSet, Finding
-from calibration_data.audit.two_sets import apart_until_turned, figures_of_both, thumbnail, tints
+from int8gate.calibration_data.audit.findings import AuditSet, Finding
+from int8gate.calibration_data.audit.two_sets import (
+    apart_until_turned,
+    figures_of_both,
+    thumbnail,
+    tints,
+)
 
 FEWEST = 40  # pictures: fewer do not tell
 LEVELS = 255

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calibration_data.audit.colour_order import swapped_by_colours, swapped_by_pictures
-from calibration_data.audit.findings import AuditSet, Finding, finite_ends, layout_of, spread
-from calibration_data.audit.value_lattice import Values, convention, values_of
+from int8gate.calibration_data.audit.colour_order import swapped_by_colours, swapped_by_pictures
+from int8gate.calibration_data.audit.findings import (
+    AuditSet,
+    Finding,
+    finite_ends,
+    layout_of,
+    spread,
+)
+from int8gate.calibration_data.audit.value_lattice import Values, convention, values_of
 
 MARGIN = 0.01  # of the declared range
 SAME_SPACING = 0.005  # relative

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calibration_data.audit.findings import AuditSet, Finding, listed
+from int8gate.calibration_data.audit.findings import AuditSet, Finding, listed
 
 BLOCKS = (4, 8)
 PATCH = 128  # pixels a side, from the middle: enough to tell

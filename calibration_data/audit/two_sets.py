@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import stats
 
-from calibration_data.audit.findings import AuditSet, spread
+from int8gate.calibration_data.audit.findings import AuditSet, spread
 
 PICTURES = 500  # of each set
 THUMBNAIL = 24  # pixels a side

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration_data.audit.findings import spread
+from int8gate.calibration_data.audit.findings import spread
 
 SAMPLES = 48  # that are looked at
 VALUES = 400_000  # of a channel

@@ -23,14 +23,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from calibration_data.fit import Fit
-from calibration_data.folders.examples import Wanted
-from calibration_data.folders.forms import FORMS, form_of
-from calibration_data.folders.listing import check_inside
-from calibration_data.folders.samples import FolderSamples
-from calibration_data.folders.soundness import fitting
-from calibration_data.folders.splits import CALIBRATION_SHARE, SPLITS, own_split, refuse_shared
-from calibration_data.pictures import shown
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders.examples import Wanted
+from int8gate.calibration_data.folders.forms import FORMS, form_of
+from int8gate.calibration_data.folders.listing import check_inside
+from int8gate.calibration_data.folders.samples import FolderSamples
+from int8gate.calibration_data.folders.soundness import fitting
+from int8gate.calibration_data.folders.splits import (
+    CALIBRATION_SHARE,
+    SPLITS,
+    own_split,
+    refuse_shared,
+)
+from int8gate.calibration_data.pictures import shown
 
 __all__ = ["FORMS", "TASKS", "WHOLE", "FolderSamples", "open_data"]
 

@@ -11,14 +11,14 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from calibration_data.folders.examples import Example, Listing, Wanted
-from calibration_data.folders.listing import (
+from int8gate.calibration_data.folders.examples import Example, Listing, Wanted
+from int8gate.calibration_data.folders.listing import (
     check_inside,
     named_picture,
     pictures_in,
     visible_folders,
 )
-from calibration_data.pictures import SUFFIXES, shown
+from int8gate.calibration_data.pictures import SUFFIXES, shown
 
 TABLE = "labels.csv"
 MOST_TABLE_BYTES = 20_000_000

@@ -13,9 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration_data.folders.coco_file import TASKS_OF_PEOPLE, CocoFile, Picture, open_coco
-from calibration_data.folders.examples import Example, Listing, Objects, Wanted
-from calibration_data.pictures import by, check_resolution, open_picture, shown
+from int8gate.calibration_data.folders.coco_file import (
+    TASKS_OF_PEOPLE,
+    CocoFile,
+    Picture,
+    open_coco,
+)
+from int8gate.calibration_data.folders.examples import Example, Listing, Objects, Wanted
+from int8gate.calibration_data.pictures import by, check_resolution, open_picture, shown
 
 KEYPOINTS = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration_data.folders.examples import Wanted
-from calibration_data.folders.listing import check_inside, is_visible, named_picture
-from calibration_data.pictures import picture_size, shown
+from int8gate.calibration_data.folders.examples import Wanted
+from int8gate.calibration_data.folders.listing import check_inside, is_visible, named_picture
+from int8gate.calibration_data.pictures import picture_size, shown
 
 PATTERNS = ("annotations.json", "_annotations.coco.json", "instances*.json")
 PEOPLE = "person_keypoints*.json"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calibration_data.fit import Fit
+from int8gate.calibration_data.fit import Fit
 
 NO_LABEL = -1
 

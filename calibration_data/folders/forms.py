@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration_data.folders.classes import TABLE, list_folders, list_table
-from calibration_data.folders.coco import list_objects, read_objects
-from calibration_data.folders.coco_file import coco_files
-from calibration_data.folders.examples import NO_LABEL, Example, Listing, Wanted
-from calibration_data.folders.listing import holds_pictures, pictures_below, visible_folders
-from calibration_data.folders.pairs import (
+from int8gate.calibration_data.folders.classes import TABLE, list_folders, list_table
+from int8gate.calibration_data.folders.coco import list_objects, read_objects
+from int8gate.calibration_data.folders.coco_file import coco_files
+from int8gate.calibration_data.folders.examples import NO_LABEL, Example, Listing, Wanted
+from int8gate.calibration_data.folders.listing import (
+    holds_pictures,
+    pictures_below,
+    visible_folders,
+)
+from int8gate.calibration_data.folders.pairs import (
     list_masks,
     list_resolutions,
     read_masked,
     read_resolutions,
 )
-from calibration_data.pictures import check_resolution, open_picture, shown
+from int8gate.calibration_data.pictures import check_resolution, open_picture, shown
 
 TASKS = ("classification", "segmentation", "detection", "pose", "keypoints", "super_resolution")
 UNSCORED = "other"  # a task without a metric of ours: a user's own may take labels of any form

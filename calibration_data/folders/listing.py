@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from calibration_data.pictures import SUFFIXES, shown
+from int8gate.calibration_data.pictures import SUFFIXES, shown
 
 
 def pictures_in(folder: Path, home: Path) -> list[Path]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from calibration_data.folders.examples import Example, Listing, Wanted
-from calibration_data.folders.listing import check_inside, pictures_in
-from calibration_data.pictures import (
+from int8gate.calibration_data.folders.examples import Example, Listing, Wanted
+from int8gate.calibration_data.folders.listing import check_inside, pictures_in
+from int8gate.calibration_data.pictures import (
     by,
     check_resolution,
     open_mask,
@@ -18,7 +18,7 @@ from calibration_data.pictures import (
     open_upright,
     shown,
 )
-from calibration_data.super_resolution import SCALE, luminance
+from int8gate.calibration_data.super_resolution import SCALE, luminance
 
 
 def list_masks(root: Path, wanted: Wanted) -> Listing:

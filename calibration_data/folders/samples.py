@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration_data import sample_set
-from calibration_data.folders.examples import Example, Objects, Wanted
-from calibration_data.folders.forms import FORMS
-from calibration_data.folders.soundness import problems_of, refuse_all
-from calibration_data.folders.splits import content_of
+from int8gate.calibration_data import sample_set
+from int8gate.calibration_data.folders.examples import Example, Objects, Wanted
+from int8gate.calibration_data.folders.forms import FORMS
+from int8gate.calibration_data.folders.soundness import problems_of, refuse_all
+from int8gate.calibration_data.folders.splits import content_of
 
 
 class FolderSamples(sample_set.SampleSet):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from calibration_data.fit import Fit
-from calibration_data.folders.examples import Example, Objects
-from calibration_data.pictures import by, picture_size, shown, unfit
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders.examples import Example, Objects
+from int8gate.calibration_data.pictures import by, picture_size, shown, unfit
 
 NAMED = 10  # pictures that a message names
 FEW = 0.1  # of all pictures: so many may be left out with a note

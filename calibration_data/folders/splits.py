@@ -7,8 +7,8 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from calibration_data.folders.examples import Example, Objects
-from calibration_data.pictures import shown
+from int8gate.calibration_data.folders.examples import Example, Objects
+from int8gate.calibration_data.pictures import shown
 
 SPLITS = ("calibration", "evaluation")
 CALIBRATION_SHARE = 0.2

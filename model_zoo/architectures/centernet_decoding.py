@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.spec import Network
+from int8gate.model_zoo.spec import Network
 
 MOST_DETECTIONS = 100
 LEAST_SCORE = 0.02

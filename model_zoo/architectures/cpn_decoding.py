@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.spec import Network
+from int8gate.model_zoo.spec import Network
 
 STRIDE = 4  # pixels of the input from one place of a heatmap to the next
 OFFSET = 0.25  # of a place

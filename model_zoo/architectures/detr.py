@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model_zoo.architectures.hf_resnet import MEAN, STD, STRIDE
+from int8gate.model_zoo.architectures.hf_resnet import MEAN, STD, STRIDE
 
 WITHOUT_TIMM = "no_timm"  # the revision of the official weights whose ResNet is transformers' own
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.spec import Network
+from int8gate.model_zoo.spec import Network
 
 
 def decode(outputs: list[np.ndarray], declared: Network) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.super_resolution import luminance
-from model_zoo.spec import Network
+from int8gate.calibration_data.super_resolution import luminance
+from int8gate.model_zoo.spec import Network
 
 
 def decode(outputs: list[np.ndarray], declared: Network) -> np.ndarray:

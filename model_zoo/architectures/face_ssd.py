@@ -11,9 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model_zoo.architectures import ssd_anchors
-from model_zoo.architectures.ssd_mobilenet_v1 import EXTRA_FILTERS, PREDICTED_FROM, SEPARABLE
-from model_zoo.spec import Network
+from int8gate.model_zoo.architectures import ssd_anchors
+from int8gate.model_zoo.architectures.ssd_mobilenet_v1 import (
+    EXTRA_FILTERS,
+    PREDICTED_FROM,
+    SEPARABLE,
+)
+from int8gate.model_zoo.spec import Network
 
 LEAST_FILTERS = 16
 INPUT, OUTPUTS = "image", ("boxes", "logits")
@@ -78,7 +82,7 @@ def onnx_source(network: nn.Module, declared: Network, directory: Path) -> Path:
     """
     import onnx
 
-    from model_zoo.torch_networks import example
+    from int8gate.model_zoo.torch_networks import example
 
     path = Path(directory) / "face_ssd.onnx"
     torch.onnx.export(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.architectures import ssd_anchors
-from model_zoo.spec import Network
+from int8gate.model_zoo.architectures import ssd_anchors
+from int8gate.model_zoo.spec import Network
 
 OVERLAP = 0.5  # intersection over union from which the lesser of two boxes of a class goes
 LEAST_SCORE = 0.01

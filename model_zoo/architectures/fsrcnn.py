@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.spec import Network
+from int8gate.model_zoo.spec import Network
 
 SCALE = 2
 REACH = 2  # pixels to each side that the last convolution sees

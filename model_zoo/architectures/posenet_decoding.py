@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.architectures.posenet import EDGES, KEYPOINTS, STRIDE
-from model_zoo.spec import Network
+from int8gate.model_zoo.architectures.posenet import EDGES, KEYPOINTS, STRIDE
+from int8gate.model_zoo.spec import Network
 
 MOST_PEOPLE = 10
 ROOT_SCORE = 0.3  # of the heatmap; a weaker local maximum is no root

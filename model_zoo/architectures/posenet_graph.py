@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 
-from model_zoo.architectures.posenet import EDGES, HEADS, KEYPOINTS, NORMALIZATION
-from model_zoo.architectures.tf1_control_flow import control_flow_v1
-from model_zoo.spec import Network
+from int8gate.model_zoo.architectures.posenet import EDGES, HEADS, KEYPOINTS, NORMALIZATION
+from int8gate.model_zoo.architectures.tf1_control_flow import control_flow_v1
+from int8gate.model_zoo.spec import Network
 
 SCOPE = "MobilenetV1"
 OUTPUTS = ("heatmaps", "offsets", "displacement_fwd", "displacement_bwd", "candidates")

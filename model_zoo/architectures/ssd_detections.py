@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.architectures.ssd_anchors import CODING
+from int8gate.model_zoo.architectures.ssd_anchors import CODING
 
 MOST_DETECTIONS = 100  # of a picture, in the API's configuration for COCO
 ANCHORS_PER_DETECTION = 16  # fewer rows where there are few anchors: 20 of 330

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.architectures import ssd_anchors, ssd_detections
-from model_zoo.architectures.tf1_control_flow import control_flow_v1
-from model_zoo.spec import Network
+from int8gate.model_zoo.architectures import ssd_anchors, ssd_detections
+from int8gate.model_zoo.architectures.tf1_control_flow import control_flow_v1
+from int8gate.model_zoo.spec import Network
 
 INPUT = "image_tensor"
 OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")

@@ -7,7 +7,7 @@ batch normalization throughout. The network's inputs are pixels 0..255: it scale
 
 from __future__ import annotations
 
-from model_zoo.architectures import ssd_anchors
+from int8gate.model_zoo.architectures import ssd_anchors
 
 # Filters and stride of each separable convolution, from the first.
 SEPARABLE = (

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_zoo.architectures import yolo_decoding
-from model_zoo.importers.darknet_cfg import YoloHead, parse, yolo_head
-from model_zoo.spec import Network
+from int8gate.model_zoo.architectures import yolo_decoding
+from int8gate.model_zoo.importers.darknet_cfg import YoloHead, parse, yolo_head
+from int8gate.model_zoo.spec import Network
 
 if TYPE_CHECKING:
-    from model_zoo.importers.darknet import DarknetNetwork  # loads PyTorch
+    from int8gate.model_zoo.importers.darknet import DarknetNetwork  # loads PyTorch
 
 ANCHORS = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))  # at 416x416, (w, h)
 MASKS = ((3, 4, 5), (1, 2, 3))  # of the heads at stride 32 and 16; the official file has them so
@@ -38,7 +38,7 @@ def yolov4_tiny(
     `anchors` are (width, height) in pixels of the input; `scale_x_y` stretches centres beyond their
     cell; `width` scales the channels of every convolution but the heads'.
     """
-    from model_zoo.importers.darknet import DarknetNetwork
+    from int8gate.model_zoo.importers.darknet import DarknetNetwork
 
     return DarknetNetwork(cfg(input_shape, classes, anchors, masks, scale_x_y, width))
 
@@ -117,7 +117,7 @@ def decode(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
 def darknet_source(network: DarknetNetwork, declared: Network, directory: Path) -> Path:
     """Writes the pair that Darknet's users have; returns the cfg, its weights lie beside it."""
-    from model_zoo.importers.darknet import write_darknet
+    from int8gate.model_zoo.importers.darknet import write_darknet
 
     return write_darknet(network, directory, "yolov4_tiny")[0]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from model_zoo.importers import liveness
-from model_zoo.importers.graphs import Graph, is_control, node_of, tensor_of
-from model_zoo.importers.liveness import ALWAYS, Alive
+from int8gate.model_zoo.importers import liveness
+from int8gate.model_zoo.importers.graphs import Graph, is_control, node_of, tensor_of
+from int8gate.model_zoo.importers.liveness import ALWAYS, Alive
 
 ENTER, EXIT = {"Enter", "RefEnter"}, {"Exit", "RefExit"}
 SWITCH, MERGE = {"Switch", "RefSwitch", "_SwitchN"}, {"Merge", "RefMerge"}

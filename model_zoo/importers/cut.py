@@ -22,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model_zoo.importers import control_flow
-from model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
-from model_zoo.importers.trunk import Trunk
-from model_zoo.importers.wording import listed
+from int8gate.model_zoo.importers import control_flow
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
+from int8gate.model_zoo.importers.trunk import Trunk
+from int8gate.model_zoo.importers.wording import listed
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from model_zoo.importers import darknet_weights
-from model_zoo.importers.darknet_cfg import (
+from int8gate.model_zoo.importers import darknet_weights
+from int8gate.model_zoo.importers.darknet_cfg import (
     Section,
     YoloHead,
     input_shape,
@@ -23,9 +23,9 @@ from model_zoo.importers.darknet_cfg import (
     read,
     yolo_head,
 )
-from model_zoo.importers.darknet_layers import FLOAT_BYTES
-from model_zoo.importers.darknet_sections import make
-from runtimes import memory
+from int8gate.model_zoo.importers.darknet_layers import FLOAT_BYTES
+from int8gate.model_zoo.importers.darknet_sections import make
+from int8gate.runtimes import memory
 
 LEFT_TO_HOST = ("yolo", "softmax", "cost")
 ENDS = ("softmax", "cost", "dropout")  # what computes nothing here

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model_zoo.importers.darknet_cfg import Section
-from runtimes import memory
+from int8gate.model_zoo.importers.darknet_cfg import Section
+from int8gate.runtimes import memory
 
 EPSILON = 1e-5  # fuse_conv_batchnorm: sqrt(rolling_variance + .00001)
 LEAK = 0.1

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from model_zoo.importers.darknet_cfg import Section, yolo_head
-from model_zoo.importers.darknet_layers import (
+from int8gate.model_zoo.importers.darknet_cfg import Section, yolo_head
+from int8gate.model_zoo.importers.darknet_layers import (
     AveragePool,
     Connected,
     Convolution,

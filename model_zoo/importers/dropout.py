@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
 
 RANDOM = ("Random", "StatelessRandom", "Multinomial", "TruncatedNormal")
 SELECT = {"Select", "SelectV2"}

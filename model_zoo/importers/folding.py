@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from model_zoo.importers.graphs import Graph, constant, extract, node_of
-from model_zoo.importers.ordering import without_free_control_edges
+from int8gate.model_zoo.importers.graphs import Graph, constant, extract, node_of
+from int8gate.model_zoo.importers.ordering import without_free_control_edges
 
 FOLDING = ("debug_stripper", "pruning", "constfold", "loop", "dependency", "constfold", "pruning")
 PASSED_ON = {"StopGradient", "CheckNumerics", "PreventGradient", "Snapshot", "Print"}

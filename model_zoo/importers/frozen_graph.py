@@ -107,7 +107,7 @@ def _is_text(content: bytes) -> bool:
 
 
 def _check_complete(path: Path, graph_def) -> None:
-    from model_zoo.importers.graphs import node_of
+    from int8gate.model_zoo.importers.graphs import node_of
 
     names = {node.name for node in graph_def.node}
     for node in graph_def.node:
@@ -120,7 +120,7 @@ def _check_complete(path: Path, graph_def) -> None:
 
 
 def _check_frozen(path: Path, graph_def) -> None:
-    from model_zoo.importers.leftovers import without_leftovers
+    from int8gate.model_zoo.importers.leftovers import without_leftovers
 
     if not any(node.op in VARIABLES for node in graph_def.node):
         return
@@ -155,8 +155,8 @@ def import_frozen_graph(
     Raises ValueError when the file is not a frozen graph, when its ends or its cut cannot be told,
     or when the network cannot be separated from control flow: the sentence names the node.
     """
-    from model_zoo.importers import cut as cutting
-    from model_zoo.importers import graph_ends, network, simplify
+    from int8gate.model_zoo.importers import cut as cutting
+    from int8gate.model_zoo.importers import graph_ends, network, simplify
 
     source = read_graph_def(path)
     ends, graph_def, repairs = graph_ends.find_ends(source, inputs, outputs, Path(path).name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model_zoo.importers.graphs import (
+from int8gate.model_zoo.importers.graphs import (
     Graph,
     data_edges,
     edge_of,
@@ -18,7 +18,7 @@ from model_zoo.importers.graphs import (
     node_of,
     tensor_of,
 )
-from model_zoo.importers.wording import NotRewritten
+from int8gate.model_zoo.importers.wording import NotRewritten
 
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 CONDITIONS = {"If", "StatelessIf"}

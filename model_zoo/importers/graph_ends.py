@@ -7,13 +7,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from model_zoo.importers import training_mode, untrusted_graph
-from model_zoo.importers.graphs import Graph, constant, extract, node_of, replace, tensor_of
-from model_zoo.importers.leftovers import without_leftovers
-from model_zoo.importers.operators import INPUTS
-from model_zoo.importers.sinks import described, feeds_a_graph, outputs_of, sinks
-from model_zoo.importers.wording import cause, listed
-from runtimes import memory
+from int8gate.model_zoo.importers import training_mode, untrusted_graph
+from int8gate.model_zoo.importers.graphs import (
+    Graph,
+    constant,
+    extract,
+    node_of,
+    replace,
+    tensor_of,
+)
+from int8gate.model_zoo.importers.leftovers import without_leftovers
+from int8gate.model_zoo.importers.operators import INPUTS
+from int8gate.model_zoo.importers.sinks import described, feeds_a_graph, outputs_of, sinks
+from int8gate.model_zoo.importers.wording import cause, listed
+from int8gate.runtimes import memory
 
 TRAINING_FLAGS = re.compile(r"train|phase|learning|dropout", re.I)
 INFERENCE_FLAGS = re.compile(r"infer|eval|predict|test", re.I)
@@ -28,7 +35,7 @@ def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: s
     An input is a placeholder that is no training flag; an output is a tensor that nothing reads.
     Named `inputs` may be inner tensors: the graph then begins there.
     """
-    from model_zoo.importers.frozen_graph import Ends
+    from int8gate.model_zoo.importers.frozen_graph import Ends
 
     kept = without_leftovers(source, map(node_of, outputs))
     untrusted_graph.check(file, kept)

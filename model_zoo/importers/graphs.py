@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from model_zoo.importers.operators import CONVOLUTIONS, INPUTS, PRODUCTS, SHAPES
+from int8gate.model_zoo.importers.operators import CONVOLUTIONS, INPUTS, PRODUCTS, SHAPES
 
 
 def node_of(edge: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from model_zoo.importers import ordering
-from model_zoo.importers.graphs import Graph, data_edges, node_of, reach
-from model_zoo.importers.operators import CONVOLUTIONS, PRODUCTS
+from int8gate.model_zoo.importers import ordering
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, node_of, reach
+from int8gate.model_zoo.importers.operators import CONVOLUTIONS, PRODUCTS
 
 LEFTOVERS = re.compile(
     r"Assert$|NoOp$|PrintV2$|Assign|.*Summary(V2)?$|Save|Restore|MergeV2Checkpoints|Shard"

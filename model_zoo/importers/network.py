@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from model_zoo.importers import control_flow, folding, proof
-from model_zoo.importers.cut import Cut
-from model_zoo.importers.graphs import (
+from int8gate.model_zoo.importers import control_flow, folding, proof
+from int8gate.model_zoo.importers.cut import Cut
+from int8gate.model_zoo.importers.graphs import (
     Graph,
     constant,
     extract,
@@ -16,9 +16,9 @@ from model_zoo.importers.graphs import (
     placeholder,
     replace,
 )
-from model_zoo.importers.operators import INPUTS
-from model_zoo.importers.shapes import frozen_shapes, host_without_network, static_shapes
-from runtimes.file_names import SAVED_MODEL
+from int8gate.model_zoo.importers.operators import INPUTS
+from int8gate.model_zoo.importers.shapes import frozen_shapes, host_without_network, static_shapes
+from int8gate.runtimes.file_names import SAVED_MODEL
 
 HOST, REPORT = "host.pb", "import.json"
 BEFORE, AFTER = "preprocessing.pb", "postprocessing.pb"
@@ -153,7 +153,7 @@ def _prove(graph: Graph, ends, cut: Cut, images: list[dict], directory: Path) ->
     """
     import tensorflow as tf
 
-    from runtimes.frozen_graph import HostGraph
+    from int8gate.runtimes.frozen_graph import HostGraph
 
     host = HostGraph(directory, optimize=False)
     loaded = tf.saved_model.load(str(directory / SAVED_MODEL))

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.importers import onnx_floats, onnx_reading, onnx_repairs
-from model_zoo.importers.onnx_shapes import fixed_shape, plainly, sides_in_words, unshaped
-from runtimes import memory, onnx_file
-from runtimes.file_names import ONNX
+from int8gate.model_zoo.importers import onnx_floats, onnx_reading, onnx_repairs
+from int8gate.model_zoo.importers.onnx_shapes import fixed_shape, plainly, sides_in_words, unshaped
+from int8gate.runtimes import memory, onnx_file
+from int8gate.runtimes.file_names import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 _NUMPY = {"float16": "float16", "double": "float64"}  # ONNX Runtime's names of float inputs

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes import onnx_file
+from int8gate.runtimes import onnx_file
 
 # Attributes that name a type, by the operators that have them: Cast and its like; random numbers,
 # windows and EyeLike; what normalizations and attention compute with inside.

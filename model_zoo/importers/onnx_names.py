@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtimes import onnx_file
+from int8gate.runtimes import onnx_file
 
 
 class Names:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 
-from model_zoo.importers.onnx_names import read_by_node
-from runtimes import onnx_file
+from int8gate.model_zoo.importers.onnx_names import read_by_node
+from int8gate.runtimes import onnx_file
 
 
 def sort_nodes(graph) -> bool:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.importers import onnx_sizes
-from model_zoo.importers.onnx_order import sort_nodes
-from model_zoo.importers.onnx_shapes import plainly
-from runtimes import onnx_file
+from int8gate.model_zoo.importers import onnx_sizes
+from int8gate.model_zoo.importers.onnx_order import sort_nodes
+from int8gate.model_zoo.importers.onnx_shapes import plainly
+from int8gate.runtimes import onnx_file
 
 LARGEST = 2**31  # protobuf's limit for one message
 OTHER_KINDS = (

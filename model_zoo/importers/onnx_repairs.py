@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from model_zoo.importers.onnx_names import Names
-from model_zoo.importers.onnx_shapes import (
+from int8gate.model_zoo.importers.onnx_names import Names
+from int8gate.model_zoo.importers.onnx_shapes import (
     fixed_shape,
     plainly,
     sides_in_words,
     unshaped,
     with_shapes,
 )
-from runtimes import onnx_file
+from int8gate.runtimes import onnx_file
 
 OLDEST_OPSET = 13  # a scale for each channel came with it (QuantizeLinear)
 SMALL = 1024  # elements of a constant that the converter may have to read

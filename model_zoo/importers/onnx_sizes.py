@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_zoo.importers.onnx_shapes import fixed_shape
-from runtimes import memory, onnx_file
+from int8gate.model_zoo.importers.onnx_shapes import fixed_shape
+from int8gate.runtimes import memory, onnx_file
 
 SMALL = 2**10  # bytes of a tensor whose values shape inference may look at
 MOST_NODES = 10**6  # of a model whose functions are written out

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from model_zoo.importers.control_flow import ENTER, MERGE, NEXT, SWITCH, Places
-from model_zoo.importers.graphs import Graph, data_edges, is_control, node_of
+from int8gate.model_zoo.importers.control_flow import ENTER, MERGE, NEXT, SWITCH, Places
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, is_control, node_of
 
 
 def without_free_control_edges(graph: Graph):

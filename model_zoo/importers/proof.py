@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from model_zoo.importers.graphs import Graph, node_of, placeholder
-from model_zoo.importers.running import run
-from model_zoo.importers.wording import cause
+from int8gate.model_zoo.importers.graphs import Graph, node_of, placeholder
+from int8gate.model_zoo.importers.running import run
+from int8gate.model_zoo.importers.wording import cause
 
 PROVEN_ON = 3  # samples
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of each value, of the largest value of its tensor

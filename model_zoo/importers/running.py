@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from model_zoo.importers.graphs import Graph, data_edges, node_of, reach, tensor_of
-from model_zoo.importers.operators import INPUTS
-from model_zoo.importers.wording import NotRewritten
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, node_of, reach, tensor_of
+from int8gate.model_zoo.importers.operators import INPUTS
+from int8gate.model_zoo.importers.wording import NotRewritten
 
 
 def run(
@@ -18,7 +18,7 @@ def run(
 
     `optimize`: after TensorFlow's own rewriting, which rounds elsewhere.
     """
-    from runtimes.frozen_graph import session
+    from int8gate.runtimes.frozen_graph import session
 
     running = session(graph.imported, optimize)  # not as a context: that would change the caller's
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.importers.cut import Cut
-from model_zoo.importers.graphs import Graph, constant, free_name, node_of, tensor_of
-from model_zoo.importers.operators import SHAPES
-from model_zoo.importers.running import run
-from model_zoo.importers.wording import listed
+from int8gate.model_zoo.importers.cut import Cut
+from int8gate.model_zoo.importers.graphs import Graph, constant, free_name, node_of, tensor_of
+from int8gate.model_zoo.importers.operators import SHAPES
+from int8gate.model_zoo.importers.running import run
+from int8gate.model_zoo.importers.wording import listed
 
 
 def static_shapes(graph: Graph, tensors, images: list[dict]) -> dict[str, tuple[int, ...]]:

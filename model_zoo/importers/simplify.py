@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from model_zoo.importers import dropout, functions, training_mode, unroll
-from model_zoo.importers.control_flow import loop_name
-from model_zoo.importers.folding import fold, without_identities
-from model_zoo.importers.graphs import Graph, extract
-from model_zoo.importers.ordering import without_free_control_edges
-from model_zoo.importers.proof import Proof, feeds, with_static_inputs
-from model_zoo.importers.wording import NotRewritten, listed, refusal
+from int8gate.model_zoo.importers import dropout, functions, training_mode, unroll
+from int8gate.model_zoo.importers.control_flow import loop_name
+from int8gate.model_zoo.importers.folding import fold, without_identities
+from int8gate.model_zoo.importers.graphs import Graph, extract
+from int8gate.model_zoo.importers.ordering import without_free_control_edges
+from int8gate.model_zoo.importers.proof import Proof, feeds, with_static_inputs
+from int8gate.model_zoo.importers.wording import NotRewritten, listed, refusal
 
 TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
 

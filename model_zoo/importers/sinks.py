@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model_zoo.importers.control_flow import EXIT, MERGE, OUTSIDE, SWITCH, Places
-from model_zoo.importers.graphs import Graph, node_of
-from model_zoo.importers.liveness import ALWAYS
-from model_zoo.importers.operators import INPUTS
+from int8gate.model_zoo.importers.control_flow import EXIT, MERGE, OUTSIDE, SWITCH, Places
+from int8gate.model_zoo.importers.graphs import Graph, node_of
+from int8gate.model_zoo.importers.liveness import ALWAYS
+from int8gate.model_zoo.importers.operators import INPUTS
 
 READING = {"IteratorGetNext", "QueueDequeueV2"}
 MOST_DESCRIBED = 24

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.importers.control_flow import ENTER
-from model_zoo.importers.graphs import Graph, constant, node_of, tensor_of
-from model_zoo.importers.running import constant_value
-from model_zoo.importers.wording import NotRewritten
+from int8gate.model_zoo.importers.control_flow import ENTER
+from int8gate.model_zoo.importers.graphs import Graph, constant, node_of, tensor_of
+from int8gate.model_zoo.importers.running import constant_value
+from int8gate.model_zoo.importers.wording import NotRewritten
 
 ARRAY = "TensorArray"
 

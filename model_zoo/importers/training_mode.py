@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from model_zoo.importers import functions
-from model_zoo.importers.folding import fold
-from model_zoo.importers.graphs import Graph, constant, data_edges, replace, tensor_of
-from model_zoo.importers.operators import NORMALIZATIONS
+from int8gate.model_zoo.importers import functions
+from int8gate.model_zoo.importers.folding import fold
+from int8gate.model_zoo.importers.graphs import Graph, constant, data_edges, replace, tensor_of
+from int8gate.model_zoo.importers.operators import NORMALIZATIONS
 
 SCALING = {"RealDiv", "Div", "Mul"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from model_zoo.importers import control_flow
-from model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
-from model_zoo.importers.operators import (
+from int8gate.model_zoo.importers import control_flow
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, node_of, tensor_of
+from int8gate.model_zoo.importers.operators import (
     CONVERTIBLE,
     CONVOLUTIONS,
     LINEAR,

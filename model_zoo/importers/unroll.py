@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model_zoo.importers.control_flow import ENTER, EXIT, MERGE, NEXT, SWITCH, frame_of
-from model_zoo.importers.graphs import Graph, data_edges, is_control, node_of
-from model_zoo.importers.running import constant_value
-from model_zoo.importers.wording import NotRewritten
+from int8gate.model_zoo.importers.control_flow import ENTER, EXIT, MERGE, NEXT, SWITCH, frame_of
+from int8gate.model_zoo.importers.graphs import Graph, data_edges, is_control, node_of
+from int8gate.model_zoo.importers.running import constant_value
+from int8gate.model_zoo.importers.wording import NotRewritten
 
 MOST_TURNS = 64
 
@@ -54,7 +54,7 @@ def unrolled(graph: Graph, frame: str):
 
     Raises NotRewritten when the number of turns depends on the image or is large.
     """
-    from model_zoo.importers import tensor_arrays
+    from int8gate.model_zoo.importers import tensor_arrays
 
     loop = Loop(graph, frame)
     changed = type(graph.graph_def)(versions=graph.graph_def.versions)

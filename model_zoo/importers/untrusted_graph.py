@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from runtimes import memory
+from int8gate.runtimes import memory
 
 SAVING = re.compile(r"(Save|Restore)(V2|Slices?)?|MergeV2Checkpoints|Sharded.*")
 HARMFUL = re.compile(

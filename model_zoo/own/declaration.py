@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from calibration_data.preprocessing import PIXELS, Preprocessing
+from int8gate.calibration_data.preprocessing import PIXELS, Preprocessing
 
 TASKS = (
     "classification",

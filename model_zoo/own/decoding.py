@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.spec import Network
+from int8gate.model_zoo.spec import Network
 
-HERE, HEADS = "model_zoo.own.decoding", "model_zoo.own.known_heads"
+HERE, HEADS = "int8gate.model_zoo.own.decoding", "int8gate.model_zoo.own.known_heads"
 DEFAULTS = {
     "classification": f"{HERE}:class_scores",
     "segmentation": f"{HERE}:pixel_scores",
@@ -88,7 +88,7 @@ def luminance_of(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     One channel is luminance, three are colours, clipped to 0..255 and rounded first: what a user
     would see is scored.
     """
-    from calibration_data.super_resolution import SCALE, luminance
+    from int8gate.calibration_data.super_resolution import SCALE, luminance
 
     large = tuple(SCALE * side for side in declared.size)
     picture = _channels_last(outputs[0], large, declared)
@@ -110,7 +110,7 @@ def luminance_of(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 def detections(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """Those of a Darknet file's [yolo] layers, or one output that holds them as they are scored."""
     if heads := declared.arguments.get("heads"):
-        from model_zoo.architectures.yolo_decoding import detections as decoded
+        from int8gate.model_zoo.architectures.yolo_decoding import detections as decoded
 
         return decoded(outputs, heads, declared.size)
     return _as_they_are("detection", outputs, DETECTION)

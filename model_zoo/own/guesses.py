@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from model_zoo.own.inspection import End, ModelFile
+from int8gate.model_zoo.own.inspection import End, ModelFile
 
 KEYPOINTS = 17  # COCO's
 SCALE = 2  # of super-resolution

@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import BinaryIO
 
-from runtimes import archive
+from int8gate.runtimes import archive
 
 
 def stored_bytes(path: Path, content: BinaryIO | None = None) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from model_zoo.own import untrusted
-from model_zoo.own.declaration import SAVED_MODEL
-from model_zoo.own.tflite_file import check_computes_on_integers, is_quantized
-from runtimes.artifact import in_order
+from int8gate.model_zoo.own import untrusted
+from int8gate.model_zoo.own.declaration import SAVED_MODEL
+from int8gate.model_zoo.own.tflite_file import check_computes_on_integers, is_quantized
+from int8gate.runtimes.artifact import in_order
 
 CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
 TEXT = ("object", "string", "str")  # dtypes, as NumPy and TensorFlow call them
@@ -138,8 +138,8 @@ def describe(
 
 
 def _tflite(file: Path, inputs, outputs):
-    from runtimes.litert import LiteRTSession
-    from runtimes.tflite_sizes import check_sizes
+    from int8gate.runtimes.litert import LiteRTSession
+    from int8gate.runtimes.tflite_sizes import check_sizes
 
     check_sizes(file)
     check_computes_on_integers(file)
@@ -153,7 +153,7 @@ def _tflite(file: Path, inputs, outputs):
 def _onnx(file: Path, inputs, outputs):
     from onnx import helper
 
-    from model_zoo.importers import onnx_floats, onnx_reading
+    from int8gate.model_zoo.importers import onnx_floats, onnx_reading
 
     graph = onnx_reading.read(file).graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -181,14 +181,14 @@ def _of_any_batch(inputs: list[End], outputs: list[End]) -> tuple[list[End], lis
 
 
 def _keras(file: Path, inputs, outputs, trust: bool = False):
-    from model_zoo.own import keras_file
+    from int8gate.model_zoo.own import keras_file
 
     taken, given = keras_file.ends(keras_file.load(file, trust))
     return [[End(*end) for end in ends] for ends in (taken, given)]
 
 
 def _saved_model(file: Path, inputs, outputs, signature: str | None = None):
-    from model_zoo.own import saved_model
+    from int8gate.model_zoo.own import saved_model
 
     serve = saved_model.signature(file, signature)
     taken, given = serve.structured_input_signature[1], serve.structured_outputs
@@ -209,9 +209,9 @@ def _maybe_picture(end: End) -> End:
 
 
 def _frozen_graph(file: Path, inputs, outputs):
-    from model_zoo.importers.frozen_graph import read_graph_def
-    from model_zoo.importers.graph_ends import find_ends
-    from model_zoo.importers.graphs import Graph
+    from int8gate.model_zoo.importers.frozen_graph import read_graph_def
+    from int8gate.model_zoo.importers.graph_ends import find_ends
+    from int8gate.model_zoo.importers.graphs import Graph
 
     ends, graph_def, _ = find_ends(read_graph_def(file), inputs, outputs, str(file))
     graph = Graph(graph_def)
@@ -224,7 +224,7 @@ def _of_tensor(graph, name: str) -> End:
 
 
 def _darknet(file: Path, inputs, outputs):
-    from model_zoo.importers.darknet_cfg import input_shape, read
+    from int8gate.model_zoo.importers.darknet_cfg import input_shape, read
 
     _, sections = read(file)
     channels, height, width = input_shape(sections[0])
@@ -234,7 +234,7 @@ def _darknet(file: Path, inputs, outputs):
 
 
 def _pytorch(file: Path, inputs, outputs, trust: bool = False):
-    from runtimes.torch_program import TorchProgramSession
+    from int8gate.runtimes.torch_program import TorchProgramSession
 
     taken, given = TorchProgramSession(file, trust).ends
     return [[End(*end) for end in ends] for ends in (taken, given)]

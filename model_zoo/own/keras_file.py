@@ -9,10 +9,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_zoo.own import keras2_file
-from model_zoo.own.hdf5_file import stored_bytes
-from runtimes import archive, memory
-from runtimes.artifact import in_order
+from int8gate.model_zoo.own import keras2_file
+from int8gate.model_zoo.own.hdf5_file import stored_bytes
+from int8gate.runtimes import archive, memory
+from int8gate.runtimes.artifact import in_order
 
 CODE = ("Lambda", "lambda", "safe_mode", "deserialization")  # in what Keras says of refused code
 MOST_SAID = 160  # characters of what Keras says, which may be pages

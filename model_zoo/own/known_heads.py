@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from model_zoo.own.decoding import CHANNELS_LAST, DETECTION, shape_of
-from model_zoo.spec import Network
+from int8gate.model_zoo.own.decoding import CHANNELS_LAST, DETECTION, shape_of
+from int8gate.model_zoo.spec import Network
 
 KEYPOINTS = 17  # COCO's
 ROUNDING = 0.1  # of quantized numbers 0..1
@@ -25,7 +25,7 @@ def heatmaps(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
     A peak is moved a quarter of a place towards the higher neighbours (`cpn_decoding.peaks`).
     """
-    from model_zoo.architectures.cpn_decoding import peaks
+    from int8gate.model_zoo.architectures.cpn_decoding import peaks
 
     maps = outputs[-1]
     if maps.ndim != 4 or KEYPOINTS not in (maps.shape[1], maps.shape[3]):
@@ -48,7 +48,7 @@ def ctdet(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """CenterNet's outputs in its authors' order and layout: heat logits (n, classes, h, w), sizes
     and offsets (n, 2, h, w), x before y, in cells (Zhou et al. 2019, `ctdet_decode`).
     """
-    from model_zoo.architectures.centernet_decoding import decode
+    from int8gate.model_zoo.architectures.centernet_decoding import decode
 
     if len(outputs) != 3 or [output.shape[1] for output in outputs[1:]] != [2, 2]:
         raise _other_outputs("ctdet", outputs, "heat (n, classes, h, w), wh and reg (n, 2, h, w)")
@@ -84,7 +84,7 @@ def corners(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     ("fraction" of the input or "pixels" of it), and which score is no class, "background" ("none",
     "first" or "last"). Overlapping boxes of a class are suppressed here.
     """
-    from model_zoo.architectures import yolo_decoding as on_host
+    from int8gate.model_zoo.architectures import yolo_decoding as on_host
 
     told = {"box_order": "xyxy", "box_unit": "fraction", "background": "none"}
     told |= declared.arguments.get("head", {})
@@ -143,7 +143,7 @@ def yolo(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """Ultralytics' export without its own suppression: (n, 4 + classes, boxes), [cx, cy, w, h] in
     pixels of the input and the classes' scores 0..1 (YOLOv8 and later).
     """
-    from model_zoo.architectures import yolo_decoding as on_host
+    from int8gate.model_zoo.architectures import yolo_decoding as on_host
 
     found = np.asarray(outputs[0], np.float32)
     if found.ndim != 3 or not 4 < found.shape[1] < found.shape[2]:
@@ -163,7 +163,7 @@ def tf_detection(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """What graphs of TensorFlow's object-detection API give: boxes (n, N, 4), scores and classes
     from 1 (n, N), number of detections (n,), in this order.
     """
-    from model_zoo.architectures.ssd_graph import decode
+    from int8gate.model_zoo.architectures.ssd_graph import decode
 
     if len(outputs) != 4 or outputs[0].ndim != 3 or outputs[0].shape[-1] != 4:
         raise _other_outputs("tf_detection", outputs, "boxes (n, N, 4), scores, classes, count")
@@ -175,8 +175,8 @@ def posenet(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
     A graph may resize its pictures: the maps tell the size that their pixels are of.
     """
-    from model_zoo.architectures.posenet import STRIDE
-    from model_zoo.architectures.posenet_decoding import decode
+    from int8gate.model_zoo.architectures.posenet import STRIDE
+    from int8gate.model_zoo.architectures.posenet_decoding import decode
 
     inner = tuple((side - 1) * STRIDE + 1 for side in outputs[0].shape[1:3])
     return decode(outputs, replace(declared, size=inner, picture=declared.size))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import ModelFile
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import ModelFile
 
 
 def classes_of(own: OwnModel, file: ModelFile, size: tuple[int, int], heads=None) -> int | None:

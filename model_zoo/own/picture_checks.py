@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calibration_data.preprocessing import Hooked
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import LAYOUT_OF_FORMAT, End, ModelFile
+from int8gate.calibration_data.preprocessing import Hooked
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import LAYOUT_OF_FORMAT, End, ModelFile
 
 PICTURES = (1, 3)  # channels of what a data folder gives
 
@@ -57,7 +57,7 @@ def checked_fit(own: OwnModel, size: tuple[int, int], channels: int):
 
     Raises ValueError naming the key where the pictures would not have the network's channels.
     """
-    from calibration_data.fit import Fit  # Pillow: not while pytest collects
+    from int8gate.calibration_data.fit import Fit  # Pillow: not while pytest collects
 
     colours = {"colours": "gray"} if channels == 1 else {}
     try:

@@ -6,13 +6,13 @@ sentence that names the key.
 
 from __future__ import annotations
 
-from model_zoo.own import decoding
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import ModelFile
-from model_zoo.own.output_checks import classes_of
-from model_zoo.own.picture_checks import checked_fit, picture_input
-from model_zoo.own.tflite_file import is_half, is_quantized
-from model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.own import decoding
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import ModelFile
+from int8gate.model_zoo.own.output_checks import classes_of
+from int8gate.model_zoo.own.picture_checks import checked_fit, picture_input
+from int8gate.model_zoo.own.tflite_file import is_half, is_quantized
+from int8gate.model_zoo.spec import ModelSpec, Network
 
 RECIPES = {  # by format: what such a file is brought to, the default first
     "onnx": ("onnx_int8",),
@@ -76,7 +76,7 @@ def own_samples(spec: ModelSpec, split: str):
 
     Raises ValueError where it declares no data.
     """
-    from calibration_data.folders import WHOLE, open_data
+    from int8gate.calibration_data.folders import WHOLE, open_data
 
     own, network = spec.own, spec.compact
     if own.data is None:
@@ -138,6 +138,6 @@ def _check_recipes(own: OwnModel, file: ModelFile) -> None:
 
 def _heads(own: OwnModel) -> list:
     """What the [yolo] sections of a Darknet file say of its outputs."""
-    from model_zoo.importers.darknet_cfg import read, yolo_head
+    from int8gate.model_zoo.importers.darknet_cfg import read, yolo_head
 
     return [yolo_head(section) for section in read(own.file)[1] if section.kind == "yolo"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runtimes import memory
+from int8gate.runtimes import memory
 
 SERVING = "serving_default"
 MOST_LISTED = 8
@@ -89,7 +89,7 @@ def _parsed(folder: Path):
 
 def _check_graph(folder: Path, meta) -> None:
     """Searches all of it, and for savers what is run: a graph holds those of its own weights."""
-    from model_zoo.importers import untrusted_graph
+    from int8gate.model_zoo.importers import untrusted_graph
 
     graph, where = meta.graph_def, str(folder)
     everything = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]

@@ -6,12 +6,12 @@ import json
 import re
 from pathlib import Path
 
-from model_zoo.own.decoding import DECODERS
-from model_zoo.own.guesses import Guess, guess
-from model_zoo.own.inspection import End, ModelFile
-from model_zoo.own.resolve import PREQUANTIZED, recipes_of
-from model_zoo.own.toml_file import NAME
-from model_zoo.registry import zoo
+from int8gate.model_zoo.own.decoding import DECODERS
+from int8gate.model_zoo.own.guesses import Guess, guess
+from int8gate.model_zoo.own.inspection import End, ModelFile
+from int8gate.model_zoo.own.resolve import PREQUANTIZED, recipes_of
+from int8gate.model_zoo.own.toml_file import NAME
+from int8gate.model_zoo.registry import zoo
 
 LIKELY_SIZE = 224
 COMMENT_AT = 34  # column

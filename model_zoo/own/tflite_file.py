@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 MOST_TENSORS = 100_000  # of networks some thousands; more are not looked at
 INTEGERS = ("INT4", "INT8", "UINT8", "INT16")

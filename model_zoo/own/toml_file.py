@@ -19,9 +19,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from calibration_data.preprocessing import Hooked, declared_preprocessing
-from model_zoo.own.declaration import SAVED_MODEL, TASKS, OwnModel, format_of
-from model_zoo.own.decoding import DECODERS
+from int8gate.calibration_data.preprocessing import Hooked, declared_preprocessing
+from int8gate.model_zoo.own.declaration import SAVED_MODEL, TASKS, OwnModel, format_of
+from int8gate.model_zoo.own.decoding import DECODERS
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 HOOK = re.compile(r"[\w.]+:\w+")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes import memory
+from int8gate.runtimes import memory
 
 LIBRARIES = {  # what a format is read with: imported first, so that it does not count
     "tflite": ("ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated"),
@@ -49,7 +49,7 @@ def reading(file: Path, format: str) -> Iterator[None]:
 def _files(file: Path, format: str) -> list[Path]:
     """The file and, of an ONNX model, those of its weights; a damaged one is refused later."""
     if format == "onnx":
-        from runtimes import onnx_file
+        from int8gate.runtimes import onnx_file
 
         with contextlib.suppress(Exception):
             return onnx_file.files_of(file)

@@ -7,14 +7,14 @@ loop.py     `train`: the stages, one after another (Keras)
 torch_loop.py  the same for PyTorch
 """
 
-from model_zoo.spec import ModelSpec
+from int8gate.model_zoo.spec import ModelSpec
 
 TRAINING_OF_TASK = {
-    "classification": "model_zoo.training.digits:CLASSIFICATION",
-    "segmentation": "model_zoo.training.digits:SEGMENTATION",
-    "detection": "model_zoo.training.detection:TRAINING",
-    "super_resolution": "model_zoo.training.super_resolution:SUPER_RESOLUTION",
-    "pose": "model_zoo.training.pose:POSE",
+    "classification": "int8gate.model_zoo.training.digits:CLASSIFICATION",
+    "segmentation": "int8gate.model_zoo.training.digits:SEGMENTATION",
+    "detection": "int8gate.model_zoo.training.detection:TRAINING",
+    "super_resolution": "int8gate.model_zoo.training.super_resolution:SUPER_RESOLUTION",
+    "pose": "int8gate.model_zoo.training.pose:POSE",
 }
 
 

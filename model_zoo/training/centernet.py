@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.figures import EASY_STYLE, STYLE
-from calibration_data.helmets import HelmetScenes
-from model_zoo.architectures.centernet import STRIDE
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.figures import EASY_STYLE, STYLE
+from int8gate.calibration_data.helmets import HelmetScenes
+from int8gate.model_zoo.architectures.centernet import STRIDE
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 OVERLAP_KEPT = 0.7
 FOCUS, REDUCTION = 2.0, 4.0  # alpha and beta of the focal loss

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.figure_drawing import KEYPOINTS
-from calibration_data.single_figures import EASY_STYLE, STYLE, SingleFigures
-from model_zoo.architectures.cpn_decoding import STRIDE
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.figure_drawing import KEYPOINTS
+from int8gate.calibration_data.single_figures import EASY_STYLE, STYLE, SingleFigures
+from int8gate.model_zoo.architectures.cpn_decoding import STRIDE
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 HARDEST = 8
 # In places of the heatmap: OpenCV's for the kernels 7 (RefineNet), then 7, 9, 11, 15, finest first.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.detection_scenes import EASY, HARD, DetectionScenes
-from model_zoo.architectures import ssd_anchors
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.detection_scenes import EASY, HARD, DetectionScenes
+from int8gate.model_zoo.architectures import ssd_anchors
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 MATCHED_FROM = 0.4  # intersection over union of an anchor with a box that it answers for
 FOCUS = 2.0  # gamma of the focal loss

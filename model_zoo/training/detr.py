@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.detection_scenes import EASY, HARD, DetectionScenes
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.detection_scenes import EASY, HARD, DetectionScenes
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 CLASSIFIER = "resnet50_torch"  # of the zoo; its ResNet is DETR's
 RESNET = "resnet."  # what the names of its ResNet's tensors begin with
@@ -26,8 +26,8 @@ def start(spec: ModelSpec, network) -> None:
     """Sets the ResNet from the zoo's trained classifier, as the paper's comes from ImageNet's."""
     import torch
 
-    from model_zoo.weight_tensors import read_safetensors
-    from model_zoo.weights import SHIPPED
+    from int8gate.model_zoo.weight_tensors import read_safetensors
+    from int8gate.model_zoo.weights import SHIPPED
 
     trained = read_safetensors(SHIPPED / f"{CLASSIFIER}.safetensors")
     network.backbone.load_state_dict(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.scenes import EASY_STYLES, TRAINING_STYLES, DigitScenes
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.scenes import EASY_STYLES, TRAINING_STYLES, DigitScenes
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.faces import EASY, HARD, FaceScenes
-from model_zoo.spec import ModelSpec
-from model_zoo.training.detection import FOCUS, encode
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.faces import EASY, HARD, FaceScenes
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.detection import FOCUS, encode
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

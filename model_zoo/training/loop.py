@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model_zoo.networks import build, layers, resolve
-from model_zoo.spec import ModelSpec
-from model_zoo.training import training_of
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.networks import build, layers, resolve
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training import training_of
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 SEED = 1
 VALIDATION_SAMPLES = 1000

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.figure_drawing import KEYPOINTS
-from calibration_data.figures import EASY_STYLE, STYLE, FigureScenes
-from model_zoo.architectures.posenet import EDGES, STRIDE
-from model_zoo.spec import ModelSpec, Network
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.figure_drawing import KEYPOINTS
+from int8gate.calibration_data.figures import EASY_STYLE, STYLE, FigureScenes
+from int8gate.model_zoo.architectures.posenet import EDGES, STRIDE
+from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 DISK = 13.0  # above half the diagonal between places (11.3): each keypoint has one to call its own
 NEIGHBOURHOOD = 24.0

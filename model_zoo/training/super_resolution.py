@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibration_data.super_resolution import SuperResolutionPairs
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.super_resolution import SuperResolutionPairs
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

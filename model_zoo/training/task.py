@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_zoo.spec import ModelSpec
+from int8gate.model_zoo.spec import ModelSpec
 
 
 @dataclass(frozen=True)

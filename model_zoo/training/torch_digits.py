@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_zoo.spec import ModelSpec
-from model_zoo.training import digits
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training import digits
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 
 def _encode(spec: ModelSpec, labels: np.ndarray) -> np.ndarray:

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from model_zoo.networks import resolve
-from model_zoo.spec import ModelSpec
-from model_zoo.torch_networks import build
-from model_zoo.training import training_of
-from model_zoo.training.loop import PATIENCE, SEED, VALIDATION_SAMPLES, Trained, at_scale
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.networks import resolve
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.torch_networks import build
+from int8gate.model_zoo.training import training_of
+from int8gate.model_zoo.training.loop import PATIENCE, SEED, VALIDATION_SAMPLES, Trained, at_scale
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 WEIGHT_DECAY = 1e-3
 LARGEST_GRADIENT = 5.0  # norm

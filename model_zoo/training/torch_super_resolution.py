@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration_data.colour_super_resolution import ColourPairs
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.colour_super_resolution import ColourPairs
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 GREY_LEVELS = 10.0
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibration_data.detection_scenes import EASY, HARD, DetectionScenes
-from model_zoo.architectures.yolov4_tiny import heads
-from model_zoo.spec import ModelSpec
-from model_zoo.training.task import Stage, TrainingTask
+from int8gate.calibration_data.detection_scenes import EASY, HARD, DetectionScenes
+from int8gate.model_zoo.architectures.yolov4_tiny import heads
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.training.task import Stage, TrainingTask
 
 STRIDES = (32, 16)  # of the outputs
 FITS_FROM = 0.6  # IoU of a box's shape with an anchor's, from which the anchor answers for it

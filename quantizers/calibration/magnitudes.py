@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.statistics import TensorStatistics
 
 BINS = 4096
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from quantizers.calibration.onnx_tap_nodes import start_name
-from quantizers.calibration.onnx_taps import Tap, TappedModel, tapped_model
-from quantizers.calibration.sample_file import SampleFile
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.strides import channels_of, start_of, step_of, step_of_places
-from runtimes.artifact import in_order
-from runtimes.onnx_session import in_layout
+from int8gate.quantizers.calibration.onnx_tap_nodes import start_name
+from int8gate.quantizers.calibration.onnx_taps import Tap, TappedModel, tapped_model
+from int8gate.quantizers.calibration.sample_file import SampleFile
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.strides import channels_of, start_of, step_of, step_of_places
+from int8gate.runtimes.artifact import in_order
+from int8gate.runtimes.onnx_session import in_layout
 
 
 def collect(
@@ -80,7 +80,7 @@ def _open(
     threads: int,
 ) -> TappedModel:
     if tensors is None:
-        from quantizers.onnx_quantize import tensors_to_quantize
+        from int8gate.quantizers.onnx_quantize import tensors_to_quantize
 
         tensors = tensors_to_quantize(Path(path))
     if not tensors:

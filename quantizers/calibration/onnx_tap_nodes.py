@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantizers.calibration.strides import step_of_places
+from int8gate.quantizers.calibration.strides import step_of_places
 
 BLOCK = 16  # channels: 16 with AVX-512, else 8, so that multiples of 16 are whole blocks of either
 SLICE_WITH_STEPS = 10

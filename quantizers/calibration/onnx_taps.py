@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantizers.calibration.onnx_tap_nodes import BLOCK, SLICE_WITH_STEPS, TapNodes
-from quantizers.calibration.strides import channels_of
-from runtimes import onnx_file
+from int8gate.quantizers.calibration.onnx_tap_nodes import BLOCK, SLICE_WITH_STEPS, TapNodes
+from int8gate.quantizers.calibration.strides import channels_of
+from int8gate.runtimes import onnx_file
 
 _BLOCKS = "com.microsoft.nchwc"
 _BATCH = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes.artifact import in_order
+from int8gate.runtimes.artifact import in_order
 
 
 class SampleFile:

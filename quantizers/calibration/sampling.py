@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.thresholds import Range
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.thresholds import Range
 
 
 def cdf_error(elements: int, confidence: float = 0.95) -> float:

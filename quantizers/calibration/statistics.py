@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from quantizers.calibration.histogram import Histogram
+from int8gate.quantizers.calibration.histogram import Histogram
 
 # Attention masks are additive: finfo.min, or -1e30 and beyond, stands for "never". Counted as
 # values they would be the tensor's minimum, and one step of 8 bits would span everything else.

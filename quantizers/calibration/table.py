@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from quantizers.calibration.expected_error import levels_used, saturation, sqnr
-from quantizers.calibration.magnitudes import outlier_ratio
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.thresholds import Range
+from int8gate.quantizers.calibration.expected_error import levels_used, saturation, sqnr
+from int8gate.quantizers.calibration.magnitudes import outlier_ratio
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.thresholds import Range
 
 FORMAT = 1
 Table = dict[str, TensorStatistics]

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from quantizers.calibration.thresholds import Range
+from int8gate.quantizers.calibration.thresholds import Range
 
 _HEADER = re.compile(r"TRT-\w+-\w+")
 _SCALE = re.compile(r"[0-9a-fA-F]{1,8}")

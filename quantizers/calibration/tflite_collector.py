@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from quantizers.calibration.sample_file import SampleFile
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.strides import start_of, step_of
-from quantizers.tflite_ranges import activations, with_outputs
-from runtimes.artifact import in_order
+from int8gate.quantizers.calibration.sample_file import SampleFile
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.strides import start_of, step_of
+from int8gate.quantizers.tflite_ranges import activations, with_outputs
+from int8gate.runtimes.artifact import in_order
 
 
 def collect(

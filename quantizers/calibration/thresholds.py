@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from quantizers.calibration import divergence, expected_error
-from quantizers.calibration.magnitudes import magnitudes
-from quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration import divergence, expected_error
+from int8gate.quantizers.calibration.magnitudes import magnitudes
+from int8gate.quantizers.calibration.statistics import TensorStatistics
 
 Range = tuple[float, float]
 # A narrower range would have a step that is not a normal float32 number; it is taken for all zeros.

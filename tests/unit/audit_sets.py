@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-import calibration_data
-from calibration_data.audit import AuditSet, audit
+from int8gate import calibration_data
+from int8gate.calibration_data.audit import AuditSet, audit
 
 
 @cache

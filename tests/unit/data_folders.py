@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import calibration_data
+from int8gate import calibration_data
 
 SIZE = (32, 32)
 

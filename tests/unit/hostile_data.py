@@ -22,8 +22,8 @@ def sound(path: Path) -> Path:
 
 def read(folder: Path) -> str:
     """Draws every picture of both splits, for the task that the folder's files are of."""
-    from calibration_data.fit import Fit
-    from calibration_data.folders import open_data
+    from int8gate.calibration_data.fit import Fit
+    from int8gate.calibration_data.folders import open_data
 
     task = next((task for file, task in TASKS.items() if (folder / file).exists()), "other")
     for split in ("calibration", "evaluation"):

@@ -32,7 +32,7 @@ def sound(path: Path) -> None:
 def load(file: Path, found) -> None:
     import torch
 
-    from model_zoo.torch_networks import read_program
+    from int8gate.model_zoo.torch_networks import read_program
 
     read_program(file, torch.zeros(*(side or 1 for side in found.inputs[0].shape)))
 

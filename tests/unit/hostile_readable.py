@@ -22,9 +22,9 @@ def sound(path: Path) -> Path:
 
 def read(file: Path) -> str:
     """By its name: a declaration, a baseline, a run, predictions, weights."""
-    from model_zoo.own.toml_file import read_zoo
-    from model_zoo.weight_tensors import read_safetensors
-    from validation import baseline_file, history, predictions
+    from int8gate.model_zoo.own.toml_file import read_zoo
+    from int8gate.model_zoo.weight_tensors import read_safetensors
+    from int8gate.validation import baseline_file, history, predictions
 
     if file.name == "baseline.toml":
         return str(baseline_file.read(file))[:100]

@@ -14,7 +14,7 @@ def sound(path: Path) -> None:
 
 
 def load(file: Path, found) -> None:
-    from runtimes.litert import LiteRTSession
+    from int8gate.runtimes.litert import LiteRTSession
 
     session = LiteRTSession(file)
     session.run([np.zeros(spec.shape, spec.dtype) for spec in session.inputs])

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from quantizers.calibration import onnx_collector, shards
+from int8gate.quantizers.calibration import onnx_collector, shards
 
 TENSORS = ["image", "a", "b", "sum", "scores"]
 

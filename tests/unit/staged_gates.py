@@ -11,8 +11,8 @@ import os
 
 import pytest
 
-from validation import measure
-from validation.gates import GateResult
+from int8gate.validation import measure
+from int8gate.validation.gates import GateResult
 
 GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantizers.activation_audit import (
+from int8gate.quantizers.activation_audit import (
     MOST_CLIPPED,
     SAMPLES,
     activation_mismatch,
@@ -17,10 +17,10 @@ from quantizers.activation_audit import (
     judge,
     not_compared,
 )
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.table import write_table
-from quantizers.calibration.thresholds import ranges
-from quantizers.recipe import RECIPES
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.table import write_table
+from int8gate.quantizers.calibration.thresholds import ranges
+from int8gate.quantizers.recipe import RECIPES
 
 TENSORS = ("input", "conv", "relu", "logits")
 seeds = st.integers(0, 2**32 - 1)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import write_all
 
-from runtimes import arm_cpu
-from runtimes.arm_cpu import (
+from int8gate.runtimes import arm_cpu
+from int8gate.runtimes.arm_cpu import (
     CORES,
     best_ms,
     estimate,
@@ -20,9 +20,9 @@ from runtimes.arm_cpu import (
     operator_ms,
     with_measured_baseline,
 )
-from runtimes.ethos_u import NpuEstimate
-from runtimes.ethos_u import estimate as estimate_npu
-from runtimes.tflite_graph import Graph, Operator, Tensor, read_graph
+from int8gate.runtimes.ethos_u import NpuEstimate
+from int8gate.runtimes.ethos_u import estimate as estimate_npu
+from int8gate.runtimes.tflite_graph import Graph, Operator, Tensor, read_graph
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("arm_cpu")

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantizers.attention_masks import MARGIN, _near, with_near_masks
-from quantizers.recipe import RECIPES
-from quantizers.tflite import quantize
-from quantizers.tflite_ranges import activations
-from runtimes.file_names import TFLITE
-from runtimes.litert import LiteRTSession
+from int8gate.quantizers.attention_masks import MARGIN, _near, with_near_masks
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.tflite import quantize
+from int8gate.quantizers.tflite_ranges import activations
+from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.litert import LiteRTSession
 
 SIDE = 8
 

@@ -10,8 +10,8 @@ from audit_sets import faults, kinds, pictures, scenes, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration_data.audit import AuditSet, Finding, audit
-from calibration_data.audit.noise import structure
+from int8gate.calibration_data.audit import AuditSet, Finding, audit
+from int8gate.calibration_data.audit.noise import structure
 
 LABELS = np.arange(200) % 10
 permutations = st.permutations(range(10))
@@ -160,7 +160,7 @@ def test_some_noise_among_pictures():
 
 
 def test_textures_and_stars_are_no_noise():
-    from calibration_data import sources
+    from int8gate.calibration_data import sources
 
     for name in ("grass.png", "gravel.png", "brick.png", "hubble_deep_field.jpg", "text.png"):
         picture = sources._picture(name)

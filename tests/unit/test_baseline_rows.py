@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from validation.bootstrap import exchanged_drops, lower_drops, pair, quantile, unseen_loss
-from validation.metrics import METRICS, metric
-from validation.statistics import non_inferiority
+from int8gate.validation.bootstrap import exchanged_drops, lower_drops, pair, quantile, unseen_loss
+from int8gate.validation.metrics import METRICS, metric
+from int8gate.validation.statistics import non_inferiority
 
 RNG = np.random.default_rng(0)
 N = 40

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from calibration_data.preprocessing import UNIT
-from calibration_data.sample_set import SampleSet
-from model_zoo.spec import Network
-from runtimes.artifact import TensorSpec
-from runtimes.sessions import open_session
-from validation import evaluation, gates
-from validation.expectations import expectations_for
+from int8gate.calibration_data.preprocessing import UNIT
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.model_zoo.spec import Network
+from int8gate.runtimes.artifact import TensorSpec
+from int8gate.runtimes.sessions import open_session
+from int8gate.validation import evaluation, gates
+from int8gate.validation.expectations import expectations_for
 
 ARTIFACT = "artifact.onnx"
 EXPECTED = expectations_for("net-onnx_int8")
@@ -249,12 +249,12 @@ def test_in_every_format(network, tmp_path, output, channel, breakage):
 # --- tasks ---
 
 HEADS = {  # the model of `own_tasks`, its decoder
-    "detection": ("detector", "model_zoo.own.known_heads:ctdet"),
-    "keypoints": ("keypoints", "model_zoo.own.known_heads:heatmaps"),
+    "detection": ("detector", "int8gate.model_zoo.own.known_heads:ctdet"),
+    "keypoints": ("keypoints", "int8gate.model_zoo.own.known_heads:heatmaps"),
     "pose": ("people", f"{__name__}:people"),
-    "segmentation": ("segmenter", "model_zoo.own.decoding:pixel_scores"),
+    "segmentation": ("segmenter", "int8gate.model_zoo.own.decoding:pixel_scores"),
     "super_resolution": ("enlarger", None),
-    "classification": ("classifier", "model_zoo.own.decoding:class_scores"),
+    "classification": ("classifier", "int8gate.model_zoo.own.decoding:class_scores"),
 }
 
 
@@ -298,7 +298,9 @@ def test_of_every_task(models, tmp_path, task, output, channel, breakage):
 def test_a_decoder_that_was_guessed_may_refuse_and_a_declared_one_may_not(models, tmp_path):
     reference = open_session(models / "detector.onnx")
     declared = Network("", (64, 64, 3), (64, 64), 2, arguments={"layout": "nchw"})
-    decode = "model_zoo.own.decoding:detections"  # of outputs that say nothing of themselves
+    decode = (
+        "int8gate.model_zoo.own.decoding:detections"  # of outputs that say nothing of themselves
+    )
     for is_guess in (True, False):
         answers = {"decode": decode, "agreement": "detection", "decode_is_guess": is_guess}
         scoring = evaluation.Scoring(_samples(64), UNIT, (), declared, **answers)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import calibration_data
-from calibration_data.checks import MINIMUM_SAMPLES, check_calibration
-from calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Preprocessing
+from int8gate import calibration_data
+from int8gate.calibration_data.checks import MINIMUM_SAMPLES, check_calibration
+from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Preprocessing
 
 SHAPE = (8, 8, 3)
 DECLARED = [PIXELS, UNIT, SIGNED_UNIT]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantizers.calibration.expected_error import (
+from int8gate.quantizers.calibration.expected_error import (
     best_ends,
     levels_used,
     mean_square,
@@ -13,8 +13,8 @@ from quantizers.calibration.expected_error import (
     saturation,
     sqnr,
 )
-from quantizers.calibration.magnitudes import Magnitudes, magnitudes, outlier_ratio
-from quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.magnitudes import Magnitudes, magnitudes, outlier_ratio
+from int8gate.quantizers.calibration.statistics import TensorStatistics
 
 SIDE = st.lists(st.integers(0, 50), max_size=12).map(lambda counts: np.array([*counts, 1]))
 RANDOM = np.random.default_rng(0)

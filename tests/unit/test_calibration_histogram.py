@@ -10,7 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from quantizers.calibration.histogram import BINS, LARGEST_INDEX, SMALLEST_EXPONENT, Histogram
+from int8gate.quantizers.calibration.histogram import (
+    BINS,
+    LARGEST_INDEX,
+    SMALLEST_EXPONENT,
+    Histogram,
+)
 
 ANY_FLOAT = st.floats(width=32, allow_nan=False, allow_infinity=False)
 FEW_VALUES = hnp.arrays(np.float32, st.integers(1, 60), elements=ANY_FLOAT)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from quantizers.calibration.sampling import cdf_error, percentile_bounds
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.thresholds import percentile
+from int8gate.quantizers.calibration.sampling import cdf_error, percentile_bounds
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.thresholds import percentile
 
 TRIALS = 400
 POPULATION = np.random.default_rng(0).laplace(size=1_000_000).astype(np.float32)

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from quantizers.calibration.statistics import MASKED, TensorStatistics
+from int8gate.quantizers.calibration.statistics import MASKED, TensorStatistics
 
 UNMASKED = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**99))
 BATCH = hnp.arrays(np.float32, st.integers(1, 20), elements=UNMASKED)

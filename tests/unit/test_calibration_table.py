@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantizers.calibration.statistics import TensorStatistics
-from quantizers.calibration.table import merge_tables, read_table, summary, write_table
-from quantizers.calibration.thresholds import ranges
+from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.table import merge_tables, read_table, summary, write_table
+from int8gate.quantizers.calibration.thresholds import ranges
 
 NAMES = st.text(max_size=8)  # any characters, NUL and lone surrogates among them
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=9)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantizers.calibration.tensorrt_cache import read_cache, write_cache
+from int8gate.quantizers.calibration.tensorrt_cache import read_cache, write_cache
 
 ENDS = st.floats(0, 2.0**100, width=32)
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from quantizers.calibration import divergence, thresholds
-from quantizers.calibration.expected_error import mean_square
-from quantizers.calibration.magnitudes import magnitudes
-from quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration import divergence, thresholds
+from int8gate.quantizers.calibration.expected_error import mean_square
+from int8gate.quantizers.calibration.magnitudes import magnitudes
+from int8gate.quantizers.calibration.statistics import TensorStatistics
 
 MILD = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**99))
 ANY_TENSOR = hnp.arrays(np.float32, st.integers(1, 40), elements=MILD)

@@ -16,8 +16,8 @@ def invoke():
 
 
 def test_list_shows_every_model_with_its_metric(invoke):
-    from model_zoo.registry import zoo
-    from model_zoo.weights import read_manifest
+    from int8gate.model_zoo.registry import zoo
+    from int8gate.model_zoo.weights import read_manifest
 
     result = invoke("list")
     assert result.exit_code == 0

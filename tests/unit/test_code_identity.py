@@ -6,67 +6,67 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.code_identity import Code, distributions_of, versions_of
+from int8gate.runtimes.code_identity import Code, distributions_of, versions_of
 
 TREE = {  # each module, and what it reaches besides itself and the packages around it
-    "validation/__init__.py": "",
-    "validation/top.py": "import validation.plain\nfrom validation import taken, NAME\n",
-    "validation/plain.py": "",
-    "validation/taken.py": "from .sub.deep import inner\n",
-    "validation/sub/__init__.py": "from validation.behind import value\n",
-    "validation/sub/deep.py": "def inner():\n    from ..lazy import late\n    return late\n",
-    "validation/behind.py": "",
-    "validation/lazy.py": """
+    "int8gate/__init__.py": "",
+    "int8gate/top.py": "import int8gate.plain\nfrom int8gate import taken, NAME\n",
+    "int8gate/plain.py": "",
+    "int8gate/taken.py": "from .sub.deep import inner\n",
+    "int8gate/sub/__init__.py": "from int8gate.behind import value\n",
+    "int8gate/sub/deep.py": "def inner():\n    from ..lazy import late\n    return late\n",
+    "int8gate/behind.py": "",
+    "int8gate/lazy.py": """
 from typing import TYPE_CHECKING
 import typing
 if TYPE_CHECKING:
-    import validation.type_alone
+    import int8gate.type_alone
 else:
-    import validation.run_alone
+    import int8gate.run_alone
 if typing.TYPE_CHECKING:
-    import validation.type_alone
+    import int8gate.type_alone
 try:
-    import validation.tried
+    import int8gate.tried
 except ImportError:
-    import validation.handled
+    import int8gate.handled
 finally:
     with open('x') as file:
-        import validation.within
+        import int8gate.within
 match 3:
     case 3:
-        import validation.matched
+        import int8gate.matched
 class Holder:
     async def method(self):
         for _ in ():
-            import validation.called
+            import int8gate.called
         else:
             import importlib
-            importlib.import_module('validation.by_text')
+            importlib.import_module('int8gate.by_text')
 """,
     **{
-        f"validation/{name}.py": ""
+        f"int8gate/{name}.py": ""
         for name in ("type_alone", "run_alone", "tried", "handled", "within", "matched")
     },
-    "validation/called.py": "import validation.top  # in a circle\n",
-    "validation/by_text.py": "",
-    "validation/elsewhere.py": "import numpy.linalg\nimport os.path\nimport validation.plain\n",
+    "int8gate/called.py": "import int8gate.top  # in a circle\n",
+    "int8gate/by_text.py": "",
+    "int8gate/elsewhere.py": "import numpy.linalg\nimport os.path\nimport int8gate.plain\n",
     "hooks.py": "import helper\nimport outside, yaml_of_nobody\nfrom team import heads\n",
-    "helper.py": "import validation.plain\n",
+    "helper.py": "import int8gate.plain\n",
     "team/heads.py": "from . import common\n",  # a package without __init__.py
     "team/common.py": "",
     "broken.py": "def (:\n",
-    "site-packages/outside.py": "import validation.behind\n",
+    "site-packages/outside.py": "import int8gate.behind\n",
 }
 REACHED = {
-    "validation.plain": {"validation", "validation.plain"},
-    "validation.sub": {"validation", "validation.sub", "validation.behind"},
-    "validation.elsewhere": {"validation", "validation.elsewhere", "validation.plain"},
-    "validation.top": {"validation", "validation.sub", "validation.sub.deep"}
-    | {f"validation.{name}" for name in ("top", "plain", "taken", "behind", "lazy", "run_alone")}
-    | {f"validation.{name}" for name in ("tried", "handled", "within", "matched")}
-    | {f"validation.{name}" for name in ("called", "by_text")},
+    "int8gate.plain": {"int8gate", "int8gate.plain"},
+    "int8gate.sub": {"int8gate", "int8gate.sub", "int8gate.behind"},
+    "int8gate.elsewhere": {"int8gate", "int8gate.elsewhere", "int8gate.plain"},
+    "int8gate.top": {"int8gate", "int8gate.sub", "int8gate.sub.deep"}
+    | {f"int8gate.{name}" for name in ("top", "plain", "taken", "behind", "lazy", "run_alone")}
+    | {f"int8gate.{name}" for name in ("tried", "handled", "within", "matched")}
+    | {f"int8gate.{name}" for name in ("called", "by_text")},
     "hooks": {
-        *("hooks", "helper", "team.heads", "team.common", "validation", "validation.plain"),
+        *("hooks", "helper", "team.heads", "team.common", "int8gate", "int8gate.plain"),
     },
     "broken": {"broken"},
 }
@@ -93,9 +93,9 @@ def test_what_is_imported_at_any_depth_is_reached(code, root):
 
 
 def test_installed_packages_count_by_name(code):
-    assert code.closure("validation.elsewhere").packages == {"numpy"}
+    assert code.closure("int8gate.elsewhere").packages == {"numpy"}
     assert code.closure("hooks").packages == {"outside", "yaml_of_nobody"}
-    found = code.identity("hooks", "validation.elsewhere")["versions"]
+    found = code.identity("hooks", "int8gate.elsewhere")["versions"]
     import numpy
 
     assert found["numpy"] == numpy.__version__
@@ -113,13 +113,13 @@ def test_an_edit_changes_the_identity_of_what_reaches_it(code, tree, root, edite
 
 
 def test_an_import_that_is_added_is_followed(code, tree):
-    (tree / "helper.py").write_text("import validation.lazy\n")
-    assert "validation.tried" in code.closure("hooks").modules
+    (tree / "helper.py").write_text("import int8gate.lazy\n")
+    assert "int8gate.tried" in code.closure("hooks").modules
 
 
 def test_a_root_that_is_nowhere_is_refused(code):
-    with pytest.raises(ModuleNotFoundError, match=r"there is no module validation\.absent"):
-        code.identity("validation.absent:function")
+    with pytest.raises(ModuleNotFoundError, match=r"there is no module int8gate\.absent"):
+        code.identity("int8gate.absent:function")
 
 
 def test_nothing_is_run(tree, code):

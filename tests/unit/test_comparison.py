@@ -12,9 +12,9 @@ from sample_records import sample_results
 from typer.testing import CliRunner
 
 from int8gate.history_cli import app
-from reporting import write_results
-from reporting.sparkline import BARS, GAP, sparkline
-from validation.figures import case_key
+from int8gate.reporting import write_results
+from int8gate.reporting.sparkline import BARS, GAP, sparkline
+from int8gate.validation.figures import case_key
 
 ONE = "mobilenet_v2-tflite_int8"
 

@@ -8,13 +8,18 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import calibration_data
-from calibration_data.colour_super_resolution import ColourPairs
-from calibration_data.super_resolution import SuperResolutionPairs, degrade, luminance, regions
-from model_zoo.architectures.edsr import MEAN, PixelShuffle, Steps, edsr
-from model_zoo.architectures.edsr_decoding import decode
-from model_zoo.registry import model
-from model_zoo.training.torch_super_resolution import COLOUR_SUPER_RESOLUTION
+from int8gate import calibration_data
+from int8gate.calibration_data.colour_super_resolution import ColourPairs
+from int8gate.calibration_data.super_resolution import (
+    SuperResolutionPairs,
+    degrade,
+    luminance,
+    regions,
+)
+from int8gate.model_zoo.architectures.edsr import MEAN, PixelShuffle, Steps, edsr
+from int8gate.model_zoo.architectures.edsr_decoding import decode
+from int8gate.model_zoo.registry import model
+from int8gate.model_zoo.training.torch_super_resolution import COLOUR_SUPER_RESOLUTION
 
 SPEC = model("edsr")
 SPLITS = ("train", "calibration", "evaluation")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_models import write_all
 
-from runtimes import ethos_u
-from runtimes.ethos_u import TARGETS, VelaError, estimate, find_target
-from runtimes.tflite_graph import read_graph
+from int8gate.runtimes import ethos_u
+from int8gate.runtimes.ethos_u import TARGETS, VelaError, estimate, find_target
+from int8gate.runtimes.tflite_graph import read_graph
 
 U85 = "ethos_u85_512"
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from calibration_data.preprocessing import UNIT
-from calibration_data.sample_set import SampleSet
-from model_zoo.spec import Network
-from validation.evaluation import BATCH, Scoring, evaluate, read_evaluation
+from int8gate.calibration_data.preprocessing import UNIT
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.model_zoo.spec import Network
+from int8gate.validation.evaluation import BATCH, Scoring, evaluate, read_evaluation
 
 SIDE, ENLARGED, CLASSES = 4, 1024, 4  # an output of 16 MB
 NET = """

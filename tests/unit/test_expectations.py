@@ -6,8 +6,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from quantizers.recipe import RECIPES
-from validation.expectations import expectations_for, expired_entries
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.validation.expectations import expectations_for, expired_entries
 
 COMPLETE = """
 ["*"]
@@ -142,7 +142,9 @@ def test_a_key_that_nothing_sets_is_named(written):
 
 
 def test_nothing_heavy_is_imported():
-    code = "import sys, validation.expectations; print({'numpy', 'scipy'} & set(sys.modules))"
+    code = (
+        "import sys, int8gate.validation.expectations; print({'numpy', 'scipy'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

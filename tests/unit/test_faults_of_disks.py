@@ -211,7 +211,7 @@ def test_a_gate_that_cannot_begin_is_in_the_record(repository):
 
 
 def test_a_temporary_cache_of_a_killed_process_is_removed(tmp_path):
-    script = "from quantizers.cache import open_cache; open_cache('none'); input()"
+    script = "from int8gate.quantizers.cache import open_cache; open_cache('none'); input()"
     variables = environment() | {"TMPDIR": str(tmp_path)}
     pipes = {"stdin": subprocess.PIPE, "cwd": ROOT, "env": variables}
     process = subprocess.Popen([sys.executable, "-c", script], **pipes)

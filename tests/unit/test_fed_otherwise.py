@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inked_digits import CLASSES, painted, write_model
 
-from calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Hooked, Preprocessing
-from calibration_data.sample_set import SampleSet
-from calibration_data.subset import Subset
-from model_zoo.spec import Network
-from validation.fed_otherwise import (
+from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Hooked, Preprocessing
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.calibration_data.subset import Subset
+from int8gate.model_zoo.spec import Network
+from int8gate.validation.fed_otherwise import (
     FEWEST_WRONG,
     IMAGENET,
     RANGES,

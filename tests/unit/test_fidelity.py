@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_records import sample_results
 
-from reporting import details
-from reporting.rows import rows_of
-from validation import gates
-from validation.expectations import expectations_for
-from validation.fidelity import (
+from int8gate.reporting import details
+from int8gate.reporting.rows import rows_of
+from int8gate.validation import gates
+from int8gate.validation.expectations import expectations_for
+from int8gate.validation.fidelity import (
     SQNR_CEILING_DB,
     OutputFidelity,
     least_cosine,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import calibration_data
-from calibration_data.figure_drawing import (
+from int8gate import calibration_data
+from int8gate.calibration_data.figure_drawing import (
     ANKLES,
     ELBOWS,
     EYES,
@@ -20,7 +20,7 @@ from calibration_data.figure_drawing import (
     draw_pose,
     paint,
 )
-from calibration_data.figures import (
+from int8gate.calibration_data.figures import (
     EASY_STYLE,
     OCCLUDED,
     OUTSIDE,

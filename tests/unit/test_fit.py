@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibration_data.fit import IGNORED, Fit
+from int8gate.calibration_data.fit import IGNORED, Fit
 
 sides = st.integers(24, 90)
 sizes = st.tuples(sides, sides)

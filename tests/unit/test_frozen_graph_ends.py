@@ -9,9 +9,9 @@ import pytest
 from data_folders import refused
 from frozen_graphs import frozen, graph_def, images
 
-from model_zoo.importers.frozen_graph import import_frozen_graph, read_graph_def
-from model_zoo.importers.graph_ends import find_ends
-from runtimes.frozen_graph import HostGraph
+from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph, read_graph_def
+from int8gate.model_zoo.importers.graph_ends import find_ends
+from int8gate.runtimes.frozen_graph import HostGraph
 
 
 def built(build) -> object:
@@ -196,7 +196,7 @@ def test_package_loads_without_tensorflow():
     import sys
 
     check = (
-        "import sys; import model_zoo.importers.frozen_graph, model_zoo.importers.network, "
-        "runtimes.frozen_graph; sys.exit('tensorflow' in sys.modules)"
+        "import sys; from int8gate.model_zoo.importers import frozen_graph, network; "
+        "import int8gate.runtimes.frozen_graph; sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

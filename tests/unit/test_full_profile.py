@@ -9,13 +9,13 @@ import sys
 import pytest
 from tiny_run import ROOT, environment
 
-from model_zoo.registry import zoo
+from int8gate.model_zoo.registry import zoo
 
 RECIPES = ("tflite_int8", "onnx_int8")
 CASES = [
     (name, recipe) for recipe in RECIPES for name, spec in zoo().items() if recipe in spec.recipes
 ]
-ALLOWED = {"passed", "unsupported"}  # `validation/expectations.toml` says where and why
+ALLOWED = {"passed", "unsupported"}  # `int8gate/validation/expectations.toml` says where and why
 
 
 @pytest.mark.heavy

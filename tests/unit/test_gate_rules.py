@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_zoo.registry import zoo
-from quantizers.recipe import ALL_GATES, RECIPES
-from runtimes.artifact import Artifact, TensorSpec
-from validation import gates
-from validation.expectations import Expectations
-from validation.fidelity import OutputFidelity
-from validation.gates import fidelity, io_dtype
-from validation.metrics import metric
-from validation.statistics import NonInferiority
+from int8gate.model_zoo.registry import zoo
+from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.runtimes.artifact import Artifact, TensorSpec
+from int8gate.validation import gates
+from int8gate.validation.expectations import Expectations
+from int8gate.validation.fidelity import OutputFidelity
+from int8gate.validation.gates import fidelity, io_dtype
+from int8gate.validation.metrics import metric
+from int8gate.validation.statistics import NonInferiority
 
 EXPECTED = Expectations(
     accuracy="0.99 * float",

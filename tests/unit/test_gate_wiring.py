@@ -21,24 +21,24 @@ from in_process import InProcess
 from test_gates_of_a_file import run, team  # noqa: F401 (fixtures)
 
 from int8gate import gates
-from model_zoo.own.resolve import declared_spec
-from model_zoo.own.toml_file import read_zoo
-from quantizers.cache import ArtifactCache, CacheEntry
-from quantizers.calibration.table import read_table
-from quantizers.pipeline import Pipeline
-from quantizers.ranged import STATISTICS
-from quantizers.recipe import RECIPES
-from quantizers.samples import SAMPLES
-from quantizers.settings import Settings
-from runtimes.artifact import TensorSpec
-from runtimes.file_names import ONNX
-from validation import causes, kept, measure, speed
-from validation import gates as judged
-from validation.case_run import CaseRun
-from validation.evaluation import evaluate
-from validation.fidelity import SQNR_CEILING_DB
-from validation.gates import GateResult, io_dtype_gate
-from validation.measure import Measurement
+from int8gate.model_zoo.own.resolve import declared_spec
+from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.quantizers.cache import ArtifactCache, CacheEntry
+from int8gate.quantizers.calibration.table import read_table
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.ranged import STATISTICS
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.settings import Settings
+from int8gate.runtimes.artifact import TensorSpec
+from int8gate.runtimes.file_names import ONNX
+from int8gate.validation import causes, kept, measure, speed
+from int8gate.validation import gates as judged
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.evaluation import evaluate
+from int8gate.validation.fidelity import SQNR_CEILING_DB
+from int8gate.validation.gates import GateResult, io_dtype_gate
+from int8gate.validation.measure import Measurement
 
 pytest_plugins = "pytester"
 

@@ -11,8 +11,8 @@ from tiny_zoo import TINY
 from int8gate.cases import has_test
 from int8gate.hints import pasteable
 from int8gate.models import MODELS
-from quantizers.recipe import RECIPES
-from validation.rerun import REPORT, other_recipe, rerun
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.validation.rerun import REPORT, other_recipe, rerun
 
 CASE = "tiny-tflite_int8"
 SEVERAL = replace(TINY, recipes=("tflite_int8", "tflite_int8_entropy", "tflite_int16x8"))

@@ -19,7 +19,7 @@ import pytest
 from data_folders import refused
 
 from int8gate.init import begin
-from quantizers.worker import Worker
+from int8gate.quantizers.worker import Worker
 
 LIBRARY = {
     **dict.fromkeys(("keras", "h5", "keras2", "graph", "saved_model"), "tensorflow"),

@@ -11,9 +11,9 @@ from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_zoo.weights import Weights
-from runtimes import archive, memory, onnx_file
-from runtimes.program_graph import _is_arithmetic, check_graph
+from int8gate.model_zoo.weights import Weights
+from int8gate.runtimes import archive, memory, onnx_file
+from int8gate.runtimes.program_graph import _is_arithmetic, check_graph
 
 SIDES = st.lists(st.integers(0, 2**70), max_size=5)
 EXPRESSIONS = st.recursive(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration_data.super_resolution import SuperResolutionPairs, degrade, enlarge
-from validation.image_metrics import PSNR, SSIM, psnr, ssim
-from validation.statistics import non_inferiority
+from int8gate.calibration_data.super_resolution import SuperResolutionPairs, degrade, enlarge
+from int8gate.validation.image_metrics import PSNR, SSIM, psnr, ssim
+from int8gate.validation.statistics import non_inferiority
 
 METRICS = pytest.mark.parametrize("metric", [PSNR, SSIM], ids=["psnr", "ssim"])
 seeds = st.integers(0, 2**32 - 1)

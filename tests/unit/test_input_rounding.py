@@ -14,8 +14,14 @@ from data_folders import refused
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from calibration_data.preprocessing import EDGETPU, PIXELS, SIGNED_UNIT, UNIT, Preprocessing
-from runtimes.artifact import SAME, TensorSpec
+from int8gate.calibration_data.preprocessing import (
+    EDGETPU,
+    PIXELS,
+    SIGNED_UNIT,
+    UNIT,
+    Preprocessing,
+)
+from int8gate.runtimes.artifact import SAME, TensorSpec
 
 BYTES = np.arange(256, dtype=np.uint8)
 LEAST = {"int8": -128, "uint8": 0}

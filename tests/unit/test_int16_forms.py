@@ -11,13 +11,13 @@ from data_folders import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_zoo.registry import zoo
-from quantizers import stages, tflite
-from quantizers.int16_forms import with_int16_forms
-from quantizers.recipe import RECIPES
-from runtimes.file_names import TFLITE
-from runtimes.litert import LiteRTSession
-from runtimes.tflite_graph import float_operators, read_graph
+from int8gate.model_zoo.registry import zoo
+from int8gate.quantizers import stages, tflite
+from int8gate.quantizers.int16_forms import with_int16_forms
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.litert import LiteRTSession
+from int8gate.runtimes.tflite_graph import float_operators, read_graph
 
 SIDE = (6, 5)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from model_zoo.own import keras2_file, keras_file
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import inspect
-from model_zoo.own.resolve import resolve
-from model_zoo.weights import Weights
-from quantizers.export import export_keras
-from runtimes.saved_model import SavedModelSession
+from int8gate.model_zoo.own import keras2_file, keras_file
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import inspect
+from int8gate.model_zoo.own.resolve import resolve
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.export import export_keras
+from int8gate.runtimes.saved_model import SavedModelSession
 
 SIDE = 16
 

@@ -13,9 +13,9 @@ from data_folders import refused, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
-from validation.coco_matching import match_boxes
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
+from int8gate.validation.coco_matching import match_boxes
 
 FIT = Fit((32, 48))
 

@@ -11,8 +11,8 @@ from data_folders import refused, write, write_classes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
 
 FIT = Fit((32, 32))
 NAMES = ("ant.png", "bee.png", "cat.jpg", "sub/dog.png")

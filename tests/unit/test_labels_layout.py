@@ -12,8 +12,8 @@ from coco_folders import box, image, person, standing, write_coco
 from data_folders import pixels, refused, write, write_classes, write_masked
 from test_labels_pairs import write_pairs
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
 
 FIT = Fit((16, 16))
 TASKS = ("classification", "segmentation", "detection", "pose", "keypoints", "super_resolution")

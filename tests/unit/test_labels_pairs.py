@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from data_folders import pixels, refused, write, write_masked
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
-from calibration_data.super_resolution import degrade, luminance
-from validation.metrics import metric
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
+from int8gate.calibration_data.super_resolution import degrade, luminance
+from int8gate.validation.metrics import metric
 
 FIT = Fit((24, 16))
 

@@ -12,9 +12,9 @@ from data_folders import refused
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
-from validation.metrics import metric
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
+from int8gate.validation.metrics import metric
 
 PERSON = [{"id": 1, "name": "person", "keypoints": KEYPOINTS}]
 FIT = Fit((80, 120))  # twice the picture that `image` and `standing` speak of

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny_models import IMAGE, write_all
 
-from calibration_data.preprocessing import Preprocessing
-from runtimes.artifact import TensorSpec, sha256_of
+from int8gate.calibration_data.preprocessing import Preprocessing
+from int8gate.runtimes.artifact import TensorSpec, sha256_of
 
 ROOT = Path(__file__).parents[2]
 DTYPES = ("int8", "uint8", "int16")
@@ -92,14 +92,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def open_session():
-    from runtimes.litert import LiteRTSession
+    from int8gate.runtimes.litert import LiteRTSession
 
     return LiteRTSession
 
 
 def test_specs_are_those_of_the_file(models, open_session):
-    from runtimes.artifact import as_artifact
-    from runtimes.litert import describe
+    from int8gate.runtimes.artifact import as_artifact
+    from int8gate.runtimes.litert import describe
 
     session = open_session(models["int8"])
     (inputs,), (outputs,) = session.inputs, session.outputs
@@ -182,7 +182,7 @@ def test_truncated_models_are_refused(models, tmp_path):
     for size in kept:
         (tmp_path / f"{size}.tflite").write_bytes(content[:size])
     code = (
-        "import sys; from runtimes.litert import LiteRTSession\n"
+        "import sys; from int8gate.runtimes.litert import LiteRTSession\n"
         "for path in sys.argv[1:]:\n"
         "    try: LiteRTSession(path)\n"
         "    except ValueError as error: assert path in str(error), error\n"

@@ -12,15 +12,15 @@ from sample_records import sample_results
 from typer.testing import CliRunner
 
 from int8gate.history_cli import app
-from reporting import write_results
-from validation import baseline_file, metrics
-from validation.baseline import Baseline, compare_to_baseline, update
-from validation.changes import compare
-from validation.figures import case_key
-from validation.history import compare_runs, read_run
-from validation.metrics import ELSEWHERE, METRICS, metric_of_file
-from validation.paired import paired_change, score_interval, unpaired_change
-from validation.predictions import keep, read
+from int8gate.reporting import write_results
+from int8gate.validation import baseline_file, metrics
+from int8gate.validation.baseline import Baseline, compare_to_baseline, update
+from int8gate.validation.changes import compare
+from int8gate.validation.figures import case_key
+from int8gate.validation.history import compare_runs, read_run
+from int8gate.validation.metrics import ELSEWHERE, METRICS, metric_of_file
+from int8gate.validation.paired import paired_change, score_interval, unpaired_change
+from int8gate.validation.predictions import keep, read
 
 ONE = "mobilenet_v2-tflite_int8"
 HOSTILE = "trap:METRIC"
@@ -33,7 +33,7 @@ def trap(tmp_path, monkeypatch):
     mark = tmp_path / "imported"
     (tmp_path / "trap.py").write_text(
         f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
-        "from validation.metrics import METRICS\nMETRIC = METRICS['top1']\n"
+        "from int8gate.validation.metrics import METRICS\nMETRIC = METRICS['top1']\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     return mark

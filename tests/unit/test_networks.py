@@ -10,9 +10,9 @@ import pytest
 from data_folders import refused
 from tiny_networks import classifier, u_net
 
-from model_zoo import weights
-from model_zoo.registry import model, zoo
-from model_zoo.spec import PROFILES
+from int8gate.model_zoo import weights
+from int8gate.model_zoo.registry import model, zoo
+from int8gate.model_zoo.spec import PROFILES
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("networks")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("networks")
 
 @pytest.fixture(scope="module")
 def networks():
-    from model_zoo import networks
+    from int8gate.model_zoo import networks
 
     return networks
 
@@ -121,7 +121,7 @@ def test_caffe_input_is_that_of_keras():
     """keras.applications.imagenet_utils.preprocess_input, mode "caffe", but inside the network."""
     from keras.applications.imagenet_utils import preprocess_input
 
-    from model_zoo.architectures.caffe_input import with_caffe_input
+    from int8gate.model_zoo.architectures.caffe_input import with_caffe_input
 
     network = classifier()
     wrapped = with_caffe_input(network)

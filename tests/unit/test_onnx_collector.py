@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, save, save_outside, with_weights
 
-from quantizers.calibration import onnx_collector, strides
-from quantizers.calibration.onnx_collector import collect
-from quantizers.calibration.table import merge_tables
-from quantizers.onnx_prepare import prepare
+from int8gate.quantizers.calibration import onnx_collector, strides
+from int8gate.quantizers.calibration.onnx_collector import collect
+from int8gate.quantizers.calibration.table import merge_tables
+from int8gate.quantizers.onnx_prepare import prepare
 
 SAMPLES = 7
 BLOCKED = """

@@ -12,14 +12,14 @@ import torch
 from data_folders import refused
 from onnx_files import sqnr_db
 
-from calibration_data.preprocessing import SIGNED_UNIT
-from model_zoo import torch_networks
-from model_zoo.spec import ModelSpec, Network
-from model_zoo.weights import Weights
-from quantizers.onnx_export import export_torch, to_onnx
-from runtimes.file_names import ONNX, PROGRAM
-from runtimes.onnx_session import OnnxSession
-from runtimes.torch_program import TorchProgramSession
+from int8gate.calibration_data.preprocessing import SIGNED_UNIT
+from int8gate.model_zoo import torch_networks
+from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.onnx_export import export_torch, to_onnx
+from int8gate.runtimes.file_names import ONNX, PROGRAM
+from int8gate.runtimes.onnx_session import OnnxSession
+from int8gate.runtimes.torch_program import TorchProgramSession
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("onnx_export")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside, weights, with_weights
 
-from model_zoo.importers import onnx_repairs
-from model_zoo.importers.onnx_file import explain, import_onnx
-from runtimes.file_names import ONNX
-from runtimes.onnx_session import OnnxSession
+from int8gate.model_zoo.importers import onnx_repairs
+from int8gate.model_zoo.importers.onnx_file import explain, import_onnx
+from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.onnx_session import OnnxSession
 
 
 def imported(model_or_path, tmp_path, shape=PICTURE):

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_weights
 
-from quantizers.onnx_prepare import prepare
-from quantizers.onnx_quantize import quantize, tensors_to_quantize
-from quantizers.recipe import Recipe
-from runtimes import onnx_graph
-from runtimes.file_names import ONNX
-from runtimes.onnx_session import OnnxSession
+from int8gate.quantizers.onnx_prepare import prepare
+from int8gate.quantizers.onnx_quantize import quantize, tensors_to_quantize
+from int8gate.quantizers.recipe import Recipe
+from int8gate.runtimes import onnx_graph
+from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.onnx_session import OnnxSession
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
 DYNAMIC = Recipe("onnx_dynamic_int8", "", "int8", "float32", "float32")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside
 
-from runtimes.artifact import as_artifact, sha256_of
-from runtimes.onnx_session import OnnxSession, describe, in_layout
+from int8gate.runtimes.artifact import as_artifact, sha256_of
+from int8gate.runtimes.onnx_session import OnnxSession, describe, in_layout
 
 ELSEWHERE = "AzureExecutionProvider"  # every build has it; it takes no node of a local model
 

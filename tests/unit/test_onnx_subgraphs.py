@@ -8,14 +8,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import PICTURE, pictures, save, sqnr_db
 
-from model_zoo.importers.onnx_file import import_onnx
-from quantizers.calibration import onnx_collector
-from quantizers.onnx_prepare import prepare
-from quantizers.onnx_quantize import quantize, tensors_to_quantize
-from quantizers.recipe import Recipe
-from runtimes import onnx_graph
-from runtimes.file_names import ONNX
-from runtimes.onnx_session import OnnxSession
+from int8gate.model_zoo.importers.onnx_file import import_onnx
+from int8gate.quantizers.calibration import onnx_collector
+from int8gate.quantizers.onnx_prepare import prepare
+from int8gate.quantizers.onnx_quantize import quantize, tensors_to_quantize
+from int8gate.quantizers.recipe import Recipe
+from int8gate.runtimes import onnx_graph
+from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.onnx_session import OnnxSession
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
 SIDE = [1, 8, 16, 16]

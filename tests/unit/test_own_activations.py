@@ -18,7 +18,7 @@ from tiny_run import environment
 from typer.testing import CliRunner
 
 from int8gate.cli import app
-from validation.fed_otherwise import KIND
+from int8gate.validation.fed_otherwise import KIND
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("own_activations")

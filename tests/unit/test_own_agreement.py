@@ -7,11 +7,11 @@ import onnx_files
 import pytest
 from data_folders import write
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
-from calibration_data.preprocessing import SIGNED_UNIT
-from model_zoo.spec import Network
-from validation.evaluation import Scoring, evaluate
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
+from int8gate.calibration_data.preprocessing import SIGNED_UNIT
+from int8gate.model_zoo.spec import Network
+from int8gate.validation.evaluation import Scoring, evaluate
 
 SIDE = 16
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
@@ -28,7 +28,7 @@ def scoring(tmp_path_factory):
         write(folder / f"{number}.png", number)
     samples = open_data(folder, "other", "evaluation", Fit((SIDE, SIDE)))
     network = Network("", (SIDE, SIDE, 3), (SIDE, SIDE), 5)
-    decode = "model_zoo.own.decoding:class_scores"
+    decode = "int8gate.model_zoo.own.decoding:class_scores"
     return Scoring(samples, SIGNED_UNIT, (), network, decode, agreement="classification")
 
 

@@ -7,15 +7,15 @@ import pytest
 from data_folders import refused
 
 from int8gate.init import begin
-from model_zoo.importers.frozen_graph import import_frozen_graph
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import inspect
-from model_zoo.own.resolve import resolve
-from model_zoo.own.toml_file import read_zoo
-from model_zoo.weights import Weights
-from quantizers.export import export_saved_model
-from quantizers.worker import Worker
-from runtimes.saved_model import SavedModelSession
+from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import inspect
+from int8gate.model_zoo.own.resolve import resolve
+from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.export import export_saved_model
+from int8gate.quantizers.worker import Worker
+from int8gate.runtimes.saved_model import SavedModelSession
 
 SIDE = 8
 PICTURES = np.random.default_rng(0).random((2, SIDE, SIDE, 3), np.float32)

@@ -7,8 +7,8 @@ import pytest
 from coco_folders import image, write_coco
 from data_folders import write, write_classes, write_masked
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
 
 
 def opened(root, task, **options):

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from onnx_files import cnn, save
 
 from int8gate.init import begin
-from model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
-from model_zoo.own.inspection import inspect, picture_of
-from model_zoo.own.resolve import declared_spec, resolve
-from model_zoo.own.tflite_file import is_quantized
-from model_zoo.own.toml_file import read_zoo
-from quantizers.worker import Worker
+from int8gate.model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
+from int8gate.model_zoo.own.inspection import inspect, picture_of
+from int8gate.model_zoo.own.resolve import declared_spec, resolve
+from int8gate.model_zoo.own.tflite_file import is_quantized
+from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.quantizers.worker import Worker
 
 # Of every file: layout, size, channels and dtype of the input, and the outputs' shapes.
 EXPECTED = {

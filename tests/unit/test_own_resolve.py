@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from data_folders import refused, write
 
-from calibration_data.preprocessing import Hooked
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import End, ModelFile, picture_of
-from model_zoo.own.resolve import own_samples, resolve
+from int8gate.calibration_data.preprocessing import Hooked
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import End, ModelFile, picture_of
+from int8gate.model_zoo.own.resolve import own_samples, resolve
 
 
 def own(suffix: str = ".onnx", task: str = "classification", **more) -> OwnModel:

@@ -134,7 +134,7 @@ def test_pictures_without_labels_are_judged_by_fidelity(repository):
 
 HOOKS = """
 import numpy as np
-from validation.metrics import METRICS
+from int8gate.validation.metrics import METRICS
 
 
 def prepare(pictures):

@@ -7,9 +7,9 @@ from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration_data.preprocessing import PIXELS
-from model_zoo.own.decoding import DECODERS
-from model_zoo.own.toml_file import KEYS, read_pyproject, read_zoo
+from int8gate.calibration_data.preprocessing import PIXELS
+from int8gate.model_zoo.own.decoding import DECODERS
+from int8gate.model_zoo.own.toml_file import KEYS, read_pyproject, read_zoo
 
 LEAST = 'file = "gadget.onnx"\ntask = "classification"\n'
 

@@ -18,9 +18,9 @@ import zoo_files
 from data_folders import write
 from tiny_run import environment
 
-import calibration_data
-from model_zoo.registry import zoo
-from quantizers.worker import Worker
+from int8gate import calibration_data
+from int8gate.model_zoo.registry import zoo
+from int8gate.quantizers.worker import Worker
 
 pytestmark = pytest.mark.heavy
 DECLARED = {  # number in the zoo: kind of file, and what the file does not tell

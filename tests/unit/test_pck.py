@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration_data.single_figures import SingleFigures
-from validation.pck import ALPHA, KEYPOINTS, PCK
-from validation.statistics import non_inferiority
+from int8gate.calibration_data.single_figures import SingleFigures
+from int8gate.validation.pck import ALPHA, KEYPOINTS, PCK
+from int8gate.validation.statistics import non_inferiority
 
 seeds = st.integers(0, 2**32 - 1)
 TORSO = (5, 6, 11, 12)  # shoulders and hips

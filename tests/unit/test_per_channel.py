@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_zoo.registry import model
-from model_zoo.weights import SHIPPED
-from quantizers.cache import open_cache
-from quantizers.pipeline import Pipeline
-from quantizers.recipe import RECIPES
-from quantizers.settings import Settings
-from quantizers.worker import Worker
-from runtimes.weight_scales import channel_spread
-from validation import measure
-from validation.case_run import CaseRun
+from int8gate.model_zoo.registry import model
+from int8gate.model_zoo.weights import SHIPPED
+from int8gate.quantizers.cache import open_cache
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.worker import Worker
+from int8gate.runtimes.weight_scales import channel_spread
+from int8gate.validation import measure
+from int8gate.validation.case_run import CaseRun
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("per_channel")

@@ -18,9 +18,15 @@ import pytest
 from data_folders import pixels, refused, write
 from PIL import Image
 
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
-from calibration_data.pictures import FORMATS, MOST_PIXELS, open_picture, picture_size, shown
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
+from int8gate.calibration_data.pictures import (
+    FORMATS,
+    MOST_PIXELS,
+    open_picture,
+    picture_size,
+    shown,
+)
 
 
 def png(width: int, height: int, body: bytes = b"", depth: int = 8, colour: int = 2) -> bytes:

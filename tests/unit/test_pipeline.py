@@ -12,21 +12,21 @@ import tiny_zoo
 from edited_code import edit
 from tiny_zoo import TINY
 
-from calibration_data.preprocessing import UNIT
-from calibration_data.sample_set import SampleSet
-from quantizers.cache import ArtifactCache, CacheWarning
-from quantizers.data_sets import DataSets
-from quantizers.diagnosis import ConversionFailed
-from quantizers.pipeline import Pipeline
-from quantizers.recipe import RECIPES
-from quantizers.samples import SAMPLES
-from quantizers.settings import Settings
-from quantizers.worker import Worker, WorkerCrashed
-from runtimes.file_names import TFLITE
-from runtimes.litert import LiteRTSession
-from runtimes.tflite_graph import float_operators, read_graph
-from validation import measure
-from validation.case_run import CaseRun
+from int8gate.calibration_data.preprocessing import UNIT
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.quantizers.cache import ArtifactCache, CacheWarning
+from int8gate.quantizers.data_sets import DataSets
+from int8gate.quantizers.diagnosis import ConversionFailed
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.worker import Worker, WorkerCrashed
+from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.litert import LiteRTSession
+from int8gate.runtimes.tflite_graph import float_operators, read_graph
+from int8gate.validation import measure
+from int8gate.validation.case_run import CaseRun
 
 CONVERTED = {name: one for name, one in RECIPES.items() if name.startswith("tflite")}
 INT8, UINT8 = RECIPES["tflite_int8"], RECIPES["tflite_uint8"]
@@ -159,8 +159,8 @@ def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp
     converted_again = dict.fromkeys(STAGES, 0) | {"statistics": 1, "artifact": 2}
     codes = {
         "tiny_zoo": rebuilt,
-        "quantizers.export": rebuilt,
-        "quantizers.tflite": converted_again,
+        "int8gate.quantizers.export": rebuilt,
+        "int8gate.quantizers.tflite": converted_again,
     }
     for edited, built in codes.items():
         with monkeypatch.context() as patch:
@@ -175,7 +175,7 @@ def test_code_that_scores_is_in_the_key_of_an_evaluation(pipeline, monkeypatch):
 
     once = evaluations()
     assert evaluations() == once
-    edit(monkeypatch, "validation.metrics")
+    edit(monkeypatch, "int8gate.validation.metrics")
     assert evaluations() == once + 1
 
 

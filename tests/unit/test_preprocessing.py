@@ -10,7 +10,7 @@ from data_folders import pixels, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration_data.preprocessing import (
+from int8gate.calibration_data.preprocessing import (
     EDGETPU,
     PIXELS,
     SIGNED_UNIT,

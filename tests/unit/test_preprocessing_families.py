@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_zoo.networks import build, settle_normalization
-from model_zoo.registry import zoo
+from int8gate.model_zoo.networks import build, settle_normalization
+from int8gate.model_zoo.registry import zoo
 
 # The module of keras.applications whose `preprocess_input` the builder's users call.
 LIBRARY = {

@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 import tiny_zoo
 
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.resolve import declared_spec
-from quantizers.cache import ArtifactCache
-from quantizers.diagnosis import ConversionFailed
-from quantizers.pipeline import Pipeline
-from quantizers.recipe import RECIPES
-from quantizers.settings import Settings
-from quantizers.worker import Worker
-from runtimes.artifact import sha256_of
-from validation import conversion, measure
-from validation.case_run import CaseRun
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.resolve import declared_spec
+from int8gate.quantizers.cache import ArtifactCache
+from int8gate.quantizers.diagnosis import ConversionFailed
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.worker import Worker
+from int8gate.runtimes.artifact import sha256_of
+from int8gate.validation import conversion, measure
+from int8gate.validation.case_run import CaseRun
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("prequantized")

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from int8gate import exporting
 from int8gate.cli import app
-from reporting import github
-from runtimes.artifact import sha256_of
+from int8gate.reporting import github
+from int8gate.runtimes.artifact import sha256_of
 
 IO = {
     kind: [{"name": name, "shape": [1, 4], "dtype": "int8", "scale": 0.5, "zero_point": -3}]

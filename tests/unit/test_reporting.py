@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sample_records import MODELS, RECIPES, sample_results
 
-import reporting
-from reporting import ReportError, fields, html, markdown, write_report
-from reporting.rows import rows_of
-from reporting.terminal import summary_lines
+from int8gate import reporting
+from int8gate.reporting import ReportError, fields, html, markdown, write_report
+from int8gate.reporting.rows import rows_of
+from int8gate.reporting.terminal import summary_lines
 
 CASE_IDS = [f"{model}-{recipe}" for model in MODELS for recipe in RECIPES]
 HOSTILE = "<script>alert(1)</script>|`**x**`\x1b[2J\n$\\frac{"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reporting import audit, html, markdown
-from reporting.rows import rows_of
-from reporting.terminal import summary_lines
+from int8gate.reporting import audit, html, markdown
+from int8gate.reporting.rows import rows_of
+from int8gate.reporting.terminal import summary_lines
 
 
 def finding(severity: str, kind: str = "activation_mismatch") -> dict:

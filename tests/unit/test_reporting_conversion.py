@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_records import sample_results
 
-from reporting import html, markdown
-from reporting.conversion import conversions
-from reporting.rows import rows_of
-from reporting.terminal import summary_lines
+from int8gate.reporting import html, markdown
+from int8gate.reporting.conversion import conversions
+from int8gate.reporting.rows import rows_of
+from int8gate.reporting.terminal import summary_lines
 
 STATUSES = ("converted", "not_converted", "not_applicable", None)
 LONG = (

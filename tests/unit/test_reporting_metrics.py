@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reporting import fields, html, markdown, write_report
-from reporting.rows import rows_of
-from reporting.terminal import summary_lines
+from int8gate.reporting import fields, html, markdown, write_report
+from int8gate.reporting.rows import rows_of
+from int8gate.reporting.terminal import summary_lines
 
 DECIBELS = {
     "metric": "psnr",

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reporting import html
-from reporting.details import operators
-from reporting.messages import findings, parts_of
-from reporting.plots import pareto_front, view
-from reporting.rows import rows_of
+from int8gate.reporting import html
+from int8gate.reporting.details import operators
+from int8gate.reporting.messages import findings, parts_of
+from int8gate.reporting.plots import pareto_front, view
+from int8gate.reporting.rows import rows_of
 
 changes = st.floats(-0.5, 0.1)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reporting import ReportError, ResultsFile, write_results
+from int8gate.reporting import ReportError, ResultsFile, write_results
 
 NUMBERS = st.floats() | st.integers()
 VALUES = st.recursive(

@@ -12,7 +12,7 @@ import pytest
 from tiny_run import ROOT, environment
 
 from int8gate.progress import StageLine, doing
-from quantizers import worker
+from int8gate.quantizers import worker
 
 # One worker of xdist runs them all, a second each.
 pytestmark = pytest.mark.xdist_group("run_verdicts")

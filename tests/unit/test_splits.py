@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import calibration_data
+from int8gate import calibration_data
 
 ROOT = Path(__file__).parents[2]
 TASKS = ("classification", "segmentation")
@@ -26,14 +26,14 @@ indices = st.integers(0, 299)
 
 @pytest.fixture(scope="module")
 def sources():
-    from calibration_data import sources
+    from int8gate.calibration_data import sources
 
     return sources
 
 
 @pytest.fixture(scope="module")
 def scenes():
-    from calibration_data import scenes
+    from int8gate.calibration_data import scenes
 
     return scenes
 

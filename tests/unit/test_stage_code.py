@@ -18,28 +18,30 @@ import numpy as np
 import onnx_files
 import pytest
 from data_folders import write
-from tiny_run import ROOT, environment
+from tiny_run import ROOMS, ROOT, environment
 
-from calibration_data import SCENES_OF_TASK
-from calibration_data.fit import Fit
-from calibration_data.folders import open_data
-from calibration_data.preprocessing import UNIT, Hooked
-from model_zoo.own import inspection
-from model_zoo.registry import zoo
-from model_zoo.spec import Network
-from quantizers import auditing, onnx_stages, samples, stages
-from quantizers.recipe import RECIPES
-from runtimes import code_identity
-from runtimes.code_identity import OURS, Code
-from validation.case_run import scored_by
-from validation.evaluation import Scoring, evaluate
-from validation.metrics import places_of
-from validation.tasks import METRICS_OF_TASK
+from int8gate.calibration_data import SCENES_OF_TASK
+from int8gate.calibration_data.fit import Fit
+from int8gate.calibration_data.folders import open_data
+from int8gate.calibration_data.preprocessing import UNIT, Hooked
+from int8gate.model_zoo.own import inspection
+from int8gate.model_zoo.registry import zoo
+from int8gate.model_zoo.spec import Network
+from int8gate.quantizers import auditing, onnx_stages, samples, stages
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.runtimes import code_identity
+from int8gate.runtimes.code_identity import OURS, Code
+from int8gate.validation.case_run import scored_by
+from int8gate.validation.evaluation import Scoring, evaluate
+from int8gate.validation.metrics import places_of
+from int8gate.validation.tasks import METRICS_OF_TASK
 
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in sorted(OURS)
-    for path in sorted((ROOT / package).rglob("*.py"))
+    ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for package, folder in ROOMS.items()
+    for path in sorted(folder.rglob("*.py"))
 }
 MODELS = list({(spec.task, spec.source_format): spec for spec in zoo().values()}.values())
 
@@ -58,20 +60,20 @@ def roots() -> dict[str, tuple[str, ...]]:
         metrics = METRICS_OF_TASK[spec.task]
         scored = scored_by(metrics, spec.decode, spec.preprocessing)
         found[f"scores of {spec.name}"] = scored
-        found[f"test of {spec.name}"] = ("validation.kept:compared", *places_of(metrics))
+        found[f"test of {spec.name}"] = ("int8gate.validation.kept:compared", *places_of(metrics))
     for toolchain in ("onnx", "tflite"):
         found[f"calibration {toolchain}"] = stages.calibration_of(toolchain).roots
         found[f"quantization {toolchain}"] = stages.quantization_of(toolchain).roots
     for name in ("CONVERSION", "INSPECTION", "PREQUANTIZED", "INPUTS", "ACTIVATION_AUDIT"):
         found[name] = getattr(stages, name).roots
     for data, draw in SCENES_OF_TASK.items():
-        found[f"scenes of {data}"] = ("calibration_data:load", draw)
+        found[f"scenes of {data}"] = ("int8gate.calibration_data:load", draw)
     return found | {
         "picture audit": stages.picture_audit_of(MODELS[0]).roots,
-        "sample check": ("calibration_data.checks:check_calibration",),
-        "compiled": ("validation.npu_entry:modelled", "ethosu"),
-        "float refused": ("validation.gates.io_dtype:float_refused_by",),
-        "integer ops": ("runtimes.tflite_graph",),
+        "sample check": ("int8gate.calibration_data.checks:check_calibration",),
+        "compiled": ("int8gate.validation.npu_entry:modelled", "ethosu"),
+        "float refused": ("int8gate.validation.gates.io_dtype:float_refused_by",),
+        "integer ops": ("int8gate.runtimes.tflite_graph",),
     }
 
 
@@ -88,13 +90,20 @@ class Tree:
     reached: dict
 
 
+def place_of(module: str, root: Path) -> Path:
+    """The file of a copied module, where an installation has it."""
+    place = root.joinpath(*module.split("."))
+    is_package = MODULES[module].name == "__init__.py"
+    place = place / "__init__.py" if is_package else place.with_suffix(".py")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Tree:
     root = tmp_path_factory.mktemp("copy")
-    for path in MODULES.values():
-        copied = root / path.relative_to(ROOT)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        copied.write_bytes(path.read_bytes())
+    for module, path in MODULES.items():
+        place_of(module, root).write_bytes(path.read_bytes())
     code = Code([str(root), *sys.path])
     identities = {asked: code.identity(*asked) for asked in ROOTS}
     reached = {asked: set(code.closure(*asked).modules) for asked in ROOTS}
@@ -103,7 +112,7 @@ def tree(tmp_path_factory) -> Tree:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_an_edited_module_changes_the_keys_of_what_reaches_it(tree, module):
-    file = tree.root / MODULES[module].relative_to(ROOT)
+    file = place_of(module, tree.root)
     source = file.read_bytes()
     try:
         file.write_bytes(source + b"# edited\n")
@@ -118,18 +127,20 @@ def test_the_modules_that_a_list_forgot_are_reached(tree):
     for spec in MODELS:
         if spec.task == "detection":
             scored, tested = (by_name[f"{what} of {spec.name}"] for what in ("scores", "test"))
-            assert "validation.coco_matching" in scored & tested
-            assert "validation.statistics" in tested
-    decoding = {f"model_zoo.architectures.{name}" for name in ("yolo_decoding", "ssd_anchors")}
+            assert "int8gate.validation.coco_matching" in scored & tested
+            assert "int8gate.validation.statistics" in tested
+    decoding = {
+        f"int8gate.model_zoo.architectures.{name}" for name in ("yolo_decoding", "ssd_anchors")
+    }
     assert decoding <= set().union(*by_name.values())
 
 
 def test_stages_are_narrow(tree):
     """Or every edit would make everything anew."""
     by_name = {name: tree.reached[asked] for name, asked in roots().items()}
-    assert not any("quantizers.stages" in reached for reached in by_name.values())
-    assert "quantizers.calibration.onnx_collector" not in by_name["calibration tflite"]
-    assert "quantizers.tflite" not in by_name["quantization onnx"]
+    assert not any("int8gate.quantizers.stages" in reached for reached in by_name.values())
+    assert "int8gate.quantizers.calibration.onnx_collector" not in by_name["calibration tflite"]
+    assert "int8gate.quantizers.tflite" not in by_name["quantization onnx"]
     assert max(map(len, by_name.values())) < len(MODULES) / 2
 
 
@@ -137,10 +148,8 @@ def test_stages_are_narrow(tree):
 def stripped(tmp_path_factory) -> Path:
     """The modules without what they import for types alone."""
     root = tmp_path_factory.mktemp("stripped")
-    for path in MODULES.values():
-        copied = root / path.relative_to(ROOT)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        copied.write_text(without_type_checking(path.read_text()))
+    for module, path in MODULES.items():
+        place_of(module, root).write_text(without_type_checking(path.read_text()))
     return root
 
 
@@ -157,11 +166,11 @@ def without_type_checking(source: str) -> str:
 @pytest.mark.parametrize(
     "root",
     [
-        "quantizers.export",
-        "quantizers.onnx_stages",
-        "validation.evaluation",
-        "validation.kept",
-        "model_zoo.own.inspection",
+        "int8gate.quantizers.export",
+        "int8gate.quantizers.onnx_stages",
+        "int8gate.validation.evaluation",
+        "int8gate.validation.kept",
+        "int8gate.model_zoo.own.inspection",
     ],
 )
 def test_modulefinder_reaches_the_same(tree, stripped, root):
@@ -238,7 +247,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
         for split in ("calibration", "evaluation")
     ]
     hooked = Hooked(0.0, 255.0, "team_hooks:unit")
-    decode = "model_zoo.own.decoding:class_scores"
+    decode = "int8gate.model_zoo.own.decoding:class_scores"
     network = Network("", (16, 16, 3), (16, 16), 5)
     scoring = Scoring(pictures[1], hooked, ("top1",), network, decode)
     model, of_pictures = team / "gadget.onnx", type(pictures[0]).__module__
@@ -248,11 +257,11 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
     runs = {
         "samples": (
             (samples.prepare, pictures[0], hooked, False, tmp_path),
-            ("quantizers.samples", *hooked.hooks, of_pictures),
+            ("int8gate.quantizers.samples", *hooked.hooks, of_pictures),
         ),
         "audit": (
             (auditing.findings, *pictures, UNIT, 5, 100),
-            ("quantizers.auditing", of_pictures),
+            ("int8gate.quantizers.auditing", of_pictures),
         ),
         "inspection": (
             (inspection.describe, model, "onnx", (), (), False, None, tmp_path),

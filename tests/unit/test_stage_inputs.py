@@ -18,18 +18,18 @@ from darknet_reference import weights_file
 from in_process import InProcess
 from test_own_formats import FILTERS, SIZE, _range_of
 
-from model_zoo.own.resolve import declared_spec
-from model_zoo.own.toml_file import read_zoo
-from model_zoo.weights import Weights
-from quantizers.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheWarning
-from quantizers.pipeline import Pipeline
-from quantizers.recipe import RECIPES, recipe
-from quantizers.settings import Settings
-from quantizers.stage_inputs import InputChanged, unchanged
-from quantizers.stage_runner import StageRunner
-from quantizers.worker import Worker
-from validation import measure
-from validation.case_run import CaseRun
+from int8gate.model_zoo.own.resolve import declared_spec
+from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheWarning
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.stage_inputs import InputChanged, unchanged
+from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.quantizers.worker import Worker
+from int8gate.validation import measure
+from int8gate.validation.case_run import CaseRun
 
 
 @pytest.fixture

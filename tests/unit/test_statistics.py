@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from benchmarks.noninferiority import failures, passes
 from benchmarks.simulated_pairs import Detections, MeanIou, Top1
-from validation.distinct_outputs import DistinctOutputs
-from validation.metrics import metric
-from validation.statistics import (
+from int8gate.validation.distinct_outputs import DistinctOutputs
+from int8gate.validation.metrics import metric
+from int8gate.validation.statistics import (
     NonInferiority,
     enough_samples,
     non_inferiority,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import write_all
 
-from runtimes.tflite_graph import (
+from int8gate.runtimes.tflite_graph import (
     FloatOperator,
     Graph,
     float_operators,
@@ -167,7 +167,7 @@ def test_a_damaged_file_gives_a_graph_or_a_value_error(models, tmp_path, damage)
 
 def test_importing_the_room_loads_no_framework():
     code = (
-        "import sys, runtimes.tflite_graph, runtimes.ethos_u, runtimes.arm_cpu\n"
+        "import sys; from int8gate.runtimes import tflite_graph, ethos_u, arm_cpu\n"
         "heavy = {'tensorflow', 'ai_edge_litert', 'ethosu', 'torch', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import tiny_models
 
-from model_zoo.own.declaration import OwnModel
-from model_zoo.own.inspection import inspect
-from model_zoo.own.resolve import resolve
-from model_zoo.weights import Weights
-from quantizers.export import export_keras
-from quantizers.recipe import RECIPES
-from quantizers.tflite import convert, to_tflite
-from quantizers.tflite_names import name_ends, named
-from runtimes.file_names import TFLITE
-from runtimes.litert import LiteRTSession
+from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.own.inspection import inspect
+from int8gate.model_zoo.own.resolve import resolve
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.export import export_keras
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.tflite import convert, to_tflite
+from int8gate.quantizers.tflite_names import name_ends, named
+from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.litert import LiteRTSession
 
 PICTURES = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
 

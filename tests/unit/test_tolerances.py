@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate import fixtures
-from validation import gates
-from validation.expectations import Expectations, with_own
-from validation.gates.accuracy import rule_for
-from validation.metrics import metric
-from validation.paired import paired_change
-from validation.predictions import Predictions
-from validation.statistics import non_inferiority
+from int8gate.validation import gates
+from int8gate.validation.expectations import Expectations, with_own
+from int8gate.validation.gates.accuracy import rule_for
+from int8gate.validation.metrics import metric
+from int8gate.validation.paired import paired_change
+from int8gate.validation.predictions import Predictions
+from int8gate.validation.statistics import non_inferiority
 
 TOP1 = metric("top1")
 EXPECTED = Expectations("0.99 * float", 0.4, 1.0, 1.0, 1.0)
@@ -103,7 +103,9 @@ class TestLowerIsBetter:
         assert (gates.labels_gate(passed, score, 0.2, ERROR, CASE).status == "passed") is holds
 
     def test_a_change_in_pairs(self, monkeypatch):
-        monkeypatch.setattr("validation.paired.metric_of_file", lambda name, declared: ERROR)
+        monkeypatch.setattr(
+            "int8gate.validation.paired.metric_of_file", lambda name, declared: ERROR
+        )
         before, now = (
             Predictions(CASE, "error", "set", rows(right), np.arange(3000))
             for right in (2700, 2680)

@@ -12,13 +12,13 @@ TRANSFORMER = {"patch": 8, "layers": 2, "heads": 2, "hidden": 16}
 
 
 def resnet(side: int = 64, weights: str | None = None):
-    from model_zoo.architectures.hf_resnet import resnet
+    from int8gate.model_zoo.architectures.hf_resnet import resnet
 
     return resnet((side, side, 3), 5, weights=weights, **RESNET).eval()
 
 
 def transformer(side: int = 32, weights: str | None = None):
-    from model_zoo.architectures.hf_vit import vit
+    from int8gate.model_zoo.architectures.hf_vit import vit
 
     return vit((side, side, 3), 5, weights=weights, **TRANSFORMER).eval()
 
@@ -77,7 +77,9 @@ def test_full_networks_have_the_parameters_of_the_published_ones(module, builder
     import torch
 
     with torch.device("meta"):
-        build = getattr(importlib.import_module(f"model_zoo.architectures.{module}"), builder)
+        build = getattr(
+            importlib.import_module(f"int8gate.model_zoo.architectures.{module}"), builder
+        )
         model = build((224, 224, 3), 1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
@@ -131,8 +133,8 @@ def test_the_same_size_carries_over_as_it_is():
 def test_the_loss_is_the_mean_cross_entropy_over_samples_and_places(shape, classes, seed):
     import torch
 
-    from model_zoo.registry import model
-    from model_zoo.training.torch_digits import CLASSIFICATION
+    from int8gate.model_zoo.registry import model
+    from int8gate.model_zoo.training.torch_digits import CLASSIFICATION
 
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(*shape, classes)).astype(np.float32)
@@ -149,8 +151,8 @@ def test_the_loss_is_the_mean_cross_entropy_over_samples_and_places(shape, class
 def test_scenes_of_training_have_targets_of_their_size(task):
     from dataclasses import replace
 
-    from model_zoo.registry import model
-    from model_zoo.training import torch_digits
+    from int8gate.model_zoo.registry import model
+    from int8gate.model_zoo.training import torch_digits
 
     training = getattr(torch_digits, task)
     spec = model("unet" if task == "SEGMENTATION" else "mobilenet_v1")

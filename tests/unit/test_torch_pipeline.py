@@ -12,16 +12,16 @@ import pytest
 import tiny_torch
 import tiny_zoo
 
-from quantizers.cache import ArtifactCache
-from quantizers.calibration import table, thresholds
-from quantizers.pipeline import Pipeline
-from quantizers.ranged import STATISTICS
-from quantizers.recipe import RECIPES, REFERENCES
-from quantizers.settings import Settings
-from quantizers.worker import Worker
-from runtimes.sessions import open_session
-from validation import measure
-from validation.case_run import CaseRun
+from int8gate.quantizers.cache import ArtifactCache
+from int8gate.quantizers.calibration import table, thresholds
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.ranged import STATISTICS
+from int8gate.quantizers.recipe import RECIPES, REFERENCES
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.worker import Worker
+from int8gate.runtimes.sessions import open_session
+from int8gate.validation import measure
+from int8gate.validation.case_run import CaseRun
 
 FORMATS = {"pytorch": tiny_torch.TORCH, "onnx": tiny_torch.ONNX}
 CASES = ["onnx_fp32", "onnx_dynamic_int8", "onnx_int8", "onnx_int8_mse", "tflite_int8_entropy"]

@@ -11,21 +11,21 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from quantizers import tflite
-from quantizers.calibration import thresholds
-from quantizers.calibration.tflite_collector import close, collect
-from quantizers.recipe import Recipe
-from quantizers.tflite_ranges import activations
-from quantizers.torch_to_tflite import (
+from int8gate.quantizers import tflite
+from int8gate.quantizers.calibration import thresholds
+from int8gate.quantizers.calibration.tflite_collector import close, collect
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.tflite_ranges import activations
+from int8gate.quantizers.torch_to_tflite import (
     DEPTH,
     PROGRAM,
     quantizable,
     to_tflite,
     with_plain_padding,
 )
-from runtimes.file_names import TFLITE
-from runtimes.litert import LiteRTSession
-from runtimes.tflite_graph import float_operators, read_graph
+from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.litert import LiteRTSession
+from int8gate.runtimes.tflite_graph import float_operators, read_graph
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("torch_to_tflite")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model_zoo.training.loop import _carry_over as carry_over
-from model_zoo.training.loop import at_scale
+from int8gate.model_zoo.training.loop import _carry_over as carry_over
+from int8gate.model_zoo.training.loop import at_scale
 
 
 def _network(side: int):
@@ -31,7 +31,7 @@ def test_an_enlarged_picture_gives_the_outputs_of_the_smaller_network(scale):
 
 
 def test_half_the_scale_halves_every_fixed_side():
-    from model_zoo.registry import model
+    from int8gate.model_zoo.registry import model
 
     half = at_scale(model("resnet50_v1"), 0.5).compact
     assert half.size == (64, 64)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from model_zoo.importers import functions
-from model_zoo.importers.frozen_graph import explain, import_frozen_graph
-from model_zoo.importers.graphs import Graph
-from model_zoo.importers.wording import NotRewritten
-from runtimes.frozen_graph import HostGraph
+from int8gate.model_zoo.importers import functions
+from int8gate.model_zoo.importers.frozen_graph import explain, import_frozen_graph
+from int8gate.model_zoo.importers.graphs import Graph
+from int8gate.model_zoo.importers.wording import NotRewritten
+from int8gate.runtimes.frozen_graph import HostGraph
 
 SIDE, CHANNELS = 8, 4
 IMAGES = np.random.default_rng(0).random((4, SIDE, SIDE, 3), np.float32)

@@ -1,4 +1,4 @@
-"""The rule of `validation/verdict.py`, row by row, and what the headline makes of it."""
+"""The rule of `int8gate/validation/verdict.py`, row by row, and what the headline makes of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantizers.recipe import ALL_GATES
-from reporting import html, markdown
-from reporting.rows import rows_of
-from reporting.terminal import summary_lines
-from reporting.verdicts import Headline, headline
-from validation import record as records
-from validation.shipping import to_ship
-from validation.verdict import case_fails, case_state, fails, run_answer, why_not_accepted
+from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.reporting import html, markdown
+from int8gate.reporting.rows import rows_of
+from int8gate.reporting.terminal import summary_lines
+from int8gate.reporting.verdicts import Headline, headline
+from int8gate.validation import record as records
+from int8gate.validation.shipping import to_ship
+from int8gate.validation.verdict import case_fails, case_state, fails, run_answer, why_not_accepted
 
 WORST_FIRST = ("error", "invalid", "failed", "inconclusive")
 STATUSES = (*WORST_FIRST, "not_measured", "unsupported", "recorded", "passed")

@@ -13,17 +13,17 @@ from edited_code import edit
 from tiny_run import ROOT, environment
 from tiny_zoo import TINY
 
-from quantizers.cache import ArtifactCache
-from quantizers.data_sets import DataSets, SetFacts
-from quantizers.pipeline import Pipeline
-from quantizers.recipe import RECIPES
-from quantizers.settings import Settings
-from quantizers.worker import Worker
-from validation import kept, measure
-from validation.case_run import CaseRun
-from validation.kept_evaluation import KeptEvaluation
-from validation.metrics import metric
-from validation.statistics import non_inferiority
+from int8gate.quantizers.cache import ArtifactCache
+from int8gate.quantizers.data_sets import DataSets, SetFacts
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.worker import Worker
+from int8gate.validation import kept, measure
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.kept_evaluation import KeptEvaluation
+from int8gate.validation.metrics import metric
+from int8gate.validation.statistics import non_inferiority
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("warm_gate")
@@ -130,7 +130,7 @@ def test_an_edited_test_is_run_anew(warm, monkeypatch):
     monkeypatch.setattr(kept, "non_inferiority", watch)
     measure.accuracy(warm)
     assert not asked
-    edit(monkeypatch, "validation.statistics")
+    edit(monkeypatch, "int8gate.validation.statistics")
     measure.accuracy(warm)
     assert asked == [0]
 

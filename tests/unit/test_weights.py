@@ -9,7 +9,7 @@ import pytest
 from data_folders import refused
 from tiny_networks import classifier, same_weights, u_net
 
-from model_zoo.weights import Weights, load, read_manifest, store, tensors_of
+from int8gate.model_zoo.weights import Weights, load, read_manifest, store, tensors_of
 
 H5 = ".weights.h5"
 
@@ -66,7 +66,7 @@ def test_weights_saved_with_their_optimizer(pair, tmp_path):
 
 def test_a_library_s_own_weights_go_inside_the_wrapper(tmp_path):
     """What keras.applications publishes is the network without our preprocessing around it."""
-    from model_zoo.architectures.caffe_input import with_caffe_input
+    from int8gate.model_zoo.architectures.caffe_input import with_caffe_input
 
     published, ours = (classifier() for _ in range(2))
     wrapped = with_caffe_input(ours)

@@ -12,18 +12,18 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from model_zoo.architectures.yolo_decoding import (
+from int8gate.model_zoo.architectures.yolo_decoding import (
     LEAST_SCORE,
     MOST_DETECTIONS,
     OVERLAP,
     boxes_and_scores,
     detections,
 )
-from model_zoo.architectures.yolov4_tiny import darknet_source, decode, heads, yolov4_tiny
-from model_zoo.importers.darknet import import_darknet
-from model_zoo.importers.darknet_cfg import YoloHead
-from model_zoo.spec import Network
-from model_zoo.training import yolo
+from int8gate.model_zoo.architectures.yolov4_tiny import darknet_source, decode, heads, yolov4_tiny
+from int8gate.model_zoo.importers.darknet import import_darknet
+from int8gate.model_zoo.importers.darknet_cfg import YoloHead
+from int8gate.model_zoo.spec import Network
+from int8gate.model_zoo.training import yolo
 
 CLASSES = 3
 ANCHORS = ((8, 12), (12, 20), (20, 20), (30, 40), (40, 30), (50, 60))

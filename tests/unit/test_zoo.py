@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from data_folders import refused
 
-from calibration_data import CLASSES_IN_SCENES
-from calibration_data.preprocessing import Preprocessing
-from model_zoo import weights
-from model_zoo.registry import TASK_FILES, model, zoo
-from model_zoo.spec import PROFILES, Network
-from quantizers.recipe import RECIPES
-from runtimes.artifact import sha256_of
+from int8gate.calibration_data import CLASSES_IN_SCENES
+from int8gate.calibration_data.preprocessing import Preprocessing
+from int8gate.model_zoo import weights
+from int8gate.model_zoo.registry import TASK_FILES, model, zoo
+from int8gate.model_zoo.spec import PROFILES, Network
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.runtimes.artifact import sha256_of
 
 ROOT = Path(__file__).parents[2]
 NAMES_IN_DESIGN = {
@@ -49,7 +49,7 @@ def networks() -> list[tuple[str, Network]]:
 
 
 def test_every_declaration_is_in_the_zoo_once():
-    rooms = [importlib.import_module(f"model_zoo.{task}") for task in TASK_FILES]
+    rooms = [importlib.import_module(f"int8gate.model_zoo.{task}") for task in TASK_FILES]
     declared = [spec.name for room in rooms for spec in room.MODELS]
     assert declared == list(zoo()), "a name stands twice, or a task file is not registered"
     assert zoo().keys() <= NAMES_IN_DESIGN
@@ -73,7 +73,8 @@ def test_a_name_like_no_other_is_answered_with_all():
 
 def test_no_library_loads_for_the_registry():
     code = (
-        "import sys; from model_zoo.registry import zoo, model; import model_zoo.weights\n"
+        "import sys, int8gate.model_zoo.weights\n"
+        "from int8gate.model_zoo.registry import zoo, model\n"
         "assert zoo()\n"
         "heavy = 'tensorflow keras torch onnx transformers jax PIL sklearn skimage h5py'.split()\n"
         "print(*(name for name in heavy if name in sys.modules))"

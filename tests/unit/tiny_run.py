@@ -10,11 +10,17 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import tiny_zoo
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+# Our packages, and the folders in which a checkout has them.
+ROOMS = {"int8gate": ROOT / "int8gate"} | {
+    package: ROOT / folder for package, folder in SETTINGS["package-dir"].items()
+}
 LENIENT = """
 ["*"]
 accuracy = "0.9 * float"

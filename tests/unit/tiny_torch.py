@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tiny_zoo
 
-from model_zoo.spec import TORCH_RECIPES
+from int8gate.model_zoo.spec import TORCH_RECIPES
 
 TORCH = replace(
     tiny_zoo.declare("tiny", "tiny_torch:build"), source_format="pytorch", recipes=TORCH_RECIPES

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration_data.preprocessing import SIGNED_UNIT
-from model_zoo.spec import ModelSpec, Network
+from int8gate.calibration_data.preprocessing import SIGNED_UNIT
+from int8gate.model_zoo.spec import ModelSpec, Network
 
 SIZE = (32, 32)
 FILTERS = (8, 16)
@@ -101,7 +101,7 @@ def _features(images: np.ndarray, weights: dict) -> np.ndarray:
 
 def digit_pictures(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Handwritten digits in the colours of paper: uint8 (n, 32, 32, 3) and labels (n,)."""
-    from calibration_data.sources import digits
+    from int8gate.calibration_data.sources import digits
 
     small, labels, _ = digits(split)
     large = np.kron(small, np.ones((4, 4), np.float32))[..., None]

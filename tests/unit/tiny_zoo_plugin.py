@@ -14,13 +14,13 @@ import tiny_zoo
 
 
 def pytest_configure() -> None:
-    from model_zoo.registry import TASK_FILES
-    from validation import case_run, expectations
+    from int8gate.model_zoo.registry import TASK_FILES
+    from int8gate.validation import case_run, expectations
 
     for task in TASK_FILES:
-        importlib.import_module(f"model_zoo.{task}").MODELS.clear()
+        importlib.import_module(f"int8gate.model_zoo.{task}").MODELS.clear()
     chosen = [tiny_zoo.MODELS[name] for name in os.environ["TINY_MODELS"].split()]
-    importlib.import_module("model_zoo.classification").MODELS[:] = chosen
+    importlib.import_module("int8gate.model_zoo.classification").MODELS[:] = chosen
     if file := os.environ.get("TINY_EXPECTATIONS"):
         read = expectations.expectations_for
         case_run.expectations_for = lambda case_id, profile: read(case_id, Path(file), profile)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from model_zoo.networks import resolve
-from model_zoo.registry import model
-from model_zoo.weights import Weights, find_quantized_file, find_weights
+from int8gate.model_zoo.networks import resolve
+from int8gate.model_zoo.registry import model
+from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
 
 KINDS = {  # of every source format, the first of which is the source itself
     "keras": ("h5", "keras", "saved_model", "tflite"),
@@ -37,7 +37,7 @@ def write(name: str, kind: str, profile: str, folder: Path, trained: bool = Fals
 
 
 def _of_tensorflow(spec, kind: str, profile: str, weights: Weights, folder: Path) -> Path:
-    from quantizers import export, tflite
+    from int8gate.quantizers import export, tflite
 
     network = export._network(spec, profile, weights, 0)
     if kind == "pb":
@@ -56,7 +56,7 @@ def _of_tensorflow(spec, kind: str, profile: str, weights: Weights, folder: Path
 
 
 def _of_torch(spec, kind: str, profile: str, weights: Weights, folder: Path) -> Path:
-    from quantizers import onnx_export
+    from int8gate.quantizers import onnx_export
 
     if kind == "cfg" or (kind == "onnx" and spec.source_format == "onnx"):
         network = onnx_export._network(spec, profile, weights, 0)

@@ -1,0 +1,104 @@
+"""What got better or worse from one run to another: a table for the terminal, and Markdown.
+
+A comparison has `before` and `now` (runs with `name`, `time`, `commit`), `changes`
+(`validation.changes.Change`), the cases `only_before` and `only_now`, and `not_passed` in words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from int8gate.reporting.fields import DASH, metric, printable, size, times, with_unit
+from int8gate.reporting.markdown import escape
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STYLES = {"worse": "red", "better": "green", "drifted": "yellow", "same": "dim"}
+TOLD_FIRST = ("worse", "better", "drifted")
+HEADER = ("case", "figure", "before", "now", "change", "verdict")
+
+
+def comparison_table(comparison) -> Table:
+    """A line for each figure that moved, what got worse first, for rich."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in HEADER:
+        table.add_column(name, overflow="fold", no_wrap=name in ("before", "now", "change"))
+    for change in moved(comparison):
+        cells = (Text(printable(cell)) for cell in _cells(change))
+        table.add_row(*cells, style=STYLES[change.verdict])
+    return table
+
+
+def markdown(comparison) -> str:
+    """The comparison as Markdown for a pull request, ending in a newline."""
+    parts = [f"**int8gate:** {escape(headline(comparison))}"]
+    if changes := moved(comparison):
+        lines = [HEADER, ["---"] * len(HEADER), *(map(escape, _cells(each)) for each in changes)]
+        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+        told = [f"- {escape(each.said)}" for each in changes if each.verdict in TOLD_FIRST[:2]]
+        if told:
+            parts.append("\n".join(told))
+    parts += [escape(line) for line in [*not_passed(comparison), *_missing(comparison)]]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def headline(comparison) -> str:
+    """`0001 → 0002: 1 worse, 2 better, 1 drifted, 20 the same`, in figures."""
+    counts = dict.fromkeys((*TOLD_FIRST, "same"), 0)
+    for change in comparison.changes:
+        counts[change.verdict] += 1
+    said = [f"{counts[verdict]} {verdict}" for verdict in TOLD_FIRST if counts[verdict]]
+    same = f"{counts['same']} the same"
+    return f"{_name(comparison.before)} → {_name(comparison.now)}: {', '.join([*said, same])}"
+
+
+def remarks(comparison) -> list[str]:
+    """Sentences below the table: how better and worse figures were found, and what is missing."""
+    told = [each.said for each in moved(comparison) if each.verdict in TOLD_FIRST[:2]]
+    return [printable(line) for line in [*told, *_missing(comparison)]]
+
+
+def moved(comparison) -> list:
+    """The changes that are not the same: worse ones first, then better, then drifted."""
+    changes = [change for change in comparison.changes if change.verdict in TOLD_FIRST]
+    return sorted(changes, key=lambda change: TOLD_FIRST.index(change.verdict))
+
+
+def _cells(change) -> list[str]:
+    figure = f"{change.figure} {change.target}" if change.target else change.figure
+    values = [_value(value, change) for value in (change.before, change.now)]
+    return [change.case, figure, *values, _difference(change), change.verdict]
+
+
+def _value(value: float | None, change) -> str:
+    words = {"B": size, "ms": lambda each: with_unit(each, "ms"), "x": times}
+    return words.get(change.unit, lambda each: metric(each, change.unit))(value)
+
+
+def _difference(change) -> str:
+    """`+5.00%`, or the difference in the metric's unit."""
+    if change.now is None:
+        return DASH
+    difference = change.now - change.before
+    if change.unit in ("B", "ms", "x") and change.before:
+        return f"{difference / change.before:+.2%}"
+    return f"{difference:+.2f} dB" if change.unit == "dB" else f"{difference:+.4f}"
+
+
+def not_passed(comparison) -> list[str]:
+    """The cases that did not pass now, with why, a line each."""
+    name = _name(comparison.now)
+    return [printable(f"Not passed in {name}: {said}") for said in comparison.not_passed]
+
+
+def _missing(comparison) -> list[str]:
+    runs = (comparison.before, comparison.only_before), (comparison.now, comparison.only_now)
+    return [f"Only in {_name(run)}: {', '.join(cases)}." for run, cases in runs if cases]
+
+
+def _name(run) -> str:
+    return f"{run.name} ({run.commit})" if run.commit else run.name

@@ -1,0 +1,296 @@
+"""Scores an artifact on the evaluation set: per-sample statistics, kept in the cache.
+
+Runs in the worker process: the first execution of a model file is where a broken one crashes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.calibration_data.preprocessing import Preprocessing
+from int8gate.calibration_data.sample_set import SampleSet
+from int8gate.model_zoo.networks import resolve
+from int8gate.model_zoo.own.hooks import decoded
+from int8gate.model_zoo.spec import Network
+from int8gate.runtimes.sessions import open_session
+from int8gate.validation.agreement import Agreement
+from int8gate.validation.distinct_outputs import DistinctOutputs
+from int8gate.validation.fidelity import OutputFidelity
+from int8gate.validation.metrics import metric
+
+BATCH = 50
+BATCH_BYTES = 2**25  # of a batch's inputs or outputs: a map of a native network is 20 MB by itself
+FIDELITY_SAMPLES = 200  # the first of the set, which go round the sources and so the classes
+STATISTICS = "statistics.npz"
+DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one data set
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What a model is scored on and how; the same for every artifact of a model.
+
+    `host` is the imported graph whose pre- and post-processing the host runs around the network,
+    None where the network is the whole model. `decode` (``module:function``) turns the model's
+    outputs into the one array that the metrics take; where that is a guess (`decode_is_guess`), its
+    refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
+    `agreement` is the task whose answers are compared, None where none are. `outputs` are names for
+    the model's outputs, empty for those of the artifact.
+    """
+
+    samples: SampleSet
+    preprocessing: Preprocessing
+    metrics: tuple[str, ...]
+    network: Network
+    decode: str | None = None
+    host: Path | None = None
+    agreement: str | None = None
+    decode_is_guess: bool = False
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
+
+    `statistics` (n, k) are the gated metric's (k is 0 and `chance` None where nothing is scored),
+    `also` those of others by name, `baseline` (n, k) those of the gated metric's baseline, None
+    where only `chance` is known. `fidelity` (a row for each of the network's outputs, see
+    `OutputFidelity.row`) and `agreement` (of answers, a fraction) compare with the float artifact,
+    for that itself with the network that it was converted from; None where there is nothing to
+    compare with, and of agreement where it has no meaning. `raw_pixels` are
+    the statistics (m, k) when raw bytes are fed to the first m samples, None where the input takes
+    no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured.
+    """
+
+    statistics: np.ndarray
+    sources: np.ndarray
+    chance: float | None
+    distinct_outputs: int
+    fidelity: list[dict] | None
+    agreement: float | None
+    raw_pixels: np.ndarray | None
+    seconds: float
+    peak_rss_bytes: int | None
+    also: dict[str, np.ndarray]
+    baseline: np.ndarray | None = None
+
+
+def evaluate(
+    model: Path,
+    reference: Path | None,
+    scoring: Scoring,
+    count: int,
+    provider: str | None,
+    directory: Path,
+) -> dict:
+    """Scores the first `count` samples; writes `directory`/statistics.npz, returns the scalars.
+
+    `reference` is a float artifact, or what one was converted from; None where there is none.
+    `provider` executes an ONNX file elsewhere than on the CPU.
+    """
+    session = open_session(model, provider=provider)
+    compared = reference and open_session(reference)
+    around = _Around(scoring)
+    pixel_range = None if around.prepares else scoring.preprocessing.uniform_range
+    takes_bytes = session.inputs[0].dtype == "uint8" and pixel_range and scoring.metrics
+    gated, *others = scoring.metrics or (None,)
+    rows: dict[str, list] = {name: [] for name in scoring.metrics}
+    raw_rows, labels_seen = [], []
+    fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
+    done = 0
+    for images, labels in _batches(scoring.samples, count, _batch_size(session)):
+        real = around.prepared(images)
+        inputs = around.before(real)
+        outputs = session.predict(*inputs, pixel_range=pixel_range)
+        if rows:
+            predictions = around.after(real, outputs)
+        for name, found in rows.items():
+            found.append(metric(name).sample_statistics(predictions, labels))
+        distinct.add(outputs[0])
+        labels_seen.append(labels)
+        if done < FIDELITY_SAMPLES:
+            if compared:
+                fidelity.add(real, compared.predict(*inputs), outputs)
+            if takes_bytes:
+                raw = around.after(real, session.dequantize(session.run_each(images)))
+                raw_rows.append(metric(gated).sample_statistics(raw, labels))
+        done += len(images)
+    statistics = np.concatenate(rows[gated]) if gated else np.zeros((done, 0))
+    arrays = {"statistics": statistics, "sources": scoring.samples.sources[:done]}
+    arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
+    chance = None
+    if gated:
+        chance, baseline = _of_baseline(gated, np.concatenate(labels_seen), statistics.shape[1])
+        arrays |= {} if baseline is None else {"baseline": baseline}
+    if raw_rows:
+        arrays["raw_pixels"] = np.concatenate(raw_rows)
+    np.savez_compressed(directory / STATISTICS, **arrays)
+    return {
+        "chance": chance,
+        "distinct_outputs": distinct.count,
+        "fidelity": fidelity.rows() if compared else None,
+        "agreement": fidelity.agreement(),
+    }
+
+
+class _Fidelity:
+    """Two models' outputs on the same inputs, compared output by output and answer by answer."""
+
+    def __init__(self, scoring: Scoring, around: _Around, session, compared):
+        self._around, self._may_refuse = around, scoring.decode_is_guess
+        self._answers = Agreement(scoring.agreement) if compared and scoring.agreement else None
+        # What a SavedModel and a program give has no description but itself.
+        self._specs = [getattr(each, "outputs", None) for each in (session, compared)]
+        self._names, self._outputs = scoring.outputs, []
+
+    def add(self, real: np.ndarray, wanted: list[np.ndarray], found: list[np.ndarray]) -> None:
+        """The float and the quantized model's outputs (n, ...) for prepared samples `real`.
+
+        Raises ValueError where they do not fit each other.
+        """
+        if len(wanted) != len(found):
+            raise ValueError(
+                f"the float model has {len(wanted)} outputs, the quantized one {len(found)}"
+            )
+        if not self._outputs:
+            self._outputs = [
+                OutputFidelity(
+                    self._name(place, len(found)), self._is_integer(place, values), real.shape[1:3]
+                )
+                for place, values in enumerate(wanted)
+            ]
+        for output, expected, quantized in zip(self._outputs, wanted, found, strict=True):
+            output.add(expected, quantized)
+        if not self._answers:
+            return
+        try:
+            decoded_pair = [self._around.after(real, outputs) for outputs in (wanted, found)]
+        except ValueError:
+            if not self._may_refuse:
+                raise
+            self._answers = None
+            return
+        self._answers.add(*decoded_pair)
+
+    def rows(self) -> list[dict]:
+        return [output.row() for output in self._outputs]
+
+    def agreement(self) -> float | None:
+        return self._answers.share() if self._answers else None
+
+    def _name(self, place: int, count: int) -> str:
+        specs = self._specs[0]
+        return self._names[place] if len(self._names) == count else specs[place].name
+
+    def _is_integer(self, place: int, values: np.ndarray) -> bool:
+        """Whether an output holds whole numbers that stand for nothing else: indices, classes."""
+        specs = [each[place] for each in self._specs if each]
+        dtypes = [spec.dtype for spec in specs if not spec.is_quantized] + [values.dtype.name]
+        return any(dtype.startswith(("int", "uint", "bool")) for dtype in dtypes)
+
+
+def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:
+    """What the network takes, real values (count, ...) for each input, of the first samples."""
+    around = _Around(scoring)
+    images = np.concatenate([images for images, _ in _batches(scoring.samples, count, BATCH)])
+    return around.before(around.prepared(images))
+
+
+def _of_baseline(name: str, labels: np.ndarray, width: int) -> tuple[float, np.ndarray | None]:
+    """The baseline's score and its rows (n, width), where the metric tells them of each sample."""
+    score = metric(name)
+    if score.baseline_statistics is None:
+        return float(score.chance(labels)), None
+    rows = score.baseline_statistics(labels, width)
+    return float(score.score(rows)), rows
+
+
+def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
+    """What `evaluate` wrote, and the scalars that it returned."""
+    with np.load(directory / STATISTICS, allow_pickle=False) as arrays:
+        return Evaluation(
+            statistics=arrays["statistics"],
+            sources=arrays["sources"],
+            raw_pixels=arrays.get("raw_pixels"),
+            baseline=arrays.get("baseline"),
+            also={
+                name.removeprefix("also/"): arrays[name]
+                for name in arrays.files
+                if name.startswith("also/")
+            },
+            **scalars,
+        )
+
+
+class _Around:
+    """What the host does around the network: from preprocessed samples to what is scored."""
+
+    def __init__(self, scoring: Scoring):
+        self._host = scoring.host and _host_graph(scoring.host)
+        self._decode_name = scoring.decode
+        self._decode = scoring.decode and resolve(scoring.decode)
+        self._network, self._preprocessing = scoring.network, scoring.preprocessing
+        self.prepares = bool(self._host and self._host.has_preprocessing)
+
+    def prepared(self, images: np.ndarray) -> np.ndarray:
+        """What the model takes; a graph of pixels gets them as they are, its input may be uint8."""
+        if self._host and self._preprocessing.is_identity:
+            return images
+        return self._preprocessing.apply(images)
+
+    def before(self, real: np.ndarray) -> list[np.ndarray]:
+        """Samples (n, ...) to the network's inputs (n, ...)."""
+        if not self.prepares:
+            return [real]
+        return _columns(self._host.before(real[i : i + 1]) for i in range(len(real)))
+
+    def after(self, real: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+        """The network's outputs (n, ...) to what the metrics take."""
+        if self._host and self._host.has_postprocessing:
+            outputs = _columns(
+                self._host.after(real[i : i + 1], [output[i : i + 1] for output in outputs])
+                for i in range(len(real))
+            )
+        if not self._decode:
+            return outputs[0]
+        return decoded(self._decode_name, self._decode, outputs, self._network)
+
+
+def _host_graph(directory: Path):
+    from int8gate.runtimes.frozen_graph import HostGraph  # TensorFlow, for these models alone
+
+    return HostGraph(directory)
+
+
+def _columns(rows) -> list[np.ndarray]:
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+
+def _batch_size(session) -> int:
+    """Samples at a time: fewer than `BATCH` where inputs or outputs are large."""
+    elements = (
+        sum(math.prod(map(abs, spec.shape)) for spec in specs)  # an unknown side counts as 1
+        for specs in (session.inputs, session.outputs)
+    )
+    return max(1, min(BATCH, BATCH_BYTES // (np.dtype(np.float32).itemsize * max(elements))))
+
+
+def _batches(samples: SampleSet, count: int, size: int):
+    """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
+    if len(samples) > DRAWN_AT_ONCE or samples.sample(0)[0].size > 50_000:
+        yield from samples.batches(size, np.arange(min(count, len(samples))))
+        return
+    images, labels = _drawn(samples)
+    for start in range(0, min(count, len(images)), size):
+        chosen = slice(start, min(start + size, count))
+        yield images[chosen], labels[chosen]
+
+
+@lru_cache(maxsize=1)
+def _drawn(samples: SampleSet) -> tuple[np.ndarray, np.ndarray]:
+    return next(samples.batches(len(samples)))

@@ -1,0 +1,178 @@
+"""What a case must reach, read from `expectations.toml`; the file explains its keys.
+
+Read while pytest collects: nothing heavy is imported. To add a key: a field of `Expectations`, a
+line in the file.
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import date
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType
+
+from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.validation.known_failures import (
+    KnownFailure,
+    check_known_failures,
+    expiry_of,
+    known_failures,
+)
+
+CONVERSION = "conversion"  # declared unsupported as a gate is: no artifact, so no gate can hold
+DEFAULT_FILE = Path(__file__).with_suffix(".toml")
+NOTHING: Mapping = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """What one case must reach; `unsupported` maps a gate to the reason why it cannot hold, in
+    words, and `known_failures` to the same with its link and expiry.
+    """
+
+    accuracy: str
+    size_ratio: float
+    cpu_speedup_x86: float
+    npu_speedup: float
+    npu_coverage: float
+    least_sqnr_db: float = 20.0
+    least_channel_sqnr_db: float = 10.0
+    least_agreement: float | None = None  # that of the task: `validation.agreement.LEAST`
+    least_metric: float | None = None
+    unsupported: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    known_failures: Mapping[str, KnownFailure] = field(default_factory=lambda: NOTHING)
+
+    def minimum(self, float_metric: float) -> float:
+        """Least metric of the quantized model, for that of the float model."""
+        return _evaluate(ast.parse(self.accuracy, mode="eval").body, float_metric)
+
+    def tolerance(self, float_metric: float, higher_is_better: bool = True) -> float:
+        """The drop that is allowed, in the metric's unit.
+
+        Of a metric where lower is better, or below zero, the rule says by how much the two may
+        differ: 0.99 * float and 1.01 * float both allow 1% more error. Of others a rule above the
+        float metric gives a negative tolerance, which no test takes.
+        """
+        allowed = float_metric - self.minimum(float_metric)
+        return allowed if higher_is_better and float_metric >= 0 else abs(allowed)
+
+    def expired(self, today: date) -> dict[str, str]:
+        """What to say of each gate whose exception is past its date, which fails it."""
+        known = self.known_failures.items()
+        return {gate: expiry_of(gate, each) for gate, each in known if each.is_expired(today)}
+
+
+KEYS = {entry.name for entry in fields(Expectations)} - {"known_failures"}
+OPTIONAL = {
+    "unsupported",
+    "least_metric",
+    "least_sqnr_db",
+    "least_channel_sqnr_db",
+    "least_agreement",
+}
+NUMBERS = KEYS - {"accuracy", "unsupported"}
+
+
+@cache
+def expectations_for(
+    case_id: str, file: Path = DEFAULT_FILE, profile: str = "compact"
+) -> Expectations:
+    """Expectations of a case such as `unet-tflite_int8`, in a profile.
+
+    Raises ValueError naming the entry that is wrong, or the keys that no entry sets.
+    """
+    merged, known = {}, {}
+    for pattern, entry in _read(file).items():
+        if any(fnmatchcase(name, pattern) for name in (case_id, f"{profile}:{case_id}")):
+            merged |= entry
+            known |= known_failures(entry.get("unsupported", {}))
+    if missing := KEYS - merged.keys() - OPTIONAL:
+        raise ValueError(f"{file.name}: no entry sets {_names(missing)} for case {case_id}")
+    merged["unsupported"] = MappingProxyType({gate: str(each) for gate, each in known.items()})
+    return Expectations(**merged, known_failures=MappingProxyType(known))
+
+
+def expired_entries(today: date, file: Path = DEFAULT_FILE) -> list[str]:
+    """What to say of each exception of the file that is past its date, whichever cases run."""
+    return [
+        f'{file.name}, ["{pattern}"]: {expiry_of(gate, known)}'
+        for pattern, entry in _read(file).items()
+        for gate, known in known_failures(entry.get("unsupported", {})).items()
+        if known.is_expired(today)
+    ]
+
+
+def with_own(expected: Expectations, entry: dict, where: str) -> Expectations:
+    """The expectations with an own model's `expect` over them; ValueError names what is wrong."""
+    check_entry(where, entry)
+    known = {**expected.known_failures, **known_failures(entry.get("unsupported", {}))}
+    told = MappingProxyType({gate: str(each) for gate, each in known.items()})
+    given = entry | {"unsupported": told}
+    return replace(expected, **given, known_failures=MappingProxyType(known))
+
+
+@cache
+def _read(file: Path) -> dict[str, dict]:
+    """The checked entries in the order of the file."""
+    with open(file, "rb") as stream:
+        entries = tomllib.load(stream)
+    for pattern, entry in entries.items():
+        check_entry(f'{file.name}, ["{pattern}"]', entry)
+    for above, below in combinations(entries, 2):
+        if fnmatchcase(above, below):
+            raise ValueError(
+                f'{file.name}: ["{below}"] stands below ["{above}"], which it covers and would'
+                " override: move it up"
+            )
+    return entries
+
+
+def check_entry(where: str, entry: object) -> None:
+    """Raises ValueError for a key, type, gate or arithmetic that is not known."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected a table of expectations, found {entry!r}")
+    if unknown := entry.keys() - KEYS:
+        raise ValueError(f"{where}: unknown {_names(unknown)}; known: {_names(KEYS)}")
+    for key in NUMBERS & entry.keys():
+        if type(entry[key]) not in (int, float) or not 0 < entry[key] < float("inf"):
+            raise ValueError(f"{where}: {key} must be a positive number, found {entry[key]!r}")
+    if "accuracy" in entry:
+        _check_arithmetic(where, entry["accuracy"])
+    gates = (*ALL_GATES, CONVERSION)
+    check_known_failures(where, entry.get("unsupported", {}), gates)
+
+
+def _check_arithmetic(where: str, text: object) -> None:
+    try:
+        _evaluate(ast.parse(text, mode="eval").body, 1.0)
+    except (SyntaxError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where}: accuracy = {text!r} must be arithmetic of numbers, float, + - * and"
+            f" parentheses, such as '0.99 * float' ({error})"
+        ) from error
+
+
+def _evaluate(node: ast.expr, float_metric: float) -> float:
+    """Value of a whitelisted expression. Raises ValueError for any other syntax."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return number
+        case ast.Name(id="float"):
+            return float_metric
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _evaluate(left, float_metric) + _evaluate(right, float_metric)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _evaluate(left, float_metric) - _evaluate(right, float_metric)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _evaluate(left, float_metric) * _evaluate(right, float_metric)
+    raise ValueError(f"{ast.unparse(node)!r} is not allowed")
+
+
+def _names(names: object) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,107 @@
+"""Gates of speed: on the host, on an NPU (modelled), on a simulated one."""
+
+from __future__ import annotations
+
+import platform
+
+from int8gate.quantizers.recipe import Recipe
+from int8gate.validation.expectations import Expectations
+from int8gate.validation.gates.result import GateResult, failed
+from int8gate.validation.metrics import Metric
+from int8gate.validation.rerun import rerun
+
+NOISE = 0.1  # of a measured speedup, between runs on one host
+
+
+def cpu_speed_gate(
+    speedup: float, recipe: Recipe, arm_speedup: float, expected: Expectations, case_id: str
+) -> GateResult:
+    """The interleaved speed ratio on the host: gated for full INT8, recorded for the others."""
+    if not recipe.gates_cpu_speed:
+        return GateResult("recorded", f"{speedup:.2f}x of float on this host: recorded, not gated")
+    needed = arm_speedup if is_arm_host() else expected.cpu_speedup_x86
+    if speedup >= needed:
+        return GateResult("passed", is_narrow=speedup < needed * (1 + NOISE))
+    return failed(
+        f"{speedup:.2f}x of float on {platform.machine()} (median of interleaved runs)",
+        f"at least {needed:.2f}x",
+        "operators without a fast integer kernel on this CPU, or a network too small to gain",
+        rerun(case_id, "cpu_speedup", remark="again, on an idle machine"),
+    )
+
+
+def npu_speed_gate(entry: dict, expected: Expectations, case_id: str) -> GateResult:
+    """Coverage first, then the speedup over the best-case CPU: see `runtimes/`."""
+    operators = entry["npu_ops"] + entry["cpu_ops"]
+    coverage = entry["npu_ops"] / operators if operators else 0.0
+    fallback = ", ".join(sorted({str(op.get("op", op)) for op in entry["cpu_fallback"]}))
+    where = f"{entry['target']} ({entry['system_config']}, {entry['memory_mode']}, modelled)"
+    if coverage < expected.npu_coverage:
+        return failed(
+            f"{entry['npu_ops']} of {operators} operators on {where}; on the CPU: "
+            f"{fallback or 'all'}",
+            f"coverage of at least {expected.npu_coverage:.0%}",
+            "float or unsupported operators: the compiler leaves them on the CPU without an error",
+            rerun(case_id, "integer_only"),
+        )
+    if entry["speedup"] is not None and entry["speedup"] >= expected.npu_speedup:
+        return GateResult("passed")
+    return failed(
+        _npu_times(entry, where),
+        f"at least {expected.npu_speedup:.2f}x",
+        "memory-bound layers, or operators that fall back to the CPU and are charged to the NPU",
+        rerun(case_id, "npu_speedup", "--int8-target=ethos_u85_2048"),
+    )
+
+
+def simulated_gate(
+    entry: dict, expected: Expectations, metric: Metric | None, case_id: str
+) -> GateResult:
+    """Of an NPU that is simulated: coverage, and the score there beside the host's; no speed.
+
+    A target that is not available was asked for and could not be gated: not measured.
+    `metric` is that of the entry's scores, None where nothing is scored.
+    """
+    if reason := entry.get("unavailable"):
+        return GateResult("not_measured", reason)
+    operators = entry["npu_ops"] + entry["cpu_ops"]
+    if entry["npu_ops"] < expected.npu_coverage * operators:
+        fallback = ", ".join(sorted({found["op"] for found in entry["cpu_fallback"]}))
+        return failed(
+            f"{entry['npu_ops']} of {operators} operators on {entry['target']} (simulated); on the "
+            f"CPU: {fallback}",
+            f"coverage of at least {expected.npu_coverage:.0%}",
+            "operators or types that the compiler leaves to the CPU without an error",
+            rerun(case_id, "integer_only"),
+        )
+    found = entry.get("accuracy")
+    if found and _is_worse(found, expected, metric):
+        return failed(
+            f"{found['metric']} of {found['simulated']:.4f} on {entry['target']} (simulated), "
+            f"{found['host']:.4f} on this host, {found['samples']} samples",
+            f"worse than the host's by what {expected.accuracy} allows",
+            "the NPU rounds elsewhere, or runs operators in another precision",
+            rerun(case_id, "accuracy"),
+        )
+    return GateResult(
+        "recorded",
+        f"{entry['target']} compiles all {operators} operators; a simulator has no latency",
+    )
+
+
+def _is_worse(found: dict, expected: Expectations, metric: Metric) -> bool:
+    allowed = expected.tolerance(found["host"], metric.higher_is_better)
+    return metric.drop(found["host"], found["simulated"]) > allowed
+
+
+def _npu_times(entry: dict, where: str) -> str:
+    baseline = entry["cpu_baseline"]
+    against = f"{baseline['core']} best case {baseline['best_ms']:.4g} ms ({baseline['kind']})"
+    if entry["speedup"] is None:
+        return f"no speedup on {where}: the compiler gave no latency; {against}"
+    return f"{entry['speedup']:.2f}x on {where}: {entry['latency_ms']:.4g} ms, {against}"
+
+
+def is_arm_host() -> bool:
+    """Whether measured CPU figures of this host are those of an ARM CPU."""
+    return platform.machine().lower() in ("aarch64", "arm64")

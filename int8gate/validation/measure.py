@@ -1,0 +1,326 @@
+"""What each gate measures of a case: the door through which tests and other callers come.
+
+measurement = measure.accuracy(case_run)
+measurement.result        the gate's status and message
+measurement.fields        its part of the case record
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from int8gate.runtimes import arm_cpu, onnx_graph, tflite_graph
+from int8gate.validation import causes, conversion, fed_otherwise, gates, kept
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.gates import GateResult
+from int8gate.validation.kept_evaluation import KeptEvaluation
+from int8gate.validation.metrics import metric
+
+NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
+
+
+# What to look at where the float model itself, a team's own, knows nothing of the pictures.
+WORTHLESS = (
+    "quantization is not the cause: look at colours, mean, std, scale or range of {0}, at the "
+    "order of the classes (`classes` names them, folders are numbered in sorted order), and "
+    "whether the file is the trained one"
+)
+NO_TWIN = "no float model to compare the quantized file with"
+NAME_TWIN = '; name it with float_file = "FILE" in the TOML'
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A gate's result, its fields of the case record, and seconds a round where there are any."""
+
+    gate: str
+    result: GateResult
+    fields: dict = field(default_factory=dict)
+    rounds_s: tuple[float, ...] = ()
+
+
+def accuracy(run: CaseRun) -> Measurement:
+    """Non-inferiority to the float reference on the evaluation set, and fidelity.
+
+    Nothing is proved by a calibration set that the audit calls wrong, nor by a model that is fed
+    otherwise than it was trained.
+    """
+    if too_few := _too_few_samples(run):
+        return Measurement("accuracy", too_few)
+    found = _accuracy(run)
+    if found.result.status == "failed" and (origin := causes.error_origin(run)):
+        result = gates.with_origin(found.result, origin["sentence"])
+        found = replace(found, result=result, fields=found.fields | {"error_origin": origin})
+    audited = run.audit
+    if audited is None:
+        return found
+    wrong = [finding for finding in audited if finding["severity"] == "error"]
+    result = GateResult("invalid", _as_sentences(wrong)) if wrong else found.result
+    return replace(found, result=result, fields=found.fields | {"calibration_audit": audited})
+
+
+def _too_few_samples(run: CaseRun) -> GateResult | None:
+    """Of a metric of ours, a fraction, before anything is converted."""
+    own = run.spec.own
+    if run.unscored_reason or not run.has_float or (own and own.metric):
+        return None
+    if metric(run.metrics[0]).unit != "fraction":
+        return None
+    return gates.too_few_samples(run.expected, run.available_samples, own and own.where)
+
+
+def _as_sentences(findings: list[dict]) -> str:
+    told = "\n".join(f"{finding['evidence']}: {finding['cure']}" for finding in findings)
+    of_the_set = any(finding["kind"] != fed_otherwise.KIND for finding in findings)
+    wrong = "the calibration set is wrong" if of_the_set else "the declared preprocessing is wrong"
+    return f"{wrong}\n{told}"
+
+
+def _accuracy(run: CaseRun) -> Measurement:
+    own = run.evaluation
+    fields = {
+        "fidelity": {
+            "sqnr_db": own.sqnr_db,
+            "cosine": own.cosine,
+            "agreement": own.agreement,
+            "outputs": own.fidelity,
+        },
+        "seconds": run.built.seconds | {"evaluate": own.seconds},
+        "peak_rss_bytes": _largest(run.built.peak_rss_bytes, own.peak_rss_bytes),
+        "notes": _notes(run),
+        "calibration": run.built.calibration,
+        **_artifact(run),
+    }
+    if run.unlabelled_reason:
+        return _accuracy_by_fidelity(run, own, fields)
+    if run.unscored_reason:
+        return Measurement("accuracy", GateResult("not_measured", run.unscored_reason), fields)
+    if not run.has_float:
+        return _accuracy_by_labels(run, own, fields)
+    reference, found_by = run.float_evaluation, metric(run.metrics[0])
+    found = kept.compared(
+        run.pipeline.cache,
+        run.metrics,
+        reference,
+        own,
+        run.expected.accuracy,
+        lambda float_score: run.expected.tolerance(float_score, found_by.higher_is_better),
+        run.pipeline.settings.seed,
+    )
+    result, float_score = found.test, found.float_score
+    fields["accuracy"] = _scores(run, own, found) | {
+        "float": float_score,
+        "drop": result.drop,
+        "drop_upper_95": result.drop_upper_95,
+        "drop_lower_95": result.drop_lower_95,
+        "tolerance": result.tolerance,
+        "tolerance_rule": run.expected.accuracy,
+        "also": found.also,
+    }
+    can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
+    if can_tell and result.drop > NOTICEABLE_DROP * abs(float_score):
+        fields["notes"] += causes.whose_drop(run, result.drop, float_score, result.samples)
+    gate = gates.accuracy_gate(
+        result,
+        run.expected.accuracy,
+        found_by,
+        (float_score, found.quantized_score, own.chance),
+        run.case_id,
+        causes.known_cause(run),
+        run.spec.own.where if run.spec.own else None,
+    )
+    if gate.status == "passed" and run.recipe.is_reference:
+        gate = gates.export_gate(own.fidelity, run.case_id)
+    elif gate.status in ("passed", "inconclusive"):
+        gate = gates.floor_gate(own.fidelity, run.case_id) or gate
+    gate = gates.reference_gate(float_score, run.expected.least_metric, found_by) or gate
+    if result.is_worthless and run.spec.own:
+        gate = replace(gate, message=f"{gate.message}: {WORTHLESS.format(run.spec.own.where)}")
+    return Measurement("accuracy", gate, fields)
+
+
+def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
+    """Of a model without labels: how close its outputs stay to the float model's."""
+    if not run.has_float:
+        told = f"{run.unlabelled_reason}, and there is {NO_TWIN}{NAME_TWIN}"
+        return Measurement("accuracy", GateResult("not_measured", told), fields)
+    if run.recipe.is_reference:
+        gate = gates.export_gate(own.fidelity, run.case_id)
+    else:
+        gate = gates.fidelity_gate(
+            own.fidelity,
+            own.agreement,
+            run.expected,
+            run.spec.task,
+            run.case_id,
+            run.recipe.activations,
+        )
+    return Measurement("accuracy", gate, fields)
+
+
+def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
+    """Of a quantized file without a float model: its metric, and that it is above chance."""
+    score, seed = metric(run.metrics[0]), run.pipeline.settings.seed
+    against_itself = kept.compared(
+        run.pipeline.cache, run.metrics, own, own, "none", lambda _: 1.0, seed
+    )
+    fields["accuracy"] = _scores(run, own, against_itself)
+    fields["notes"].append("no float model to compare with: judged by the labels alone")
+    gate = gates.labels_gate(
+        against_itself.test,
+        against_itself.quantized_score,
+        run.expected.least_metric,
+        score,
+        run.case_id,
+    )
+    return Measurement("accuracy", gate, fields)
+
+
+def _no_float(run: CaseRun) -> GateResult:
+    return GateResult("not_measured", NO_TWIN + (NAME_TWIN if run.spec.own else ""))
+
+
+def _scores(run: CaseRun, own: KeptEvaluation, found: kept.Compared) -> dict:
+    """The record's `accuracy` as far as the quantized model alone can tell."""
+    score = metric(run.metrics[0])
+    compared = (
+        "float",
+        "drop",
+        "drop_upper_95",
+        "drop_lower_95",
+        "tolerance",
+        "tolerance_rule",
+    )
+    return {
+        "metric": score.name,
+        "unit": score.unit,
+        "quantized": found.quantized_score,
+        "samples": found.test.samples,
+        "sources": found.test.sources,
+        "baseline": {"name": score.baseline, "score": own.chance},
+        **dict.fromkeys(compared),
+    }
+
+
+def io_dtype(run: CaseRun) -> Measurement:
+    """Declared dtypes and sane scales; a float batch is refused; raw pixels still score."""
+    artifact, recipe = run.built.artifact, run.recipe
+    fields = {"io": artifact.describe_io(), **_artifact(run)}
+    real = run.float_built.artifact if run.has_float else None
+    result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id, real)
+    if result.status == "passed" and recipe.io != "float32":
+        refused_by = "int8gate.validation.gates.io_dtype:float_refused_by"
+        result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), refused_by))
+    is_scored = result.status == "passed" and not run.unscored_reason
+    own = run.evaluation if is_scored and artifact.inputs[0].dtype == "uint8" else None
+    if own is not None and own.raw_pixels is not None:
+        score = metric(run.metrics[0])
+        quantized = score.score(own.statistics[: len(own.raw_pixels)])
+        raw = score.score(own.raw_pixels)
+        result = gates.raw_pixels_gate(raw, quantized, run.expected, score, run.case_id)
+    return Measurement("io_dtype", result, fields)
+
+
+def integer_only(run: CaseRun) -> Measurement:
+    """Every operator of a full-integer model computes on integers."""
+    read_by = "onnx_graph" if run.built.artifact.format == "onnx" else "tflite_graph"
+    integer_ops = run.fact("integer_ops", lambda: _integer_ops(run), f"int8gate.runtimes.{read_by}")
+    left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
+    return Measurement("integer_only", gates.integer_only_gate(left, run.case_id), fields)
+
+
+def _float_refused(run: CaseRun) -> dict:
+    return asdict(run.in_worker(gates.float_refused_by, run.built.artifact.path, run.case_id))
+
+
+def _integer_ops(run: CaseRun) -> dict:
+    if run.built.artifact.format == "onnx":
+        return run.in_worker(onnx_graph.what_ran_as_integer, run.built.artifact.path)
+    return tflite_graph.what_is_integer(run.graph)
+
+
+def size(run: CaseRun) -> Measurement:
+    """The artifact's bytes against the float artifact's."""
+    if not run.has_float:
+        return Measurement("size", _no_float(run), _artifact(run))
+    quantized = run.built.artifact.size_bytes
+    reference = run.float_built.artifact.size_bytes
+    ratio = quantized / reference
+    size_bytes = {"float": reference, "quantized": quantized, "ratio": ratio}
+    fields = {"size_bytes": size_bytes, **_artifact(run)}
+    return Measurement("size", gates.size_gate(ratio, run.expected, run.case_id), fields)
+
+
+def cpu_speedup(run: CaseRun) -> Measurement:
+    """Latency on this host against float, measured in interleaved runs on one thread."""
+    if not run.has_float:
+        return Measurement("cpu_speedup", _no_float(run), _artifact(run))
+    timed = run.timed
+    fields = {
+        "cpu": {
+            "kind": "measured",
+            "float_ms": _milliseconds(timed.float_s),
+            "quantized_ms": _milliseconds(timed.quantized_s),
+            "speedup": timed.speedup,
+            "threads": 1,
+            "host": platform.machine(),
+        },
+        **_artifact(run),
+    }
+    result = gates.cpu_speed_gate(
+        timed.speedup, run.recipe, run.spec.arm_speedup, run.expected, run.case_id
+    )
+    return Measurement("cpu_speedup", result, fields, tuple(map(float, timed.quantized_s)))
+
+
+def npu_speedup(run: CaseRun, target: str, core: str) -> Measurement:
+    """Coverage and modelled latency on an NPU against the best case of an ARM core.
+
+    On an ARM host the measured latency of this host takes the modelled core's place.
+    """
+    entry = run.npu_entry(target, core)
+    fields = {"npu": [entry], **_artifact(run)}
+    if entry["kind"] == "simulated":
+        score = metric(run.metrics[0]) if run.metrics else None
+        result = gates.simulated_gate(entry, run.expected, score, run.case_id)
+        return Measurement("npu_speedup", result, fields)
+    if gates.is_arm_host():
+        host_ms = _milliseconds(run.timed.quantized_s)
+        entry = arm_cpu.with_measured_baseline(entry, platform.machine(), host_ms)
+    result = gates.npu_speed_gate(entry, run.expected, run.case_id)
+    rounds = (entry["latency_ms"] / 1e3,) if entry["latency_ms"] is not None else ()
+    return Measurement("npu_speedup", result, {"npu": [entry], **_artifact(run)}, rounds)
+
+
+def _artifact(run: CaseRun) -> dict:
+    """Which file the figures are of and how it came about: every gate says it, whichever run."""
+    artifact = run.built.artifact
+    return {
+        "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
+        "conversion": conversion.describe(run),
+    }
+
+
+def _notes(run: CaseRun) -> list[str]:
+    notes = list(run.built.notes)
+    if run.recipe.slow_on_host:
+        notes.append(
+            f"scored on {run.evaluated_samples} samples: {run.recipe.name} runs on reference "
+            "kernels on this host, about 40 times slower than float32"
+        )
+    if run.unscored_reason:
+        notes.append(run.unscored_reason)
+    if run.spec.own:
+        notes += run.pipeline.data.samples(run.spec, "evaluation").notes
+    return notes
+
+
+def _milliseconds(seconds: np.ndarray) -> float:
+    return float(np.median(seconds) * 1e3)
+
+
+def _largest(*values: int | None) -> int | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,77 @@
+"""Latency on the host CPU: float and quantized in turn, so that drift of the machine cancels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.runtimes.sessions import open_session
+
+ROUNDS = 200
+WARM_UP = 5
+LONGEST_S = 2.0  # a slow model gets fewer rounds, at least LEAST_ROUNDS
+LEAST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Seconds of each round, float then quantized, measured in turn on one thread: (n,) each."""
+
+    float_s: np.ndarray
+    quantized_s: np.ndarray
+
+    @property
+    def speedup(self) -> float:
+        """Median of the ratios round by round."""
+        return float(np.median(self.float_s / self.quantized_s))
+
+
+def interleave(float_model: Path, quantized_model: Path) -> Interleaved:
+    """Times `invoke` alone, on an input of mid-range values: latency does not depend on content."""
+    sessions = [open_session(path, threads=1) for path in (float_model, quantized_model)]
+    for session in sessions:
+        session.feed([_middle(spec) for spec in session.inputs])
+        for _ in range(WARM_UP):
+            session.invoke()
+    rounds = []
+    started = time.perf_counter()
+    while len(rounds) < ROUNDS and (
+        len(rounds) < LEAST_ROUNDS or time.perf_counter() - started < LONGEST_S
+    ):
+        rounds.append([_seconds(session) for session in sessions])
+    measured = np.array(rounds)
+    return Interleaved(measured[:, 0], measured[:, 1])
+
+
+def _middle(spec) -> np.ndarray:
+    if spec.dtype == "float32":
+        return np.full(spec.shape, 0.5, np.float32)
+    limits = np.iinfo(spec.dtype)
+    return np.full(spec.shape, (int(limits.min) + int(limits.max)) // 2, spec.dtype)
+
+
+def _seconds(session) -> float:
+    started = time.perf_counter()
+    session.invoke()
+    return time.perf_counter() - started
+
+
+class RecordedClock:
+    """A timer that moves only by the seconds it is told, for benchmark histories.
+
+    It lets pytest-benchmark keep rounds that were measured in turn with float ones, or modelled.
+    """
+
+    __name__ = "recorded_clock"
+
+    def __init__(self):
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
