@@ -25,8 +25,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .ethos_u import NpuEstimate
-from .tflite_graph import Graph, Operator
+from int8gate.runtimes.ethos_u import NpuEstimate
+from int8gate.runtimes.tflite_graph import Graph, Operator
 
 # MobileNet v2 at 224, INT8, on an i.MX 95 (6 x Cortex-A55): 37.21 ms on its CPU
 # (https://community.toradex.com/t/29531). Threads are not stated. Read as one thread, which is the

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from .tflite_graph import Graph, Operator, read_graph
+from int8gate.runtimes.tflite_graph import Graph, Operator, read_graph
 
 CONFIG_FILE = "Arm/vela.ini"  # Vela resolves it inside its own package
 NPU_OPCODE = "CUSTOM:ethos-u"
