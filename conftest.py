@@ -5,5 +5,5 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     """Without an installation pytest knows none of the options."""
-    if not config.pluginmanager.hasplugin("int8gate.options"):
+    if not config.pluginmanager.hasplugin("int8gate.plugin.options"):
         raise pytest.UsageError("int8gate is not installed here: run pip install -e . (or make)")

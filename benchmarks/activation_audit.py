@@ -24,6 +24,8 @@ import numpy as np
 from benchmarks import audit_material
 from int8gate import calibration_data
 from int8gate.calibration_data.audit import DETECTORS, Audited, AuditSet
+from int8gate.engine.cache import open_cache
+from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import model
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.activation_audit import (
@@ -32,14 +34,13 @@ from int8gate.quantizers.activation_audit import (
     activation_mismatch,
     clippings,
 )
-from int8gate.quantizers.cache import open_cache
-from int8gate.quantizers.calibration import onnx_collector, tflite_collector
 from int8gate.quantizers.calibration.table import Table
 from int8gate.quantizers.calibration.thresholds import ranges
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, REFERENCES, Recipe
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.worker import Worker
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
+from int8gate.quantizers.toolchains.tflite import collector as tflite_collector
 
 CALIBRATION = 100  # samples: the fewest that are allowed
 DRAWN = 300  # scenes of each split that sets are drawn from

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import ndimage
 
 from int8gate import calibration_data
-from int8gate.calibration_data import sources
 from int8gate.calibration_data.audit import AuditSet
+from int8gate.calibration_data.synthetic import sources
 
 SCENES = {
     "classification": (96, 3),

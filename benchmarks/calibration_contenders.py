@@ -26,8 +26,9 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from int8gate.quantizers.calibration import onnx_collector, shards, thresholds
+from int8gate.quantizers.calibration import shards, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 
 Seconds = dict[str, tuple[float, float]]
 _INPUT = "pictures"

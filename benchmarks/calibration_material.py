@@ -42,7 +42,7 @@ def write_model(path: Path, pictures: np.ndarray, seed: int = 0) -> None:
     import torch
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    from int8gate.quantizers.onnx_prepare import prepare
+    from int8gate.quantizers.toolchains.onnx.prepare import prepare
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.calibration import onnx_collector, thresholds
+from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.calibration.expected_error import sqnr
 from int8gate.quantizers.calibration.sampling import cdf_error, percentile_bounds
 from int8gate.quantizers.calibration.table import Table
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 
 METHODS = ("min_max", "percentile", "entropy", "mse")
 

@@ -30,17 +30,17 @@ TIMING = "measured: interleaved timing"
 MEASURED = (IMPORTS, TIMING)
 END = "pytest: end; helpers of its plugins"  # git, hg and file, which pytest-benchmark asks
 DOORS = {  # module:function to label; the innermost counts
-    "int8gate.quantizers.worker:Worker._hand_over": "worker: start and hand-over",
-    "int8gate.quantizers.cache:ArtifactCache.get_or_build": "cache: look-ups",
-    "int8gate.quantizers.cache_entry:_sha256_of": "cache: bytes of entries read again",
-    "int8gate.quantizers.cache_entry:cache_key": "cache: keys",
+    "int8gate.engine.worker:Worker._hand_over": "worker: start and hand-over",
+    "int8gate.engine.cache:ArtifactCache.get_or_build": "cache: look-ups",
+    "int8gate.engine.cache_entry:_sha256_of": "cache: bytes of entries read again",
+    "int8gate.engine.cache_entry:cache_key": "cache: keys",
     "int8gate.quantizers.stages:Stage.identity": "keys: code and library versions",
     "int8gate.model_zoo.weights:Weights.identity.fget": "keys: weights files",
     "int8gate.quantizers.data_sets:DataSets.samples": "keys: data sets",
     "int8gate.quantizers.data_sets:check_calibration": "check of the calibration samples",
     "int8gate.runtimes.tflite_graph:read_graph": "gates: reading graphs",
-    "int8gate.validation.kept_evaluation:read_evaluation": "accuracy: reading kept evaluations",
-    "int8gate.validation.kept:compared": "accuracy: statistics",
+    "int8gate.validation.cached_evaluation:read_evaluation": "accuracy: reading kept evaluations",
+    "int8gate.validation.cached_test:compared": "accuracy: statistics",
     "int8gate.validation.measure:accuracy": "accuracy: the rest",
     "int8gate.validation.measure:io_dtype": "gates: io_dtype",
     "int8gate.validation.measure:integer_only": "gates: integer_only",
@@ -48,12 +48,12 @@ DOORS = {  # module:function to label; the innermost counts
     "int8gate.validation.measure:cpu_speedup": "gates: cpu_speedup",
     "int8gate.validation.measure:npu_speedup": "gates: npu_speedup",
     "int8gate.validation.case_run:expectations_for": "gates: expectations",
-    "int8gate.fixtures:keep_predictions": "report: predictions kept",
-    "int8gate.recording:Records.take": "report: records",
-    "int8gate.recording:Records.results": "report: records",
-    "int8gate.recording:Records.begin": "report: results.json",
-    "int8gate.recording:Records._write": "report: results.json",
-    "int8gate.recording:summary_lines": "report: terminal summary",
+    "int8gate.plugin.fixtures:keep_predictions": "report: predictions kept",
+    "int8gate.plugin.recording:Records.take": "report: records",
+    "int8gate.plugin.recording:Records.results": "report: records",
+    "int8gate.plugin.recording:Records.begin": "report: results.json",
+    "int8gate.plugin.recording:Records._write": "report: results.json",
+    "int8gate.plugin.recording:summary_lines": "report: terminal summary",
     "int8gate.validation.record:environment": "report: environment",
     "int8gate.reporting:_markdown": "report: report.md",
     "int8gate.reporting:_html": "report: report.html",
@@ -176,8 +176,8 @@ class Spans:
         for door, module in modules.items():
             self._wrap(module, door.partition(":")[2], DOORS[door], door)
         self._wrap_digests(sample_sets.SampleSet)
-        self._wrap_misses(importlib.import_module("int8gate.quantizers.cache").ArtifactCache)
-        self._wrap_worker(importlib.import_module("int8gate.quantizers.worker").Worker)
+        self._wrap_misses(importlib.import_module("int8gate.engine.cache").ArtifactCache)
+        self._wrap_worker(importlib.import_module("int8gate.engine.worker").Worker)
 
     def _wrap(self, module, path: str, label: str, door: str) -> None:
         *owners, name = path.removesuffix(".fget").split(".")

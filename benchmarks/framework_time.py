@@ -38,7 +38,12 @@ GOAL_S = 2.0
 ENDED = re.compile(r"(\d+) (passed|failed|skipped|xfailed|error)")
 WITHOUT_OURS = [
     option
-    for plugin in ("cacheprovider", "int8gate.plugin", "int8gate.fixtures", "int8gate.options")
+    for plugin in (
+        "cacheprovider",
+        "int8gate.plugin.hooks",
+        "int8gate.plugin.fixtures",
+        "int8gate.plugin.options",
+    )
     for option in ("-p", f"no:{plugin}")
 ]
 GATE = ("tests/zoo", "--recipe", "default", "-p", "no:xdist", "-p", "no:cacheprovider", "-q")

@@ -25,8 +25,8 @@ import numpy as np
 
 from benchmarks.simulated_pairs import Detections, MeanIou, Pairs, Pictures, Top1
 from int8gate.validation.bootstrap import CONFIDENCE, RESAMPLES
-from int8gate.validation.paired import paired_change
-from int8gate.validation.predictions import Predictions
+from int8gate.validation.comparing.paired import paired_change
+from int8gate.validation.comparing.sample_scores import Predictions
 from int8gate.validation.statistics import NonInferiority, non_inferiority
 
 Scenario = Top1 | MeanIou | Detections | Pictures

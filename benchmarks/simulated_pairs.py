@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from int8gate.validation.coco_matching import OBJECT, PADDING, THRESHOLDS
-from int8gate.validation.metrics import Metric, metric
+from int8gate.validation.metrics.coco_matching import OBJECT, PADDING, THRESHOLDS
+from int8gate.validation.metrics.registry import Metric, metric
 
 ACCURACY = 0.85  # of the simulated float classifier
 ICC = 0.5  # share of sources whose samples all behave alike

@@ -12,7 +12,7 @@
     checks.py         what a calibration set must satisfy before it is used
 
 `load` is the door to a task's data, `folders.open_data` to that of a model that a user declares.
-Of ours this room imports `runtimes.code_identity` alone.
+Of ours this room imports `engine.code_identity` alone.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ CLASSES_IN_SCENES = {
 }
 # Who draws the compact profile's samples: called with (task, split, size, channels).
 SCENES_OF_TASK = {
-    "classification": "int8gate.calibration_data.scenes:draw",
-    "segmentation": "int8gate.calibration_data.scenes:draw",
-    "detection": "int8gate.calibration_data.detection_scenes:draw",
-    "super_resolution": "int8gate.calibration_data.super_resolution:draw",
-    "colour_super_resolution": "int8gate.calibration_data.colour_super_resolution:draw",
-    "pose": "int8gate.calibration_data.figures:draw",
-    "faces": "int8gate.calibration_data.faces:draw",
-    "helmets": "int8gate.calibration_data.helmets:draw",
-    "keypoints": "int8gate.calibration_data.single_figures:draw",
+    "classification": "int8gate.calibration_data.synthetic.scenes:draw",
+    "segmentation": "int8gate.calibration_data.synthetic.scenes:draw",
+    "detection": "int8gate.calibration_data.synthetic.detection_scenes:draw",
+    "super_resolution": "int8gate.calibration_data.synthetic.super_resolution:draw",
+    "colour_super_resolution": "int8gate.calibration_data.synthetic.colour_super_resolution:draw",
+    "pose": "int8gate.calibration_data.synthetic.figures:draw",
+    "faces": "int8gate.calibration_data.synthetic.faces:draw",
+    "helmets": "int8gate.calibration_data.synthetic.helmets:draw",
+    "keypoints": "int8gate.calibration_data.synthetic.single_figures:draw",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from int8gate.runtimes import code_identity
+from int8gate.engine import code_identity
 
 
 class SampleSet(ABC):

@@ -9,7 +9,7 @@ from int8gate.model_zoo.spec import (
     Network,
 )
 
-CAFFE_INPUT = "int8gate.model_zoo.architectures.caffe_input:with_caffe_input"
+CAFFE_INPUT = "int8gate.model_zoo.families.caffe_input:with_caffe_input"
 
 
 def _compact(builder: str, width: float = 1.0, side: int = 128, **arguments) -> Network:
@@ -101,11 +101,11 @@ MODELS = [
         source_format="tflite",
         preprocessing=EDGETPU,
         compact=_compact(
-            "int8gate.model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
+            "int8gate.model_zoo.families.efficientnet_edgetpu.network:efficientnet_edgetpu_s",
             width=0.25,
         ),
         full=Network(
-            "int8gate.model_zoo.architectures.efficientnet_edgetpu:efficientnet_edgetpu_s",
+            "int8gate.model_zoo.families.efficientnet_edgetpu.network:efficientnet_edgetpu_s",
             (224, 224, 3),
             (224, 224),
             1001,  # class 0 is the background
@@ -120,12 +120,12 @@ MODELS = [
         source_format="pytorch",
         preprocessing=PIXELS,  # the means and standard deviations of ImageNet stand inside
         compact=_compact(
-            "int8gate.model_zoo.architectures.hf_resnet:resnet",
+            "int8gate.model_zoo.families.hf_resnet.network:resnet",
             embedding=16,
             widths=(32, 64, 128, 256),
         ),
         full=_hugging_face(
-            "int8gate.model_zoo.architectures.hf_resnet:resnet", "microsoft/resnet-50"
+            "int8gate.model_zoo.families.hf_resnet.network:resnet", "microsoft/resnet-50"
         ),
         paper="He et al., Deep Residual Learning for Image Recognition, 2015",
         training="int8gate.model_zoo.training.torch_digits:CLASSIFICATION",
@@ -138,7 +138,7 @@ MODELS = [
         source_format="pytorch",
         preprocessing=SIGNED_UNIT,
         compact=_compact(
-            "int8gate.model_zoo.architectures.hf_vit:vit",
+            "int8gate.model_zoo.families.hf_vit.network:vit",
             side=64,
             patch=8,
             layers=12,
@@ -146,7 +146,7 @@ MODELS = [
             hidden=64,
         ),
         full=_hugging_face(
-            "int8gate.model_zoo.architectures.hf_vit:vit", "google/vit-base-patch16-224"
+            "int8gate.model_zoo.families.hf_vit.network:vit", "google/vit-base-patch16-224"
         ),
         paper="Dosovitskiy et al., An Image Is Worth 16x16 Words, 2020",
         training="int8gate.model_zoo.training.torch_digits:TRANSFORMER",

@@ -13,7 +13,7 @@ MODELS = [
         source_format="frozen_graph",
         preprocessing=PIXELS,
         compact=Network(
-            "int8gate.model_zoo.architectures.posenet:posenet",
+            "int8gate.model_zoo.families.posenet.network:posenet",
             (None, None, 3),
             (145, 113),
             classes=17,
@@ -21,7 +21,7 @@ MODELS = [
             picture=(181, 141),
         ),
         full=Network(
-            "int8gate.model_zoo.architectures.posenet:posenet",
+            "int8gate.model_zoo.families.posenet.network:posenet",
             (None, None, 3),
             (353, 257),
             classes=17,
@@ -29,8 +29,8 @@ MODELS = [
         ),
         paper="Papandreou et al., PersonLab: Person Pose Estimation and Instance Segmentation "
         "with a Bottom-Up, Part-Based, Geometric Embedding Model, 2018",
-        graph="int8gate.model_zoo.architectures.posenet_graph:frozen_graph",
-        decode="int8gate.model_zoo.architectures.posenet_decoding:decode",
+        graph="int8gate.model_zoo.families.posenet.graph:frozen_graph",
+        decode="int8gate.model_zoo.families.posenet.decoding:decode",
     ),
     ModelSpec(
         name="cpn",
@@ -38,18 +38,18 @@ MODELS = [
         source_format="pytorch",
         preprocessing=SIGNED_UNIT,
         compact=Network(
-            "int8gate.model_zoo.architectures.cpn:cpn",
+            "int8gate.model_zoo.families.cpn.network:cpn",
             (128, 96, 3),
             (128, 96),
             classes=17,
             arguments={"features": 24, "embedding_size": 16, "hidden_sizes": (32, 64, 128, 256)},
         ),
         full=Network(
-            "int8gate.model_zoo.architectures.cpn:cpn", (256, 192, 3), (256, 192), classes=17
+            "int8gate.model_zoo.families.cpn.network:cpn", (256, 192, 3), (256, 192), classes=17
         ),
         paper="Chen et al., Cascaded Pyramid Network for Multi-Person Pose Estimation, 2018",
-        decode="int8gate.model_zoo.architectures.cpn_decoding:decode",
-        training="int8gate.model_zoo.training.cpn:CPN",
+        decode="int8gate.model_zoo.families.cpn.decoding:decode",
+        training="int8gate.model_zoo.families.cpn.training:CPN",
         recipes=TORCH_RECIPES,
     ),
 ]

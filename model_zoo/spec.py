@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from int8gate.calibration_data.preprocessing import Preprocessing
-from int8gate.model_zoo.own.declaration import OwnModel
+from int8gate.model_zoo.user_models.declaration import OwnModel
 
 PROFILES = ("compact", "full")
 TFLITE_RECIPES = (

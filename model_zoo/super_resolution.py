@@ -20,8 +20,8 @@ the 2.1 dB that it has over bicubic enlargement. The full one is as published.
 from int8gate.calibration_data.preprocessing import PIXELS, UNIT
 from int8gate.model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
 
-EDSR = "int8gate.model_zoo.architectures.edsr:edsr"
-FSRCNN = "int8gate.model_zoo.architectures.fsrcnn:fsrcnn"
+EDSR = "int8gate.model_zoo.families.edsr.network:edsr"
+FSRCNN = "int8gate.model_zoo.families.fsrcnn.network:fsrcnn"
 
 MODELS = [
     ModelSpec(
@@ -38,8 +38,8 @@ MODELS = [
         ),
         full=Network(FSRCNN, (None, None, 1), (128, 128), classes=None),
         paper="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, 2016",
-        graph="int8gate.model_zoo.architectures.fsrcnn:frozen_graph",
-        decode="int8gate.model_zoo.architectures.fsrcnn:pixels",
+        graph="int8gate.model_zoo.families.fsrcnn.network:frozen_graph",
+        decode="int8gate.model_zoo.families.fsrcnn.network:pixels",
         recipes=("tflite_int8_pixels", *TFLITE_RECIPES),
     ),
     ModelSpec(
@@ -58,8 +58,8 @@ MODELS = [
             FSRCNN, (None, None, 1), (128, 128), classes=None, arguments={"residual": False}
         ),
         paper="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, 2016",
-        graph="int8gate.model_zoo.architectures.fsrcnn:opencv_frozen_graph",
-        decode="int8gate.model_zoo.architectures.fsrcnn:pixels",
+        graph="int8gate.model_zoo.families.fsrcnn.network:opencv_frozen_graph",
+        decode="int8gate.model_zoo.families.fsrcnn.network:pixels",
         training="int8gate.model_zoo.training.super_resolution:WITHOUT_SKIP",
         recipes=("tflite_int16x8", "tflite_fp32", "tflite_int8"),
     ),
@@ -83,7 +83,7 @@ MODELS = [
         ),
         full=Network(EDSR, (128, 128, 3), (128, 128), classes=None),
         paper="Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, 2017",
-        decode="int8gate.model_zoo.architectures.edsr_decoding:decode",
+        decode="int8gate.model_zoo.families.edsr.decoding:decode",
         scenes="colour_super_resolution",
         training="int8gate.model_zoo.training.torch_super_resolution:COLOUR_SUPER_RESOLUTION",
         recipes=TORCH_RECIPES,

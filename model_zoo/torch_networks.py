@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.engine import memory
 from int8gate.model_zoo.networks import resolve
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weight_tensors import check_fit, read_safetensors
-from int8gate.runtimes import memory
 
 
 def build(spec: ModelSpec, profile: str, official: bool = False):
@@ -86,7 +86,7 @@ def read_program(path: Path, picture, trust: bool = False):
     """
     import torch
 
-    from int8gate.model_zoo.own.training_program import for_inference
+    from int8gate.model_zoo.user_models.training_program import for_inference
     from int8gate.runtimes.torch_program import read
 
     program = read(path, trust)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.engine import atomic_file
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.weight_tensors import check_finite, check_fit, read_safetensors
-from int8gate.runtimes import atomic_file, onnx_file
+from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"

@@ -16,14 +16,14 @@ from int8gate import calibration_data
 from int8gate.calibration_data.checks import check_calibration
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.calibration_data.subset import Subset
-from int8gate.model_zoo.own.resolve import is_calibrated, own_samples
+from int8gate.engine import code_identity
+from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.user_models.resolve import is_calibrated, own_samples
 from int8gate.quantizers import activation_audit, stages
-from int8gate.quantizers.cache import ArtifactCache, CacheEntry
 from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.stage_runner import StageRunner
-from int8gate.runtimes import code_identity
 
 
 @dataclass(frozen=True)

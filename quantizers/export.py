@@ -19,8 +19,8 @@ import numpy as np
 
 from int8gate.model_zoo import weights as zoo_weights
 from int8gate.model_zoo.networks import build, resolve, settle_normalization
-from int8gate.model_zoo.own import keras2_file
 from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.user_models import keras2_file
 from int8gate.runtimes.file_names import SAVED_MODEL, TFLITE
 
 SOURCE_GRAPH = "source.pb"
@@ -72,7 +72,7 @@ def export_saved_model(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
 ) -> None:
     """Writes `directory`/saved_model: a user's SavedModel at its declared size, batch 1."""
-    from int8gate.model_zoo.own.saved_model import signature
+    from int8gate.model_zoo.user_models.saved_model import signature
 
     serve = signature(weights.path, spec.own.signature)
     (name,) = serve.structured_input_signature[1]
@@ -83,7 +83,7 @@ def take_tflite(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
 ) -> None:
     """Copies a user's float `.tflite` file to `directory`/model.tflite, ready for its quantizer."""
-    from int8gate.quantizers.torch_to_tflite import quantizable
+    from int8gate.quantizers.toolchains.tflite.from_torch import quantizable
 
     (directory / TFLITE).write_bytes(quantizable(weights.path.read_bytes()))
 
@@ -109,7 +109,7 @@ def export_frozen_graph(
     `samples` (.npy, (n, h, w, c)) are inputs of the whole graph. Returns the importer's
     report. A `.pb` among the weights is taken as it is.
     """
-    from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph
+    from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph
 
     source = directory / SOURCE_GRAPH
     if weights.path and weights.path.suffix == ".pb":
@@ -154,7 +154,7 @@ def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: 
     import keras
 
     if spec.own:
-        from int8gate.model_zoo.own.keras_file import load
+        from int8gate.model_zoo.user_models.keras_file import load
 
         return load(weights.path, weights.trusted)
     keras.utils.clear_session()  # automatic layer names count from 0, whatever was built before

@@ -16,19 +16,19 @@ import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from int8gate.model_zoo.own.inspection import ModelFile
-from int8gate.model_zoo.own.resolve import PREQUANTIZED, declared_spec, resolve
+from int8gate.engine.cache import SHARDS, ArtifactCache, CacheEntry, cache_key
+from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.user_models.inspection import ModelFile
+from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, declared_spec, resolve
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
 from int8gate.quantizers import export, stages
-from int8gate.quantizers.cache import SHARDS, ArtifactCache, CacheEntry, cache_key
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.ranged import STATISTICS
 from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.stage_runner import StageRunner
-from int8gate.quantizers.worker import Worker
 from int8gate.runtimes.artifact import Artifact, as_artifact, sha256_of
 from int8gate.runtimes.file_names import ARTIFACT, ONNX, PROGRAM, SAVED_MODEL, TFLITE
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from int8gate.quantizers.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheEntry, cache_key
+from int8gate.engine.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheEntry, cache_key
+from int8gate.engine.worker import TaskResult, Worker, WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed, diagnosed
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.stage_inputs import unchanged
 from int8gate.quantizers.stages import Stage
-from int8gate.quantizers.worker import TaskResult, Worker, WorkerError
 
 RECYCLE_ABOVE = 2e9  # bytes
 

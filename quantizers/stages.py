@@ -2,7 +2,7 @@
 
 A stage's function runs in the worker process and writes into the directory that is its last
 argument. A new source format or toolchain is an entry here. Which code a result depends on follows
-from the function (`runtimes.code_identity`): nothing is listed but what no import names.
+from the function (`engine.code_identity`): nothing is listed but what no import names.
 """
 
 from __future__ import annotations
@@ -10,23 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from int8gate.model_zoo.own import inspection
+from int8gate.engine import code_identity
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers import (
-    activation_audit,
-    auditing,
-    export,
-    onnx_export,
-    onnx_stages,
-    onnx_to_tflite,
-    samples,
-    tflite,
-    tflite_names,
-    tflite_stages,
-    torch_to_tflite,
-)
+from int8gate.model_zoo.user_models import inspection
+from int8gate.quantizers import activation_audit, auditing, export, samples
 from int8gate.quantizers.recipe import Recipe
-from int8gate.runtimes import code_identity
+from int8gate.quantizers.toolchains.onnx import from_torch as onnx_export
+from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
+from int8gate.quantizers.toolchains.tflite import convert as tflite
+from int8gate.quantizers.toolchains.tflite import from_onnx as onnx_to_tflite
+from int8gate.quantizers.toolchains.tflite import from_torch as torch_to_tflite
+from int8gate.quantizers.toolchains.tflite import stages as tflite_stages
+from int8gate.quantizers.toolchains.tflite import tensor_names as tflite_names
 
 WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
 

@@ -18,7 +18,7 @@ from int8gate.calibration_data.pictures import (
     open_upright,
     shown,
 )
-from int8gate.calibration_data.super_resolution import SCALE, luminance
+from int8gate.calibration_data.synthetic.super_resolution import SCALE, luminance
 
 
 def list_masks(root: Path, wanted: Wanted) -> Listing:

@@ -1,7 +1,7 @@
 """What got better or worse from one run to another: a table for the terminal, and Markdown.
 
 A comparison has `before` and `now` (runs with `name`, `time`, `commit`), `changes`
-(`validation.changes.Change`), the cases `only_before` and `only_now`, and `not_passed` in words.
+(`comparing.changes.Change`), the cases `only_before` and `only_now`, and `not_passed` in words.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from int8gate.reporting.markdown import render
-from int8gate.validation.figures import case_key
+from int8gate.validation.case_summary import case_key
 from int8gate.validation.verdict import case_fails, case_state, fails
 
 SUMMARY_BYTES = 1_000_000  # of a step; GitHub refuses a summary of more than 1 MiB

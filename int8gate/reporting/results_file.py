@@ -14,8 +14,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from int8gate.engine import atomic_file
 from int8gate.reporting.rows import case_order
-from int8gate.runtimes import atomic_file
 
 DEPTH = 2  # of a field of a case: its parts, and their rows
 GIVEN_WHOLE = ("calibration",)  # a long field that is replaced, never changed in place

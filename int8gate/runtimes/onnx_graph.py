@@ -170,7 +170,7 @@ def what_ran_as_integer(path: Path) -> dict:
     `float_ops` are those that may not: every convolution and matrix product, but for the products
     that the file says it keeps float while they are few (`kept_float`); and every other operator
     that ONNX Runtime has for integers (`onnx_integer_forms`). One that it has not, and what float
-    tensors join to such a one (a transformer's token stream, `quantizers/onnx_placement.py`), is
+    tensors join to such a one (a transformer's token stream, `toolchains/onnx/placement.py`), is
     float by necessity: `float_by_kernel`.
     """
     operators = read_operators(path)

@@ -1,6 +1,6 @@
 """Which operators between the convolutions ONNX Runtime computes on integers, or only moves.
 
-The quantizer puts scales around these (`quantizers/onnx_placement.py`), and the gate asks that they
+The quantizer puts scales around these (`toolchains/onnx/placement.py`), and the gate asks that they
 ran on integers (`onnx_graph.what_ran_as_integer`). Of others (Softmax, LayerNormalization, Gelu,
 HardSigmoid, Tanh, PRelu, Div, GridSample, ...) it has float kernels alone.
 """

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.runtimes import onnx_file, qnn_htp
+from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import TensorSpec
+from int8gate.targets import qnn_htp
 
 CPU = "CPUExecutionProvider"
 UNKNOWN = -1  # an output dimension that only a run tells

@@ -15,7 +15,8 @@ import json
 import re
 from pathlib import Path
 
-from int8gate.runtimes import archive, memory
+from int8gate.engine import memory
+from int8gate.runtimes import archive
 from int8gate.runtimes.program_graph import check_graph
 
 NEEDED = "archive_format"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.runtimes import memory
+from int8gate.engine import memory
 from int8gate.runtimes.tflite_graph import BITS, read_graph
 
 

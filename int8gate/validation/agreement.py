@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.validation.pck import ALPHA, DIAGONALS, KEYPOINTS
+from int8gate.validation.metrics.pck import ALPHA, DIAGONALS, KEYPOINTS
 
 SAME_BOX = 0.5
 SAME_SCORE = 0.5

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from int8gate.validation.metrics import Metric
+from int8gate.validation.metrics.registry import Metric
 
 CONFIDENCE = 0.95
 Z = 1.645  # its normal quantile

@@ -8,24 +8,24 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from int8gate.calibration_data.preprocessing import Preprocessing
+from int8gate.engine import code_identity
+from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.activation_audit import not_compared
 from int8gate.quantizers.auditing import worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.recipe import REFERENCES, Recipe
-from int8gate.quantizers.worker import WorkerError
-from int8gate.runtimes import code_identity
-from int8gate.runtimes.targets import QNN_HTP
 from int8gate.runtimes.tflite_graph import Graph, read_graph
-from int8gate.validation import kept
+from int8gate.targets.registry import QNN_HTP
+from int8gate.validation import cached_test as kept
 from int8gate.validation.agreement import LEAST
+from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from int8gate.validation.expectations import Expectations, expectations_for, with_own
-from int8gate.validation.fed_otherwise import fed_otherwise
-from int8gate.validation.kept_evaluation import KeptEvaluation
-from int8gate.validation.metrics import metric, places_of
+from int8gate.validation.metrics.registry import metric, places_of
 from int8gate.validation.npu_entry import modelled, simulated
+from int8gate.validation.preprocessing_mismatch import fed_otherwise
 from int8gate.validation.speed import Interleaved, interleave
 from int8gate.validation.statistics import enough_samples
 from int8gate.validation.tasks import METRICS_OF_TASK, unscored_reason

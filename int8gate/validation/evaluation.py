@@ -15,13 +15,13 @@ import numpy as np
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.model_zoo.networks import resolve
-from int8gate.model_zoo.own.hooks import decoded
 from int8gate.model_zoo.spec import Network
+from int8gate.model_zoo.user_models.hooks import decoded
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
 from int8gate.validation.distinct_outputs import DistinctOutputs
 from int8gate.validation.fidelity import OutputFidelity
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 
 BATCH = 50
 BATCH_BYTES = 2**25  # of a batch's inputs or outputs: a map of a native network is 20 MB by itself

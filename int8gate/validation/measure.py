@@ -12,12 +12,16 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from int8gate.runtimes import arm_cpu, onnx_graph, tflite_graph
-from int8gate.validation import causes, conversion, fed_otherwise, gates, kept
+from int8gate.analysis import causes
+from int8gate.runtimes import onnx_graph, tflite_graph
+from int8gate.targets import arm_cpu
+from int8gate.validation import cached_test as kept
+from int8gate.validation import conversion, gates
+from int8gate.validation import preprocessing_mismatch as fed_otherwise
+from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
-from int8gate.validation.kept_evaluation import KeptEvaluation
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 

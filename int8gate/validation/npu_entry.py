@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from int8gate.engine import code_identity
+from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import diagnosed
-from int8gate.quantizers.worker import WorkerError
-from int8gate.runtimes import arm_cpu, code_identity, ethos_u, qnn_htp
-from int8gate.runtimes.targets import QNN_HTP
-from int8gate.validation.metrics import metric
+from int8gate.targets import arm_cpu, ethos_u, qnn_htp
+from int8gate.targets.registry import QNN_HTP
+from int8gate.validation.metrics.registry import metric
 
 if TYPE_CHECKING:
     from int8gate.validation.case_run import CaseRun

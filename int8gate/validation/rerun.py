@@ -1,7 +1,7 @@
 """The command that a failure names: one gate of one case, exactly.
 
 `-k tflite_int8` would take `tflite_int8_entropy` along. The options have the long names that no
-other plugin has; `int8gate/hints.py` adds those that the run was started with.
+other plugin has; `int8gate/plugin/hints.py` adds those that the run was started with.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from int8gate.validation.bootstrap import (
     unseen_loss,
     upper_drops,
 )
-from int8gate.validation.metrics import Metric
+from int8gate.validation.metrics.registry import Metric
 
 HEADROOM = 7  # a classifier in int16 that flips 1% of its answers and loses a third of 1% passes
 

@@ -41,7 +41,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from int8gate.validation.figures import case_key
+from int8gate.validation.case_summary import case_key
 
 WORST_FIRST = ("error", "invalid", "failed", "inconclusive")
 VERDICTS = ("passed", *WORST_FIRST, "not_judged", "unsupported")

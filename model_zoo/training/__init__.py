@@ -12,9 +12,9 @@ from int8gate.model_zoo.spec import ModelSpec
 TRAINING_OF_TASK = {
     "classification": "int8gate.model_zoo.training.digits:CLASSIFICATION",
     "segmentation": "int8gate.model_zoo.training.digits:SEGMENTATION",
-    "detection": "int8gate.model_zoo.training.detection:TRAINING",
+    "detection": "int8gate.model_zoo.families.ssd_mobilenet_v1.training:TRAINING",
     "super_resolution": "int8gate.model_zoo.training.super_resolution:SUPER_RESOLUTION",
-    "pose": "int8gate.model_zoo.training.pose:POSE",
+    "pose": "int8gate.model_zoo.families.posenet.training:POSE",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.calibration_data.scenes import EASY_STYLES, TRAINING_STYLES, DigitScenes
+from int8gate.calibration_data.synthetic.scenes import EASY_STYLES, TRAINING_STYLES, DigitScenes
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.task import Stage, TrainingTask
 

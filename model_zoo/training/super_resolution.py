@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from int8gate.calibration_data.super_resolution import SuperResolutionPairs
+from int8gate.calibration_data.synthetic.super_resolution import SuperResolutionPairs
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.task import Stage, TrainingTask
 

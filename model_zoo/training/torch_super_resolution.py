@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.calibration_data.colour_super_resolution import ColourPairs
+from int8gate.calibration_data.synthetic.colour_super_resolution import ColourPairs
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.task import Stage, TrainingTask
 

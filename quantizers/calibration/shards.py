@@ -18,10 +18,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from int8gate.quantizers.cache import cache_key
+from int8gate.engine import code_identity
+from int8gate.engine.cache import cache_key
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.calibration.table import Table, merge_tables, read_table, write_table
-from int8gate.runtimes import code_identity, onnx_file
+from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import sha256_of
 
 SHARD = 64  # samples: seconds of work, and little lost by a kill

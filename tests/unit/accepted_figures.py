@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from int8gate.validation.figures import Accuracy, Figures, Npu, Size
-from int8gate.validation.predictions import Predictions
+from int8gate.validation.case_summary import Accuracy, Figures, Npu, Size
+from int8gate.validation.comparing.sample_scores import Predictions
 
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 names = st.text("abz09_-.:\"'é ", min_size=1, max_size=10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from int8gate.runtimes import code_identity
+from int8gate.engine import code_identity
 
 
 def edit(patch: pytest.MonkeyPatch, module: str) -> None:

@@ -139,7 +139,7 @@ class Injector:
 
 
 def pytest_configure(config) -> None:
-    from int8gate.quantizers.worker import Worker
+    from int8gate.engine.worker import Worker
 
     chosen = json.loads(os.environ.get("FAULTS", "{}"))
     injector = Injector(chosen, Path(os.environ["STAGES_LOG"]))

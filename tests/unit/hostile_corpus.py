@@ -80,7 +80,7 @@ def opened(module: str, file: Path) -> dict:
 
     `seconds` are of the processor. A file that inspection takes is loaded as conversion does next.
     """
-    from int8gate.model_zoo.own.inspection import inspect
+    from int8gate.model_zoo.user_models.inspection import inspect
 
     corpus = importlib.import_module(module)
     begun = time.process_time()
@@ -137,9 +137,9 @@ def opened_with_trust(file: Path) -> None:
 
 def converted(file: Path, folder: Path) -> None:
     """Brings an ONNX file to TFLite and to what its quantizer takes, as the pipeline does."""
-    from int8gate.model_zoo.importers.onnx_file import import_onnx
-    from int8gate.quantizers.onnx_prepare import prepare
-    from int8gate.quantizers.onnx_to_tflite import to_tflite
+    from int8gate.model_zoo.importers.onnx.importer import import_onnx
+    from int8gate.quantizers.toolchains.onnx.prepare import prepare
+    from int8gate.quantizers.toolchains.tflite.from_onnx import to_tflite
 
     (folder / "made").mkdir(parents=True)
     import_onnx(file, (1, 3, 16, 16), folder / "imported")

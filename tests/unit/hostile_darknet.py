@@ -25,13 +25,13 @@ HEADER = b"\0\0\0\0\x02\0\0\0\x05\0\0\0" + bytes(8)
 
 
 def sound(path: Path) -> Path:
-    from int8gate.model_zoo.importers.darknet import DarknetNetwork, write_darknet
+    from int8gate.model_zoo.importers.darknet.importer import DarknetNetwork, write_darknet
 
     return write_darknet(DarknetNetwork(CFG.format(**ORDINARY)), path.parent, path.stem)[1]
 
 
 def load(file: Path, found) -> None:
-    from int8gate.model_zoo.importers.darknet import import_darknet
+    from int8gate.model_zoo.importers.darknet.importer import import_darknet
 
     import_darknet(file, file.with_suffix(".weights"))
 

@@ -28,7 +28,7 @@ def sound(path: Path) -> None:
 def load(file: Path, found) -> None:
     import numpy as np
 
-    from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph
+    from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph
 
     shape = [side or 1 for side in found.inputs[0].shape]
     samples = np.zeros((2, *shape[1:]), np.float32)

@@ -18,7 +18,7 @@ def sound(path: Path) -> None:
 
 
 def load(file: Path, found) -> None:
-    from int8gate.model_zoo.importers.onnx_file import import_onnx
+    from int8gate.model_zoo.importers.onnx.importer import import_onnx
 
     shape = tuple(side or 1 for side in found.inputs[0].shape)
     import_onnx(file, shape, file.parent / "imported")

@@ -22,9 +22,10 @@ def sound(path: Path) -> Path:
 
 def read(file: Path) -> str:
     """By its name: a declaration, a baseline, a run, predictions, weights."""
-    from int8gate.model_zoo.own.toml_file import read_zoo
+    from int8gate.model_zoo.user_models.toml_file import read_zoo
     from int8gate.model_zoo.weight_tensors import read_safetensors
-    from int8gate.validation import baseline_file, history, predictions
+    from int8gate.validation.comparing import baseline_file, history
+    from int8gate.validation.comparing import sample_scores as predictions
 
     if file.name == "baseline.toml":
         return str(baseline_file.read(file))[:100]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from int8gate.quantizers.worker import TaskResult
+from int8gate.engine.worker import TaskResult
 
 
 class InProcess:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import worker_tasks as tasks
 
-from int8gate.quantizers import tflite
 from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.toolchains.tflite import convert as tflite
 from int8gate.runtimes.file_names import PROGRAM, TFLITE
 
 PICTURE = (1, 8, 8, 3)
@@ -39,7 +39,7 @@ def convert_with_its_own_calibrator(folder, network, sample=PICTURE, of="float32
 def calibrate(folder):
     make(folder, "tflite_fp32")
     from int8gate.quantizers.calibration import thresholds
-    from int8gate.quantizers.calibration.tflite_collector import collect
+    from int8gate.quantizers.toolchains.tflite.collector import collect
 
     return thresholds.ranges(collect(folder / TFLITE, folder / "samples.npy"), "min_max")
 
@@ -203,7 +203,7 @@ def convert_program(folder, network):
     """Exports `network(torch, image)` and converts the program to TFLite."""
     import torch
 
-    from int8gate.quantizers import torch_to_tflite
+    from int8gate.quantizers.toolchains.tflite import from_torch as torch_to_tflite
 
     class Module(torch.nn.Module):
         def forward(self, image):

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from int8gate.quantizers.calibration import onnx_collector, shards
+from int8gate.quantizers.calibration import shards
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 
 TENSORS = ["image", "a", "b", "sum", "scores"]
 

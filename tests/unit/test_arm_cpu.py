@@ -1,4 +1,4 @@
-"""Laws of the CPU model in `runtimes.arm_cpu`, and its charge for operators that fall back."""
+"""Laws of the CPU model in `targets.arm_cpu`, and its charge for operators that fall back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import write_all
 
-from int8gate.runtimes import arm_cpu
-from int8gate.runtimes.arm_cpu import (
+from int8gate.runtimes.tflite_graph import Graph, Operator, Tensor, read_graph
+from int8gate.targets import arm_cpu
+from int8gate.targets.arm_cpu import (
     CORES,
     best_ms,
     estimate,
@@ -20,9 +21,8 @@ from int8gate.runtimes.arm_cpu import (
     operator_ms,
     with_measured_baseline,
 )
-from int8gate.runtimes.ethos_u import NpuEstimate
-from int8gate.runtimes.ethos_u import estimate as estimate_npu
-from int8gate.runtimes.tflite_graph import Graph, Operator, Tensor, read_graph
+from int8gate.targets.ethos_u import NpuEstimate
+from int8gate.targets.ethos_u import estimate as estimate_npu
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("arm_cpu")

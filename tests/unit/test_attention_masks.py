@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.quantizers.attention_masks import MARGIN, _near, with_near_masks
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.tflite import quantize
-from int8gate.quantizers.tflite_ranges import activations
+from int8gate.quantizers.toolchains.onnx.attention_masks import MARGIN, _near, with_near_masks
+from int8gate.quantizers.toolchains.tflite.convert import quantize
+from int8gate.quantizers.toolchains.tflite.ranges import activations
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 

@@ -8,7 +8,7 @@ import team_repository
 from PIL import Image
 from typer.testing import CliRunner
 
-from int8gate.cli import app
+from int8gate.cli.app import app
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("audit_cli")

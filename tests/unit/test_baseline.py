@@ -15,11 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_records import sample_results
 
-from int8gate.validation.baseline import Baseline, compare_to_baseline, not_in_baseline, update
-from int8gate.validation.baseline_file import predictions_folder, read, render, write
-from int8gate.validation.figures import case_key
-from int8gate.validation.limits import BASELINE_LIMITS, exceeded
-from int8gate.validation.predictions import keep
+from int8gate.validation.case_summary import case_key
+from int8gate.validation.comparing.baseline import (
+    Baseline,
+    compare_to_baseline,
+    not_in_baseline,
+    update,
+)
+from int8gate.validation.comparing.baseline_file import predictions_folder, read, render, write
+from int8gate.validation.comparing.limits import BASELINE_LIMITS, exceeded
+from int8gate.validation.comparing.sample_scores import keep
 
 RESULTS = sample_results()
 KEYS = [case_key(record) for record in RESULTS["cases"]]

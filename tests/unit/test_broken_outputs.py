@@ -249,12 +249,12 @@ def test_in_every_format(network, tmp_path, output, channel, breakage):
 # --- tasks ---
 
 HEADS = {  # the model of `own_tasks`, its decoder
-    "detection": ("detector", "int8gate.model_zoo.own.known_heads:ctdet"),
-    "keypoints": ("keypoints", "int8gate.model_zoo.own.known_heads:heatmaps"),
+    "detection": ("detector", "int8gate.model_zoo.user_models.known_heads:ctdet"),
+    "keypoints": ("keypoints", "int8gate.model_zoo.user_models.known_heads:heatmaps"),
     "pose": ("people", f"{__name__}:people"),
-    "segmentation": ("segmenter", "int8gate.model_zoo.own.decoding:pixel_scores"),
+    "segmentation": ("segmenter", "int8gate.model_zoo.user_models.decoding:pixel_scores"),
     "super_resolution": ("enlarger", None),
-    "classification": ("classifier", "int8gate.model_zoo.own.decoding:class_scores"),
+    "classification": ("classifier", "int8gate.model_zoo.user_models.decoding:class_scores"),
 }
 
 
@@ -298,9 +298,7 @@ def test_of_every_task(models, tmp_path, task, output, channel, breakage):
 def test_a_decoder_that_was_guessed_may_refuse_and_a_declared_one_may_not(models, tmp_path):
     reference = open_session(models / "detector.onnx")
     declared = Network("", (64, 64, 3), (64, 64), 2, arguments={"layout": "nchw"})
-    decode = (
-        "int8gate.model_zoo.own.decoding:detections"  # of outputs that say nothing of themselves
-    )
+    decode = "int8gate.model_zoo.user_models.decoding:detections"  # of a file that tells nothing
     for is_guess in (True, False):
         answers = {"decode": decode, "agreement": "detection", "decode_is_guess": is_guess}
         scoring = evaluation.Scoring(_samples(64), UNIT, (), declared, **answers)

@@ -13,7 +13,7 @@ from cache_builds import PARTS, build_two, flip, leftovers, refuse, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.quantizers.cache import (
+from int8gate.engine.cache import (
     ArtifactCache,
     CacheWarning,
     cache_key,
@@ -90,7 +90,7 @@ def test_damaged_entry_is_removed_and_built_again(cache, damage):
     assert not leftovers(cache.root)
 
 
-@pytest.mark.filterwarnings("ignore::int8gate.quantizers.cache.CacheWarning")
+@pytest.mark.filterwarnings("ignore::int8gate.engine.cache.CacheWarning")
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_flipped_bit_is_repaired_or_harmless(data):
@@ -148,7 +148,7 @@ def test_open_cache(tmp_path, monkeypatch):
 
 def test_cache_none_is_deleted_at_exit():
     code = """
-from int8gate.quantizers.cache import open_cache
+from int8gate.engine.cache import open_cache
 cache = open_cache("none")
 path = cache.get_or_build("tflite", {}, lambda d: (d / "x").write_text("x") and None).path
 print(cache.root, path.is_dir())
@@ -160,7 +160,5 @@ print(cache.root, path.is_dir())
 
 
 def test_importing_the_cache_is_cheap():
-    output, _ = run_python(
-        "import int8gate.quantizers.cache, sys; print(*sys.modules)"
-    ).communicate()
+    output, _ = run_python("import int8gate.engine.cache, sys; print(*sys.modules)").communicate()
     assert not {"numpy", "filelock", "platformdirs"} & set(output.split())

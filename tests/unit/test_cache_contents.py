@@ -7,8 +7,8 @@ import os
 import pytest
 from cache_builds import PARTS, build_two, flip, refuse
 
-from int8gate.quantizers import cache_entry
-from int8gate.quantizers.cache import ArtifactCache, CacheWarning
+from int8gate.engine import cache_entry
+from int8gate.engine.cache import ArtifactCache, CacheWarning
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cache_builds import PARTS, build_two, flip, leftovers, refuse
 
-from int8gate.quantizers.cache import ArtifactCache, CacheUnusable
+from int8gate.engine.cache import ArtifactCache, CacheUnusable
 
 WAY_OUT = "pass --artifact-cache DIR .* or --artifact-cache none"
 

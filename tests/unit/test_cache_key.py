@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.quantizers.cache import array_digest, cache_key
+from int8gate.engine.cache import array_digest, cache_key
 
 plain = st.recursive(
     st.none()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from cache_builds import PARTS, build_two, leftovers, refuse, run_python
 
-from int8gate.quantizers.cache import ArtifactCache
+from int8gate.engine.cache import ArtifactCache
 
 BUILD_FOREVER = """
 import sys
 from pathlib import Path
-from int8gate.quantizers.cache import ArtifactCache
+from int8gate.engine.cache import ArtifactCache
 
 def build(directory):
     for number in range(8):
@@ -53,7 +53,7 @@ def test_kill_at_any_moment_leaves_whole_entries_or_none(tmp_path):
 BUILD_ONCE = """
 import sys, time
 from pathlib import Path
-from int8gate.quantizers.cache import ArtifactCache
+from int8gate.engine.cache import ArtifactCache
 
 root, go, built = map(Path, sys.argv[1:])
 

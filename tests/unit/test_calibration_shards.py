@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from onnx_files import cnn, pictures, save
 from shard_tasks import TENSORS
 
-from int8gate.quantizers.calibration import onnx_collector, shards
+from int8gate.quantizers.calibration import shards
 from int8gate.quantizers.calibration.table import read_table
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 
 COUNT = 20
 ROOT = Path(__file__).parents[2]

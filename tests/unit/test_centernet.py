@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.architectures.centernet import centernet
-from int8gate.model_zoo.architectures.centernet_decoding import LEAST_SCORE, MOST_DETECTIONS, decode
+from int8gate.model_zoo.families.centernet.decoding import LEAST_SCORE, MOST_DETECTIONS, decode
+from int8gate.model_zoo.families.centernet.network import centernet
+from int8gate.model_zoo.families.centernet.training import encode, loss
 from int8gate.model_zoo.spec import Network
-from int8gate.model_zoo.training.centernet import encode, loss
 
 CLASSES = 3
 TINY = Network("", (64, 96, 3), (64, 96), CLASSES)

@@ -9,11 +9,11 @@ from accepted_figures import figures, figures_of, top1
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from int8gate.validation.changes import compare
-from int8gate.validation.figures import Accuracy, Figures, Npu, Size
-from int8gate.validation.limits import BASELINE_LIMITS, Limit, exceeded, parse_limits
-from int8gate.validation.paired import paired_change, score_interval, unpaired_change
-from int8gate.validation.predictions import Predictions
+from int8gate.validation.case_summary import Accuracy, Figures, Npu, Size
+from int8gate.validation.comparing.changes import compare
+from int8gate.validation.comparing.limits import BASELINE_LIMITS, Limit, exceeded, parse_limits
+from int8gate.validation.comparing.paired import paired_change, score_interval, unpaired_change
+from int8gate.validation.comparing.sample_scores import Predictions
 
 MIRRORED = {"better": "worse", "worse": "better", "same": "same", "drifted": "drifted"}
 TOOLS = {"host": "x86_64", "ethos-u-vela": "5.2.0"}

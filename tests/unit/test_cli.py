@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 @pytest.fixture(scope="module")
 def invoke():
-    from int8gate.cli import app
+    from int8gate.cli.app import app
 
     return lambda *arguments: CliRunner().invoke(app, arguments)
 
@@ -40,7 +40,7 @@ def test_a_trial_never_replaces_the_shipped_weights(invoke):
 
 def test_list_needs_no_tensorflow():
     code = (
-        "import sys; from typer.testing import CliRunner; from int8gate.cli import app; "
+        "import sys; from typer.testing import CliRunner; from int8gate.cli.app import app; "
         "CliRunner().invoke(app, ['list']); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.runtimes.code_identity import Code, distributions_of, versions_of
+from int8gate.engine.code_identity import Code, distributions_of, versions_of
 
 TREE = {  # each module, and what it reaches besides itself and the packages around it
     "int8gate/__init__.py": "",

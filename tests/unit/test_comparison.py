@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sample_records import sample_results
 from typer.testing import CliRunner
 
-from int8gate.history_cli import app
+from int8gate.cli.history import app
 from int8gate.reporting import write_results
 from int8gate.reporting.sparkline import BARS, GAP, sparkline
-from int8gate.validation.figures import case_key
+from int8gate.validation.case_summary import case_key
 
 ONE = "mobilenet_v2-tflite_int8"
 
@@ -173,7 +173,7 @@ class TestCompare:
 
 def test_nothing_heavy_is_imported(runs):
     code = (
-        "import sys; from typer.testing import CliRunner; from int8gate.history_cli import app; "
+        "import sys; from typer.testing import CliRunner; from int8gate.cli.history import app; "
         f"assert CliRunner().invoke(app, {json.dumps(['compare', *runs[2:]])}).exit_code == 0; "
         "print({'tensorflow', 'torch', 'onnx', 'onnxruntime', 'keras'} & set(sys.modules))"
     )

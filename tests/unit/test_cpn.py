@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.calibration_data.single_figures import SingleFigures
-from int8gate.model_zoo.architectures.cpn import cpn
-from int8gate.model_zoo.architectures.cpn_decoding import STRIDE, decode, peaks
+from int8gate.calibration_data.synthetic.single_figures import SingleFigures
+from int8gate.model_zoo.families.cpn.decoding import STRIDE, decode, peaks
+from int8gate.model_zoo.families.cpn.network import cpn
+from int8gate.model_zoo.families.cpn.training import CPN, HARDEST, SHARE, SIGMAS
 from int8gate.model_zoo.registry import model
-from int8gate.model_zoo.training.cpn import CPN, HARDEST, SHARE, SIGMAS
-from int8gate.validation.pck import PCK
+from int8gate.validation.metrics.pck import PCK
 
 SPEC = model("cpn")
 NETWORK = SPEC.compact

@@ -12,7 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.importers.darknet import DarknetNetwork, import_darknet, write_darknet
+from int8gate.model_zoo.importers.darknet.importer import (
+    DarknetNetwork,
+    import_darknet,
+    write_darknet,
+)
 
 Sections = list[tuple[str, dict]]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate import calibration_data
-from int8gate.calibration_data.detection_scenes import (
+from int8gate.calibration_data.synthetic.detection_scenes import (
     CLASS_OF_DIGIT,
     CLASSES,
     EASY,
@@ -62,7 +62,7 @@ def test_boxes_bound_the_ink_exactly(index, size):
 @given(indices, st.sampled_from(LOADED), st.sampled_from(SIZES))
 @settings(max_examples=40, deadline=None)
 def test_labels_are_boxes_inside_the_scene_that_do_not_overlap(index, split, size):
-    from int8gate.model_zoo.architectures.ssd_anchors import iou
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.anchors import iou
 
     image, label = DetectionScenes(split, size, 3, 300).sample(index)
     assert image.shape == (*size, 3)
@@ -92,7 +92,7 @@ def test_a_scene_depends_on_its_number_alone(index, other_count):
 
 @pytest.mark.parametrize("split", LOADED)
 def test_sources_share_neither_digit_nor_tile(split):
-    from int8gate.calibration_data.sources import tiles
+    from int8gate.calibration_data.synthetic.sources import tiles
 
     drawn = loaded(split)
     owned = drawn._digits_of_sources

@@ -23,7 +23,7 @@ TINY = {
     "backbone": {"embedding_size": 8, "hidden_sizes": (8, 16, 16, 24), "depths": (1, 1, 1, 1)},
 }
 DECLARED = Network(
-    "int8gate.model_zoo.architectures.detr:detr", (*SIZE, 3), SIZE, CLASSES, arguments=TINY
+    "int8gate.model_zoo.families.detr.network:detr", (*SIZE, 3), SIZE, CLASSES, arguments=TINY
 )
 part = st.floats(0.05, 0.45)
 box = st.builds(lambda y, x, h, w: [y, x, y + h, x + w], part, part, part, part)
@@ -31,7 +31,7 @@ scene = st.lists(st.tuples(st.integers(0, CLASSES - 1), box), min_size=1, max_si
 
 
 def tiny(**changed):
-    from int8gate.model_zoo.architectures.detr import detr
+    from int8gate.model_zoo.families.detr.network import detr
 
     torch.manual_seed(2)
     return detr((*SIZE, 3), CLASSES, **{**TINY, **changed}).eval()
@@ -56,7 +56,7 @@ def labels_of(*scenes) -> np.ndarray:
 
 
 def targets_of(*scenes) -> tuple:
-    from int8gate.model_zoo.training.detr import encode
+    from int8gate.model_zoo.families.detr.training import encode
 
     return tuple(map(torch.from_numpy, encode(spec(), labels_of(*scenes))))
 
@@ -101,7 +101,7 @@ def of_the_library():
 
 def test_the_outputs_are_those_of_the_library():
     """Run whole, with its mask and its frozen normalizations, on normalized pictures."""
-    from int8gate.model_zoo.architectures.detr import MEAN, STD, Detr, _thaw
+    from int8gate.model_zoo.families.detr.network import MEAN, STD, Detr, _thaw
 
     library = of_the_library()
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
@@ -117,7 +117,7 @@ def test_published_weights_are_read_whatever_their_configuration_says(tmp_path):
     """The published one says null where today's library wants a bool."""
     import json
 
-    from int8gate.model_zoo.architectures.detr import Detr, _thaw
+    from int8gate.model_zoo.families.detr.network import Detr, _thaw
 
     library = of_the_library()
     library.save_pretrained(tmp_path)
@@ -177,8 +177,8 @@ def test_training_shows_every_stage_the_last_as_in_eval_mode():
 
 def test_training_starts_from_the_classifiers_residual_network(tmp_path, monkeypatch):
     from int8gate.model_zoo import torch_networks, weights
-    from int8gate.model_zoo.architectures.hf_resnet import resnet
-    from int8gate.model_zoo.training.detr import CLASSIFIER, start
+    from int8gate.model_zoo.families.detr.training import CLASSIFIER, start
+    from int8gate.model_zoo.families.hf_resnet.network import resnet
 
     torch.manual_seed(6)
     of = TINY["backbone"]
@@ -197,7 +197,7 @@ def test_training_starts_from_the_classifiers_residual_network(tmp_path, monkeyp
 
 
 def test_weights_hold_for_every_size():
-    from int8gate.model_zoo.architectures.detr import detr
+    from int8gate.model_zoo.families.detr.network import detr
 
     other = detr((96, 64, 3), CLASSES, **TINY)
     other.load_state_dict(tiny().state_dict())
@@ -231,7 +231,7 @@ def test_pairs_are_the_cheapest(seed, objects):
     """Against trying every way to pair."""
     import torch
 
-    from int8gate.model_zoo.training.detr import CLASS, GIOU, L1, _pairs, giou
+    from int8gate.model_zoo.families.detr.training import CLASS, GIOU, L1, _pairs, giou
 
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(1, QUERIES, CLASSES + 1, generator=generator)
@@ -259,7 +259,7 @@ def test_pairs_are_the_cheapest(seed, objects):
 @settings(max_examples=20, deadline=None)
 def test_the_loss_asks_for_a_set(scenes, random):
     """It vanishes at the objects whichever query finds which, and nowhere near them."""
-    from int8gate.model_zoo.training.detr import loss
+    from int8gate.model_zoo.families.detr.training import loss
 
     of = loss(spec())
     targets = targets_of(*scenes)
@@ -277,7 +277,7 @@ def test_the_places_in_a_box_and_the_nearest_answer_for_it(of_class, bounds):
     """A grid that is right at just these places leaves nothing to learn; one place less does."""
     import torch
 
-    from int8gate.model_zoo.training.detr import _dense_loss
+    from int8gate.model_zoo.families.detr.training import _dense_loss
 
     classes, wanted = targets_of([(of_class, bounds)])
     places = (np.array(list(itertools.product(range(4), range(6)))) + 0.5) / [4, 6]
@@ -302,7 +302,7 @@ def test_the_places_in_a_box_and_the_nearest_answer_for_it(of_class, bounds):
 def test_generalized_intersection_over_union(one, other):
     import torch
 
-    from int8gate.model_zoo.training.detr import encode, giou
+    from int8gate.model_zoo.families.detr.training import encode, giou
 
     both = encode(spec(), labels_of([(0, one), (0, other)]))[1][0, :2]
     first, second = map(torch.from_numpy, both)
@@ -321,7 +321,7 @@ def test_generalized_intersection_over_union(one, other):
 @settings(deadline=None)
 def test_decoding_finds_what_the_outputs_are_sure_of(objects):
 
-    from int8gate.model_zoo.architectures.detr_decoding import decode
+    from int8gate.model_zoo.families.detr.decoding import decode
 
     outputs = certain(*targets_of(objects))
     rows = decode([output.numpy() for output in outputs], DECLARED)
@@ -338,7 +338,7 @@ def test_decoding_finds_what_the_outputs_are_sure_of(objects):
 @given(st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_scores_are_the_probability_of_the_likeliest_class(seed):
-    from int8gate.model_zoo.architectures.detr_decoding import decode
+    from int8gate.model_zoo.families.detr.decoding import decode
 
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 40, (2, QUERIES, CLASSES + 1)).astype(np.float32)

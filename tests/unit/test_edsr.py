@@ -9,15 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from int8gate import calibration_data
-from int8gate.calibration_data.colour_super_resolution import ColourPairs
-from int8gate.calibration_data.super_resolution import (
+from int8gate.calibration_data.synthetic.colour_super_resolution import ColourPairs
+from int8gate.calibration_data.synthetic.super_resolution import (
     SuperResolutionPairs,
     degrade,
     luminance,
     regions,
 )
-from int8gate.model_zoo.architectures.edsr import MEAN, PixelShuffle, Steps, edsr
-from int8gate.model_zoo.architectures.edsr_decoding import decode
+from int8gate.model_zoo.families.edsr.decoding import decode
+from int8gate.model_zoo.families.edsr.network import MEAN, PixelShuffle, Steps, edsr
 from int8gate.model_zoo.registry import model
 from int8gate.model_zoo.training.torch_super_resolution import COLOUR_SUPER_RESOLUTION
 

@@ -1,4 +1,4 @@
-"""`runtimes.ethos_u` with the real Vela compiler on tiny real models."""
+"""`targets.ethos_u` with the real Vela compiler on tiny real models."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_models import write_all
 
-from int8gate.runtimes import ethos_u
-from int8gate.runtimes.ethos_u import TARGETS, VelaError, estimate, find_target
 from int8gate.runtimes.tflite_graph import read_graph
+from int8gate.targets import ethos_u
+from int8gate.targets.ethos_u import TARGETS, VelaError, estimate, find_target
 
 U85 = "ethos_u85_512"
 

@@ -8,20 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.architectures import ssd_anchors
-from int8gate.model_zoo.architectures.face_ssd_decoding import MOST_DETECTIONS, OVERLAP, decode
+from int8gate.model_zoo.families.face_ssd.decoding import MOST_DETECTIONS, OVERLAP, decode
+from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import Network
 
 SIZE = (64, 96)
 ALPHA = 0.05
-DECLARED = Network("int8gate.model_zoo.architectures.face_ssd:face_ssd", (*SIZE, 3), SIZE, 1)
+DECLARED = Network("int8gate.model_zoo.families.face_ssd.network:face_ssd", (*SIZE, 3), SIZE, 1)
 ANCHORS = ssd_anchors.anchors(SIZE)
 part = st.floats(0.02, 0.48)
 box = st.builds(lambda y, x, h, w: [y, x, y + h, x + w], part, part, part, part)
 
 
 def tiny(classes: int = 1):
-    from int8gate.model_zoo.architectures.face_ssd import face_ssd
+    from int8gate.model_zoo.families.face_ssd.network import face_ssd
 
     torch.manual_seed(4)
     return face_ssd((*SIZE, 3), classes, ALPHA).eval()
@@ -51,7 +51,7 @@ def test_a_row_for_every_anchor(classes):
 
 
 def test_a_row_for_every_anchor_at_the_native_size():
-    from int8gate.model_zoo.architectures.face_ssd import face_ssd
+    from int8gate.model_zoo.families.face_ssd.network import face_ssd
 
     boxes, _ = face_ssd((300, 300, 3), 1, ALPHA).eval()(torch.zeros(1, 3, 300, 300))
     assert boxes.shape == (1, 1917, 4)
@@ -77,7 +77,7 @@ def test_rows_of_a_level_go_row_by_row_over_the_picture():
     network = tiny()
     maps = [torch.zeros(1, p.weight.shape[1], 4, 6) for p in network.boxes[:1]]
     maps[0][0, :, 1, 2] = 1
-    from int8gate.model_zoo.architectures.face_ssd import _rows
+    from int8gate.model_zoo.families.face_ssd.network import _rows
 
     network.boxes[0].weight.data.fill_(1)
     network.boxes[0].bias.data.zero_()
@@ -88,7 +88,7 @@ def test_rows_of_a_level_go_row_by_row_over_the_picture():
 
 
 def test_losses_vanish_at_the_targets_and_nowhere_near():
-    from int8gate.model_zoo.training.face_ssd import loss, targets
+    from int8gate.model_zoo.families.face_ssd.training import loss, targets
 
     label = np.array([[[0, 0.2, 0.3, 0.5, 0.5], [-1] * 5, [-1] * 5]], np.float32)
     wanted = tuple(map(torch.from_numpy, targets(spec(), label)))
@@ -103,7 +103,7 @@ def test_losses_vanish_at_the_targets_and_nowhere_near():
 
 
 def test_a_scene_without_faces_still_has_a_loss():
-    from int8gate.model_zoo.training.face_ssd import loss, targets
+    from int8gate.model_zoo.families.face_ssd.training import loss, targets
 
     wanted = tuple(map(torch.from_numpy, targets(spec(), np.full((1, 3, 5), -1, np.float32))))
     shape = wanted[1].shape
@@ -117,7 +117,7 @@ def test_the_file_is_one_that_needs_repair(tmp_path):
     import onnx
     import onnxruntime
 
-    from int8gate.model_zoo.architectures.face_ssd import INPUT, OUTPUTS, onnx_source
+    from int8gate.model_zoo.families.face_ssd.network import INPUT, OUTPUTS, onnx_source
 
     network = tiny()
     path = onnx_source(network, DECLARED, tmp_path)
@@ -138,7 +138,7 @@ def test_the_file_is_one_that_needs_repair(tmp_path):
 
 
 def test_equal_networks_give_equal_files(tmp_path):
-    from int8gate.model_zoo.architectures.face_ssd import onnx_source
+    from int8gate.model_zoo.families.face_ssd.network import onnx_source
 
     (tmp_path / "again").mkdir()
     once = onnx_source(tiny(), DECLARED, tmp_path).read_bytes()

@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate import calibration_data
-from int8gate.calibration_data.faces import EASY, HARD, MOST_FACES, SHARES, FaceScenes, crops
-from int8gate.calibration_data.sources import SPLITS, tiles
+from int8gate.calibration_data.synthetic.faces import (
+    EASY,
+    HARD,
+    MOST_FACES,
+    SHARES,
+    FaceScenes,
+    crops,
+)
+from int8gate.calibration_data.synthetic.sources import SPLITS, tiles
 
 LOADED = ("calibration", "evaluation")
 SIZES = ((96, 96), (80, 112))
@@ -31,7 +38,7 @@ def real_rows(label: np.ndarray) -> np.ndarray:
 @given(indices, st.sampled_from(LOADED), st.sampled_from(SIZES))
 @settings(max_examples=30, deadline=None)
 def test_labels_are_boxes_inside_the_scene_that_do_not_overlap(index, split, size):
-    from int8gate.model_zoo.architectures.ssd_anchors import iou
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.anchors import iou
 
     image, label = FaceScenes(split, size, 3, 300).sample(index)
     assert image.shape == (*size, 3)

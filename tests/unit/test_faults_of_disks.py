@@ -187,7 +187,7 @@ def test_clock_that_goes_back(repository, calm):
     saved = sorted((repository / ".benchmarks").rglob("*.json"))
     assert [file.name[:4] for file in saved] == ["0001", "0002"]
     told = subprocess.run(
-        [sys.executable, "-m", "int8gate.cli", "history", f"gadget0-{RECIPE}"],
+        [sys.executable, "-m", "int8gate.cli.app", "history", f"gadget0-{RECIPE}"],
         cwd=repository.folder,
         env=environment(),
         capture_output=True,
@@ -211,7 +211,7 @@ def test_a_gate_that_cannot_begin_is_in_the_record(repository):
 
 
 def test_a_temporary_cache_of_a_killed_process_is_removed(tmp_path):
-    script = "from int8gate.quantizers.cache import open_cache; open_cache('none'); input()"
+    script = "from int8gate.engine.cache import open_cache; open_cache('none'); input()"
     variables = environment() | {"TMPDIR": str(tmp_path)}
     pipes = {"stdin": subprocess.PIPE, "cwd": ROOT, "env": variables}
     process = subprocess.Popen([sys.executable, "-c", script], **pipes)

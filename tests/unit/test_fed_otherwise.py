@@ -13,7 +13,7 @@ from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, H
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.calibration_data.subset import Subset
 from int8gate.model_zoo.spec import Network
-from int8gate.validation.fed_otherwise import (
+from int8gate.validation.preprocessing_mismatch import (
     FEWEST_WRONG,
     IMAGENET,
     RANGES,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from int8gate import calibration_data
-from int8gate.calibration_data.figure_drawing import (
+from int8gate.calibration_data.synthetic.figure_drawing import (
     ANKLES,
     ELBOWS,
     EYES,
@@ -20,7 +20,7 @@ from int8gate.calibration_data.figure_drawing import (
     draw_pose,
     paint,
 )
-from int8gate.calibration_data.figures import (
+from int8gate.calibration_data.synthetic.figures import (
     EASY_STYLE,
     OCCLUDED,
     OUTSIDE,

@@ -9,8 +9,8 @@ import pytest
 from data_folders import refused
 from frozen_graphs import frozen, graph_def, images
 
-from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph, read_graph_def
-from int8gate.model_zoo.importers.graph_ends import find_ends
+from int8gate.model_zoo.importers.tf1.graph_ends import find_ends
+from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph, read_graph_def
 from int8gate.runtimes.frozen_graph import HostGraph
 
 

@@ -8,13 +8,13 @@ import frozen_graphs
 import pytest
 
 from int8gate.calibration_data.preprocessing import PIXELS
+from int8gate.engine.cache import ArtifactCache
+from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import ModelSpec, Network
-from int8gate.quantizers.cache import ArtifactCache
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.worker import Worker
 
 SIDE = frozen_graphs.SIZE
 NETWORK = Network("frozen_graphs:frozen", (SIDE, SIDE, 3), (SIDE, SIDE), 10)

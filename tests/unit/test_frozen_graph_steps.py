@@ -8,16 +8,16 @@ from frozen_graphs import graph_def, images
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.importers import liveness, proof
-from int8gate.model_zoo.importers.control_flow import OUTSIDE, Places, loop_name
-from int8gate.model_zoo.importers.folding import fold
-from int8gate.model_zoo.importers.graph_ends import find_ends
-from int8gate.model_zoo.importers.graphs import Graph, is_control
-from int8gate.model_zoo.importers.leftovers import without_leftovers
-from int8gate.model_zoo.importers.ordering import without_free_control_edges
-from int8gate.model_zoo.importers.proof import Proof, feeds, with_static_inputs
-from int8gate.model_zoo.importers.simplify import TAKEN_BACK, Steps, simplify
-from int8gate.model_zoo.importers.wording import MOST_NAMES, cause, listed, refusal
+from int8gate.model_zoo.importers.tf1 import liveness, proof
+from int8gate.model_zoo.importers.tf1.control_flow import OUTSIDE, Places, loop_name
+from int8gate.model_zoo.importers.tf1.folding import fold
+from int8gate.model_zoo.importers.tf1.graph_ends import find_ends
+from int8gate.model_zoo.importers.tf1.graphs import Graph, is_control
+from int8gate.model_zoo.importers.tf1.leftovers import without_leftovers
+from int8gate.model_zoo.importers.tf1.ordering import without_free_control_edges
+from int8gate.model_zoo.importers.tf1.proof import Proof, feeds, with_static_inputs
+from int8gate.model_zoo.importers.tf1.simplify import TAKEN_BACK, Steps, simplify
+from int8gate.model_zoo.importers.tf1.wording import MOST_NAMES, cause, listed, refusal
 
 BRANCHING = ["training", "nested", "checked", "batch_mapped", "detector", "suppressed", "dimmed"]
 
@@ -134,7 +134,7 @@ def test_step_whose_graph_does_not_run_is_told_without_tensorflows_words():
 
 
 def test_only_the_step_that_fails_is_taken_back(monkeypatch):
-    from int8gate.model_zoo.importers import simplify as steps
+    from int8gate.model_zoo.importers.tf1 import simplify as steps
 
     _, ends, _ = static("refined")
     kept = find_ends(graph_def("refined"), (), (), "refined")[1]

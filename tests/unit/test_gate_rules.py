@@ -20,7 +20,7 @@ from int8gate.validation import gates
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.fidelity import OutputFidelity
 from int8gate.validation.gates import fidelity, io_dtype
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 from int8gate.validation.statistics import NonInferiority
 
 EXPECTED = Expectations(

@@ -20,10 +20,11 @@ from data_folders import write
 from in_process import InProcess
 from test_gates_of_a_file import run, team  # noqa: F401 (fixtures)
 
-from int8gate import gates
-from int8gate.model_zoo.own.resolve import declared_spec
-from int8gate.model_zoo.own.toml_file import read_zoo
-from int8gate.quantizers.cache import ArtifactCache, CacheEntry
+from int8gate.analysis import causes
+from int8gate.engine.cache import ArtifactCache, CacheEntry
+from int8gate.model_zoo.user_models.resolve import declared_spec
+from int8gate.model_zoo.user_models.toml_file import read_zoo
+from int8gate.plugin import gates
 from int8gate.quantizers.calibration.table import read_table
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.ranged import STATISTICS
@@ -32,8 +33,9 @@ from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.file_names import ONNX
-from int8gate.validation import causes, kept, measure, speed
+from int8gate.validation import cached_test as kept
 from int8gate.validation import gates as judged
+from int8gate.validation import measure, speed
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.evaluation import evaluate
 from int8gate.validation.fidelity import SQNR_CEILING_DB

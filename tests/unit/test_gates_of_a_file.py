@@ -35,7 +35,7 @@ def run(team, monkeypatch):
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # what is read is the usual output
 
     def run(*given: str) -> Done:
-        plugins = ("-pint8gate.options", "-pxdist.plugin", "-ppytest_benchmark.plugin")
+        plugins = ("-pint8gate.plugin.options", "-pxdist.plugin", "-ppytest_benchmark.plugin")
         options = ("-q", "-rA", "--capture=no", "--artifact-cache=none", *given)
         out, err = io.StringIO(), io.StringIO()
         path = list(sys.path)
@@ -132,7 +132,7 @@ def test_last_failed_runs_what_failed(file, team, run, collected):
 def test_the_zoo_in_another_repository(team, collected):
     case = ("--zoo=builtin", "--int8-case=unet-tflite_uint8", "-m", "size")
     (one,) = collected(*case)
-    assert one.endswith("int8gate/gates.py::test_size[unet-tflite_uint8]")
+    assert one.endswith("int8gate/plugin/gates.py::test_size[unet-tflite_uint8]")
     (pasted,) = collected(one)
     assert one.endswith(pasted), "the root folder may be another one"
 

@@ -11,7 +11,7 @@ import joblib
 import pytest
 from tiny_run import ended, environment
 
-from int8gate.grouping import THREADS
+from int8gate.plugin.grouping import THREADS
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("grouping")
@@ -60,7 +60,16 @@ def troubled(folder) -> str:
 
 
 def run(folder: Path, *options: str, **variables: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-p", "int8gate.grouping", "-rA", "-v", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "int8gate.plugin.grouping",
+        "-rA",
+        "-v",
+        *options,
+    ]
     kept = {name: value for name, value in environment().items() if name not in THREADS} | variables
     return subprocess.run(
         command, cwd=folder, env=kept, capture_output=True, text=True, timeout=120

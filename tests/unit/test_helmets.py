@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from int8gate import calibration_data
-from int8gate.calibration_data.figure_drawing import EYES, draw_person, draw_pose
-from int8gate.calibration_data.figures import EASY_STYLE, STYLE
-from int8gate.calibration_data.helmets import (
+from int8gate.calibration_data.synthetic.figure_drawing import EYES, draw_person, draw_pose
+from int8gate.calibration_data.synthetic.figures import EASY_STYLE, STYLE
+from int8gate.calibration_data.synthetic.helmets import (
     BARE_HEAD,
     CLASSES,
     HELMET,
@@ -145,7 +145,7 @@ def test_splits_show_different_people():
 
 
 def test_the_digest_tells_sets_apart():
-    from int8gate.calibration_data.figures import FigureScenes
+    from int8gate.calibration_data.synthetic.figures import FigureScenes
 
     sets = [
         scenes(),

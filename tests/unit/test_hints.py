@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from tiny_zoo import TINY
 
-from int8gate.cases import has_test
-from int8gate.hints import pasteable
-from int8gate.models import MODELS
+from int8gate.plugin.cases import has_test
+from int8gate.plugin.hints import pasteable
+from int8gate.plugin.models import MODELS
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.validation.rerun import REPORT, other_recipe, rerun
 

@@ -14,9 +14,9 @@ from sample_records import sample_results
 from tiny_run import environment
 
 from int8gate.reporting import write_results
-from int8gate.validation.figures import case_key
-from int8gate.validation.history import compare_runs, find_run, read_run, runs_in
-from int8gate.validation.predictions import keep
+from int8gate.validation.case_summary import case_key
+from int8gate.validation.comparing.history import compare_runs, find_run, read_run, runs_in
+from int8gate.validation.comparing.sample_scores import keep
 
 ONE = "mobilenet_v2-tflite_int8"
 RESULTS = sample_results()

@@ -18,8 +18,8 @@ import hostile_corpus
 import pytest
 from data_folders import refused
 
-from int8gate.init import begin
-from int8gate.quantizers.worker import Worker
+from int8gate.cli.init import begin
+from int8gate.engine.worker import Worker
 
 LIBRARY = {
     **dict.fromkeys(("keras", "h5", "keras2", "graph", "saved_model"), "tensorflow"),

@@ -11,8 +11,9 @@ from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
+from int8gate.engine import memory
 from int8gate.model_zoo.weights import Weights
-from int8gate.runtimes import archive, memory, onnx_file
+from int8gate.runtimes import archive, onnx_file
 from int8gate.runtimes.program_graph import _is_arithmetic, check_graph
 
 SIDES = st.lists(st.integers(0, 2**70), max_size=5)

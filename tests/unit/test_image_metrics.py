@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.calibration_data.super_resolution import SuperResolutionPairs, degrade, enlarge
-from int8gate.validation.image_metrics import PSNR, SSIM, psnr, ssim
+from int8gate.calibration_data.synthetic.super_resolution import (
+    SuperResolutionPairs,
+    degrade,
+    enlarge,
+)
+from int8gate.validation.metrics.pictures import PSNR, SSIM, psnr, ssim
 from int8gate.validation.statistics import non_inferiority
 
 METRICS = pytest.mark.parametrize("metric", [PSNR, SSIM], ids=["psnr", "ssim"])

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate.model_zoo.registry import zoo
-from int8gate.quantizers import stages, tflite
-from int8gate.quantizers.int16_forms import with_int16_forms
+from int8gate.quantizers import stages
 from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.toolchains.tflite import convert as tflite
+from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph

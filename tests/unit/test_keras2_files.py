@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from int8gate.model_zoo.own import keras2_file, keras_file
-from int8gate.model_zoo.own.declaration import OwnModel
-from int8gate.model_zoo.own.inspection import inspect
-from int8gate.model_zoo.own.resolve import resolve
+from int8gate.model_zoo.user_models import keras2_file, keras_file
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import inspect
+from int8gate.model_zoo.user_models.resolve import resolve
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.export import export_keras
 from int8gate.runtimes.saved_model import SavedModelSession

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
-from int8gate.validation.coco_matching import match_boxes
+from int8gate.validation.metrics.coco_matching import match_boxes
 
 FIT = Fit((32, 48))
 

@@ -10,8 +10,8 @@ from data_folders import pixels, refused, write, write_masked
 
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
-from int8gate.calibration_data.super_resolution import degrade, luminance
-from int8gate.validation.metrics import metric
+from int8gate.calibration_data.synthetic.super_resolution import degrade, luminance
+from int8gate.validation.metrics.registry import metric
 
 FIT = Fit((24, 16))
 

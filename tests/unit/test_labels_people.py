@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 
 PERSON = [{"id": 1, "name": "person", "keypoints": KEYPOINTS}]
 FIT = Fit((80, 120))  # twice the picture that `image` and `standing` speak of

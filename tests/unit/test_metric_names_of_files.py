@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from sample_records import sample_results
 from typer.testing import CliRunner
 
-from int8gate.history_cli import app
+from int8gate.cli.history import app
 from int8gate.reporting import write_results
-from int8gate.validation import baseline_file, metrics
-from int8gate.validation.baseline import Baseline, compare_to_baseline, update
-from int8gate.validation.changes import compare
-from int8gate.validation.figures import case_key
-from int8gate.validation.history import compare_runs, read_run
-from int8gate.validation.metrics import ELSEWHERE, METRICS, metric_of_file
-from int8gate.validation.paired import paired_change, score_interval, unpaired_change
-from int8gate.validation.predictions import keep, read
+from int8gate.validation.case_summary import case_key
+from int8gate.validation.comparing import baseline_file
+from int8gate.validation.comparing.baseline import Baseline, compare_to_baseline, update
+from int8gate.validation.comparing.changes import compare
+from int8gate.validation.comparing.history import compare_runs, read_run
+from int8gate.validation.comparing.paired import paired_change, score_interval, unpaired_change
+from int8gate.validation.comparing.sample_scores import keep, read
+from int8gate.validation.metrics import registry as metrics
+from int8gate.validation.metrics.registry import ELSEWHERE, METRICS, metric_of_file
 
 ONE = "mobilenet_v2-tflite_int8"
 HOSTILE = "trap:METRIC"
@@ -33,7 +34,7 @@ def trap(tmp_path, monkeypatch):
     mark = tmp_path / "imported"
     (tmp_path / "trap.py").write_text(
         f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
-        "from int8gate.validation.metrics import METRICS\nMETRIC = METRICS['top1']\n"
+        "from int8gate.validation.metrics.registry import METRICS\nMETRIC = METRICS['top1']\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     return mark

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.validation.metrics import IGNORE_LABEL, METRICS, metric
+from int8gate.validation.metrics.registry import IGNORE_LABEL, METRICS, metric
 
 CLASSES = 5
 

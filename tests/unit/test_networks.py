@@ -121,7 +121,7 @@ def test_caffe_input_is_that_of_keras():
     """keras.applications.imagenet_utils.preprocess_input, mode "caffe", but inside the network."""
     from keras.applications.imagenet_utils import preprocess_input
 
-    from int8gate.model_zoo.architectures.caffe_input import with_caffe_input
+    from int8gate.model_zoo.families.caffe_input import with_caffe_input
 
     network = classifier()
     wrapped = with_caffe_input(network)

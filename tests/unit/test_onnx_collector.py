@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, save, save_outside, with_weights
 
-from int8gate.quantizers.calibration import onnx_collector, strides
-from int8gate.quantizers.calibration.onnx_collector import collect
+from int8gate.quantizers.calibration import strides
 from int8gate.quantizers.calibration.table import merge_tables
-from int8gate.quantizers.onnx_prepare import prepare
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
+from int8gate.quantizers.toolchains.onnx.collector import collect
+from int8gate.quantizers.toolchains.onnx.prepare import prepare
 
 SAMPLES = 7
 BLOCKED = """

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, with_weights
 
-from int8gate.quantizers.onnx_prepare import prepare
-from int8gate.quantizers.onnx_quantize import quantize, tensors_to_quantize
 from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.toolchains.onnx.prepare import prepare
+from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession

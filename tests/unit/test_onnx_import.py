@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside, weights, with_weights
 
-from int8gate.model_zoo.importers import onnx_repairs
-from int8gate.model_zoo.importers.onnx_file import explain, import_onnx
+from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
+from int8gate.model_zoo.importers.onnx.importer import explain, import_onnx
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 

@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import PICTURE, pictures, save, sqnr_db
 
-from int8gate.model_zoo.importers.onnx_file import import_onnx
-from int8gate.quantizers.calibration import onnx_collector
-from int8gate.quantizers.onnx_prepare import prepare
-from int8gate.quantizers.onnx_quantize import quantize, tensors_to_quantize
+from int8gate.model_zoo.importers.onnx.importer import import_onnx
 from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
+from int8gate.quantizers.toolchains.onnx.prepare import prepare
+from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import save, with_weights
 
-from int8gate.quantizers.onnx_to_tflite import to_tflite
+from int8gate.quantizers.toolchains.tflite.from_onnx import to_tflite
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import read_graph
 
@@ -188,7 +188,7 @@ def test_a_graph_is_folded_and_its_odd_operators_converted(odd):
 
 def test_an_operator_that_is_converted_wrongly_is_named(odd, tmp_path, monkeypatch):
     """It is looked for by halving: here a Sigmoid for which onnx2tf is given another operator."""
-    from int8gate.quantizers import onnx_to_tflite
+    from int8gate.quantizers.toolchains.tflite import from_onnx as onnx_to_tflite
 
     real = onnx_to_tflite.converted
 
@@ -256,7 +256,7 @@ def test_tensorflow_may_still_draw_without_a_seed(tmp_path):
     """onnx2tf forbids it to the whole process."""
     import tensorflow as tf
 
-    from int8gate.quantizers.onnx2tf_runner import _environment_kept
+    from int8gate.quantizers.toolchains.tflite.onnx2tf_runner import _environment_kept
 
     with _environment_kept():
         tf.config.experimental.enable_op_determinism()

@@ -17,8 +17,8 @@ from inked_digits import CLASSES, painted, store, write_model
 from tiny_run import environment
 from typer.testing import CliRunner
 
-from int8gate.cli import app
-from int8gate.validation.fed_otherwise import KIND
+from int8gate.cli.app import app
+from int8gate.validation.preprocessing_mismatch import KIND
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("own_activations")

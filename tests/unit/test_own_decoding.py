@@ -8,11 +8,11 @@ from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.calibration_data.super_resolution import luminance
-from int8gate.model_zoo.importers.darknet_cfg import YoloHead
+from int8gate.calibration_data.synthetic.super_resolution import luminance
+from int8gate.model_zoo.importers.darknet.cfg import YoloHead
 from int8gate.model_zoo.networks import resolve
-from int8gate.model_zoo.own.decoding import DECODERS, DEFAULTS
 from int8gate.model_zoo.spec import Network
+from int8gate.model_zoo.user_models.decoding import DECODERS, DEFAULTS
 
 HEIGHT, WIDTH = 64, 96
 CHANNELS_FIRST = (0, 3, 1, 2)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from int8gate.init import begin
-from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph
-from int8gate.model_zoo.own.declaration import OwnModel
-from int8gate.model_zoo.own.inspection import inspect
-from int8gate.model_zoo.own.resolve import resolve
-from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.cli.init import begin
+from int8gate.engine.worker import Worker
+from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import inspect
+from int8gate.model_zoo.user_models.resolve import resolve
+from int8gate.model_zoo.user_models.toml_file import read_zoo
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.export import export_saved_model
-from int8gate.quantizers.worker import Worker
 from int8gate.runtimes.saved_model import SavedModelSession
 
 SIDE = 8

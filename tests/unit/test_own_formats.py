@@ -13,8 +13,8 @@ import tiny_zoo
 from darknet_reference import weights_file
 from tiny_run import environment
 
-from int8gate.model_zoo.own.inspection import inspect
-from int8gate.model_zoo.own.template import template
+from int8gate.model_zoo.user_models.inspection import inspect
+from int8gate.model_zoo.user_models.template import template
 
 # One worker of xdist runs them all: what they share is made once.
 pytestmark = pytest.mark.xdist_group("own_formats")

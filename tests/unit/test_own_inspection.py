@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_files import cnn, save
 
-from int8gate.init import begin
-from int8gate.model_zoo.own.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
-from int8gate.model_zoo.own.inspection import inspect, picture_of
-from int8gate.model_zoo.own.resolve import declared_spec, resolve
-from int8gate.model_zoo.own.tflite_file import is_quantized
-from int8gate.model_zoo.own.toml_file import read_zoo
-from int8gate.quantizers.worker import Worker
+from int8gate.cli.init import begin
+from int8gate.engine.worker import Worker
+from int8gate.model_zoo.user_models.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
+from int8gate.model_zoo.user_models.inspection import inspect, picture_of
+from int8gate.model_zoo.user_models.resolve import declared_spec, resolve
+from int8gate.model_zoo.user_models.tflite_file import is_quantized
+from int8gate.model_zoo.user_models.toml_file import read_zoo
 
 # Of every file: layout, size, channels and dtype of the input, and the outputs' shapes.
 EXPECTED = {

@@ -8,9 +8,9 @@ import pytest
 from data_folders import refused, write
 
 from int8gate.calibration_data.preprocessing import Hooked
-from int8gate.model_zoo.own.declaration import OwnModel
-from int8gate.model_zoo.own.inspection import End, ModelFile, picture_of
-from int8gate.model_zoo.own.resolve import own_samples, resolve
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import End, ModelFile, picture_of
+from int8gate.model_zoo.user_models.resolve import own_samples, resolve
 
 
 def own(suffix: str = ".onnx", task: str = "classification", **more) -> OwnModel:

@@ -134,7 +134,7 @@ def test_pictures_without_labels_are_judged_by_fidelity(repository):
 
 HOOKS = """
 import numpy as np
-from int8gate.validation.metrics import METRICS
+from int8gate.validation.metrics.registry import METRICS
 
 
 def prepare(pictures):
@@ -210,7 +210,7 @@ def test_saved_runs_are_a_history_and_a_gate(repository):
 
 
 def int8gate(folder, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "int8gate.cli", *arguments]
+    command = [sys.executable, "-m", "int8gate.cli.app", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
     )

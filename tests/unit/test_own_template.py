@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from int8gate.model_zoo.own.inspection import End, ModelFile
-from int8gate.model_zoo.own.template import template
-from int8gate.model_zoo.own.toml_file import read_zoo
 from int8gate.model_zoo.registry import zoo
+from int8gate.model_zoo.user_models.inspection import End, ModelFile
+from int8gate.model_zoo.user_models.template import template
+from int8gate.model_zoo.user_models.toml_file import read_zoo
 
 
 def found(*outputs, picture=(1, 3, 64, 96), format="onnx", entry: End | None = None) -> ModelFile:

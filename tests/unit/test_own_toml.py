@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.preprocessing import PIXELS
-from int8gate.model_zoo.own.decoding import DECODERS
-from int8gate.model_zoo.own.toml_file import KEYS, read_pyproject, read_zoo
+from int8gate.model_zoo.user_models.decoding import DECODERS
+from int8gate.model_zoo.user_models.toml_file import KEYS, read_pyproject, read_zoo
 
 LEAST = 'file = "gadget.onnx"\ntask = "classification"\n'
 

@@ -10,12 +10,12 @@ import shutil
 import pytest
 import zoo_files
 
-from int8gate.init import begin
-from int8gate.model_zoo.own.inspection import inspect
-from int8gate.model_zoo.own.resolve import resolve
-from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.cli.init import begin
+from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import zoo
-from int8gate.quantizers.worker import Worker
+from int8gate.model_zoo.user_models.inspection import inspect
+from int8gate.model_zoo.user_models.resolve import resolve
+from int8gate.model_zoo.user_models.toml_file import read_zoo
 
 FEW_SECONDS = {  # the others take minutes together
     *("07-shipped", "10-h5", "10-keras", "10-saved_model", "12-pb", "13-cfg", "16-onnx", "17-pb"),

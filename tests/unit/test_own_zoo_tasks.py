@@ -19,8 +19,8 @@ from data_folders import write
 from tiny_run import environment
 
 from int8gate import calibration_data
+from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import zoo
-from int8gate.quantizers.worker import Worker
 
 pytestmark = pytest.mark.heavy
 DECLARED = {  # number in the zoo: kind of file, and what the file does not tell

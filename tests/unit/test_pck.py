@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.calibration_data.single_figures import SingleFigures
-from int8gate.validation.pck import ALPHA, KEYPOINTS, PCK
+from int8gate.calibration_data.synthetic.single_figures import SingleFigures
+from int8gate.validation.metrics.pck import ALPHA, KEYPOINTS, PCK
 from int8gate.validation.statistics import non_inferiority
 
 seeds = st.integers(0, 2**32 - 1)

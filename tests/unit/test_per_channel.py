@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from int8gate.engine.cache import open_cache
+from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import model
 from int8gate.model_zoo.weights import SHIPPED
-from int8gate.quantizers.cache import open_cache
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.worker import Worker
 from int8gate.runtimes.weight_scales import channel_spread
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun

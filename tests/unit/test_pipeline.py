@@ -14,14 +14,14 @@ from tiny_zoo import TINY
 
 from int8gate.calibration_data.preprocessing import UNIT
 from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.quantizers.cache import ArtifactCache, CacheWarning
+from int8gate.engine.cache import ArtifactCache, CacheWarning
+from int8gate.engine.worker import Worker, WorkerCrashed
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.worker import Worker, WorkerCrashed
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph
@@ -160,7 +160,7 @@ def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp
     codes = {
         "tiny_zoo": rebuilt,
         "int8gate.quantizers.export": rebuilt,
-        "int8gate.quantizers.tflite": converted_again,
+        "int8gate.quantizers.toolchains.tflite.convert": converted_again,
     }
     for edited, built in codes.items():
         with monkeypatch.context() as patch:
@@ -175,7 +175,7 @@ def test_code_that_scores_is_in_the_key_of_an_evaluation(pipeline, monkeypatch):
 
     once = evaluations()
     assert evaluations() == once
-    edit(monkeypatch, "int8gate.validation.metrics")
+    edit(monkeypatch, "int8gate.validation.metrics.registry")
     assert evaluations() == once + 1
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.calibration_data.figures import FigureScenes
-from int8gate.model_zoo.architectures.posenet import EDGES, HEADS, KEYPOINTS, STRIDE
-from int8gate.model_zoo.architectures.posenet_decoding import MOST_PEOPLE, decode
+from int8gate.calibration_data.synthetic.figures import FigureScenes
+from int8gate.model_zoo.families.posenet.decoding import MOST_PEOPLE, decode
+from int8gate.model_zoo.families.posenet.network import EDGES, HEADS, KEYPOINTS, STRIDE
+from int8gate.model_zoo.families.posenet.training import DISK, POSE, targets
 from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.pose import MODELS
-from int8gate.model_zoo.training.pose import DISK, POSE, targets
-from int8gate.validation.coco_metrics import OKS_AP
+from int8gate.validation.metrics.coco import OKS_AP
 
 SPEC = MODELS[0]
 DECLARED = SPEC.compact
@@ -58,7 +58,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def graph(network):
-    from int8gate.model_zoo.architectures.posenet_graph import frozen_graph
+    from int8gate.model_zoo.families.posenet.graph import frozen_graph
 
     return frozen_graph(network, SMALL)
 
@@ -66,7 +66,7 @@ def graph(network):
 def run(graph, pictures: np.ndarray) -> list[np.ndarray]:
     import tensorflow as tf
 
-    from int8gate.model_zoo.architectures.posenet_graph import OUTPUTS
+    from int8gate.model_zoo.families.posenet.graph import OUTPUTS
 
     with tf.Graph().as_default() as loaded, tf.compat.v1.Session(graph=loaded) as session:
         tf.graph_util.import_graph_def(graph, name="")
@@ -245,7 +245,7 @@ def test_candidates_are_the_local_maxima(graph):
 def test_equal_weights_give_equal_bytes_and_settings_come_back(network, graph):
     import tensorflow as tf
 
-    from int8gate.model_zoo.architectures.posenet_graph import frozen_graph
+    from int8gate.model_zoo.families.posenet.graph import frozen_graph
 
     before = tf.compat.v1.control_flow_v2_enabled()
     again = frozen_graph(network, SMALL)

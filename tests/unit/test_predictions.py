@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from int8gate.validation.predictions import Predictions, copy, find, keep, prune, read
+from int8gate.validation.comparing.sample_scores import Predictions, copy, find, keep, prune, read
 
 rows = arrays.arrays(
     np.float64,

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import tiny_zoo
 
-from int8gate.model_zoo.own.declaration import OwnModel
-from int8gate.model_zoo.own.resolve import declared_spec
-from int8gate.quantizers.cache import ArtifactCache
+from int8gate.engine.cache import ArtifactCache
+from int8gate.engine.worker import Worker
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.worker import Worker
 from int8gate.runtimes.artifact import sha256_of
 from int8gate.validation import conversion, measure
 from int8gate.validation.case_run import CaseRun

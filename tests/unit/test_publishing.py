@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sample_records import sample_results
 from typer.testing import CliRunner
 
-from int8gate import exporting
-from int8gate.cli import app
+from int8gate.cli import shipped_files as exporting
+from int8gate.cli.app import app
 from int8gate.reporting import github
 from int8gate.runtimes.artifact import sha256_of
 

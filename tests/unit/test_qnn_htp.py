@@ -6,12 +6,12 @@ import importlib.util
 
 import pytest
 
-from int8gate.runtimes import qnn_htp
 from int8gate.runtimes.onnx_session import OnnxSession
-from int8gate.runtimes.targets import FORMATS, QNN_HTP, check_target
+from int8gate.targets import qnn_htp
+from int8gate.targets.registry import FORMATS, QNN_HTP, check_target
 from int8gate.validation import gates
 from int8gate.validation.expectations import expectations_for
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 
 EXPECTED = expectations_for("unet-onnx_int8")
 COMPILED = {"target": QNN_HTP, "kind": "simulated", "npu_ops": 10, "cpu_ops": 0, "cpu_fallback": []}

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from tiny_run import ROOT, environment
 
-from int8gate.progress import StageLine, doing
-from int8gate.quantizers import worker
+from int8gate.engine import worker
+from int8gate.plugin.progress import StageLine, doing
 
 # One worker of xdist runs them all, a second each.
 pytestmark = pytest.mark.xdist_group("run_verdicts")

@@ -6,9 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate import calibration_data
-from int8gate.calibration_data.figure_drawing import HIPS, KEYPOINTS, SHOULDERS
-from int8gate.calibration_data.figures import OCCLUDED, OUTSIDE, VISIBLE, FigureScenes
-from int8gate.calibration_data.single_figures import EASY_STYLE, STYLE, SingleFigures, draw
+from int8gate.calibration_data.synthetic.figure_drawing import HIPS, KEYPOINTS, SHOULDERS
+from int8gate.calibration_data.synthetic.figures import OCCLUDED, OUTSIDE, VISIBLE, FigureScenes
+from int8gate.calibration_data.synthetic.single_figures import (
+    EASY_STYLE,
+    STYLE,
+    SingleFigures,
+    draw,
+)
 
 SIZE = (128, 96)
 sizes = st.sampled_from([SIZE, (96, 96), (64, 48), (100, 140)])

@@ -26,14 +26,14 @@ indices = st.integers(0, 299)
 
 @pytest.fixture(scope="module")
 def sources():
-    from int8gate.calibration_data import sources
+    from int8gate.calibration_data.synthetic import sources
 
     return sources
 
 
 @pytest.fixture(scope="module")
 def scenes():
-    from int8gate.calibration_data import scenes
+    from int8gate.calibration_data.synthetic import scenes
 
     return scenes
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.architectures import ssd_anchors
+from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import Network
 
 CLASSES = 3
 TINY = Network(
-    "int8gate.model_zoo.architectures.ssd_mobilenet_v1:ssd_mobilenet_v1",
+    "int8gate.model_zoo.families.ssd_mobilenet_v1.network:ssd_mobilenet_v1",
     (64, 96, 3),
     (64, 96),
     CLASSES,
@@ -28,7 +28,7 @@ box = st.builds(lambda y, x, h, w: [y, x, y + h, x + w], corners, corners, sides
 def tiny_network():
     import keras
 
-    from int8gate.model_zoo.architectures.ssd_mobilenet_v1 import ssd_mobilenet_v1
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.network import ssd_mobilenet_v1
     from int8gate.model_zoo.networks import settle_normalization
 
     keras.utils.set_random_seed(3)
@@ -44,7 +44,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def graph(network):
-    from int8gate.model_zoo.architectures.ssd_graph import frozen_graph
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.graph import frozen_graph
 
     return frozen_graph(network, TINY)
 
@@ -52,7 +52,7 @@ def graph(network):
 def run(graph, pictures: np.ndarray) -> list[np.ndarray]:
     import tensorflow as tf
 
-    from int8gate.model_zoo.architectures.ssd_graph import INPUT, OUTPUTS
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.graph import INPUT, OUTPUTS
 
     with tf.Graph().as_default() as imported:
         tf.import_graph_def(graph, name="")
@@ -145,7 +145,7 @@ def test_rows_come_in_the_order_of_the_anchors():
 @given(st.lists(st.tuples(st.integers(0, CLASSES - 1), box), max_size=4))
 def test_training_aims_at_the_labels(objects):
     from int8gate.model_zoo.detection import MODELS
-    from int8gate.model_zoo.training.detection import encode
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.training import encode
 
     spec = MODELS[0]
     anchors = ssd_anchors.anchors(spec.compact.size)
@@ -168,7 +168,7 @@ def test_training_aims_at_the_labels(objects):
 
 def test_losses_vanish_at_the_targets_and_nowhere_near():
     from int8gate.model_zoo.detection import MODELS
-    from int8gate.model_zoo.training.detection import encode, losses
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.training import encode, losses
 
     spec = MODELS[0]
     label = np.array([[[1, 0.2, 0.3, 0.5, 0.5], [-1] * 5]], np.float32)
@@ -185,7 +185,7 @@ def test_losses_vanish_at_the_targets_and_nowhere_near():
 
 def test_training_scenes_have_the_networks_size():
     from int8gate.model_zoo.detection import MODELS
-    from int8gate.model_zoo.training.detection import draw
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.training import draw
     from int8gate.model_zoo.training.task import Stage
 
     spec = MODELS[0]
@@ -206,7 +206,7 @@ def test_the_graph_carries_the_control_flow_of_tf1(graph):
 
 
 def test_equal_networks_give_equal_graphs(graph):
-    from int8gate.model_zoo.architectures.ssd_graph import frozen_graph
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.graph import frozen_graph
 
     again = frozen_graph(tiny_network(), TINY)
     assert again.SerializeToString(deterministic=True) == graph.SerializeToString(
@@ -217,7 +217,7 @@ def test_equal_networks_give_equal_graphs(graph):
 def test_the_graph_finds_what_the_network_and_a_plain_suppression_find(graph, network):
     import tensorflow as tf
 
-    from int8gate.model_zoo.architectures.ssd_graph import decode
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.graph import decode
 
     shown = pictures(2)
     found = decode(run(graph, shown), TINY)
@@ -241,7 +241,7 @@ def test_pictures_of_a_batch_do_not_touch_each_other(graph):
 
 
 def test_where_nothing_is_found_all_rows_are_padding():
-    from int8gate.model_zoo.architectures.ssd_graph import decode, frozen_graph
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.graph import decode, frozen_graph
 
     network = tiny_network()
     for level in range(len(ssd_anchors.STRIDES)):
@@ -262,7 +262,7 @@ def test_an_empty_picture_is_refused(graph):
 @given(st.integers(0, 6))
 @settings(max_examples=7)
 def test_decoding_the_outputs(count):
-    from int8gate.model_zoo.architectures.ssd_graph import decode
+    from int8gate.model_zoo.families.ssd_mobilenet_v1.graph import decode
 
     rng = np.random.default_rng(count)
     boxes, scores = rng.random((1, 6, 4), np.float32), rng.random((1, 6), np.float32)

@@ -24,16 +24,17 @@ from int8gate.calibration_data import SCENES_OF_TASK
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
 from int8gate.calibration_data.preprocessing import UNIT, Hooked
-from int8gate.model_zoo.own import inspection
+from int8gate.engine import code_identity
+from int8gate.engine.code_identity import OURS, Code
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import Network
-from int8gate.quantizers import auditing, onnx_stages, samples, stages
+from int8gate.model_zoo.user_models import inspection
+from int8gate.quantizers import auditing, samples, stages
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.runtimes import code_identity
-from int8gate.runtimes.code_identity import OURS, Code
+from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
 from int8gate.validation.case_run import scored_by
 from int8gate.validation.evaluation import Scoring, evaluate
-from int8gate.validation.metrics import places_of
+from int8gate.validation.metrics.registry import places_of
 from int8gate.validation.tasks import METRICS_OF_TASK
 
 MODULES = {
@@ -60,7 +61,10 @@ def roots() -> dict[str, tuple[str, ...]]:
         metrics = METRICS_OF_TASK[spec.task]
         scored = scored_by(metrics, spec.decode, spec.preprocessing)
         found[f"scores of {spec.name}"] = scored
-        found[f"test of {spec.name}"] = ("int8gate.validation.kept:compared", *places_of(metrics))
+        found[f"test of {spec.name}"] = (
+            "int8gate.validation.cached_test:compared",
+            *places_of(metrics),
+        )
     for toolchain in ("onnx", "tflite"):
         found[f"calibration {toolchain}"] = stages.calibration_of(toolchain).roots
         found[f"quantization {toolchain}"] = stages.quantization_of(toolchain).roots
@@ -127,7 +131,7 @@ def test_the_modules_that_a_list_forgot_are_reached(tree):
     for spec in MODELS:
         if spec.task == "detection":
             scored, tested = (by_name[f"{what} of {spec.name}"] for what in ("scores", "test"))
-            assert "int8gate.validation.coco_matching" in scored & tested
+            assert "int8gate.validation.metrics.coco_matching" in scored & tested
             assert "int8gate.validation.statistics" in tested
     decoding = {
         f"int8gate.model_zoo.architectures.{name}" for name in ("yolo_decoding", "ssd_anchors")
@@ -139,8 +143,8 @@ def test_stages_are_narrow(tree):
     """Or every edit would make everything anew."""
     by_name = {name: tree.reached[asked] for name, asked in roots().items()}
     assert not any("int8gate.quantizers.stages" in reached for reached in by_name.values())
-    assert "int8gate.quantizers.calibration.onnx_collector" not in by_name["calibration tflite"]
-    assert "int8gate.quantizers.tflite" not in by_name["quantization onnx"]
+    assert "int8gate.quantizers.toolchains.onnx.collector" not in by_name["calibration tflite"]
+    assert "int8gate.quantizers.toolchains.tflite.convert" not in by_name["quantization onnx"]
     assert max(map(len, by_name.values())) < len(MODULES) / 2
 
 
@@ -167,10 +171,10 @@ def without_type_checking(source: str) -> str:
     "root",
     [
         "int8gate.quantizers.export",
-        "int8gate.quantizers.onnx_stages",
+        "int8gate.quantizers.toolchains.onnx.stages",
         "int8gate.validation.evaluation",
-        "int8gate.validation.kept",
-        "int8gate.model_zoo.own.inspection",
+        "int8gate.validation.cached_test",
+        "int8gate.model_zoo.user_models.inspection",
     ],
 )
 def test_modulefinder_reaches_the_same(tree, stripped, root):
@@ -247,7 +251,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
         for split in ("calibration", "evaluation")
     ]
     hooked = Hooked(0.0, 255.0, "team_hooks:unit")
-    decode = "int8gate.model_zoo.own.decoding:class_scores"
+    decode = "int8gate.model_zoo.user_models.decoding:class_scores"
     network = Network("", (16, 16, 3), (16, 16), 5)
     scoring = Scoring(pictures[1], hooked, ("top1",), network, decode)
     model, of_pictures = team / "gadget.onnx", type(pictures[0]).__module__

@@ -18,16 +18,16 @@ from darknet_reference import weights_file
 from in_process import InProcess
 from test_own_formats import FILTERS, SIZE, _range_of
 
-from int8gate.model_zoo.own.resolve import declared_spec
-from int8gate.model_zoo.own.toml_file import read_zoo
+from int8gate.engine.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheWarning
+from int8gate.engine.worker import Worker
+from int8gate.model_zoo.user_models.resolve import declared_spec
+from int8gate.model_zoo.user_models.toml_file import read_zoo
 from int8gate.model_zoo.weights import Weights
-from int8gate.quantizers.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheWarning
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.stage_inputs import InputChanged, unchanged
 from int8gate.quantizers.stage_runner import StageRunner
-from int8gate.quantizers.worker import Worker
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 

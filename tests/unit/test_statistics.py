@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.noninferiority import failures, passes
 from benchmarks.simulated_pairs import Detections, MeanIou, Top1
 from int8gate.validation.distinct_outputs import DistinctOutputs
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 from int8gate.validation.statistics import (
     NonInferiority,
     enough_samples,

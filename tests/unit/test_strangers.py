@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tiny_run import ROOT, environment
 
-from int8gate import options
 from int8gate.model_zoo.spec import PROFILES
+from int8gate.plugin import options
 
 # One worker of xdist runs them all.
 pytestmark = pytest.mark.xdist_group("strangers")
@@ -71,7 +71,12 @@ def told(done: subprocess.CompletedProcess) -> dict:
 def test_nothing_is_loaded_where_no_gate_is_asked_for(stranger):
     done = run(stranger)
     loaded = {name for name in told(done)["modules"] if name.partition(".")[0] == "int8gate"}
-    assert loaded == {"int8gate", "int8gate.arguments", "int8gate.asked", "int8gate.options"}
+    assert loaded == {
+        "int8gate",
+        "int8gate.plugin.arguments",
+        "int8gate.plugin.asked",
+        "int8gate.plugin.options",
+    }
     assert "warnings summary" not in done.stdout
 
 
@@ -181,7 +186,7 @@ def test_fixtures_and_schedules_are_theirs(stranger):
     )
     kept = {name: value for name, value in environment().items() if "NUM_THREADS" not in name}
     command = [sys.executable, "-c", "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"]
-    plugins = ["-pint8gate.options", "-pxdist.plugin", "-v", "-n1"]
+    plugins = ["-pint8gate.plugin.options", "-pxdist.plugin", "-v", "-n1"]
     done = subprocess.run(
         [*command, *plugins], cwd=stranger, capture_output=True, text=True, timeout=120,
         env=kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},

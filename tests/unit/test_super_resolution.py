@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate import calibration_data
-from int8gate.calibration_data.super_resolution import (
+from int8gate.calibration_data.synthetic.super_resolution import (
     SuperResolutionPairs,
     degrade,
     enlarge,
@@ -109,7 +109,7 @@ def small_network():
     """FSRCNN with weights that leave traces of every layer in its output."""
     import keras
 
-    from int8gate.model_zoo.architectures.fsrcnn import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn.network import fsrcnn
 
     keras.utils.set_random_seed(0)
     network = fsrcnn((None, None, 1), features=8, shrunk=4, mapping=2)
@@ -127,7 +127,7 @@ def test_nine_by_nine_transposed_convolution_is_the_networks_end(seed):
     """What the architecture says of the paper's last layer: stride 2, padding "same"."""
     import tensorflow as tf
 
-    from int8gate.model_zoo.architectures.fsrcnn import interleaving_kernel
+    from int8gate.model_zoo.families.fsrcnn.network import interleaving_kernel
 
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(2, 7, 9, 3)).astype(np.float32)
@@ -148,7 +148,7 @@ def test_nine_by_nine_transposed_convolution_is_the_networks_end(seed):
 def test_interleaving_is_depth_to_space():
     import tensorflow as tf
 
-    from int8gate.model_zoo.architectures.fsrcnn import interleaving_kernel
+    from int8gate.model_zoo.families.fsrcnn.network import interleaving_kernel
 
     squares = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype(np.float32)
     found = tf.nn.conv2d_transpose(squares, interleaving_kernel(), (2, 10, 12, 1), 2, "VALID")
@@ -156,7 +156,7 @@ def test_interleaving_is_depth_to_space():
 
 
 def test_without_its_trunk_the_network_enlarges_bicubically():
-    from int8gate.model_zoo.architectures.fsrcnn import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn.network import fsrcnn
 
     network = fsrcnn((None, None, 1), features=8, shrunk=4, mapping=2)
     last = network.get_layer("subpixels")
@@ -169,7 +169,7 @@ def test_without_its_trunk_the_network_enlarges_bicubically():
 
 
 def frozen(written_as: str):
-    from int8gate.model_zoo.architectures import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn import network as fsrcnn
     from int8gate.model_zoo.super_resolution import MODELS
 
     return getattr(fsrcnn, written_as)(small_network(), MODELS[0].compact)
@@ -217,11 +217,11 @@ def test_the_frozen_graph_is_as_those_in_the_wild(written_as, prelu):
 @BOTH_FORMS
 def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     """Neg is what stays float without a word where a PReLU is not recognized."""
-    from int8gate.model_zoo.importers.frozen_graph import import_frozen_graph
-    from int8gate.quantizers import tflite
+    from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph
     from int8gate.quantizers.calibration import thresholds
-    from int8gate.quantizers.calibration.tflite_collector import collect
     from int8gate.quantizers.recipe import RECIPES
+    from int8gate.quantizers.toolchains.tflite import convert as tflite
+    from int8gate.quantizers.toolchains.tflite.collector import collect
     from int8gate.runtimes.tflite_graph import float_operators, read_graph
 
     images, _ = next(pairs("calibration").batches(4))
@@ -249,7 +249,7 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
 def test_noise_of_training_is_not_there_at_inference():
     import keras
 
-    from int8gate.model_zoo.architectures.fsrcnn import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn.network import fsrcnn
 
     networks = []
     for noise in (0.0, 2.0):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from int8gate.quantizers.calibration.strides import step_of
-from int8gate.quantizers.calibration.tflite_collector import close, collect
-from int8gate.quantizers.tflite_ranges import activations
+from int8gate.quantizers.toolchains.tflite.collector import close, collect
+from int8gate.quantizers.toolchains.tflite.ranges import activations
 
 SIDE, CHANNELS, SAMPLES = 24, 20, 6
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tiny_models
 
-from int8gate.model_zoo.own.declaration import OwnModel
-from int8gate.model_zoo.own.inspection import inspect
-from int8gate.model_zoo.own.resolve import resolve
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import inspect
+from int8gate.model_zoo.user_models.resolve import resolve
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.export import export_keras
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.tflite import convert, to_tflite
-from int8gate.quantizers.tflite_names import name_ends, named
+from int8gate.quantizers.toolchains.tflite.convert import convert, to_tflite
+from int8gate.quantizers.toolchains.tflite.tensor_names import name_ends, named
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 

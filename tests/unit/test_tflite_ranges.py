@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import IMAGE, write_all
 
-from int8gate.quantizers.tflite_ranges import activations, with_outputs, with_ranges
+from int8gate.quantizers.toolchains.tflite.ranges import activations, with_outputs, with_ranges
 
 ENDS = st.floats(-(2.0**99), 2.0**99, width=32)
 RANGES = st.tuples(ENDS, ENDS).map(sorted).map(tuple)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate import fixtures
+from int8gate.plugin import fixtures
 from int8gate.validation import gates
+from int8gate.validation.comparing.paired import paired_change
+from int8gate.validation.comparing.sample_scores import Predictions
 from int8gate.validation.expectations import Expectations, with_own
 from int8gate.validation.gates.accuracy import rule_for
-from int8gate.validation.metrics import metric
-from int8gate.validation.paired import paired_change
-from int8gate.validation.predictions import Predictions
+from int8gate.validation.metrics.registry import metric
 from int8gate.validation.statistics import non_inferiority
 
 TOP1 = metric("top1")
@@ -104,7 +104,7 @@ class TestLowerIsBetter:
 
     def test_a_change_in_pairs(self, monkeypatch):
         monkeypatch.setattr(
-            "int8gate.validation.paired.metric_of_file", lambda name, declared: ERROR
+            "int8gate.validation.comparing.paired.metric_of_file", lambda name, declared: ERROR
         )
         before, now = (
             Predictions(CASE, "error", "set", rows(right), np.arange(3000))

@@ -11,18 +11,18 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from int8gate.quantizers import tflite
 from int8gate.quantizers.calibration import thresholds
-from int8gate.quantizers.calibration.tflite_collector import close, collect
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.tflite_ranges import activations
-from int8gate.quantizers.torch_to_tflite import (
+from int8gate.quantizers.toolchains.tflite import convert as tflite
+from int8gate.quantizers.toolchains.tflite.collector import close, collect
+from int8gate.quantizers.toolchains.tflite.from_torch import (
     DEPTH,
     PROGRAM,
     quantizable,
     to_tflite,
     with_plain_padding,
 )
+from int8gate.quantizers.toolchains.tflite.ranges import activations
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph

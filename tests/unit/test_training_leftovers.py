@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from int8gate.model_zoo.importers import functions
-from int8gate.model_zoo.importers.frozen_graph import explain, import_frozen_graph
-from int8gate.model_zoo.importers.graphs import Graph
-from int8gate.model_zoo.importers.wording import NotRewritten
+from int8gate.model_zoo.importers.tf1 import functions
+from int8gate.model_zoo.importers.tf1.graphs import Graph
+from int8gate.model_zoo.importers.tf1.importer import explain, import_frozen_graph
+from int8gate.model_zoo.importers.tf1.wording import NotRewritten
 from int8gate.runtimes.frozen_graph import HostGraph
 
 SIDE, CHANNELS = 8, 4

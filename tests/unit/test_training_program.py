@@ -7,13 +7,13 @@ import torch
 from data_folders import refused
 from torch import nn
 
-from int8gate.model_zoo.own.declaration import OwnModel
-from int8gate.model_zoo.own.inspection import inspect
-from int8gate.model_zoo.own.resolve import resolve
-from int8gate.model_zoo.own.training_program import for_inference
 from int8gate.model_zoo.torch_networks import read_program
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import inspect
+from int8gate.model_zoo.user_models.resolve import resolve
+from int8gate.model_zoo.user_models.training_program import for_inference
 from int8gate.model_zoo.weights import Weights
-from int8gate.quantizers.onnx_export import export_torch
+from int8gate.quantizers.toolchains.onnx.from_torch import export_torch
 
 PICTURE = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

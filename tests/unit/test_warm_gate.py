@@ -13,16 +13,17 @@ from edited_code import edit
 from tiny_run import ROOT, environment
 from tiny_zoo import TINY
 
-from int8gate.quantizers.cache import ArtifactCache
+from int8gate.engine.cache import ArtifactCache
+from int8gate.engine.worker import Worker
 from int8gate.quantizers.data_sets import DataSets, SetFacts
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.worker import Worker
-from int8gate.validation import kept, measure
+from int8gate.validation import cached_test as kept
+from int8gate.validation import measure
+from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
-from int8gate.validation.kept_evaluation import KeptEvaluation
-from int8gate.validation.metrics import metric
+from int8gate.validation.metrics.registry import metric
 from int8gate.validation.statistics import non_inferiority
 
 # One worker of xdist runs them all: what they share is made once.

@@ -66,7 +66,7 @@ def test_weights_saved_with_their_optimizer(pair, tmp_path):
 
 def test_a_library_s_own_weights_go_inside_the_wrapper(tmp_path):
     """What keras.applications publishes is the network without our preprocessing around it."""
-    from int8gate.model_zoo.architectures.caffe_input import with_caffe_input
+    from int8gate.model_zoo.families.caffe_input import with_caffe_input
 
     published, ours = (classifier() for _ in range(2))
     wrapped = with_caffe_input(ours)

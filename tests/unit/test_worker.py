@@ -14,7 +14,7 @@ import pytest
 import worker_tasks as tasks
 from worker_tasks import is_gone
 
-from int8gate.quantizers.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from int8gate.engine.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,7 +183,7 @@ def test_close_kills():
 
 
 def test_importing_the_worker_is_cheap():
-    code = "import int8gate.quantizers.worker, sys; print(*sys.modules)"
+    code = "import int8gate.engine.worker, sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     heavy = {"numpy", "tensorflow", "psutil", "multiprocessing"}
     assert not heavy & set(run.stdout.decode().split())

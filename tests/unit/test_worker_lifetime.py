@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PARENT = """
 import sys, threading, time
 import worker_tasks as tasks
-from int8gate.quantizers.worker import Worker
+from int8gate.engine.worker import Worker
 
 def pending(task):
     worker.run(task, sys.argv[1], timeout_s=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import worker_tasks as tasks
 
-from int8gate.quantizers.worker import TaskFailed, Worker, WorkerCrashed
+from int8gate.engine.worker import TaskFailed, Worker, WorkerCrashed
 
 
 @pytest.fixture(scope="module")

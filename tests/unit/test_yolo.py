@@ -12,18 +12,23 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.architectures.yolo_decoding import (
+from int8gate.model_zoo.families.yolov4_tiny import training as yolo
+from int8gate.model_zoo.families.yolov4_tiny.decoding import (
     LEAST_SCORE,
     MOST_DETECTIONS,
     OVERLAP,
     boxes_and_scores,
     detections,
 )
-from int8gate.model_zoo.architectures.yolov4_tiny import darknet_source, decode, heads, yolov4_tiny
-from int8gate.model_zoo.importers.darknet import import_darknet
-from int8gate.model_zoo.importers.darknet_cfg import YoloHead
+from int8gate.model_zoo.families.yolov4_tiny.network import (
+    darknet_source,
+    decode,
+    heads,
+    yolov4_tiny,
+)
+from int8gate.model_zoo.importers.darknet.cfg import YoloHead
+from int8gate.model_zoo.importers.darknet.importer import import_darknet
 from int8gate.model_zoo.spec import Network
-from int8gate.model_zoo.training import yolo
 
 CLASSES = 3
 ANCHORS = ((8, 12), (12, 20), (20, 20), (30, 40), (40, 30), (50, 60))

@@ -37,7 +37,8 @@ def write(name: str, kind: str, profile: str, folder: Path, trained: bool = Fals
 
 
 def _of_tensorflow(spec, kind: str, profile: str, weights: Weights, folder: Path) -> Path:
-    from int8gate.quantizers import export, tflite
+    from int8gate.quantizers import export
+    from int8gate.quantizers.toolchains.tflite import convert as tflite
 
     network = export._network(spec, profile, weights, 0)
     if kind == "pb":
@@ -56,7 +57,7 @@ def _of_tensorflow(spec, kind: str, profile: str, weights: Weights, folder: Path
 
 
 def _of_torch(spec, kind: str, profile: str, weights: Weights, folder: Path) -> Path:
-    from int8gate.quantizers import onnx_export
+    from int8gate.quantizers.toolchains.onnx import from_torch as onnx_export
 
     if kind == "cfg" or (kind == "onnx" and spec.source_format == "onnx"):
         network = onnx_export._network(spec, profile, weights, 0)

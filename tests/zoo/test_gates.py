@@ -1,3 +1,3 @@
-"""The gates of every model of the zoo: they stand in `int8gate/gates.py`."""
+"""The gates of every model of the zoo: they stand in `int8gate/plugin/gates.py`."""
 
-from int8gate.gates import *  # noqa: F403
+from int8gate.plugin.gates import *  # noqa: F403

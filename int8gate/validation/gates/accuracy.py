@@ -6,7 +6,7 @@ import math
 
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
-from int8gate.validation.metrics import Metric
+from int8gate.validation.metrics.registry import Metric
 from int8gate.validation.rerun import REPORT, other_recipe, rerun
 from int8gate.validation.statistics import NonInferiority
 

@@ -11,7 +11,7 @@ from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import GateResult, failed
-from int8gate.validation.metrics import Metric
+from int8gate.validation.metrics.registry import Metric
 from int8gate.validation.rerun import rerun
 
 SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly

@@ -1,0 +1,94 @@
+"""What `engine.worker` raises, with the last words of the task that did not return."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+_LAST_WORDS = 15  # lines
+_LINE_LENGTH = 300
+_TAIL_BYTES = 64 * 1024
+# Not the task's words: what TensorFlow says at every start, and what faulthandler says of this
+# machinery.
+_NOISE = re.compile(
+    r"\s*$"
+    r"|\d{4}-\d\d-\d\d \S+: I |I\d{4} \d\d:"
+    r"|WARNING: All log messages before absl::InitializeLog"
+    r"|To enable the following instructions|E\d{4} .*failed call to cuInit"
+    r"|INFO: Created TensorFlow Lite XNNPACK delegate"
+    r"|Extension modules: "
+    r'|  File ".*/(multiprocessing|quantizers)/(process|spawn|worker_child)\.py"'
+    r'|  File "<string>", line 1 in <module>'
+)
+
+
+@dataclass(frozen=True)
+class TaskLog:
+    """The file that a task's output goes to; one that is not `kept` ends with the task."""
+
+    path: Path
+    kept: bool
+
+    def last_words(self) -> list[str]:
+        """The last 15 lines that say something, repeated lines once."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:  # a task may remove anything
+            return []
+        spoken = (line[:_LINE_LENGTH].rstrip() for line in lines if not _NOISE.match(line))
+        return [line for line, _ in itertools.groupby(spoken)][-_LAST_WORDS:]
+
+
+class WorkerError(RuntimeError):
+    """A task did not return. `last_words` is what it wrote last, `log` the file with all of it."""
+
+    def __init__(self, what: str, log: TaskLog) -> None:
+        self.last_words = log.last_words()
+        self.log = log.path if log.kept else None
+        heading = "Its last words:" if self.last_words else "It wrote nothing."
+        lines = [what, heading, *(f"  {line}" for line in self.last_words)]
+        if log.kept:
+            lines.append(f"Full log: {log.path}")
+        super().__init__("\n".join(lines))
+
+
+class WorkerCrashed(WorkerError):
+    """The worker died of the task; a negative `exit_code` is the signal that killed it."""
+
+    def __init__(self, what: str, log: TaskLog, exit_code: int) -> None:
+        super().__init__(what, log)
+        self.exit_code = exit_code
+
+
+class WorkerTimeout(WorkerError):
+    """The task exceeded its time limit and was killed."""
+
+
+class TaskFailed(WorkerError):
+    """The task raised: the original's type name, message and traceback, as text."""
+
+    def __init__(
+        self, task: str, log: TaskLog, type_name: str, message: str, remote_traceback: str
+    ) -> None:
+        super().__init__(f"{task} raised {type_name}: {message}", log)
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+        self.add_note(f"In the worker:\n{remote_traceback}")
+
+
+def cause_of_death(exit_code: int, peak_bytes: int) -> str:
+    """`SIGSEGV (segmentation fault), exit code -11`; a SIGKILL by nobody is out of memory."""
+    if exit_code >= 0:
+        return f"it exited, exit code {exit_code}"
+    number = -exit_code
+    if number == signal.SIGKILL:
+        seen = f"peak {peak_bytes / 1e6:.0f} MB seen"
+        return f"SIGKILL (killed, most likely out of memory: {seen}), exit code {exit_code}"
+    name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
+    return f"{name} ({(signal.strsignal(number) or 'unknown').lower()}), exit code {exit_code}"

@@ -1,0 +1,212 @@
+"""A run against accepted results (`--baseline`) and against an earlier run (`--gate-compare-fail`).
+
+Both look at the case records when the session ends, where they are complete, and make a run fail
+that every test of it passed. What a gate's own tolerance says is not touched.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from int8gate.engine.plain_text import plain_text
+from int8gate.plugin.models import MODELS, declared_metrics
+from int8gate.plugin.recording import RECORDS, Records
+from int8gate.reporting import comparison as reporting
+from int8gate.validation.case_summary import case_key
+from int8gate.validation.comparing import baseline_file, history
+from int8gate.validation.comparing.baseline import (
+    Baseline,
+    compare_to_baseline,
+    not_in_baseline,
+    update,
+)
+from int8gate.validation.comparing.changes import Change
+from int8gate.validation.comparing.history import Run, compare_runs, find_run, run_of
+from int8gate.validation.comparing.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
+from int8gate.validation.comparing.sample_scores import Predictions, keep
+from int8gate.validation.verdict import why_not_accepted
+
+DEFAULT_BASELINE = Path("int8gate-baseline.toml")
+STORAGE_SCHEME = "file://"  # of `--benchmark-storage`
+REGRESSION = "int8gate_regression"  # an attribute of the reports of what got worse
+KEPT_FOR = (
+    "int8_baseline",
+    "int8_update_baseline",
+    "int8_gate_compare_fail",
+    "benchmark_autosave",
+    "benchmark_save",
+)
+
+
+def predictions_folder(config: pytest.Config) -> Path | None:
+    """Where this run keeps what each sample scored; None where nothing will ask for it."""
+    if report := config.getoption("int8_report"):
+        return report / "predictions"
+    if any(config.getoption(name) for name in KEPT_FOR):
+        return storage_of(config) / "predictions"
+    return None
+
+
+def storage_of(config: pytest.Config) -> Path:
+    """The folder in which pytest-benchmark keeps its runs."""
+    named = config.getoption("--benchmark-storage").removeprefix(STORAGE_SCHEME)
+    return config.rootpath / named
+
+
+def keep_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
+    """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
+    folder = predictions_folder(config)
+    if folder is None:
+        return
+    own = run.evaluation
+    data = run.pipeline.data.known(run.spec, "evaluation").digest
+    found = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        accuracy["predictions"] = keep(folder, found).sha256
+    except OSError as error:
+        warnings.warn(
+            f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "
+            "comparison with this run will go by intervals",
+            stacklevel=2,
+        )
+
+
+class Comparing:
+    """Compares the run in the process that reports it; `begin` reads what it is compared with."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.records: Records = config.stash[RECORDS]
+        self.metrics = declared_metrics(config.stash[MODELS].values())
+        self.baseline: Baseline | None = None
+        self.before: Run | None = None
+        self.limits: dict = {}
+        self.regressions: list[dict] = self.records.regressions
+        self.said: list[str] = []
+
+    def begin(self) -> None:
+        """Raises ValueError or OSError saying what is wrong with an option or its file."""
+        option = self.config.getoption
+        path, is_updated = self.path, option("int8_update_baseline")
+        if path and (path.is_file() or not is_updated):
+            self.baseline = baseline_file.read(path)
+        elif is_updated:
+            self.baseline = Baseline()
+        if text := option("int8_gate_compare_fail"):
+            self.limits = parse_limits(text)
+            asked = option("--benchmark-compare") or ""
+            self.before = find_run(asked.strip() or history.LATEST, storage_of(self.config))
+
+    @property
+    def path(self) -> Path | None:
+        """The baseline's file."""
+        option = self.config.getoption
+        return option("int8_baseline") or (
+            DEFAULT_BASELINE if option("int8_update_baseline") else None
+        )
+
+    @pytest.hookimpl(tryfirst=True)  # before the records are written, by whomever
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.config.option.collectonly or not self.records.cases:
+            return
+        results = self.records.results()
+        if self.baseline is not None:
+            self._against_baseline(results)
+        if self.before is not None:
+            self._against_run(results)
+        for regression in self.regressions:
+            self._report_as_failed(regression, session)
+
+    def _against_baseline(self, results: dict) -> None:
+        folders = [predictions_folder(self.config)]
+        changes = [
+            change
+            for record in results["cases"]
+            for change in compare_to_baseline(
+                record, results["environment"], self.baseline, folders, self.metrics
+            )
+        ]
+        if self.config.getoption("int8_update_baseline"):
+            self._update(results, folders)
+            return
+        self._add(changes, BASELINE_LIMITS, str(self.path))
+        passed = {case_key(case) for case in results["cases"] if why_not_accepted(case) is None}
+        better = {change.case for change in changes if change.verdict == "better"}
+        better = sorted(better & passed)  # others would not be accepted
+        absent = not_in_baseline(results["cases"], self.baseline)
+        for told, cases in (("better than the baseline", better), ("not in the baseline", absent)):
+            if cases:
+                self.said.append(f"{told}: {', '.join(cases)}: record it with --update-baseline")
+        if not self.regressions:
+            self.said.append(f"no regression from {self.path}: {len(changes)} figures compared")
+
+    def _update(self, results: dict, folders: list[Path]) -> None:
+        keys = [case_key(record) for record in results["cases"]]
+        updated = update(self.baseline, results, keys, folders, self.metrics)
+        baseline_file.write(self.path, updated.baseline, folders)
+        self.said.append(f"{self.path}: accepted {len(updated.taken)} cases")
+        self.said += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
+
+    def _against_run(self, results: dict) -> None:
+        now = run_of(results, "this run", [predictions_folder(self.config)])
+        compared = compare_runs(self.before, now, self.metrics)
+        self.said.append(reporting.headline(compared))
+        self.said += reporting.remarks(compared)
+        self._add(compared.changes, self.limits, f"the run {self.before.name}")
+
+    def _add(self, changes: Iterable[Change], limits: Mapping[str, Limit], against: str) -> None:
+        """Puts what got worse by more than its limit into the results of the run."""
+        self.regressions += [
+            {
+                "case": change.case,
+                "figure": change.figure,
+                "target": change.target,
+                "against": against,
+                "message": plain_text(sentence),
+            }
+            for change, sentence in beyond(changes, limits)
+        ]
+
+    def _report_as_failed(self, regression: dict, session: pytest.Session) -> None:
+        """As a failed test of its own, to JUnit and whoever else listens to reports.
+
+        Not to those who remember failed tests in order to run them again, nor to the terminal's
+        progress, which is at 100%.
+        """
+        figure = "-".join(filter(None, (regression["figure"], regression["target"])))
+        report = pytest.TestReport(
+            nodeid=f"{regression['case']}::{figure}",
+            location=(regression["case"], None, f"{regression['case']} {figure}"),
+            keywords={},
+            outcome="failed",
+            longrepr=regression["message"],
+            when="call",
+        )
+        setattr(report, REGRESSION, True)
+        manager = self.config.pluginmanager
+        left_out = ("lfplugin", "stepwiseplugin", "terminalreporter")
+        hook = manager.subset_hook_caller(
+            "pytest_runtest_logreport", [manager.get_plugin(name) for name in left_out]
+        )
+        hook(report=report)
+        if reporter := manager.get_plugin("terminalreporter"):
+            reporter.stats.setdefault("failed", []).append(report)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple | None:
+        """The word for a regression in pytest's last lines."""
+        return ("failed", "F", "REGRESSED") if hasattr(report, REGRESSION) else None
+
+    @pytest.hookimpl(trylast=True)  # after the answer
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        if not (self.said or self.regressions):
+            return
+        terminalreporter.section("int8gate: compared")
+        for line in self.said:
+            terminalreporter.write_line(plain_text(line))
+        for each in self.regressions:
+            terminalreporter.write_line(f"REGRESSED {each['message']}", red=True)

@@ -1,0 +1,87 @@
+"""pytest's side of int8gate: parametrization, fixtures, the report. No quantization logic.
+
+`options.py` loads it where a run asks for gates. A test that takes `int8_case` runs once for each
+model and recipe of its file; one that takes `target` too, once for each NPU. Every gate hands its
+measurement to `int8_gate`, which puts it into the case record that travels with the test's report:
+to the summary, `--report`, and pytest-benchmark's history.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from int8gate.engine.plain_text import plain_text
+from int8gate.plugin.asked import ASKED
+from int8gate.plugin.cases import check_choice, parameters
+from int8gate.plugin.collecting import Collecting
+from int8gate.plugin.comparing import Comparing
+from int8gate.plugin.fixtures import gate_of
+from int8gate.plugin.models import MODELS, find_models
+from int8gate.plugin.option_checks import check_options
+from int8gate.plugin.progress import StageLine
+from int8gate.plugin.publishing import Publishing
+from int8gate.plugin.recording import RECORDS, Records
+from int8gate.plugin.selecting import Selection
+from int8gate.reporting import ReportError
+
+MARKERS = (  # a gate each
+    "accuracy: the drop from float is within tolerance",
+    "io_dtype: inputs and outputs have the declared dtype, scale and zero point",
+    "integer_only: no operator computes in float",
+    "size: smaller than float",
+    "cpu_speedup: not slower than float on this host",
+    "npu_speedup: covered by the NPU and faster than an ARM CPU",
+)
+# Of anyio's plugin, which comes with others' dependencies and is loaded in every run.
+NOT_OURS = "_pytest.python.CallSpec2 has been renamed"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.stash.get(ASKED, None):  # -p int8gate.plugin.hooks
+        return
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
+    config.stash[RECORDS] = Records(config)
+    config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
+    _usage(check_options, config)
+    config.stash[MODELS] = _usage(find_models, config)
+    _usage(check_choice, config)
+    collecting = Collecting(config)
+    config.pluginmanager.register(collecting, "int8gate-collecting")
+    collecting.add_files()
+    selection = Selection(config, config.stash[RECORDS])
+    config.pluginmanager.register(selection, "int8gate-selection")
+    _leave_out(NOT_OURS, config)
+    if config.option.collectonly:
+        return
+    _usage(config.stash[RECORDS].begin)
+    if not hasattr(config, "workerinput"):
+        comparing = Comparing(config)
+        config.pluginmanager.register(comparing, "int8gate-comparing")
+        _usage(comparing.begin)
+        config.pluginmanager.register(Publishing(config), "int8gate-publishing")
+        if StageLine.is_wanted(config):
+            config.pluginmanager.register(StageLine(config), "int8gate-progress")
+
+
+def _leave_out(words: str, config: pytest.Config) -> None:
+    """Takes a warning out of the summary of those that plugins raised when they were loaded."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and (raised := reporter.stats.get("warnings")):
+        raised[:] = [warning for warning in raised if words not in warning.message]
+
+
+def _usage(function, *arguments):
+    try:
+        return function(*arguments)
+    except (ValueError, OSError, ReportError) as error:
+        raise pytest.UsageError(plain_text(str(error))) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "int8_case" not in metafunc.fixturenames:
+        return
+    found = parameters(metafunc.config, metafunc.definition.path, gate_of(metafunc.function))
+    names = [name for name in ("int8_case", "target") if name in metafunc.fixturenames]
+    metafunc.parametrize(names, found, indirect=["int8_case"])

@@ -1,0 +1,103 @@
+"""Which models a run has: those of the zoo, and a team's own (`--zoo`, `[tool.int8gate]`)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from int8gate.model_zoo.registry import model, zoo
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.hooks import check_hook
+from int8gate.model_zoo.user_models.resolve import declared_spec
+from int8gate.model_zoo.user_models.toml_file import (
+    PYPROJECT,
+    read_pyproject,
+    read_tables,
+    read_zoo,
+)
+from int8gate.plugin.asked import ASKED
+from int8gate.quantizers.recipe import recipe
+from int8gate.targets.registry import check_target
+from int8gate.validation.expectations import check_entry
+
+MODELS = pytest.StashKey[dict[str, ModelSpec]]()
+MODELS_IN_FILE = pytest.StashKey[dict[Path, list[str]]]()
+
+
+def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
+    """Every model of the run by name; those of the zoo stand first where they belong.
+
+    Raises ValueError or OSError naming the file, the table and the key that is wrong.
+    """
+    asked = config.stash[ASKED]
+    models = dict(zoo()) if asked.zoo else {}
+    in_file: dict[Path, list[str]] = {}
+    for file in asked.files:
+        declared = read_tables(file)
+        find_hooks_in(file.parent)
+        for own in declared:
+            if own.name in models or own.name in zoo():
+                where = "in the zoo" if own.name in zoo() else "declared twice"
+                raise ValueError(f"{own.where}: the name {own.name} is {where}: choose another")
+            _check(own)
+            models[own.name] = declared_spec(own)
+        in_file[file] = [own.name for own in declared]
+    config.stash[MODELS_IN_FILE] = in_file
+    return models
+
+
+def models_of(config: pytest.Config, file: Path) -> list[ModelSpec]:
+    """The models that a collected file stands for: those that it declares, or the zoo."""
+    models = config.stash[MODELS]
+    if file in config.stash[MODELS_IN_FILE]:
+        return [models[name] for name in config.stash[MODELS_IN_FILE][file]]
+    return [spec for spec in models.values() if not spec.own]
+
+
+def spec_of(name: str, file: Path | None) -> ModelSpec:
+    """One model by name: of a TOML, else of the zoo, else of the `pyproject.toml` of this folder.
+
+    Raises ValueError or OSError in a sentence where there is none.
+    """
+    settings = Path(PYPROJECT)
+    if file is None and (name in zoo() or not settings.is_file()):
+        return model(name)
+    own = {
+        declared.name: declared
+        for declared in (read_zoo(file) if file else read_pyproject(settings))
+    }
+    if file is None and not own:
+        return model(name)
+    find_hooks_in((file or settings).absolute().parent)
+    if name not in own:
+        raise ValueError(
+            f"{file or settings} declares no model {name}: it has {', '.join(own) or 'none'}"
+        )
+    return declared_spec(own[name])
+
+
+def find_hooks_in(folder: Path) -> None:
+    """Modules that a declaration names stand beside it; worker processes take over the path."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def declared_metrics(models: Iterable[ModelSpec]) -> frozenset[str]:
+    """The metrics (``module:NAME``) that users' own declarations name."""
+    return frozenset(spec.own.metric for spec in models if spec.own and spec.own.metric)
+
+
+def _check(model: OwnModel) -> None:
+    for names, check in ((model.recipes, recipe), (model.targets, check_target)):
+        for name in names:
+            try:
+                check(name)
+            except ValueError as error:
+                raise ValueError(f"{model.where}: {error}") from error
+    check_entry(f"{model.where}, expect", model.expect)
+    for key, place in model.hooks.items():
+        check_hook(model.where, key, place)

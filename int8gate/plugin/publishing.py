@@ -1,0 +1,84 @@
+"""What leaves a run: the files that may ship (`--artifacts`), and what GitHub shows of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from int8gate.cli import shipped_files as exporting
+from int8gate.plugin.models import MODELS_IN_FILE
+from int8gate.plugin.recording import RECORDS, Records
+from int8gate.reporting import github
+from int8gate.validation.verdict import run_answer
+
+SUMMARY, ON_GITHUB, WORKSPACE = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"
+
+
+class Publishing:
+    """In the process that reports, once every record is complete."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.records: Records = config.stash[RECORDS]
+        self.said: list[str] = []
+        self.failures: list[str] = []
+
+    @pytest.hookimpl(trylast=True)  # what got worse than a baseline is known by then
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.config.option.collectonly or not self.records.cases:
+            return
+        results = self.records.results()
+        if directory := self.config.getoption("int8_artifacts"):
+            self._export(results, directory)
+        if file := os.environ.get(SUMMARY):
+            self._append(Path(file), github.summary(results))
+        if self.failures and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _export(self, results: dict, directory: Path) -> None:
+        """Those that may ship; of the others of this run nothing stays from a run before."""
+        ships = {id(record) for record in run_answer(results).may_ship}
+        for record in results["cases"]:
+            try:
+                if id(record) in ships:
+                    self.said.append(f"to ship: {exporting.export(record, directory)}")
+                else:
+                    exporting.withdraw(record, directory)
+            except (OSError, ValueError) as error:
+                self.failures.append(f"NOT EXPORTED: {error}")
+
+    def _append(self, file: Path, text: str) -> None:
+        try:
+            with file.open("a", encoding="utf-8") as summary:
+                summary.write(text)
+        except OSError as error:
+            self.said.append(f"no summary in {file}: {error.strerror}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        for line in self.said:
+            terminalreporter.write_line(line)
+        for line in self.failures:
+            terminalreporter.write_line(line, red=True)
+        if os.environ.get(ON_GITHUB) == "true":
+            for command in github.annotations(self.records.results(), self._places()):
+                terminalreporter.write_line(command)
+
+    def _places(self) -> dict[str, tuple[Path, int]]:
+        """Of the models that a file of the repository declares: the file, and the table's line."""
+        workspace = Path(os.environ.get(WORKSPACE) or self.config.invocation_params.dir)
+        return {
+            name: (file.relative_to(workspace), _line_of(file, name))
+            for file, names in self.config.stash[MODELS_IN_FILE].items()
+            if file.is_relative_to(workspace)
+            for name in names
+        }
+
+
+def _line_of(file: Path, model: str) -> int:
+    table = re.compile(rf"\s*\[(tool\.int8gate\.)?models\.{re.escape(model)}\]")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if table.match(line)), 1)

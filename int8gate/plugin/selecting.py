@@ -1,0 +1,91 @@
+"""Which of the gates that exist for a run's models the command line selected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.plugin.cases import Gate, gates_of
+from int8gate.plugin.models import MODELS
+from int8gate.plugin.options import DEFAULT_RECIPE
+from int8gate.quantizers.recipe import ALL_GATES
+
+GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\](?:@[^\]]*)?$")  # xdist: `id@group`
+MANY = 4  # models named one by one in a sentence
+
+
+def gate_id(nodeid: str) -> tuple[str, str] | None:
+    """The gate and the label in a test's id: `("size", "unet-tflite_int8")`."""
+    found = GATE_ID.search(nodeid)
+    return (found["gate"], found["label"]) if found else None
+
+
+class Selection:
+    """Tells the records of a run which gates they will get, in the process that reports.
+
+    Raises UsageError where recipes that the command line names leave nothing to gate.
+    """
+
+    def __init__(self, config: pytest.Config, records):
+        self.config, self.records = config, records
+        self._has_begun = False
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if not hasattr(self.config, "workerinput"):
+            self._begin([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """The workers of xdist all collect the same; one that replaces a dead one does so later."""
+        if not self._has_begun:
+            self._begin(ids)
+
+    def _begin(self, nodeids: list[str]) -> None:
+        self._has_begun = True
+        models = self.config.stash[MODELS].values()
+        existing = {gate.key: gate for spec in models for gate in gates_of(self.config, spec)}
+        selected = [existing[key] for key in map(gate_id, nodeids) if key in existing]
+        if why := self._nothing_left(selected, nodeids):
+            raise pytest.UsageError(why)
+        option = self.config.option
+        if not (option.collectonly or option.setuponly or option.setupplan):
+            self.records.expect(existing.values(), selected)
+
+    def _nothing_left(self, selected: list[Gate], nodeids: list[str]) -> str | None:
+        """Why the recipes of the command line leave nothing to gate, of one of them; else None."""
+        names = [
+            name for name in self.config.getoption("int8_recipe") or () if name != DEFAULT_RECIPE
+        ]
+        specs = list({gate.spec.name: gate.spec for gate in selected}.values())
+        others = any(not _is_gate(nodeid) for nodeid in nodeids)
+        if not specs and (others or not names):
+            return None
+        specs = specs or self._specs_named() or list(self.config.stash[MODELS].values())
+        for name in names:
+            if not any(name in spec.recipes for spec in specs):
+                return f"--recipe {name}: no selected model declares it: {_declared(specs)}"
+        if selected:
+            return None
+        named = ", ".join(f"--recipe {name}" for name in names)
+        return f"no gate is left by {named} and the rest of the command line: {_declared(specs)}"
+
+    def _specs_named(self) -> list[ModelSpec]:
+        """The models whose names stand in `-k`."""
+        models = self.config.stash[MODELS].values()
+        return [spec for spec in models if spec.name in (self.config.option.keyword or "")]
+
+
+def _is_gate(nodeid: str) -> bool:
+    found = gate_id(nodeid)
+    return found is not None and found[0] in ALL_GATES
+
+
+def _declared(specs: Iterable[ModelSpec]) -> str:
+    specs = list(specs)
+    if len(specs) <= MANY:
+        return "; ".join(f"{spec.name} declares {', '.join(spec.recipes)}" for spec in specs)
+    names = dict.fromkeys(name for spec in specs for name in spec.recipes)
+    return f"the {len(specs)} models declare {', '.join(names)}"

@@ -1,0 +1,115 @@
+"""What follows from files and evaluations alone, found once and kept in the artifact cache.
+
+Keys hold contents: an artifact's digest, the key of an evaluation; and the code and the libraries
+that the finding depends on. So a gate that is run again only measures what is of this moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from int8gate.engine import code_identity
+from int8gate.engine.cache import ArtifactCache
+from int8gate.validation.cached_evaluation import KeptEvaluation
+from int8gate.validation.metrics.registry import metric, places_of
+from int8gate.validation.statistics import NonInferiority, non_inferiority
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores of the float and the quantized artifact on the same samples, and the test of the drop.
+
+    `also` has both of each metric beside the gated one: `{"ssim": {"float", "quantized"}}`.
+    """
+
+    float_score: float
+    quantized_score: float
+    also: dict[str, dict[str, float]]
+    test: NonInferiority
+
+
+def fact(
+    cache: ArtifactCache,
+    name: str,
+    parts: dict,
+    find: Callable[[], object],
+    *roots: str,
+):
+    """What `find` returns, a plain value, of `parts`: asked for only where it is not known.
+
+    `name` says which fact it is, `roots` are the functions that find it (``module:name``, see
+    `code_identity`): what they reach is what it depends on besides `parts`.
+    Whatever `find` raises is raised, and not kept. See `ArtifactCache.remembered`.
+    """
+    key = {"fact": name, "of": parts, **code_identity.identity(*roots)}
+    return cache.remembered("fact", key, find)
+
+
+def compared(
+    cache: ArtifactCache,
+    metrics: tuple[str, ...],
+    reference: KeptEvaluation,
+    own: KeptEvaluation,
+    rule: str,
+    tolerance: Callable[[float], float],
+    seed: int,
+) -> Compared:
+    """Scores, and `non_inferiority` under the first of `metrics`, on the samples that `own` has.
+
+    `tolerance` is called with the float score; it does what `rule` says, which stands in the key,
+    by the arithmetic of `validation.expectations`.
+    Raises ValueError as `non_inferiority` does.
+    """
+    parts = {
+        "evaluations": [reference.key, own.key],
+        "metrics": metrics,
+        "rule": rule,
+        "seed": seed,
+    }
+
+    def find() -> dict:
+        gated, count = metric(metrics[0]), len(own.statistics)
+        rows = reference.statistics[:count]
+        float_score = float(gated.score(rows))
+        test = non_inferiority(
+            gated,
+            rows,
+            own.statistics,
+            own.sources,
+            tolerance(float_score),
+            chance=own.chance,
+            distinct_outputs=reference.distinct_outputs,
+            baseline_statistics=own.baseline,
+            seed=seed,
+        )
+        return {
+            "float_score": float_score,
+            "quantized_score": float(gated.score(own.statistics)),
+            "also": {
+                name: {
+                    "float": float(metric(name).score(reference.also[name][:count])),
+                    "quantized": float(metric(name).score(own.also[name])),
+                }
+                for name in metrics[1:]
+            },
+            "test": _plain(asdict(test)),
+        }
+
+    roots = (
+        "int8gate.validation.cached_test:compared",
+        "int8gate.validation.expectations",
+        *places_of(metrics),
+    )
+    found = fact(cache, "compared", parts, find, *roots)
+    return Compared(**found | {"test": NonInferiority(**found["test"])})
+
+
+def _plain(fields: dict) -> dict:
+    """NumPy's numbers as Python's, which JSON has."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in fields.items()
+    }

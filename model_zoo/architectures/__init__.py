@@ -1,1 +1,0 @@
-"""Networks that no library ships, and what a library's network needs around it."""

@@ -1,0 +1,208 @@
+"""The layers of a Darknet network as PyTorch modules, exact to Darknet's arithmetic.
+
+Each takes its options from a `Section`; what it takes for an input, it is told.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from int8gate.engine import memory
+from int8gate.model_zoo.importers.darknet.cfg import Section
+
+EPSILON = 1e-5  # fuse_conv_batchnorm: sqrt(rolling_variance + .00001)
+LEAK = 0.1
+FLOAT_BYTES = 4
+ACTIVATIONS = {
+    "linear": nn.Identity,
+    "leaky": lambda: nn.LeakyReLU(LEAK),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "logistic": nn.Sigmoid,
+    "mish": nn.Mish,
+    "swish": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+_OFF = {  # of convolutions: what makes them compute, or load, otherwise
+    **dict.fromkeys(("xnor", "binary", "bin_output", "flipped", "antialiasing", "sway"), "0"),
+    **dict.fromkeys(("rotate", "stretch", "stretch_sway", "coordconv", "dontload"), "0"),
+    **dict.fromkeys(("dontloadscales", "assisted_excitation"), "0"),
+    "share_index": "none",
+}
+
+
+class Convolution(nn.Module):
+    def __init__(self, section: Section, inputs: int):
+        super().__init__()
+        section.check_options(
+            {"filters", "size", "stride", "stride_x", "stride_y", "pad", "padding", "groups"}
+            | {"dilation", "batch_normalize", "cbn", "activation", "angle", "reverse"},
+            only=_OFF,
+        )
+        size, stride = section.integer("size", 1, least=1), section.integer("stride", 1, least=1)
+        filters = section.integer("filters", 1, least=1)
+        groups = section.integer("groups", 1, least=1)
+        padding = section.integer("padding", 0, least=0)
+        if inputs % groups or filters % groups:
+            raise ValueError(
+                f"{section}: groups={groups} divides not both {inputs} channels and {filters} "
+                "filters"
+            )
+        shape = (filters, inputs // groups, size, size)
+        memory.check_tensor(str(section), "(its weights)", shape, FLOAT_BYTES)
+        normalized = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
+        self.convolution = nn.Conv2d(
+            inputs,
+            filters,
+            size,
+            [section.integer(name, stride, least=1) for name in ("stride_y", "stride_x")],
+            size // 2 if section.integer("pad", 0) else padding,
+            section.integer("dilation", 1, least=1) if size > 1 else 1,
+            groups,
+            bias=not normalized,
+        )
+        self.normalization = nn.BatchNorm2d(filters, eps=EPSILON) if normalized else nn.Identity()
+        self.activation = _activation(section, "logistic")
+
+    def forward(self, x):
+        return self.activation(self.normalization(self.convolution(x)))
+
+    def in_file_order(self) -> list[tuple[str, torch.Tensor]]:
+        """Name and tensor, as they follow one another in a `.weights` file."""
+        weights = ("weights", self.convolution.weight)
+        if self.convolution.bias is not None:
+            return [("biases", self.convolution.bias), weights]
+        return [*_normalization_in_file_order(self.normalization), weights]
+
+
+class Connected(nn.Module):
+    def __init__(self, section: Section, inputs: int):
+        super().__init__()
+        section.check_options(
+            {"output", "batch_normalize", "activation"},
+            only=dict.fromkeys(("dontload", "dontloadscales"), "0"),
+        )
+        outputs, normalized = (
+            section.integer("output", 1, least=1),
+            section.integer("batch_normalize", 0),
+        )
+        memory.check_tensor(str(section), "(its weights)", (outputs, inputs), FLOAT_BYTES)
+        self.linear = nn.Linear(inputs, outputs, bias=not normalized)
+        self.normalization = nn.BatchNorm1d(outputs, eps=EPSILON) if normalized else nn.Identity()
+        self.activation = _activation(section, "logistic")
+
+    def forward(self, x):
+        x = self.activation(self.normalization(self.linear(x.flatten(1))))
+        return x[:, :, None, None]
+
+    def in_file_order(self) -> list[tuple[str, torch.Tensor]]:
+        weights = ("weights", self.linear.weight)
+        if self.linear.bias is not None:
+            return [("biases", self.linear.bias), weights]
+        biases, *others = _normalization_in_file_order(self.normalization)
+        return [biases, weights, *others]
+
+
+class MaxPool(nn.Module):
+    """Darknet pads `padding` in all, half of it (rounded down) above and left, with minus infinity.
+
+    The odd one, below and right, repeats the edge: the maximum is the same, and a quantizer meets
+    no infinity.
+    """
+
+    def __init__(self, section: Section):
+        super().__init__()
+        section.check_options(
+            {"size", "stride", "stride_x", "stride_y", "padding", "out_channels"}
+            | {"maxpool_zero_nonmax"},
+            only={"maxpool_depth": "0", "antialiasing": "0"},
+        )
+        stride = section.integer("stride", 1, least=1)
+        self.size = section.integer("size", stride, least=1)
+        self.stride = [section.integer(name, stride, least=1) for name in ("stride_y", "stride_x")]
+        self.padding = section.integer("padding", self.size - 1, least=0)
+        if self.padding // 2 > self.size // 2:
+            raise ValueError(
+                f"{section}: padding={self.padding} of size={self.size}: a window would lie "
+                f"outside the map; expected {2 * (self.size // 2)} or less"
+            )
+
+    def shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what comes out."""
+        sides = zip((height, width), self.stride, strict=True)
+        return tuple((side + self.padding - self.size) // stride + 1 for side, stride in sides)
+
+    def forward(self, x):
+        for axis, stride in zip((2, 3), self.stride, strict=True):
+            reaches = (x.shape[axis] + self.padding - self.size) % stride == 0
+            if self.padding % 2 and reaches:
+                x = torch.cat([x, x.narrow(axis, x.shape[axis] - 1, 1)], dim=axis)
+        return nn.functional.max_pool2d(x, self.size, self.stride, self.padding // 2)
+
+
+class Route(nn.Module):
+    """Concatenates, of each source, the `part`-th of `parts` equal groups of channels."""
+
+    def __init__(self, parts: int, part: int):
+        super().__init__()
+        self.parts, self.part = parts, part
+
+    def forward(self, *sources):
+        if self.parts > 1:
+            sources = [source.chunk(self.parts, dim=1)[self.part] for source in sources]
+        return sources[0] if len(sources) == 1 else torch.cat(tuple(sources), dim=1)
+
+
+class Shortcut(nn.Module):
+    def __init__(self, section: Section):
+        super().__init__()
+        section.check_options(
+            {"from", "activation", "weights_normalization"}, only={"weights_type": "none"}
+        )
+        self.activation = _activation(section, "linear")
+
+    def forward(self, *sources):
+        total = sources[0]
+        for source in sources[1:]:
+            total = total + source
+        return self.activation(total)
+
+
+class Upsample(nn.Module):
+    """Repeats rows and columns `stride` times, then multiplies by `scale`."""
+
+    def __init__(self, section: Section):
+        super().__init__()
+        section.check_options({"stride", "scale"}, only={})
+        self.stride = section.integer("stride", 2, least=1)
+        self.scale = section.number_of("scale", 1.0)
+
+    def forward(self, x):
+        x = nn.functional.interpolate(x, scale_factor=float(self.stride), mode="nearest")
+        return x if self.scale == 1 else x * self.scale
+
+
+class AveragePool(nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3), keepdim=True)
+
+
+def _activation(section: Section, default: str) -> nn.Module:
+    name = section.text("activation", default)
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"{section}: activation={name} is not supported, only {', '.join(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[name]()
+
+
+def _normalization_in_file_order(layer) -> list[tuple[str, torch.Tensor]]:
+    return [
+        ("biases", layer.bias),
+        ("scales", layer.weight),
+        ("rolling mean", layer.running_mean),
+        ("rolling variance", layer.running_var),
+    ]

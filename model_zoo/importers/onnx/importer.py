@@ -1,0 +1,205 @@
+"""The importer of ONNX files: somebody's `.onnx` in, a float model of fixed shape out.
+
+Files come with inputs whose shape is symbolic or simply wrong, with old operator sets, without
+shape information. What the graph takes is found by trying: the declared picture as channels first,
+then as channels last, and the first that ONNX Runtime runs is right. The repaired model is compared
+with the file as it came wherever that one runs.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.engine import memory
+from int8gate.model_zoo.importers.onnx import floats as onnx_floats
+from int8gate.model_zoo.importers.onnx import reading as onnx_reading
+from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
+from int8gate.model_zoo.importers.onnx.onnx_shapes import (
+    fixed_shape,
+    plainly,
+    sides_in_words,
+    unshaped,
+)
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX
+
+_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+_NUMPY = {"float16": "float16", "double": "float64"}  # ONNX Runtime's names of float inputs
+SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value
+SAME_AS_HALVES = 2e-2  # to a file that rounds what each node gives to float16, or to bfloat16
+
+
+def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> dict:
+    """Writes `directory`/model.onnx: batch 1, the input of `input_shape` (1, c, h, w), opset >= 13.
+
+    A graph that takes its pictures channels last keeps doing so. Returns the report: ``file``,
+    ``nodes``, ``opset``, ``input`` and ``outputs`` with their shapes, ``repairs`` (sentences) and
+    ``largest_difference`` to the file as it came (None where that does not run or is too large).
+
+    Raises FileNotFoundError, or ValueError naming the node, tensor or file that is at fault.
+    """
+    source, directory = Path(source), Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    model = onnx_reading.read(source)
+    allowed = SAME_AS_HALVES if onnx_floats.has_halves(model) else SAME
+    try:
+        repaired, repairs = _repaired(model, tuple(input_shape), source)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    target = directory / ONNX
+    _load_weights(repaired, source)
+    onnx_file.write(repaired, target)
+    written = _loaded(target)
+    is_large = onnx_file.weight_bytes(written) > onnx_file.LARGEST_INSIDE
+    return {
+        "file": source.name,
+        "nodes": len(written.graph.node),
+        "opset": onnx_repairs.opset_of(written),
+        "input": [written.graph.input[0].name, *(fixed_shape(written.graph.input[0]))],
+        "outputs": [[info.name, sides_in_words(info)] for info in written.graph.output],
+        "repairs": repairs,
+        "largest_difference": None if is_large else _difference(source, target, allowed),
+    }
+
+
+def explain(report: dict) -> list[str]:
+    """What was found and repaired, in sentences for people."""
+    name, *shape = report["input"]
+    said = [
+        f"{report['file']} has {report['nodes']} nodes of operator set {report['opset']}; it takes "
+        f"{name} {tuple(shape)}.",
+        *report["repairs"],
+    ]
+    if report["largest_difference"] is not None:
+        said.append(
+            "The repaired model agrees with the file as it came to "
+            f"{report['largest_difference']:.1e} of the largest output."
+        )
+    return said
+
+
+def _repaired(model, shape: tuple[int, ...], source: Path):
+    """The model in the first layout and batch that runs, and what was done to it."""
+    repairs = [*onnx_repairs.free_constants(model), *onnx_repairs.name_nodes(model)]
+    repairs += onnx_floats.in_float32(model, source.parent)
+    if onnx_repairs.opset_of(model) < onnx_repairs.OLDEST_OPSET:
+        _load_constants(model, source)
+    declared = onnx_repairs.the_input(model)
+    told, words = fixed_shape(declared), sides_in_words(declared)
+    model, lifted = onnx_repairs.lift_opset(model)
+    batch, channels, *sides = shape
+    failures, missing = [], len(unshaped(model))
+    for layout, tried in (("", shape), (" (channels last)", (batch, *sides, channels))):
+        for before in _batches(declared):
+            candidate = type(model)()
+            candidate.CopyFrom(model)
+            done = [*repairs, *lifted, *onnx_repairs.set_input_shape(candidate, tried)]
+            if before:
+                done += onnx_repairs.rebatch(candidate, before)
+            try:
+                candidate, said = onnx_repairs.infer_shapes(candidate, missing)
+                _try(candidate, source)
+            except ValueError as error:
+                failures.append(f"{tried}{layout}: {error}")
+                continue
+            return candidate, done + said
+    hint = f" (the file declares {words})" if told != shape else ""
+    raise ValueError(
+        f"the graph does not take pictures of {shape}{hint}: tried {failures[0]}; declare the size "
+        "that the graph was made for, or export it again at this size"
+    )
+
+
+def _batches(declared) -> tuple[int, ...]:
+    """0 to leave reshapes as they are, then the declared batch where it is not 1."""
+    first = declared.type.tensor_type.shape.dim[:1]
+    found = first[0].dim_value if first else 0
+    return (0, found) if found > 1 else (0,)
+
+
+def _try(model, source: Path) -> None:
+    """Runs the model once on zeros, in bounded memory: what it makes may depend on its values.
+
+    Raises ValueError with what ONNX Runtime says.
+    """
+    import onnxruntime  # noqa: F401, what it reserves does not count
+
+    weights = memory.TIMES * onnx_file.weight_bytes(model)
+    with memory.at_most(memory.RUNNING + weights):
+        _outputs(model.SerializeToString(), np.float32(0), source.parent)
+
+
+def _difference(source: Path, repaired: Path, allowed: float) -> float | None:
+    """Largest difference on noise, relative to the largest output; None where the source fails."""
+    try:
+        shape = fixed_shape(_loaded(repaired).graph.input[0])
+        noise = np.random.default_rng(0).random(shape, np.float32)
+        before = _outputs(source, noise)
+    except ValueError:
+        return None
+    after = _outputs(repaired, noise)
+    pairs = list(zip(before, after, strict=True))
+    if any(one.shape != other.shape for one, other in pairs):
+        return None
+    real = [(np.float64(one), np.float64(other)) for one, other in pairs]
+    if not all(np.isfinite(one).all() for one, _ in real):
+        return None  # a half overflows where float32 does not
+    scale = max(np.abs(one).max(initial=0) for one, _ in real) or 1.0
+    found = float(max(np.abs(one - other).max(initial=0) for one, other in real) / scale)
+    if not found <= allowed:
+        raise ValueError(
+            f"{source}: the repaired model differs from the file by {found:.1e} of its largest "
+            f"output, at most {allowed:.0e} is expected: export it with opset "
+            f"{onnx_repairs.OLDEST_OPSET} or later"
+        )
+    return found
+
+
+def _outputs(model: Path | bytes, fed: np.ndarray, data: Path | None = None) -> list[np.ndarray]:
+    """What a model gives; one in memory finds its external data in the directory `data`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if data:
+        options.add_session_config_entry(_DATA_FOLDER, str(data.resolve()))
+    content = model if isinstance(model, bytes) else str(model)
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        taken = session.get_inputs()[0]
+        if not fed.shape:
+            fed = np.full([side if isinstance(side, int) else 1 for side in taken.shape], fed)
+        kind = taken.type.removeprefix("tensor(").removesuffix(")")
+        return session.run(None, {taken.name: fed.astype(_NUMPY.get(kind, "float32"))})
+    # ONNX Runtime raises classes of its own, each a direct child of Exception.
+    except Exception as error:
+        raise ValueError(plainly(error)) from error
+
+
+def _loaded(path: Path):
+    import onnx
+
+    return onnx.load(str(path), load_external_data=False)
+
+
+def _load_constants(model, source: Path) -> None:
+    """Reads the small ones, which lifting the operator set may look at."""
+    from onnx import TensorProto, external_data_helper
+
+    for tensor in model.graph.initializer:
+        is_outside = tensor.data_location == TensorProto.EXTERNAL
+        if is_outside and math.prod(tensor.dims) <= onnx_repairs.SMALL:
+            external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+
+
+def _load_weights(model, source: Path) -> None:
+    import onnx
+
+    onnx.load_external_data_for_model(model, str(source.parent))

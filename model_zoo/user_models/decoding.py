@@ -1,0 +1,160 @@
+"""From the outputs of a team's own model to what its task's metric takes.
+
+A function here is called as a `decode` hook is: with the outputs, a list of float32 arrays (n, ...)
+in the file's order and layout, and the `Network` of the declaration (`size`, `classes`, and in
+`arguments` what `resolve` knows: the input's `layout`, the `mean` and `std` of its preprocessing,
+its `colours`, a Darknet file's `heads`). It returns one float32 array:
+
+    classification      (n, classes)         scores
+    segmentation        (n, h, w, classes)   scores of each pixel of the input
+    detection           (n, K, 6)            [class, score, ymin, xmin, ymax, xmax], parts of the
+                                             input 0..1; score -1 pads
+    pose, keypoints     (n, P, 52)           [score, 17 x (y, x, score)], pixels of the input, in
+                                             COCO's order; score -1 pads
+    super_resolution    (n, 2h, 2w, 1)       luminance in grey levels (BT.601, 16..235)
+
+Each task has a default (`DEFAULTS`), which `decode` in the declaration replaces: by a name of
+`DECODERS`, or by a function of the user's, ``module:function``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from int8gate.model_zoo.spec import Network
+
+HERE, HEADS = (
+    "int8gate.model_zoo.user_models.decoding",
+    "int8gate.model_zoo.user_models.known_heads",
+)
+DEFAULTS = {
+    "classification": f"{HERE}:class_scores",
+    "segmentation": f"{HERE}:pixel_scores",
+    "detection": f"{HERE}:detections",
+    "pose": f"{HERE}:people",
+    "keypoints": f"{HERE}:people",
+    "super_resolution": f"{HERE}:luminance_of",
+}
+DECODERS = {  # what `decode` takes for heads that are known, by task
+    "detection": {
+        "corners": f"{HEADS}:corners",
+        "ctdet": f"{HEADS}:ctdet",
+        "detr": f"{HEADS}:detr",
+        "tf_detection": f"{HEADS}:tf_detection",
+        "yolo": f"{HEADS}:yolo",
+    },
+    "pose": {"movenet": f"{HEADS}:movenet", "posenet": f"{HEADS}:posenet"},
+    "keypoints": {"heatmaps": f"{HEADS}:heatmaps", "movenet": f"{HEADS}:movenet"},
+}
+DETECTION, PERSON = 6, 52  # columns of a row
+CHANNELS_LAST = (0, 2, 3, 1)
+
+
+def class_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """The first output as (n, classes), also where it is (n, classes, 1, 1)."""
+    return outputs[0].reshape(len(outputs[0]), -1)
+
+
+def pixel_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """The first output, (n, h, w, classes) or (n, classes, h, w), as (n, h, w, classes).
+
+    Of a map of class numbers, (n, h, w) or with an axis of 1, the number's class has the score 1.
+    """
+    if (numbers := _class_numbers(outputs[0], declared)) is not None:
+        if declared.classes is None:
+            raise ValueError(
+                "task segmentation: the first output is a map of class numbers, which does not "
+                "tell how many classes there are: add classes = NUMBER"
+            )
+        return (numbers[..., None] == np.arange(declared.classes)).astype(np.float32)
+    scores = _channels_last(outputs[0], declared.size, declared)
+    if scores is None or scores.shape[-1] < 2:
+        raise ValueError(
+            f"task segmentation: the first output is {shape_of(outputs[0])}, expected a score of "
+            f"each of two or more classes for every pixel, (n, {_by(declared.size)}, classes) or "
+            "channels first: end the network there, or add decode"
+        )
+    return scores
+
+
+def _class_numbers(values: np.ndarray, declared: Network) -> np.ndarray | None:
+    """A map of whole numbers (n, h, w) at the input's size, None of other outputs."""
+    sides = tuple(side for side in values.shape[1:] if side != 1)
+    if values.ndim not in (3, 4) or sides != tuple(declared.size):
+        return None
+    return values.reshape(len(values), *sides) if np.array_equal(values, np.rint(values)) else None
+
+
+def luminance_of(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """A picture of twice the size, in the unit and colour order of the input, as luminance.
+
+    One channel is luminance, three are colours, clipped to 0..255 and rounded first: what a user
+    would see is scored.
+    """
+    from int8gate.calibration_data.synthetic.super_resolution import SCALE, luminance
+
+    large = tuple(SCALE * side for side in declared.size)
+    picture = _channels_last(outputs[0], large, declared)
+    if picture is None or picture.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"task super_resolution: the first output is {shape_of(outputs[0])}, expected a "
+            f"picture of {SCALE} times the input's size, (n, {_by(large)}, 1 or 3) or channels "
+            "first: add decode"
+        )
+    told = declared.arguments
+    levels = picture * np.float32(told["std"]) + np.float32(told["mean"])
+    if picture.shape[-1] == 1:
+        return levels.astype(np.float32)
+    colours = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    colours = colours[..., ::-1] if told["colours"] == "bgr" else colours
+    return luminance(colours)[..., None].astype(np.float32)
+
+
+def detections(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """Those of a Darknet file's [yolo] layers, or one output that holds them as they are scored."""
+    if heads := declared.arguments.get("heads"):
+        from int8gate.model_zoo.families.yolov4_tiny.decoding import detections as decoded
+
+        return decoded(outputs, heads, declared.size)
+    return _as_they_are("detection", outputs, DETECTION)
+
+
+def people(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """One output that holds people as they are scored."""
+    return _as_they_are("pose or keypoints", outputs, PERSON)
+
+
+def _as_they_are(task: str, outputs: list[np.ndarray], columns: int) -> np.ndarray:
+    if len(outputs) == 1 and outputs[0].ndim == 3 and outputs[0].shape[-1] == columns:
+        return outputs[0]
+    known = sorted({name for part in task.split(" or ") for name in DECODERS.get(part, {})})
+    listed = ", ".join(f'"{name}"' for name in known)
+    given = ", ".join(map(shape_of, outputs))
+    raise ValueError(
+        f"task {task}: the outputs are {given}, and what they mean is not known: add decode, one "
+        f'of {listed}, or "module:function" that makes (n, K, {columns}) of them'
+    )
+
+
+def _channels_last(
+    values: np.ndarray, sides: tuple[int, int], declared: Network
+) -> np.ndarray | None:
+    """Maps of that height and width with channels last; None for others.
+
+    Where both layouts fit, the input's holds.
+    """
+    if values.ndim != 4:
+        return None
+    is_last, is_first = values.shape[1:3] == tuple(sides), values.shape[2:] == tuple(sides)
+    if is_first and (not is_last or declared.arguments["layout"] == "nchw"):
+        return values.transpose(CHANNELS_LAST)
+    return values if is_last else None
+
+
+def shape_of(values: np.ndarray) -> str:
+    """Of an output, in words."""
+    return f"(n, {', '.join(map(str, values.shape[1:]))})"
+
+
+def _by(sides) -> str:
+    return ", ".join(map(str, sides))

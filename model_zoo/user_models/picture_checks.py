@@ -1,0 +1,107 @@
+"""The input of an own model: one picture, as the file and the declaration agree on it."""
+
+from __future__ import annotations
+
+from int8gate.calibration_data.preprocessing import Hooked
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import LAYOUT_OF_FORMAT, End, ModelFile
+
+PICTURES = (1, 3)  # channels of what a data folder gives
+
+
+def picture_input(own: OwnModel, file: ModelFile) -> tuple[str, tuple[int, int], int]:
+    """Layout, (height, width) and channels of the one input.
+
+    Raises ValueError naming table and key for what is missing or contradicts the file.
+    """
+    if len(file.inputs) != 1:
+        listed = ", ".join(map(str, file.inputs))
+        raise ValueError(
+            f"{own.where}: {own.file.name} has {len(file.inputs)} inputs ({listed}), expected one "
+            "picture: cut the model behind the others or make them constants"
+        )
+    (entry,) = file.inputs
+    layout, sides, channels = file.picture
+    if layout is None:
+        raise ValueError(f"{own.where}: input {entry} is no picture, expected four sides")
+    if own.layout and own.layout != layout and None not in entry.shape[1:]:
+        raise ValueError(
+            f"{own.where}: layout = {own.layout!r} contradicts the file, whose input is {entry}: "
+            "leave the key out"
+        )
+    _check_dtype(own, file, entry)
+    if layout == "nchw" and LAYOUT_OF_FORMAT.get(own.format) != layout:
+        raise ValueError(
+            f"{own.where}: input {entry} has its channels first, expected them last in a model of "
+            "TensorFlow: export it with an input (1, height, width, channels)"
+        )
+    size = _agreed(own, "size", own.size, sides, entry)
+    channels = _agreed(own, "channels", own.channels, channels, entry)
+    batch = entry.shape[0]
+    if batch not in (None, 1):
+        raise ValueError(
+            f"{own.where}: input {entry} has a batch of {batch}, expected 1 or a free one: export "
+            "the model with batch 1"
+        )
+    declared = own.preprocessing.channels
+    if declared not in (None, channels):
+        raise ValueError(
+            f"{own.where}: mean or std has {declared} numbers, the input {entry} has {channels} "
+            "channels: give one for each, or one number for all"
+        )
+    return layout, size, channels
+
+
+def checked_fit(own: OwnModel, size: tuple[int, int], channels: int):
+    """The `Fit` of a declaration; pictures of a network of one channel are gray.
+
+    Raises ValueError naming the key where the pictures would not have the network's channels.
+    """
+    from int8gate.calibration_data.fit import Fit  # Pillow: not while pytest collects
+
+    colours = {"colours": "gray"} if channels == 1 else {}
+    try:
+        fit = Fit(size, **colours | own.fit)
+    except ValueError as error:
+        raise ValueError(f"{own.where}: {error}") from error
+    if fit.channels != channels and not isinstance(own.preprocessing, Hooked):
+        cure = (
+            "leave the key out"
+            if channels in PICTURES
+            else "add preprocess, a function that makes the others"
+        )
+        raise ValueError(
+            f'{own.where}: colours = "{fit.colours}" gives pictures of {fit.channels} channels, '
+            f"the network takes {channels}: {cure}"
+        )
+    return fit
+
+
+def _check_dtype(own: OwnModel, file: ModelFile, entry: End) -> None:
+    """A frozen graph's preprocessing, which the host runs, may take bytes; a network may not."""
+    if file.is_quantized or entry.dtype == "float32" or own.format == "frozen_graph":
+        return
+    raise ValueError(
+        f"{own.where}: input {entry} takes {entry.dtype}, expected float32: export the model "
+        "without the cast, from float32 pixels"
+    )
+
+
+def _agreed(own: OwnModel, key: str, declared, found, entry: End):
+    """What the file says, or the declaration where the file leaves it free."""
+    fixed = found if isinstance(found, tuple) else (found,)
+    given = declared if isinstance(declared, tuple) else (declared,)
+    if declared is None:
+        if None in fixed:
+            example = "[224, 224]" if key == "size" else "3"
+            raise ValueError(
+                f"{own.where}: {key} is missing and the file leaves it free (input {entry}): add "
+                f"{key} = {example}"
+            )
+        return found
+    if any(side not in (None, want) for side, want in zip(fixed, given, strict=True)):
+        raise ValueError(
+            f"{own.where}: {key} = {list(given) if key == 'size' else declared} contradicts the "
+            f"file, whose input is {entry}: leave the key out, or export the model at that size"
+        )
+    return declared

@@ -1,0 +1,143 @@
+"""From a declaration and its file to a `ModelSpec`, which goes the way of every model.
+
+What the declaration leaves out is taken from the file; what contradicts the file is refused in a
+sentence that names the key.
+"""
+
+from __future__ import annotations
+
+from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.user_models import decoding
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import ModelFile
+from int8gate.model_zoo.user_models.output_checks import classes_of
+from int8gate.model_zoo.user_models.picture_checks import checked_fit, picture_input
+from int8gate.model_zoo.user_models.tflite_file import is_half, is_quantized
+
+RECIPES = {  # by format: what such a file is brought to, the default first
+    "onnx": ("onnx_int8",),
+    "darknet": ("onnx_int8",),
+    "pytorch": ("onnx_int8",),
+}
+OTHERS = ("tflite_int8",)
+PREQUANTIZED = ("prequantized",)
+
+
+def default_recipes(own: OwnModel) -> tuple[str, ...]:
+    """The declared recipes, else what such a file goes to first: a quantized one as it is."""
+    if own.recipes:
+        return own.recipes
+    if own.format == "tflite" and is_quantized(own.file):
+        return PREQUANTIZED
+    return recipes_of(own.format)
+
+
+def recipes_of(format: str) -> tuple[str, ...]:
+    """What a float file of the format is brought to."""
+    return RECIPES.get(format, OTHERS)
+
+
+def declared_spec(own: OwnModel) -> ModelSpec:
+    """A model of which the file was not opened yet: name, task, format, recipes."""
+    return _spec(own, Network("", (None, None, 3), (0, 0), own.classes))
+
+
+def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
+    """The model with its input as the file has it.
+
+    Raises ValueError naming table and key for what is missing or contradicts the file.
+    """
+    _check_recipes(own, file)
+    layout, size, channels = picture_input(own, file)
+    fit = checked_fit(own, size, channels)
+    told = {  # for the decoders
+        "layout": layout,
+        "mean": own.preprocessing.mean,
+        "std": own.preprocessing.std,
+        "colours": fit.colours,
+    }
+    if own.head:
+        told["head"] = own.head
+    if own.format == "darknet" and (heads := _heads(own)):
+        told["heads"] = heads
+    network = Network(
+        "",
+        (*size, channels),
+        size,
+        classes_of(own, file, size, told.get("heads")),
+        arguments=told,
+        ends=(own.inputs, own.outputs),
+    )
+    return _spec(own, network)
+
+
+def own_samples(spec: ModelSpec, split: str):
+    """The `SampleSet` of a resolved own model, of one that comes quantized all pictures.
+
+    Raises ValueError where it declares no data.
+    """
+    from int8gate.calibration_data.folders import WHOLE, open_data
+
+    own, network = spec.own, spec.compact
+    if own.data is None:
+        raise ValueError(
+            f'{own.where}: data is missing: add data = "FOLDER" with real pictures, with labels or '
+            "without: calibration needs at least 100 of them"
+        )
+    fit = checked_fit(own, network.size, network.input_shape[-1])
+    labels = own.labels, network.classes, own.class_names
+    split = split if is_calibrated(spec) else WHOLE
+    return open_data(own.data, own.task, split, fit, *labels)
+
+
+def is_calibrated(spec: ModelSpec) -> bool:
+    """Whether part of the pictures is held out for calibration: a quantized file needs none."""
+    return spec.recipes != PREQUANTIZED
+
+
+def _spec(own: OwnModel, network: Network) -> ModelSpec:
+    known = decoding.DECODERS.get(own.task, {})
+    default = decoding.DEFAULTS.get(own.task)
+    return ModelSpec(
+        name=own.name,
+        task=own.task,
+        source_format=own.format,
+        preprocessing=own.preprocessing,
+        compact=network,
+        full=network,
+        paper="",
+        decode=known.get(own.decode, own.decode) or default,
+        recipes=default_recipes(own),
+        own=own,
+    )
+
+
+def _check_recipes(own: OwnModel, file: ModelFile) -> None:
+    quantizing = [name for name in own.recipes if name not in PREQUANTIZED]
+    if file.is_quantized and quantizing:
+        raise ValueError(
+            f'{own.where}: recipes has "{quantizing[0]}", and {own.file.name} is quantized '
+            "already: leave the key out, or give the float file"
+        )
+    if not file.is_quantized and len(quantizing) < len(own.recipes):
+        raise ValueError(
+            f'{own.where}: recipes has "prequantized", and {own.file.name} is a float model: leave '
+            "the key out, or give the quantized .tflite file"
+        )
+    if own.float_file and not file.is_quantized:
+        raise ValueError(
+            f"{own.where}: float_file names the float model of a quantized one, and "
+            f"{own.file.name} is a float model itself: leave the key out"
+        )
+    if own.format == "tflite" and not file.is_quantized and is_half(own.file):
+        raise ValueError(
+            f"{own.where}: {own.file.name} has weights of float16, which is not quantized further: "
+            "give the float32 file"
+        )
+
+
+def _heads(own: OwnModel) -> list:
+    """What the [yolo] sections of a Darknet file say of its outputs."""
+    from int8gate.model_zoo.importers.darknet.cfg import read, yolo_head
+
+    return [yolo_head(section) for section in read(own.file)[1] if section.kind == "yolo"]

@@ -1,0 +1,183 @@
+"""The TOML that `int8gate init FILE` begins with: what the file tells, and what is left to say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from int8gate.model_zoo.registry import zoo
+from int8gate.model_zoo.user_models.decoding import DECODERS
+from int8gate.model_zoo.user_models.guesses import Guess, guess
+from int8gate.model_zoo.user_models.inspection import End, ModelFile
+from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, recipes_of
+from int8gate.model_zoo.user_models.toml_file import NAME
+
+LIKELY_SIZE = 224
+COMMENT_AT = 34  # column
+LONGEST_REMARK = 200  # characters
+KEY_REMARKS = {
+    "box_order": 'a guess; or "yxyx"',
+    "box_unit": 'of the input, a guess; or "pixels"',
+    "background": 'which of the scores is no class, a guess; or "last", "none"',
+    "classes": "how many, a number: a map of class numbers does not tell",
+}
+BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
+TASKS = "classification, segmentation, detection, pose, keypoints, super_resolution, other"
+DATA = {  # by task: what the folder of pictures has
+    "classification": "a folder of pictures for each class, or labels.csv; or pictures alone",
+    "segmentation": "images/ and masks/ of equal names; or pictures alone",
+    "detection": "pictures and COCO's annotations.json; or pictures alone",
+    "pose": "pictures and COCO's annotations.json; or pictures alone",
+    "keypoints": "pictures of one person each and COCO's annotations.json; or alone",
+    "super_resolution": "low/ and high/ of equal names, twice as large; or pictures alone",
+    "other": "real pictures; the gate is fidelity to float",
+}
+
+
+def template(
+    file: Path, found: ModelFile, signature: str | None = None, name: str | None = None
+) -> str:
+    """A commented table for the model; keys that the file settles are comments.
+
+    `file` is the path that the TOML will hold, `signature` that of a SavedModel which was looked
+    into, `name` the model's, by default after the file.
+    """
+    made = guess(found)
+    lines = [
+        _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
+        *(_remark(f"  takes {end}") for end in found.inputs),
+        *(_remark(f"  gives {end}") for end in found.outputs),
+        f"[models.{name or _name(file)}]",
+        f"file = {_text(file.as_posix())}",
+        *([f"signature = {_text(signature)}"] if signature else []),
+        _task(made),
+        _commented('data = "pictures"', DATA.get(made.task, "the folder of your pictures")),
+        *_decode(found, made),
+        *_picture(found),
+        *_numbers(found),
+        *_recipes(found),
+        '# expect = { accuracy = "0.99 * float" }',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that no model of a team may have."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"--name {name}: expected letters, digits and underscores, beginning with a letter"
+        )
+    if name in zoo():
+        raise ValueError(f"--name {name}: a model of int8gate's zoo is called so: choose another")
+
+
+def _name(file: Path) -> str:
+    """Of the table: letters, digits and underscores, and no name of the zoo."""
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", file.stem).strip("_") or "model"
+    name = name if name[0].isalpha() else f"model_{name}"
+    return f"my_{name}" if name in zoo() else name
+
+
+def _task(made: Guess) -> str:
+    if made.task is None:
+        return _commented('task = ""', f"the file does not tell: choose one of {TASKS}")
+    return _commented(f'task = "{made.task}"', f"a guess; one of {TASKS}")
+
+
+def _decode(found: ModelFile, made: Guess) -> list[str]:
+    """How the outputs become what is scored, with the keys that a known head takes."""
+    known = DECODERS.get(made.task, {})
+    lines = []
+    if made.decode:
+        listed = ", ".join([*known, "module:function"])
+        lines = [_commented(f'decode = "{made.decode}"', f"a guess; one of {listed}")]
+    elif made.needs_decode:
+        listed = ", ".join([*known, "module:function"])
+        lines = [_commented('decode = ""', f"the file does not tell: choose one of {listed}")]
+    elif known and found.format != "darknet":
+        listed = ", ".join(known)
+        told = f"outputs to {made.task}; or one of {listed}"
+        lines = [_commented('# decode = "module:function"', told)]
+    return lines + [
+        _commented(f"{key} = {_text(value)}", KEY_REMARKS[key]) for key, value in made.keys.items()
+    ]
+
+
+def _picture(found: ModelFile) -> list[str]:
+    layout, (height, width), channels = found.picture
+    if layout is None:
+        return ["# the input is no picture: int8gate gates models of one picture"]
+    lines = [f"# layout: {layout}, {found.inputs[0].dtype}, read from the file"]
+    if height and width:
+        lines.append(f"# size: {height} x {width}, read from the file")
+    else:
+        free = [side or LIKELY_SIZE for side in (height, width)]
+        lines.append(_commented(f"size = {free}", "[height, width]: the file leaves it free"))
+    if channels is None:
+        lines.append(_commented("channels = 3", "the file leaves it free"))
+    lines.append(
+        '# fit = "stretch"                 # or "crop" (with crop = 0.875), or "letterbox"'
+    )
+    if channels == 1:
+        return [*lines, '# colours: "gray", for there is one channel']
+    if channels not in (None, 3):
+        told = f"makes the {channels} channels, with range = [low, high]"
+        return [*lines, _commented('preprocess = "module:function"', told)]
+    return [*lines, '# colours = "rgb"                 # or "bgr"']
+
+
+def _numbers(found: ModelFile) -> list[str]:
+    """How pixels become what the network takes."""
+    entry = found.inputs[0]
+    if entry.scale is not None:
+        return _range_of(entry)
+    if entry.dtype != "float32" and found.format != "frozen_graph":
+        told = f"# the input takes {entry.dtype}, and int8gate gates networks of float32 pixels:"
+        return [told, "# export the model without its Cast, or pytest refuses it"]
+    if entry.dtype == "uint8":
+        return ["# the input takes pixels as they are, uint8: no scale, mean, std or range"]
+    if not entry.dtype.startswith("float"):
+        return [f"# the input takes {entry.dtype}: say what pixels 0 and 255 become", 'range = ""']
+    return [
+        "# (pixel * scale - mean) / std, as inference does it; the file does not tell: the next",
+        "# three lines are a guess, in their place range = [-1, 1] or [0, 255] may be right",
+        'scale = "1/255"',
+        "mean = 0.0",
+        "std = 1.0",
+    ]
+
+
+def _range_of(entry: End) -> list[str]:
+    """What the first and the last byte stand for: fed so, pixels are stored as they are."""
+    told = f"scale {entry.scale:.9g} and zero point {entry.zero_point}"
+    if entry.dtype not in BYTES:
+        return [
+            f"# the input is {entry.dtype} of {told}: say what pixels 0 and 255 become",
+            "range = [-1, 1]",
+        ]
+    low, high = ((level - entry.zero_point) * entry.scale for level in BYTES[entry.dtype])
+    return [
+        f"# what pixels 0 and 255 become, from the input's {told}",
+        f"range = [{low:.9g}, {high:.9g}]",
+    ]
+
+
+def _recipes(found: ModelFile) -> list[str]:
+    names = PREQUANTIZED if found.is_quantized else recipes_of(found.format)
+    listed = ", ".join(f'"{name}"' for name in names)
+    return [f"recipes = [{listed}]"]
+
+
+def _remark(text: str) -> str:
+    """A comment of one line, whatever names stand in the file."""
+    return "# " + "".join(c if c.isprintable() else "?" for c in text)[:LONGEST_REMARK]
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line.ljust(COMMENT_AT)}# {comment}"
+
+
+def _text(value: str) -> str:
+    """A basic string of TOML, of which JSON's are."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

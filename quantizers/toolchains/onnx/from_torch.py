@@ -1,0 +1,134 @@
+"""From a declaration to a float ONNX file: a PyTorch program of fixed shape, then its graph.
+
+A PyTorch model is exported once to `program.pt2` (`torch.export`), which every toolchain starts
+from and every float artifact is compared with. Models whose users have a file (Darknet, ONNX) begin
+with that file: it is written by the declaration or stands among the user's weights, and goes
+through the importer. These functions run in the worker process (`worker.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+from int8gate.model_zoo import torch_networks
+from int8gate.model_zoo.networks import resolve
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.weights import Weights
+from int8gate.quantizers.toolchains.onnx.prepare import prepare
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX, PROGRAM
+from int8gate.runtimes.onnx_session import describe
+
+INPUT, OUTPUT = "image", "output_{}"
+OPSET = 20  # the newest whose every operator ONNX Runtime 1.31 fuses and quantizes
+USER_FILES = (".onnx", ".cfg")
+
+
+def export_torch(
+    spec: ModelSpec, profile: str, weights: Weights, seed: int, directory: Path
+) -> dict:
+    """Writes `directory`/program.pt2: the network at its declared size, batch 1, on the CPU.
+
+    Of an ONNX model there is no program: `directory`/model.onnx is its repaired file. Returns the
+    importer's report; of other models that of a user's program, its "repairs".
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    declared, repairs = spec.network(profile), []
+    height, width = declared.size
+    if spec.source_format == "onnx":
+        from int8gate.model_zoo.importers.onnx.importer import import_onnx
+
+        source = _source(spec, profile, weights, seed, directory)
+        shape = (1, declared.input_shape[-1], height, width)
+        return import_onnx(source, shape, directory)
+    if spec.source_format == "darknet":
+        from int8gate.model_zoo.importers.darknet.importer import import_darknet
+
+        source = _source(spec, profile, weights, seed, directory)
+        model = import_darknet(source, source.with_suffix(".weights")).eval()
+    elif spec.own:
+        picture = torch_networks.example(declared)
+        model, repairs = torch_networks.read_program(weights.path, picture, weights.trusted)
+    else:
+        model = _network(spec, profile, weights, seed)
+    with quiet(), torch.no_grad():
+        program = torch.export.export(model, (torch_networks.example(declared),))
+        torch.export.save(program, str(directory / PROGRAM))
+    return {"repairs": repairs}
+
+
+def to_onnx(exported: Path, directory: Path) -> dict:
+    """Writes `directory`/model.onnx, ready to run and to quantize; returns its description.
+
+    `exported` is the directory that `export_torch` wrote. The input is ``image``, (1, c, h, w) of
+    float32, outputs are ``output_0`` and so on in the module's order; an imported ONNX file keeps
+    its own names. The weights of a model beyond protobuf's 2 GiB stand in files beside it.
+    """
+    target = directory / ONNX
+    imported = exported / ONNX
+    if imported.is_file():
+        prepare(imported, target)
+        return describe(target)
+    raw = directory / "exported.onnx"
+    _convert(exported / PROGRAM, raw)
+    written = onnx_file.files_of(raw)
+    prepare(raw, target)
+    for file in written:
+        file.unlink()
+    return describe(target)
+
+
+def _convert(program: Path, target: Path) -> None:
+    import torch
+
+    exported = torch.export.load(str(program))
+    inputs, outputs = exported.graph_signature.user_inputs, exported.graph_signature.user_outputs
+    size = sum(tensor.nbytes for tensor in exported.state_dict.values())
+    single = len(inputs) == 1
+    with quiet(), torch.no_grad():
+        converted = torch.onnx.export(
+            exported,
+            dynamo=True,
+            input_names=[INPUT] if single else [f"input_{i}" for i in range(len(inputs))],
+            output_names=[OUTPUT.format(i) for i in range(len(outputs))],
+            opset_version=OPSET,
+            verbose=False,
+        )
+        converted.save(str(target), external_data=size > onnx_file.LARGEST_INSIDE)
+
+
+def _source(spec: ModelSpec, profile: str, weights: Weights, seed: int, directory: Path) -> Path:
+    """The file that users of the model have: their own, or what the declaration writes."""
+    if weights.path and weights.path.suffix in USER_FILES:
+        return weights.path
+    network = _network(spec, profile, weights, seed)
+    return Path(resolve(spec.source)(network, spec.network(profile), directory))
+
+
+def _network(spec: ModelSpec, profile: str, weights: Weights, seed: int):
+    network = torch_networks.build(spec, profile, official=weights.kind == "official")
+    if weights.path:
+        torch_networks.load(network, weights.path)
+    if weights.kind == "random":
+        torch_networks.settle_normalization(network, spec, profile, seed)
+    return network
+
+
+@contextmanager
+def quiet():
+    """Without the exporter's warnings about its own deprecated calls and absent torchvision."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,85 @@
+"""The ONNX toolchain: a prepared float model (`onnx_export.to_onnx`) to INT8, with our ranges.
+
+Static INT8 is written as QDQ. A recipe's activations are uint8, the one type that is fast on x86
+together with int8 weights (int8 activations leave convolutions in float there, and suit ARM).
+Weights are stored as int8 with a scale for each output channel, biases as int32. Ranges are the
+calibrator's: ONNX Runtime's quantizer only places the scales. These functions run in the worker
+process.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from int8gate.model_zoo.importers.onnx.onnx_shapes import plainly
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.toolchains.onnx import dynamic as onnx_dynamic
+from int8gate.quantizers.toolchains.onnx import static as onnx_static
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.onnx_session import describe
+
+
+def quantize(
+    float_model: Path,
+    recipe: Recipe,
+    ranges: dict[str, tuple[float, float]] | None,
+    directory: Path,
+) -> dict:
+    """Writes `directory`/model.onnx by the recipe; returns its description (`describe`).
+
+    `ranges` gives (low, high) of every tensor of `tensors_to_quantize`; None for dynamic INT8.
+    Raises ValueError for a range that is missing, NaN or infinite, for a model that holds nothing
+    to quantize, and with what the stock quantizer says where it stops.
+    """
+    is_static = recipe.activations in onnx_static.ACTIVATIONS
+    chosen = _chosen(float_model, recipe, ranges) if is_static else {}
+    try:
+        model = (
+            onnx_static.quantize(float_model, recipe.activations, recipe.per_channel, chosen)
+            if is_static
+            else onnx_dynamic.quantize(float_model, recipe.per_channel)
+        )
+    # The stock quantizers assert, index and look up without a check.
+    except Exception as error:
+        raise ValueError(
+            f"ONNX Runtime's quantizer stops at {float_model}: {type(error).__name__}: "
+            f"{plainly(error)}"
+        ) from error
+    onnx_file.write(model, directory / ONNX)
+    return describe(directory / ONNX)
+
+
+def tensors_to_quantize(float_model: Path) -> list[str]:
+    """The activations that get a quantizer, in the order of the graph: what a calibrator watches.
+
+    A tensor that only moves another's values (a reshape's output) takes the other's scale.
+    """
+    return [name for name, of in onnx_static.marked(float_model).items() if name == of]
+
+
+def _chosen(float_model: Path, recipe: Recipe, ranges: dict | None) -> dict:
+    """The range of every tensor with a quantizer, those that share another's scale included."""
+    if ranges is None:
+        raise ValueError(f"{recipe.name} needs the ranges of its activations, found none")
+    marked = onnx_static.marked(float_model)
+    if not marked:
+        raise ValueError(f"{float_model.name} holds no convolution or matrix product to quantize")
+    for name in marked.values():
+        _check_range(name, ranges)
+    return {name: ranges[of] for name, of in marked.items()}
+
+
+def _check_range(name: str, ranges: dict) -> None:
+    if name not in ranges:
+        raise ValueError(
+            f"tensor {name} needs a range and calibration has none for it: calibrate every tensor "
+            "of tensors_to_quantize"
+        )
+    low, high = ranges[name]
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ValueError(
+            f"tensor {name} has the range ({low}, {high}), expected finite values in order: "
+            "a sample or a weight holds NaN or infinity"
+        )

@@ -1,0 +1,155 @@
+"""Static INT8 (QDQ) by ONNX Runtime's quantizer: where scales go, by `onnx_placement`.
+
+Its class is used without its calibration, which keeps every activation in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from int8gate.model_zoo.importers.onnx.order import sort_nodes
+from int8gate.quantizers.toolchains.onnx.moves import move_integers
+from int8gate.quantizers.toolchains.onnx.numbering import Numbering
+from int8gate.quantizers.toolchains.onnx.placement import Placement, constant_left_operands, place
+from int8gate.runtimes.onnx_graph import KEPT_FLOAT
+
+ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
+SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
+
+
+def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dict):
+    """The quantized `ModelProto`; `ranges` holds every tensor of `marked`."""
+    import onnx
+
+    model = onnx.load(str(float_model))
+    numbering = Numbering(model)
+    placement = place(model)
+    numbered = {numbering.number(name): limits for name, limits in ranges.items()}
+    quantized = _quantizer(model, placement, activations, per_channel, numbered).quantize_model()
+    move_integers(quantized.graph)
+    sort_nodes(quantized.graph)
+    numbering.restore(quantized)
+    del quantized.metadata_props[:]
+    if heads := placement.regression_heads:
+        names = json.dumps([numbering.name(head) for head in heads])
+        onnx.helper.set_model_props(quantized, {KEPT_FLOAT: names})
+    return quantized
+
+
+def marked(float_model: Path) -> dict[str, str]:
+    """The activations that get a quantizer, each with the tensor whose scale it takes.
+
+    That is the tensor itself, or for one that only moves values (a reshape's output) where they
+    come from.
+    """
+    import onnx
+    from onnxruntime.quantization.registry import CreateQDQQuantizer
+
+    model = onnx.load(str(float_model), load_external_data=False)
+    numbering = Numbering(model)
+    quantizer = _quantizer(model, place(model), "uint8", True, {})
+    for node in list(quantizer.model.nodes()):
+        if quantizer.should_quantize_node(node):
+            CreateQDQQuantizer(quantizer, node).quantize()
+    constants = {tensor.name for tensor in quantizer.model.initializer()}
+    found = {k: v for k, v in quantizer.tensors_to_quantize.items() if k not in constants}
+
+    def source_of(name: str) -> str:
+        shared = found[name].quant_para_provider
+        return source_of(shared.input_name) if shared else name
+
+    return {numbering.name(name): numbering.name(source_of(name)) for name in found}
+
+
+def _quantizer(model, placement: Placement, activations: str, per_channel: bool, ranges: dict):
+    """ONNX Runtime's QDQ quantizer over the nodes that `place` chose."""
+    import numpy as np
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import TensorData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    class Quantizer(QDQQuantizer):
+        """Keeps float what `place` keeps float, and trusts the ranges."""
+
+        def quantize_activation_tensor(self, tensor_name: str) -> None:
+            if tensor_name not in floats:
+                super().quantize_activation_tensor(tensor_name)
+
+        def quantize_weight_tensor(self, tensor_name: str) -> None:
+            if tensor_name in operands:  # as an activation: no kernel multiplies int8 by uint8
+                super().quantize_activation_tensor(tensor_name)
+            else:
+                super().quantize_weight_tensor(tensor_name)
+
+        def quantize_weight_tensor_per_channel(self, tensor_name: str, axis: int) -> None:
+            if tensor_name in operands:
+                super().quantize_activation_tensor(tensor_name)
+            else:
+                super().quantize_weight_tensor_per_channel(tensor_name, axis)
+
+        def adjust_tensor_ranges(self) -> None:
+            """Gives no ReLU's input its output's range: it may be an output of the graph too."""
+
+    QDQRegistry["ConvTranspose"] = _transposed_convolution()
+    for kind in SAME_AS_INPUT:
+        QDQRegistry.setdefault(kind, QDQRegistry["Transpose"])
+    add_infer_metadata(model)  # else it writes the model, infers its shapes again and reads it
+    floats = {
+        name
+        for node in model.graph.node
+        if node.name in placement.float_output
+        for name in node.output
+    }
+    operands = constant_left_operands(model.graph)
+    # It asks for the range of tensors that it then merges into others: theirs is never read.
+    everything = (name for node in model.graph.node for name in (*node.input, *node.output))
+    ranges = dict.fromkeys(filter(None, everything), (0.0, 1.0)) | ranges
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    return Quantizer(
+        model,
+        per_channel,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType[ACTIVATIONS[activations]],
+        tensors_range={
+            name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+            for name, (low, high) in ranges.items()
+        },
+        nodes_to_quantize=list(placement.integer),
+        nodes_to_exclude=[],
+        op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
+        extra_options={},
+    )
+
+
+@cache
+def _transposed_convolution():
+    """The stock quantizer's class of ConvTranspose, for groups too.
+
+    Weights are (inputs, outputs of one group, h, w): outputs of different groups share a scale
+    there, and its own class gives the bias as many scales as a group has outputs. Of a depthwise
+    one, inputs are outputs, each with a scale. The kernel computes on floats, bias and all.
+    """
+    from onnxruntime.quantization.operators.conv import QDQConv
+
+    class QDQConvTranspose(QDQConv):
+        def quantize(self) -> None:
+            node, quantizer = self.node, self.quantizer
+            for name in (node.input[0], node.output[0]):
+                quantizer.quantize_activation_tensor(name)
+            groups = next((entry.i for entry in node.attribute if entry.name == "group"), 1)
+            weights = next(t for t in quantizer.model.initializer() if t.name == node.input[1])
+            axis = 0 if groups == weights.dims[0] else 1
+            is_per_channel, axis = quantizer.is_tensor_per_channel(node.input[1], axis)
+            if is_per_channel:
+                quantizer.quantize_weight_tensor_per_channel(node.input[1], axis)
+            else:
+                quantizer.quantize_weight_tensor(node.input[1])
+            if groups == 1 and len(node.input) > 2 and node.input[2]:
+                quantizer.quantize_bias_tensor(node.name, node.input[2], *node.input[:2])
+
+    return QDQConvTranspose
