@@ -20,7 +20,7 @@ from int8gate.model_zoo.spec import PROFILES, Network
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.runtimes.artifact import sha256_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES_IN_DESIGN = {
     *("resnet50_v1", "resnet50_v2", "inception_v3", "mobilenet_v1", "mobilenet_v2", "vgg16"),
     *("efficientnet_b0", "efficientnet_edgetpu_s", "resnet50_torch", "vit", "unet"),

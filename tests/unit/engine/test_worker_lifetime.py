@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from worker_tasks import is_gone
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 PARENT = """
 import sys, threading, time
@@ -35,7 +35,7 @@ def start_parent(
     """A script with a worker in the middle of a task; the worker's pid."""
     script, pid_file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT.format(body=body))
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])
     parent = subprocess.Popen(
         [sys.executable, script, pid_file],
         env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary or tmp_path)},

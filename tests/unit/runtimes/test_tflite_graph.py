@@ -19,7 +19,7 @@ from int8gate.runtimes.tflite_graph import (
     read_graph,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONV_MACS = (16 * 16 * 8) * (3 * 3 * 3)
 NETWORK_MACS = [CONV_MACS, (16 * 16 * 8) * (3 * 3), 0, 8 * 10]
 

@@ -16,7 +16,7 @@ from worker_tasks import is_gone
 
 from int8gate.engine.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

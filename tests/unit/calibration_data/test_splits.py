@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from int8gate import calibration_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TASKS = ("classification", "segmentation")
 SPLITS = ("train", "calibration", "evaluation")
 LOADED = ("calibration", "evaluation")  # the two that a run uses

@@ -79,7 +79,7 @@ def environment() -> dict[str, str]:
         if not name.startswith(("PYTEST_", "GITHUB_")) and name not in ("CI", "BUILD_NUMBER")
     }
     return kept | {
-        "PYTHONPATH": str(ROOT / "tests/unit"),
+        "PYTHONPATH": str(ROOT / "tests/support"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "COLUMNS": "160",
     }

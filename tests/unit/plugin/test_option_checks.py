@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from int8gate.plugin.option_checks import check_options
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 DEFAULTS = {
     "stage_timeout": 900.0,
     "memory_limit": None,

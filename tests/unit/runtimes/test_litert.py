@@ -17,7 +17,7 @@ from tiny_models import IMAGE, write_all
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.runtimes.artifact import TensorSpec, sha256_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DTYPES = ("int8", "uint8", "int16")
 FLOAT = TensorSpec("float", (1, 4), "float32")
 

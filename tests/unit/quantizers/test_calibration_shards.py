@@ -22,7 +22,7 @@ from int8gate.quantizers.calibration.table import read_table
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 
 COUNT = 20
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_workers_do_not_load_what_they_do_not_need(files):
 
 def test_a_killed_run_goes_on_where_it_was(files):
     model, samples, directory, log = files
-    script = [sys.executable, str(ROOT / "tests" / "unit" / "shard_tasks.py")]
+    script = [sys.executable, str(ROOT / "tests" / "support" / "shard_tasks.py")]
     arguments = [str(path) for path in (model, samples, directory, log)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([*script, *arguments, "12"], env=environment)

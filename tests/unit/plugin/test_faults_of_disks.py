@@ -173,7 +173,7 @@ def test_clock_that_goes_back(repository, calm):
     """In the middle of a run, by a day; then a history whose last run seems to be the first."""
     (repository / "clock").mkdir()
     (repository / "clock" / "sitecustomize.py").write_text(CLOCK)
-    path = os.pathsep.join([str(repository / "clock"), str(ROOT / "tests/unit")])
+    path = os.pathsep.join([str(repository / "clock"), str(ROOT / "tests/support")])
     lagging = {"PYTHONPATH": path}
     first = repository.run("--benchmark-autosave", cache="clocked", report="clock_report")
     second = repository.run(
