@@ -179,7 +179,7 @@ def test_a_scene_is_the_same_in_any_order_and_after_pickling(task, chosen, split
 @pytest.mark.parametrize("task", TASKS)
 def test_another_process_draws_the_same(task):
     code = (
-        "import calibration_data, hashlib\n"
+        "import hashlib\nfrom int8gate import calibration_data\n"
         f"drawn = calibration_data.load({task!r}, 'evaluation', (64, 64), 3)\n"
         "content = b''.join(drawn.sample(i)[0].tobytes() for i in (7, 0, 1999))\n"
         "print(hashlib.sha256(content).hexdigest(), drawn.digest())"

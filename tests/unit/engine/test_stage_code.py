@@ -133,9 +133,8 @@ def test_the_modules_that_a_list_forgot_are_reached(tree):
             scored, tested = (by_name[f"{what} of {spec.name}"] for what in ("scores", "test"))
             assert "int8gate.validation.metrics.coco_matching" in scored & tested
             assert "int8gate.validation.statistics" in tested
-    decoding = {
-        f"int8gate.model_zoo.architectures.{name}" for name in ("yolo_decoding", "ssd_anchors")
-    }
+    families = "int8gate.model_zoo.families"
+    decoding = {f"{families}.yolov4_tiny.decoding", f"{families}.ssd_mobilenet_v1.anchors"}
     assert decoding <= set().union(*by_name.values())
 
 

@@ -102,7 +102,7 @@ class TestWriting:
         )
 
     def test_importing_loads_no_heavy_library(self):
-        code = "import reporting, sys; print({'jinja2', 'matplotlib'} & set(sys.modules))"
+        code = "import sys, int8gate.reporting; print({'jinja2', 'matplotlib'} & set(sys.modules))"
         root = Path(reporting.__file__).parents[2]
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
