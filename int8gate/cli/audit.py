@@ -36,7 +36,7 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
     """The pictures in calibration and evaluation, and the findings of the audit."""
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
-    from int8gate.plugin.models import spec_of
+    from int8gate.model_zoo.user_models.lookup import spec_of
     from int8gate.quantizers.auditing import worst_first
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.settings import Settings

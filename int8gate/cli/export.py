@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from int8gate.plugin.options import PROFILES
+from int8gate.model_zoo.spec import PROFILES
 
 app = typer.Typer(help=__doc__)
 
@@ -31,7 +31,7 @@ def export(
     Refused where the report says that the case did not pass. `pytest --artifacts=DIR` writes what
     passed in the run itself.
     """
-    from int8gate.cli.shipped_files import export as write
+    from int8gate.validation.shipped_files import export as write
 
     try:
         gated, why_not = gated_record(case, profile, report)
@@ -84,7 +84,7 @@ def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chose
     """The artifact of a case as a record has it."""
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
-    from int8gate.plugin.models import spec_of
+    from int8gate.model_zoo.user_models.lookup import spec_of
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.recipe import recipe
     from int8gate.quantizers.settings import Settings

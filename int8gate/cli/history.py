@@ -89,8 +89,8 @@ def _compared(before: str, now: str, storage: Path, zoo: list[Path]):
 
 def _declared_metrics(zoo: list[Path]) -> set[str]:
     """Those of the TOMLs, or of this folder's `pyproject.toml`; they stand beside their file."""
+    from int8gate.model_zoo.user_models.lookup import find_hooks_in
     from int8gate.model_zoo.user_models.toml_file import PYPROJECT, read_pyproject, read_zoo
-    from int8gate.plugin.models import find_hooks_in
 
     models = [model for path in zoo for model in read_zoo(path)]
     if not zoo and Path(PYPROJECT).is_file():

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.cli import shipped_files as exporting
 from int8gate.plugin.models import MODELS_IN_FILE
 from int8gate.plugin.recording import RECORDS, Records
 from int8gate.reporting import github
+from int8gate.validation import shipped_files as exporting
 from int8gate.validation.verdict import run_answer
 
 SUMMARY, ON_GITHUB, WORKSPACE = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.runtimes import onnx_file
+from int8gate.runtimes import onnx_file, qnn
 from int8gate.runtimes.artifact import TensorSpec
-from int8gate.targets import qnn_htp
 
 CPU = "CPUExecutionProvider"
 UNKNOWN = -1  # an output dimension that only a run tells
@@ -124,7 +123,7 @@ def describe(path: Path) -> dict:
 def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
     import onnxruntime
 
-    if provider == qnn_htp.PROVIDER:  # a plug-in, which is registered when it is asked for
+    if provider == qnn.PROVIDER:  # a plug-in, which is registered when it is asked for
         return _open_on_htp(path, threads)
     available = onnxruntime.get_available_providers()
     if provider not in available and not allow_fallback:
@@ -160,15 +159,15 @@ def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
 def _open_on_htp(path: Path, threads: int):
     """On the simulated HTP; what it does not take, float inputs and outputs above all, stays here.
 
-    `qnn_htp.compile_for_htp` says what that is.
+    `targets.qnn_htp.compile_for_htp` says what that is.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    if reason := qnn_htp.unavailable():
+    if reason := qnn.unavailable():
         raise ValueError(reason)
-    return qnn_htp.session_on_htp(path, options)
+    return qnn.session_on_htp(path, options)
 
 
 def _spec(found) -> TensorSpec:

@@ -8,48 +8,13 @@ time that the simulator takes says nothing about the NPU, so there is no latency
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
-PROVIDER = "QNNExecutionProvider"
-PACKAGE = "onnxruntime_qnn"
+from int8gate.runtimes.qnn import session_on_htp
+
 CONTEXT = "context.onnx"
 COMPILED = "EPContext"  # the operator that stands for what was compiled
 BORDER = {"QuantizeLinear", "DequantizeLinear"}  # float inputs and outputs of a QDQ file
-
-
-def unavailable() -> str | None:
-    """Why the target cannot be used here; None when it can."""
-    if importlib.util.find_spec(PACKAGE):
-        return None
-    return (
-        "qnn_htp is not available: the package onnxruntime-qnn is not installed (it comes under "
-        "Qualcomm's licence: read it, then pip install int8gate[qnn])"
-    )
-
-
-def session_on_htp(model: Path, options):
-    """An `onnxruntime.InferenceSession` on the simulated HTP, with the given `SessionOptions`.
-
-    Raises ImportError where the package is missing, and what ONNX Runtime raises.
-    """
-    import onnxruntime
-    import onnxruntime_qnn
-
-    devices = _devices(onnxruntime)
-    if not devices:
-        onnxruntime.register_execution_provider_library(
-            PROVIDER, onnxruntime_qnn.get_library_path()
-        )
-        devices = _devices(onnxruntime)
-    if not devices:
-        raise ValueError(
-            f"{PACKAGE} is installed but offers no device: install the version that fits this "
-            f"ONNX Runtime ({onnxruntime.__version__})"
-        )
-    backend = {"backend_path": onnxruntime_qnn.get_qnn_htp_path()}
-    options.add_provider_for_devices(devices[:1], backend)
-    return onnxruntime.InferenceSession(str(model), options)
 
 
 def compile_for_htp(model: Path, directory: Path) -> dict:
@@ -78,10 +43,6 @@ def compile_for_htp(model: Path, directory: Path) -> dict:
         "cpu_ops": len(left),
         "cpu_fallback": [{"op": op, "name": name, "reason": None} for op, name in left],
     }
-
-
-def _devices(onnxruntime) -> list:
-    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == PROVIDER]
 
 
 def _operators(model) -> list[tuple[str, str]]:

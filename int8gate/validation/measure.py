@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from int8gate.analysis import causes
 from int8gate.runtimes import onnx_graph, tflite_graph
 from int8gate.targets import arm_cpu
 from int8gate.validation import cached_test as kept
-from int8gate.validation import conversion, gates
+from int8gate.validation import causes, conversion, gates
 from int8gate.validation import preprocessing_mismatch as fed_otherwise
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.case_run import CaseRun

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from int8gate.engine import code_identity
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import diagnosed
+from int8gate.runtimes import qnn
 from int8gate.targets import arm_cpu, ethos_u, qnn_htp
 from int8gate.targets.registry import QNN_HTP
 from int8gate.validation.metrics.registry import metric
@@ -55,7 +56,7 @@ def simulated(run: CaseRun) -> dict:
     artifact = run.built.artifact
     entry = {"target": QNN_HTP, "kind": "simulated", "latency_ms": None, "speedup": None}
     entry |= {"npu_ops": None, "cpu_ops": None, "cpu_fallback": [], "cpu_baseline": None}
-    if reason := qnn_htp.unavailable():
+    if reason := qnn.unavailable():
         return entry | {"unavailable": reason}
     parts = {
         "model": artifact.sha256,
@@ -69,7 +70,7 @@ def simulated(run: CaseRun) -> dict:
     kept = run.pipeline.cache.get_or_build("compiled", parts, build)
     entry |= kept.meta["entry"] | {"compiled": str(kept.path / qnn_htp.CONTEXT)}
     if not run.unscored_reason:
-        own = run.evaluated_on(qnn_htp.PROVIDER, SIMULATED_SAMPLES)
+        own = run.evaluated_on(qnn.PROVIDER, SIMULATED_SAMPLES)
         score = metric(run.metrics[0])
         count = len(own.statistics)
         entry["accuracy"] = {

@@ -22,7 +22,7 @@ UNKNOWN_CAUSE = "not known: no figure of this run points to one place"
 
 
 def with_origin(result: GateResult, sentence: str | None) -> GateResult:
-    """A failure with what was measured along the graph: see `int8gate/analysis/error_origin.py`.
+    """A failure with what was measured along the graph: see `int8gate/validation/error_origin.py`.
 
     It takes the place of a cause that is not known, and stands beside one that is.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,14 +30,20 @@ KEEP = re.compile(r"keep", re.I)
 RATE = re.compile(r"drop|rate", re.I)
 
 
+@dataclass(frozen=True)
+class Ends:
+    """The names of the tensors ("node:0") where a graph begins and ends."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 def find_ends(source, inputs: tuple[str, ...], outputs: tuple[str, ...], file: str):
     """(Ends, the GraphDef between them, sentences on what was done).
 
     An input is a placeholder that is no training flag; an output is a tensor that nothing reads.
     Named `inputs` may be inner tensors: the graph then begins there.
     """
-    from int8gate.model_zoo.importers.tf1.importer import Ends
-
     kept = without_leftovers(source, map(node_of, outputs))
     untrusted_graph.check(file, kept)
     repairs = []

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,6 @@ VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "Tem
 OPERATOR = re.compile(r"[A-Za-z0-9_.>]+")
 LARGEST = 2**31  # protobuf's limit for one message
 REPORT = "import.json"
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The names of the tensors ("node:0") where a graph begins and ends."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 def read_graph_def(path: Path):

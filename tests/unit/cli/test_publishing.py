@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sample_records import sample_results
 from typer.testing import CliRunner
 
-from int8gate.cli import shipped_files as exporting
 from int8gate.cli.app import app
 from int8gate.reporting import github
 from int8gate.runtimes.artifact import sha256_of
+from int8gate.validation import shipped_files as exporting
 
 IO = {
     kind: [{"name": name, "shape": [1, 4], "dtype": "int8", "scale": 0.5, "zero_point": -3}]

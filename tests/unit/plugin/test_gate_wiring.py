@@ -20,7 +20,6 @@ from data_folders import write
 from in_process import InProcess
 from test_gates_of_a_file import run, team  # noqa: F401 (fixtures)
 
-from int8gate.analysis import causes
 from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_zoo
@@ -34,8 +33,8 @@ from int8gate.quantizers.settings import Settings
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.file_names import ONNX
 from int8gate.validation import cached_test as kept
+from int8gate.validation import causes, measure, speed
 from int8gate.validation import gates as judged
-from int8gate.validation import measure, speed
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.evaluation import evaluate
 from int8gate.validation.fidelity import SQNR_CEILING_DB

@@ -6,8 +6,8 @@ import importlib.util
 
 import pytest
 
+from int8gate.runtimes import qnn
 from int8gate.runtimes.onnx_session import OnnxSession
-from int8gate.targets import qnn_htp
 from int8gate.targets.registry import FORMATS, QNN_HTP, check_target
 from int8gate.validation import gates
 from int8gate.validation.expectations import expectations_for
@@ -51,8 +51,8 @@ def test_another_score_than_the_hosts_fails_it():
     assert judged(accuracy=scored(0.95)).status == "recorded"
 
 
-@pytest.mark.skipif(importlib.util.find_spec(qnn_htp.PACKAGE), reason="the extra is installed")
+@pytest.mark.skipif(importlib.util.find_spec(qnn.PACKAGE), reason="the extra is installed")
 def test_without_the_extra_it_says_what_to_install(tmp_path):
-    assert "int8gate[qnn]" in qnn_htp.unavailable()
+    assert "int8gate[qnn]" in qnn.unavailable()
     with pytest.raises(ValueError, match="Qualcomm's licence"):
-        OnnxSession(tmp_path / "model.onnx", provider=qnn_htp.PROVIDER)
+        OnnxSession(tmp_path / "model.onnx", provider=qnn.PROVIDER)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.analysis.error_trace import MASKED, Step, trace
+from int8gate.validation.error_trace import MASKED, Step, trace
 from int8gate.validation.evaluation import Scoring, network_inputs
 
 SAMPLES = 16

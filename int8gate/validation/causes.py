@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from int8gate.analysis.error_origin import locate
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.runtimes.weight_scales import channel_spread
 from int8gate.validation.case_run import CaseRun
+from int8gate.validation.error_origin import locate
 from int8gate.validation.evaluation import Scoring
 from int8gate.validation.metrics.registry import metric
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, save, with_weights
 
-from int8gate.analysis.error_origin import LEAST_FALL_DB, find, origin, sentence
-from int8gate.analysis.error_trace import CEILING_DB, Step, trace
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.reporting import html
 from int8gate.runtimes.file_names import ONNX
+from int8gate.validation.error_origin import LEAST_FALL_DB, find, origin, sentence
+from int8gate.validation.error_trace import CEILING_DB, Step, trace
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed, with_origin
 
 STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
