@@ -34,9 +34,17 @@ def modules() -> dict[str, Path]:
 
 
 def imported(file: Path, known: dict[str, Path]) -> set[str]:
-    """Our modules that a file names; of `from package import module` the module alone."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    """Our modules that a file imports; of `from package import module` the module alone. Not what
+    types alone need.
+    """
+    found, tree = set(), ast.parse(file.read_text())
+    of_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in set(ast.walk(tree)) - of_types:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
