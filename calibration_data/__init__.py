@@ -12,7 +12,7 @@
     checks.py         what a calibration set must satisfy before it is used
 
 `load` is the door to a task's data, `folders.open_data` to that of a model that a user declares.
-Of ours this room imports `engine.code_identity` alone.
+Of ours this room imports `engine.code_identity` and the tasks alone.
 """
 
 from __future__ import annotations
@@ -20,29 +20,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-CLASSES_IN_SCENES = {
-    "classification": 10,
-    "segmentation": 2,
-    "detection": 5,
-    "super_resolution": None,
-    "colour_super_resolution": None,
-    "pose": 17,
-    "faces": 1,
-    "helmets": 3,
-    "keypoints": 17,
-}
-# Who draws the compact profile's samples: called with (task, split, size, channels).
-SCENES_OF_TASK = {
-    "classification": "int8gate.calibration_data.synthetic.scenes:draw",
-    "segmentation": "int8gate.calibration_data.synthetic.scenes:draw",
-    "detection": "int8gate.calibration_data.synthetic.detection_scenes:draw",
-    "super_resolution": "int8gate.calibration_data.synthetic.super_resolution:draw",
-    "colour_super_resolution": "int8gate.calibration_data.synthetic.colour_super_resolution:draw",
-    "pose": "int8gate.calibration_data.synthetic.figures:draw",
-    "faces": "int8gate.calibration_data.synthetic.faces:draw",
-    "helmets": "int8gate.calibration_data.synthetic.helmets:draw",
-    "keypoints": "int8gate.calibration_data.synthetic.single_figures:draw",
-}
+from int8gate.tasks.registry import scenes, tasks
 
 
 def load(
@@ -55,7 +33,7 @@ def load(
 ):
     """The samples of a split, "calibration" or "evaluation", at height and width `size`.
 
-    `data` is a task, or another name of `SCENES_OF_TASK`.
+    `data` is a task, or another name of `scenes`.
 
     With `data_dir`, the user's own pictures (`folders/`), whose labels must fit `classes` when it
     is given; else scenes drawn at that size.
@@ -63,16 +41,17 @@ def load(
     """
     if data_dir is not None:
         from int8gate.calibration_data.fit import Fit
-        from int8gate.calibration_data.folders import TASKS, open_data
+        from int8gate.calibration_data.folders import open_data
 
-        if data not in TASKS:
+        judged = tasks().get(data)
+        if not (judged and judged.from_data_dir):
+            read = " and ".join(each.name for each in tasks().values() if each.from_data_dir)
             raise ValueError(
-                f"--data-dir {data_dir}: folders are read for {' and '.join(TASKS)}, not for "
+                f"--data-dir {data_dir}: folders are read for {read}, not for "
                 f"{data}: leave the option out, or choose other models with -k"
             )
         colours = "gray" if channels == 1 else "rgb"
         fit = Fit(size, "crop", interpolation="bicubic", colours=colours)
-        labels = {"classification": "folders", "segmentation": "masks"}[data]
-        return open_data(data_dir, data, split, fit, labels, classes)
-    module, _, name = SCENES_OF_TASK[data].partition(":")
+        return open_data(data_dir, data, split, fit, judged.folders[0], classes)
+    module, _, name = scenes()[data].draw.partition(":")
     return getattr(importlib.import_module(module), name)(data, split, size, channels)

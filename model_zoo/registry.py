@@ -7,21 +7,15 @@ import importlib
 from functools import cache
 
 from int8gate.model_zoo.spec import ModelSpec
+from int8gate.tasks.registry import tasks
 
-TASK_FILES = (
-    "classification",
-    "segmentation",
-    "detection",
-    "pose",
-    "super_resolution",
-)
 LONGEST_NAME = 40  # of what a message repeats
 
 
 @cache
 def zoo() -> dict[str, ModelSpec]:
-    """Every model by name, in the order of the task files."""
-    task_files = [importlib.import_module(f"int8gate.model_zoo.{task}") for task in TASK_FILES]
+    """Every model by name, in the order of the tasks."""
+    task_files = [importlib.import_module(task.zoo) for task in tasks().values() if task.zoo]
     return {spec.name: spec for file in task_files for spec in file.MODELS}
 
 

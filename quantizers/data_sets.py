@@ -24,6 +24,7 @@ from int8gate.quantizers import activation_audit, stages
 from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.tasks.registry import scenes
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,7 @@ def _drawn_facts(spec: ModelSpec, split: str, settings: Settings, cache: Artifac
     data, size, channels, _ = _wanted(spec, settings)
     parts = {
         "set": [data, split, size, channels],
-        **code_identity.identity(
-            "int8gate.calibration_data:load", calibration_data.SCENES_OF_TASK[data]
-        ),
+        **code_identity.identity("int8gate.calibration_data:load", scenes()[data].draw),
     }
 
     def find() -> dict:

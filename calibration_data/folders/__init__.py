@@ -36,12 +36,11 @@ from int8gate.calibration_data.folders.splits import (
     refuse_shared,
 )
 from int8gate.calibration_data.pictures import shown
+from int8gate.tasks.registry import tasks
 
-__all__ = ["FORMS", "TASKS", "WHOLE", "FolderSamples", "open_data"]
+__all__ = ["FORMS", "WHOLE", "FolderSamples", "open_data"]
 
 WHOLE = "whole"  # all pictures, where nothing is calibrated; those of evaluation/ where it is there
-
-TASKS = ("classification", "segmentation")  # of zoo models, with `--data-dir`
 
 
 def open_data(
@@ -104,8 +103,9 @@ def _root(directory: Path, task: str) -> Path:
     if (directory / task).is_dir():
         check_inside(directory / task, Path(os.path.realpath(directory)))
         return directory / task
-    for other in TASKS:
-        if task in TASKS and (directory / other).is_dir():
+    shared = [each.name for each in tasks().values() if each.from_data_dir]
+    for other in shared:
+        if task in shared and (directory / other).is_dir():
             raise ValueError(
                 f"data folder {shown(directory)} holds {other}/ but no {task}/: add it, or choose "
                 f"models of {other}"

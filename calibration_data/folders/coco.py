@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.calibration_data.folders.coco_file import (
-    TASKS_OF_PEOPLE,
     CocoFile,
     Picture,
     open_coco,
 )
 from int8gate.calibration_data.folders.examples import Example, Listing, Objects, Wanted
 from int8gate.calibration_data.pictures import by, check_resolution, open_picture, shown
+from int8gate.tasks.registry import task
 
 KEYPOINTS = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
@@ -50,7 +50,7 @@ def list_objects(root: Path, wanted: Wanted) -> Listing:
             )
         if number in pictures:
             of_picture[number].append(annotation)
-    place = _People(file, wanted) if wanted.task in TASKS_OF_PEOPLE else _Boxes(file, wanted)
+    place = _People(file, wanted) if task(wanted.task).has_people else _Boxes(file, wanted)
     examples = []
     for number, picture in pictures.items():
         counted = []
@@ -63,7 +63,7 @@ def list_objects(root: Path, wanted: Wanted) -> Listing:
                 counted.append(annotation)
         placed = place.rows(counted, picture).astype(np.float32)
         left_out[CUT] += len(counted) - len(placed)
-        if wanted.task == "keypoints" and len(placed) != 1:
+        if task(wanted.task).objects == "person" and len(placed) != 1:
             left_out[NOT_ALONE] += 1
             continue
         objects = Objects(placed, picture.size, place.classes(placed))
@@ -87,7 +87,7 @@ def read_objects(example: Example, wanted: Wanted, rows: int) -> tuple[np.ndarra
             "EXIF orientation"
         )
     check_resolution(example.picture, picture, wanted.fit)
-    is_people = wanted.task in TASKS_OF_PEOPLE
+    is_people = task(wanted.task).has_people
     label = np.full((rows, objects.rows.shape[1]), 0 if is_people else -1, np.float32)
     label[: len(objects.rows)] = objects.rows
     return wanted.fit.frame(picture), label

@@ -13,10 +13,10 @@ from pathlib import Path
 from int8gate.calibration_data.folders.examples import Wanted
 from int8gate.calibration_data.folders.listing import check_inside, is_visible, named_picture
 from int8gate.calibration_data.pictures import picture_size, shown
+from int8gate.tasks import registry as tasks
 
 PATTERNS = ("annotations.json", "_annotations.coco.json", "instances*.json")
 PEOPLE = "person_keypoints*.json"
-TASKS_OF_PEOPLE = ("pose", "keypoints")
 MOST_BYTES = 32_000_000  # 5,000 pictures of COCO are 20 MB; hostile ones parse to 30 times that
 LISTS = ("images", "annotations", "categories")
 MOST_SIDE = 2**20
@@ -133,7 +133,7 @@ def coco_files(root: Path, task: str) -> list[Path]:
     folders = [folder for folder in (root, root / "annotations") if folder.is_dir()]
     people = _matching(folders, (PEOPLE,))
     others = _matching(folders, PATTERNS)
-    return (people or others) if task in TASKS_OF_PEOPLE else (others or people)
+    return (people or others) if tasks.task(task).has_people else (others or people)
 
 
 def open_coco(root: Path, wanted: Wanted) -> CocoFile:

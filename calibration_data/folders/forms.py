@@ -24,22 +24,20 @@ from int8gate.calibration_data.folders.pairs import (
     read_resolutions,
 )
 from int8gate.calibration_data.pictures import check_resolution, open_picture, shown
+from int8gate.tasks import registry as tasks
 
-TASKS = ("classification", "segmentation", "detection", "pose", "keypoints", "super_resolution")
-UNSCORED = "other"  # a task without a metric of ours: a user's own may take labels of any form
 PAIRS = (("images", "masks"), ("low", "high"))
 OTHER_FOLDERS = {"images", "masks", "low", "high", "annotations", "calibration", "evaluation"}
 
 
 @dataclass(frozen=True)
 class LabelForm:
-    """A form of labels: its tasks, its layout in words, what lists a folder and reads an example.
+    """A form of labels: its layout in words, what lists a folder and reads an example.
 
     `read` takes the example, what is wanted and how many rows a label of objects has. `resizes`
     says that pictures of any size are fitted to the network's frame.
     """
 
-    tasks: tuple[str, ...]
     layout: str
     list: Callable[[Path, Wanted], Listing]
     read: Callable[[Example, Wanted, int], tuple[np.ndarray, np.ndarray]]
@@ -62,28 +60,25 @@ def read_picture(example: Example, wanted: Wanted, rows: int = 0) -> tuple[np.nd
 
 
 FORMS = {
-    "folders": LabelForm(("classification",), "a subfolder per class", list_folders, read_picture),
-    "csv": LabelForm(("classification",), f"{TABLE} (file,class)", list_table, read_picture),
+    "folders": LabelForm("a subfolder per class", list_folders, read_picture),
+    "csv": LabelForm(f"{TABLE} (file,class)", list_table, read_picture),
     "masks": LabelForm(
-        ("segmentation",),
         "images/ and masks/",
         list_masks,
         read_masked,
     ),
     "coco": LabelForm(
-        ("detection", "pose", "keypoints"),
         "COCO's annotations.json or instances*.json",
         list_objects,
         read_objects,
     ),
     "pairs": LabelForm(
-        ("super_resolution",),
         "low/ and high/",
         list_resolutions,
         read_resolutions,
         resizes=False,
     ),
-    "none": LabelForm(TASKS, "pictures alone", list_pictures, read_picture),
+    "none": LabelForm("pictures alone", list_pictures, read_picture),
 }
 
 
@@ -93,20 +88,21 @@ def form_of(root: Path, task: str, labels: str = "auto") -> str:
     Of a task without a metric there are none but those named. Raises ValueError where two forms of
     the task are there, or none, or one of another task.
     """
+    judged = tasks.task(task)
     if labels != "auto":
         if labels not in FORMS:
             known = ", ".join(f'"{name}"' for name in ("auto", *FORMS))
             raise ValueError(f"labels = {labels!r}: expected one of {known}")
-        if task not in (*FORMS[labels].tasks, UNSCORED):
+        if labels not in (*judged.folders, "none") and not judged.any_folder:
             raise ValueError(
-                f'labels = "{labels}" are of {" and ".join(FORMS[labels].tasks)}, the task is '
+                f'labels = "{labels}" are of {" and ".join(tasks.with_form(labels))}, the task is '
                 f"{task}: expected {_expected(task)}"
             )
         return labels
-    if task == UNSCORED:
+    if judged.any_folder:
         return "none"
     found = _found(root, task)
-    fitting = [name for name in found if name != "none" and task in FORMS[name].tasks]
+    fitting = [name for name in found if name in judged.folders]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -149,5 +145,6 @@ def _found(root: Path, task: str) -> list[str]:
 
 
 def _expected(task: str) -> str:
-    fitting = [form.layout for name, form in FORMS.items() if task in form.tasks and name != "none"]
-    return " or ".join(fitting) or "a task of " + ", ".join(TASKS)
+    layouts = [FORMS[name].layout for name in FORMS if name in tasks.task(task).folders]
+    others = (each.name for each in tasks.tasks().values() if each.folders)
+    return " or ".join(layouts) or "a task of " + ", ".join(others)

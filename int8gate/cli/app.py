@@ -181,11 +181,11 @@ def _finish(spec, weights_dir: Path) -> dict:
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.recipe import RECIPES, REFERENCES
     from int8gate.quantizers.settings import Settings
+    from int8gate.tasks.registry import task
     from int8gate.validation.case_run import CaseRun
     from int8gate.validation.metrics.registry import metric
-    from int8gate.validation.tasks import METRIC_OF_TASK
 
-    score = metric(METRIC_OF_TASK[spec.task])
+    score = metric(task(spec.task).metrics[0])
     settings = Settings(weights_dir=weights_dir)
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache("none"), worker)

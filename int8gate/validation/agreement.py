@@ -1,12 +1,11 @@
 """How often a quantized model answers as the float one does, task by task, without labels.
 
 `Agreement(task)` takes what the task's metric takes (after `decode`), of both models, batch by
-batch, and gives a share of 0 to 1:
+batch, and gives a share of 0 to 1; its `Task` names the function:
 
-    classification      pictures whose best class is the same
-    segmentation        pixels whose best class is the same
-    detection           boxes found by both: same class, IoU of `SAME_BOX` or more
-    pose, keypoints     keypoints of people found by both, at the same place as PCK judges it
+    same_class      pictures, or pixels, whose best class is the same
+    same_boxes      boxes found by both: same class, IoU of `SAME_BOX` or more
+    same_people     keypoints of people found by both, at the same place as PCK judges it
 
 Each box, and each keypoint, counts as much as its squared score: a hundred boxes of next to no
 score do not outvote the one that is shown. To be found, its score has to be of the same order:
@@ -17,28 +16,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.model_zoo.networks import resolve
+from int8gate.tasks.registry import task
 from int8gate.validation.metrics.pck import ALPHA, DIAGONALS, KEYPOINTS
 
 SAME_BOX = 0.5
 SAME_SCORE = 0.5
 LEAST_EXTENT = 0.05  # of a person, where its torso is seen from the side: about a fifth of it
 MOST = 100  # boxes or people of a picture, the surest
-PLACES = ("detection", "pose", "keypoints")  # their outputs are read where something is found
-# The least share where expectations do not say.
-LEAST = {
-    "classification": 0.97,
-    "segmentation": 0.97,
-    "detection": 0.9,
-    "pose": 0.9,
-    "keypoints": 0.9,
-}
 
 
 class Agreement:
-    """Adds up how two models' answers to one task agree; `task` is one of `LEAST`."""
+    """Adds up how two models' answers to one task agree; `name` is one that has an `agreement`."""
 
-    def __init__(self, task: str):
-        self._compare = _COMPARE[task]
+    def __init__(self, name: str):
+        self._compare = resolve(task(name).agreement)
         self._agreeing = self._counted = 0.0
 
     def add(self, wanted: np.ndarray, found: np.ndarray) -> None:
@@ -52,7 +44,7 @@ class Agreement:
         return float(self._agreeing / self._counted) if self._counted else None
 
 
-def _same_class(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+def same_class(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     """Scores (n, ..., classes); one class leaves nothing to choose."""
     if wanted.shape[-1] < 2:
         return 0, 0
@@ -60,7 +52,7 @@ def _same_class(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     return np.count_nonzero(same), same.size
 
 
-def _same_boxes(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+def same_boxes(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     """Detections (n, K, 6), [class, score, ymin, xmin, ymax, xmax]; a score below 0 is padding."""
     agreeing = counted = 0.0
     for one, other in zip(wanted, found, strict=True):
@@ -73,7 +65,7 @@ def _same_boxes(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     return agreeing, counted
 
 
-def _same_people(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+def same_people(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     """People (n, P, 52) of [score, 17 x (y, x, score)]; a score below 0 is padding."""
     agreeing = counted = 0.0
     for one, other in zip(wanted, found, strict=True):
@@ -136,12 +128,3 @@ def _near(people: np.ndarray, others: np.ndarray) -> np.ndarray:
     torso = np.linalg.norm(places[:, ends[:, 0]] - places[:, ends[:, 1]], axis=-1).max(axis=1)
     apart = np.linalg.norm(places[:, None] - elsewhere[None], axis=-1)
     return apart <= np.maximum(ALPHA * torso, LEAST_EXTENT * extent)[:, None, None]
-
-
-_COMPARE = {
-    "classification": _same_class,
-    "segmentation": _same_class,
-    "detection": _same_boxes,
-    "pose": _same_people,
-    "keypoints": _same_people,
-}

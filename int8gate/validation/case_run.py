@@ -18,8 +18,8 @@ from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.runtimes.tflite_graph import Graph, read_graph
 from int8gate.targets.registry import QNN_HTP
+from int8gate.tasks.registry import task
 from int8gate.validation import cached_test as kept
-from int8gate.validation.agreement import LEAST
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from int8gate.validation.expectations import Expectations, expectations_for, with_own
@@ -28,7 +28,7 @@ from int8gate.validation.npu_entry import modelled, simulated
 from int8gate.validation.preprocessing_mismatch import fed_otherwise
 from int8gate.validation.speed import Interleaved, interleave
 from int8gate.validation.statistics import enough_samples
-from int8gate.validation.tasks import METRICS_OF_TASK, unscored_reason
+from int8gate.validation.tasks import unscored_reason
 
 IMPORTED = ("frozen_graph", "darknet", "onnx", "pytorch", "keras")  # what is read may be repaired
 
@@ -114,7 +114,7 @@ class CaseRun:
     def metrics(self) -> tuple[str, ...]:
         """What the model is scored by, the gated metric first; none for a task without one."""
         own = self.declared.own
-        return (own.metric,) if own and own.metric else METRICS_OF_TASK[self.declared.task]
+        return (own.metric,) if own and own.metric else task(self.declared.task).metrics
 
     @property
     def audit(self) -> list[dict] | None:
@@ -150,7 +150,8 @@ class CaseRun:
     @property
     def agreement_task(self) -> str | None:
         """The task whose answers are compared with the float model's where there are no labels."""
-        return self.spec.task if self.spec.task in LEAST and self.unlabelled_reason else None
+        compares = task(self.spec.task).agreement and self.unlabelled_reason
+        return self.spec.task if compares else None
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -287,7 +288,10 @@ class CaseRun:
             "compared": [answers, is_guess, self.output_names],
             "host": platform.machine(),  # kernels differ between hosts
             "provider": provider,
-            **code_identity.identity(*scored_by(metrics, decode, spec.preprocessing)),
+            **code_identity.identity(
+                *scored_by(metrics, decode, spec.preprocessing),
+                *([task(answers).agreement] if answers else []),
+            ),
         }
 
         def build(directory: Path) -> dict:

@@ -43,7 +43,7 @@ class Expectations:
     npu_coverage: float
     least_sqnr_db: float = 20.0
     least_channel_sqnr_db: float = 10.0
-    least_agreement: float | None = None  # that of the task: `validation.agreement.LEAST`
+    least_agreement: float | None = None  # None: that of the `Task`
     least_metric: float | None = None
     unsupported: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     known_failures: Mapping[str, KnownFailure] = field(default_factory=lambda: NOTHING)

@@ -8,16 +8,9 @@ torch_loop.py  the same for PyTorch
 """
 
 from int8gate.model_zoo.spec import ModelSpec
-
-TRAINING_OF_TASK = {
-    "classification": "int8gate.model_zoo.training.digits:CLASSIFICATION",
-    "segmentation": "int8gate.model_zoo.training.digits:SEGMENTATION",
-    "detection": "int8gate.model_zoo.families.ssd_mobilenet_v1.training:TRAINING",
-    "super_resolution": "int8gate.model_zoo.training.super_resolution:SUPER_RESOLUTION",
-    "pose": "int8gate.model_zoo.families.posenet.training:POSE",
-}
+from int8gate.tasks.registry import task
 
 
 def training_of(spec: ModelSpec) -> str:
     """The `TrainingTask` of a model, as ``module:NAME``."""
-    return spec.training or TRAINING_OF_TASK[spec.task]
+    return spec.training or task(spec.task).training

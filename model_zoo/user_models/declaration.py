@@ -7,15 +7,6 @@ from pathlib import Path
 
 from int8gate.calibration_data.preprocessing import PIXELS, Preprocessing
 
-TASKS = (
-    "classification",
-    "segmentation",
-    "detection",
-    "pose",
-    "keypoints",
-    "super_resolution",
-    "other",  # judged by how close the quantized outputs stay to the float ones
-)
 FORMAT_OF_SUFFIX = {
     ".tflite": "tflite",
     ".onnx": "onnx",
@@ -52,7 +43,7 @@ class OwnModel:
     folder of pictures and `labels` the form of their labels, "auto" to find it. `fit` are the
     arguments of `calibration_data.fit.Fit` but the size. `inputs` and `outputs` name the ends of a
     frozen graph, `signature` what of a SavedModel is meant. `decode` is a name of
-    `decoding.DECODERS` or a hook (module:function), `metric` a hook (module:NAME), `head` the keys
+    the `Task`'s `heads` or a hook (module:function), `metric` a hook (module:NAME), `head` the keys
     that `decode` takes. `float_file` is what a quantized file was made from, in any format.
     `recipes` is empty for the format's own. `expect` overrides entries of `expectations.toml`.
     `keys` are those that its table has, for advice on what to delete.

@@ -13,8 +13,8 @@ its `colours`, a Darknet file's `heads`). It returns one float32 array:
                                              COCO's order; score -1 pads
     super_resolution    (n, 2h, 2w, 1)       luminance in grey levels (BT.601, 16..235)
 
-Each task has a default (`DEFAULTS`), which `decode` in the declaration replaces: by a name of
-`DECODERS`, or by a function of the user's, ``module:function``.
+Each `Task` names its default; `decode` in the declaration replaces it by one of its `heads`, or by
+a function of the user's, ``module:function``.
 """
 
 from __future__ import annotations
@@ -22,30 +22,8 @@ from __future__ import annotations
 import numpy as np
 
 from int8gate.model_zoo.spec import Network
+from int8gate.tasks.registry import tasks
 
-HERE, HEADS = (
-    "int8gate.model_zoo.user_models.decoding",
-    "int8gate.model_zoo.user_models.known_heads",
-)
-DEFAULTS = {
-    "classification": f"{HERE}:class_scores",
-    "segmentation": f"{HERE}:pixel_scores",
-    "detection": f"{HERE}:detections",
-    "pose": f"{HERE}:people",
-    "keypoints": f"{HERE}:people",
-    "super_resolution": f"{HERE}:luminance_of",
-}
-DECODERS = {  # what `decode` takes for heads that are known, by task
-    "detection": {
-        "corners": f"{HEADS}:corners",
-        "ctdet": f"{HEADS}:ctdet",
-        "detr": f"{HEADS}:detr",
-        "tf_detection": f"{HEADS}:tf_detection",
-        "yolo": f"{HEADS}:yolo",
-    },
-    "pose": {"movenet": f"{HEADS}:movenet", "posenet": f"{HEADS}:posenet"},
-    "keypoints": {"heatmaps": f"{HEADS}:heatmaps", "movenet": f"{HEADS}:movenet"},
-}
 DETECTION, PERSON = 6, 52  # columns of a row
 CHANNELS_LAST = (0, 2, 3, 1)
 
@@ -116,23 +94,26 @@ def detections(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
         from int8gate.model_zoo.families.yolov4_tiny.decoding import detections as decoded
 
         return decoded(outputs, heads, declared.size)
-    return _as_they_are("detection", outputs, DETECTION)
+    return _as_they_are("boxes", outputs, DETECTION)
 
 
 def people(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """One output that holds people as they are scored."""
-    return _as_they_are("pose or keypoints", outputs, PERSON)
+    return _as_they_are("people", outputs, PERSON)
 
 
-def _as_they_are(task: str, outputs: list[np.ndarray], columns: int) -> np.ndarray:
+def _as_they_are(objects: str, outputs: list[np.ndarray], columns: int) -> np.ndarray:
     if len(outputs) == 1 and outputs[0].ndim == 3 and outputs[0].shape[-1] == columns:
         return outputs[0]
-    known = sorted({name for part in task.split(" or ") for name in DECODERS.get(part, {})})
+    marked = ("boxes",) if objects == "boxes" else ("people", "person")
+    judged = [task for task in tasks().values() if task.objects in marked]
+    known = sorted({name for task in judged for name in task.heads})
     listed = ", ".join(f'"{name}"' for name in known)
     given = ", ".join(map(shape_of, outputs))
     raise ValueError(
-        f"task {task}: the outputs are {given}, and what they mean is not known: add decode, one "
-        f'of {listed}, or "module:function" that makes (n, K, {columns}) of them'
+        f"task {' or '.join(task.name for task in judged)}: the outputs are {given}, and what they "
+        f"mean is not known: add decode, one of {listed}, or "
+        f'"module:function" that makes (n, K, {columns}) of them'
     )
 
 

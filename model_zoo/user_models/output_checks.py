@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from int8gate.model_zoo.networks import resolve
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import ModelFile
+from int8gate.tasks.registry import task
 
 
 def classes_of(own: OwnModel, file: ModelFile, size: tuple[int, int], heads=None) -> int | None:
@@ -12,8 +14,9 @@ def classes_of(own: OwnModel, file: ModelFile, size: tuple[int, int], heads=None
     `heads` are those of a Darknet file. Raises ValueError where the two contradict each other.
     """
     found = heads[0].classes if heads else None
-    if own.decode is None and own.task in _FOUND_BY:
-        found = _FOUND_BY[own.task](own, file, size)
+    count = task(own.task).classes_of
+    if own.decode is None and count:
+        found = resolve(count)(own, file, size)
     if own.classes and found not in (None, own.classes):
         raise ValueError(
             f"{own.where}: classes = {own.classes} contradicts the file, whose output is "
@@ -22,7 +25,7 @@ def classes_of(own: OwnModel, file: ModelFile, size: tuple[int, int], heads=None
     return own.classes or found
 
 
-def _of_classifier(own: OwnModel, file: ModelFile, size) -> int | None:
+def of_classifier(own: OwnModel, file: ModelFile, size) -> int | None:
     """The one side of the first output that is not 1."""
     output = file.outputs[0]
     sides = [side for side in output.shape[1:] if side != 1]
@@ -39,7 +42,7 @@ def _of_classifier(own: OwnModel, file: ModelFile, size) -> int | None:
     raise ValueError(f"{own.where}: output {output} is no row of a score for each class: {cure}")
 
 
-def _of_label_map(own: OwnModel, file: ModelFile, size: tuple[int, int]) -> int | None:
+def of_label_map(own: OwnModel, file: ModelFile, size: tuple[int, int]) -> int | None:
     """The channels of a first output of the input's height and width."""
     shape = file.outputs[0].shape
     if len(shape) != 4 or None in shape[1:]:
@@ -47,6 +50,3 @@ def _of_label_map(own: OwnModel, file: ModelFile, size: tuple[int, int]) -> int 
     if shape[1:3] == size and shape[2:] != size:
         return shape[3]
     return shape[1] if shape[2:] == size else None
-
-
-_FOUND_BY = {"classification": _of_classifier, "segmentation": _of_label_map}

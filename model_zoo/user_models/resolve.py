@@ -7,12 +7,12 @@ sentence that names the key.
 from __future__ import annotations
 
 from int8gate.model_zoo.spec import ModelSpec, Network
-from int8gate.model_zoo.user_models import decoding
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.model_zoo.user_models.output_checks import classes_of
 from int8gate.model_zoo.user_models.picture_checks import checked_fit, picture_input
 from int8gate.model_zoo.user_models.tflite_file import is_half, is_quantized
+from int8gate.tasks.registry import task
 
 RECIPES = {  # by format: what such a file is brought to, the default first
     "onnx": ("onnx_int8",),
@@ -96,8 +96,7 @@ def is_calibrated(spec: ModelSpec) -> bool:
 
 
 def _spec(own: OwnModel, network: Network) -> ModelSpec:
-    known = decoding.DECODERS.get(own.task, {})
-    default = decoding.DEFAULTS.get(own.task)
+    judged = task(own.task)
     return ModelSpec(
         name=own.name,
         task=own.task,
@@ -106,7 +105,7 @@ def _spec(own: OwnModel, network: Network) -> ModelSpec:
         compact=network,
         full=network,
         paper="",
-        decode=known.get(own.decode, own.decode) or default,
+        decode=judged.heads.get(own.decode, own.decode) or judged.decode,
         recipes=default_recipes(own),
         own=own,
     )

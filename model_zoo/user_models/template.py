@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 from int8gate.model_zoo.registry import zoo
-from int8gate.model_zoo.user_models.decoding import DECODERS
 from int8gate.model_zoo.user_models.guesses import Guess, guess
 from int8gate.model_zoo.user_models.inspection import End, ModelFile
 from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, recipes_of
 from int8gate.model_zoo.user_models.toml_file import NAME
+from int8gate.tasks.registry import names, tasks
 
 LIKELY_SIZE = 224
 COMMENT_AT = 34  # column
@@ -23,16 +23,6 @@ KEY_REMARKS = {
     "classes": "how many, a number: a map of class numbers does not tell",
 }
 BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
-TASKS = "classification, segmentation, detection, pose, keypoints, super_resolution, other"
-DATA = {  # by task: what the folder of pictures has
-    "classification": "a folder of pictures for each class, or labels.csv; or pictures alone",
-    "segmentation": "images/ and masks/ of equal names; or pictures alone",
-    "detection": "pictures and COCO's annotations.json; or pictures alone",
-    "pose": "pictures and COCO's annotations.json; or pictures alone",
-    "keypoints": "pictures of one person each and COCO's annotations.json; or alone",
-    "super_resolution": "low/ and high/ of equal names, twice as large; or pictures alone",
-    "other": "real pictures; the gate is fidelity to float",
-}
 
 
 def template(
@@ -52,7 +42,10 @@ def template(
         f"file = {_text(file.as_posix())}",
         *([f"signature = {_text(signature)}"] if signature else []),
         _task(made),
-        _commented('data = "pictures"', DATA.get(made.task, "the folder of your pictures")),
+        _commented(
+            'data = "pictures"',
+            tasks()[made.task].data if made.task else "the folder of your pictures",
+        ),
         *_decode(found, made),
         *_picture(found),
         *_numbers(found),
@@ -81,13 +74,17 @@ def _name(file: Path) -> str:
 
 def _task(made: Guess) -> str:
     if made.task is None:
-        return _commented('task = ""', f"the file does not tell: choose one of {TASKS}")
-    return _commented(f'task = "{made.task}"', f"a guess; one of {TASKS}")
+        return _commented('task = ""', f"the file does not tell: choose one of {names()}")
+    return _commented(f'task = "{made.task}"', f"a guess; one of {names()}")
+
+
+def _data(made: Guess) -> str:
+    return tasks()[made.task].data if made.task else "the folder of your pictures"
 
 
 def _decode(found: ModelFile, made: Guess) -> list[str]:
     """How the outputs become what is scored, with the keys that a known head takes."""
-    known = DECODERS.get(made.task, {})
+    known = tasks()[made.task].heads if made.task else {}
     lines = []
     if made.decode:
         listed = ", ".join([*known, "module:function"])

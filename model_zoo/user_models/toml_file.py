@@ -20,8 +20,8 @@ import tomllib
 from pathlib import Path
 
 from int8gate.calibration_data.preprocessing import Hooked, declared_preprocessing
-from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, TASKS, OwnModel, format_of
-from int8gate.model_zoo.user_models.decoding import DECODERS
+from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, OwnModel, format_of
+from int8gate.tasks import registry as tasks
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 HOOK = re.compile(r"[\w.]+:\w+")
@@ -140,8 +140,8 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
             "is none: leave the key out"
         )
     if "task" not in table:
-        raise ValueError(f"{where}: task is missing: add task, one of {', '.join(TASKS)}")
-    _one_of(where, "task", table["task"], TASKS)
+        raise ValueError(f"{where}: task is missing: add task, one of {tasks.names()}")
+    _one_of(where, "task", table["task"], tasks.tasks())
     _check_decode(where, table["task"], table.get("decode", ":"))
     for key in HEAD_KEYS.keys() & table.keys():
         _one_of(where, key, table[key], HEAD_KEYS[key])
@@ -211,9 +211,9 @@ def _names_in(folder: Path) -> list[str]:
 
 def _check_chosen(where: str, table: dict) -> None:
     """What `init` left open is no mistake: it is said what to choose from."""
-    known = DECODERS.get(table.get("task"), {}) if isinstance(table.get("task"), str) else {}
+    known = _heads_of(table.get("task"))
     choices = {
-        "task": f"one of {', '.join(TASKS)}",
+        "task": f"one of {tasks.names()}",
         "decode": f"one of {', '.join([*known, 'module:function'])}",
         **{key: f"one of {', '.join(values)}" for key, values in HEAD_KEYS.items()},
     }
@@ -239,10 +239,15 @@ def _one_of(where: str, key: str, value: str, known) -> None:
 
 
 def _check_decode(where: str, task: str, decode: str) -> None:
-    known = DECODERS.get(task, {})
+    known = _heads_of(task)
     if ":" not in decode and decode not in known:
         names = ", ".join([*known, "module:function"])
         raise ValueError(f"{where}: decode = {decode!r}: expected, of task {task}, {names}")
+
+
+def _heads_of(task: object) -> dict[str, str]:
+    declared = tasks.tasks().get(task) if isinstance(task, str) else None
+    return declared.heads if declared else {}
 
 
 def _tuple(value):

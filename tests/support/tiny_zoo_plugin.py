@@ -14,11 +14,12 @@ import tiny_zoo
 
 
 def pytest_configure() -> None:
-    from int8gate.model_zoo.registry import TASK_FILES
+    from int8gate.tasks.registry import tasks
     from int8gate.validation import case_run, expectations
 
-    for task in TASK_FILES:
-        importlib.import_module(f"int8gate.model_zoo.{task}").MODELS.clear()
+    for task in tasks().values():
+        if task.zoo:
+            importlib.import_module(task.zoo).MODELS.clear()
     chosen = [tiny_zoo.MODELS[name] for name in os.environ["TINY_MODELS"].split()]
     importlib.import_module("int8gate.model_zoo.classification").MODELS[:] = chosen
     if file := os.environ.get("TINY_EXPECTATIONS"):

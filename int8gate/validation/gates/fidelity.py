@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from int8gate.validation.agreement import LEAST, PLACES
+from int8gate.tasks import registry as tasks
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.fidelity import STEPS
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
@@ -36,8 +36,9 @@ def fidelity_gate(
     `OutputFidelity.row`, `activations` the recipe's.
     """
     least, alone = expected.least_sqnr_db, expected.least_channel_sqnr_db
-    least_agreement = expected.least_agreement or LEAST.get(task, LEAST_EQUAL)
-    if task in PLACES and agreement is not None and agreement >= least_agreement:
+    judged = tasks.task(task)
+    least_agreement = expected.least_agreement or judged.least_agreement or LEAST_EQUAL
+    if judged.answers_are_places and agreement is not None and agreement >= least_agreement:
         least = alone = min(least, FLOOR_SQNR_DB)
     limits = f"an SQNR of {least:g} dB or more for each output, {alone:g} dB for each channel"
     if agreement is None and not any(_is_measurable(row) for row in rows):

@@ -19,6 +19,7 @@ from int8gate.calibration_data.synthetic.detection_scenes import (
     MOST_OBJECTS,
     DetectionScenes,
 )
+from int8gate.tasks import registry
 
 LOADED = ("calibration", "evaluation")
 SIZES = ((96, 96), (80, 112))
@@ -111,7 +112,7 @@ def test_classes_and_counts_are_balanced():
     _, labels = next(DetectionScenes("evaluation", (64, 64), 3, 500).batches(500))
     classes = labels[..., 0]
     shares = np.bincount(classes[classes >= 0].astype(int)) / (classes >= 0).sum()
-    assert calibration_data.CLASSES_IN_SCENES["detection"] == len(CLASSES) == len(shares)
+    assert registry.scenes()["detection"].classes == len(CLASSES) == len(shares)
     np.testing.assert_allclose(shares, np.bincount(CLASS_OF_DIGIT) / 10, atol=0.05)
     assert np.bincount((classes >= 0).sum(1), minlength=MOST_OBJECTS + 1)[1:].min() > 25
 

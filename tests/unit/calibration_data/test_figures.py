@@ -30,6 +30,7 @@ from int8gate.calibration_data.synthetic.figures import (
     FigureScenes,
     draw,
 )
+from int8gate.tasks import registry
 
 SIZE = (181, 141)
 
@@ -48,7 +49,7 @@ def test_the_scenes_are_what_the_task_loads():
     assert evaluation == draw("pose", "evaluation", SIZE, 3)
     assert len(evaluation) >= 1000
     assert len(np.unique(evaluation.sources)) >= 350
-    assert calibration_data.CLASSES_IN_SCENES["pose"] == KEYPOINTS
+    assert registry.scenes()["pose"].classes == KEYPOINTS
 
 
 @given(index=st.integers(0, 399))

@@ -25,6 +25,7 @@ from int8gate.calibration_data.synthetic.helmets import (
     paint_helmet,
     paint_worker,
 )
+from int8gate.tasks import registry
 
 SIZE = (112, 96)
 # On an even background, without clutter or noise, what differs from it is somebody.
@@ -45,7 +46,7 @@ def test_the_scenes_are_what_the_name_loads():
     assert len(evaluation) >= 1000
     assert len(np.unique(evaluation.sources)) >= 350
     assert len(calibration_data.load("helmets", "calibration", SIZE, 3)) >= 100
-    assert calibration_data.CLASSES_IN_SCENES["helmets"] == len(CLASSES)
+    assert registry.scenes()["helmets"].classes == len(CLASSES)
 
 
 @given(index=st.integers(0, 399))

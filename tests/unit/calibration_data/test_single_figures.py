@@ -14,6 +14,7 @@ from int8gate.calibration_data.synthetic.single_figures import (
     SingleFigures,
     draw,
 )
+from int8gate.tasks import registry
 
 SIZE = (128, 96)
 sizes = st.sampled_from([SIZE, (96, 96), (64, 48), (100, 140)])
@@ -28,7 +29,7 @@ def test_the_crops_are_what_the_task_loads():
     assert evaluation == draw("keypoints", "evaluation", SIZE, 3)
     assert len(evaluation) >= 1000
     assert len(np.unique(evaluation.sources)) >= 350
-    assert calibration_data.CLASSES_IN_SCENES["keypoints"] == KEYPOINTS
+    assert registry.scenes()["keypoints"].classes == KEYPOINTS
 
 
 @given(index=st.integers(0, 399))

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate import calibration_data
+from int8gate.tasks import registry
 
 ROOT = Path(__file__).parents[3]
 TASKS = ("classification", "segmentation")
@@ -154,7 +155,7 @@ def test_the_first_scenes_hold_every_class(task):
     for split in LOADED:
         drawn = small(task, split)
         labels = [np.unique(drawn.sample(index)[1]) for index in range(100)]
-        assert len(np.unique(np.concatenate(labels))) == calibration_data.CLASSES_IN_SCENES[task]
+        assert len(np.unique(np.concatenate(labels))) == registry.scenes()[task].classes
 
 
 @pytest.mark.parametrize("task", TASKS)

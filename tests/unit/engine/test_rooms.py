@@ -12,6 +12,7 @@ from tiny_run import ROOMS
 FLOORS = (  # each may import from those before it
     "engine",
     "runtimes",
+    "tasks",
     "calibration_data",
     "model_zoo",
     "quantizers",

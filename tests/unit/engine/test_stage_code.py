@@ -20,7 +20,6 @@ import pytest
 from data_folders import write
 from tiny_run import ROOMS, ROOT, environment
 
-from int8gate.calibration_data import SCENES_OF_TASK
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
 from int8gate.calibration_data.preprocessing import UNIT, Hooked
@@ -32,10 +31,10 @@ from int8gate.model_zoo.user_models import inspection
 from int8gate.quantizers import auditing, samples, stages
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
+from int8gate.tasks.registry import scenes, task
 from int8gate.validation.case_run import scored_by
 from int8gate.validation.evaluation import Scoring, evaluate
 from int8gate.validation.metrics.registry import places_of
-from int8gate.validation.tasks import METRICS_OF_TASK
 
 MODULES = {
     ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(
@@ -58,7 +57,7 @@ def roots() -> dict[str, tuple[str, ...]]:
         f"{stage.kind} of {spec.name}": stage.roots for spec in MODELS for stage in stages_of(spec)
     }
     for spec in MODELS:
-        metrics = METRICS_OF_TASK[spec.task]
+        metrics = task(spec.task).metrics
         scored = scored_by(metrics, spec.decode, spec.preprocessing)
         found[f"scores of {spec.name}"] = scored
         found[f"test of {spec.name}"] = (
@@ -70,8 +69,8 @@ def roots() -> dict[str, tuple[str, ...]]:
         found[f"quantization {toolchain}"] = stages.quantization_of(toolchain).roots
     for name in ("CONVERSION", "INSPECTION", "PREQUANTIZED", "INPUTS", "ACTIVATION_AUDIT"):
         found[name] = getattr(stages, name).roots
-    for data, draw in SCENES_OF_TASK.items():
-        found[f"scenes of {data}"] = ("int8gate.calibration_data:load", draw)
+    for data, drawn in scenes().items():
+        found[f"scenes of {data}"] = ("int8gate.calibration_data:load", drawn.draw)
     return found | {
         "picture audit": stages.picture_audit_of(MODELS[0]).roots,
         "sample check": ("int8gate.calibration_data.checks:check_calibration",),

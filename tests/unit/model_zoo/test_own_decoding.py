@@ -12,7 +12,10 @@ from int8gate.calibration_data.synthetic.super_resolution import luminance
 from int8gate.model_zoo.importers.darknet.cfg import YoloHead
 from int8gate.model_zoo.networks import resolve
 from int8gate.model_zoo.spec import Network
-from int8gate.model_zoo.user_models.decoding import DECODERS, DEFAULTS
+from int8gate.tasks.registry import tasks
+
+DEFAULTS = {name: task.decode for name, task in tasks().items() if task.decode}
+DECODERS = {name: task.heads for name, task in tasks().items() if task.heads}
 
 HEIGHT, WIDTH = 64, 96
 CHANNELS_FIRST = (0, 3, 1, 2)

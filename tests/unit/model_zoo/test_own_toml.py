@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.preprocessing import PIXELS
-from int8gate.model_zoo.user_models.decoding import DECODERS
 from int8gate.model_zoo.user_models.toml_file import KEYS, read_pyproject, read_zoo
+from int8gate.tasks.registry import tasks
 
 LEAST = 'file = "gadget.onnx"\ntask = "classification"\n'
 
@@ -110,9 +110,9 @@ def test_what_is_wrong_is_named(zoo, text, words):
     refused(lambda: zoo(text), "models.toml, [models.gadget]", words)
 
 
-@pytest.mark.parametrize("task", DECODERS)
+@pytest.mark.parametrize("task", [name for name, task in tasks().items() if task.heads])
 def test_known_heads_stand_by_their_name(zoo, task):
-    for name in DECODERS[task]:
+    for name in tasks()[task].heads:
         (model,) = zoo(f'file = "gadget.onnx"\ntask = "{task}"\ndecode = "{name}"\n')
         assert model.decode == name
         assert model.hooks == {}

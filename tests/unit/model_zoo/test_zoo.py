@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from data_folders import refused
 
-from int8gate.calibration_data import CLASSES_IN_SCENES
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.model_zoo import weights
-from int8gate.model_zoo.registry import TASK_FILES, model, zoo
+from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import PROFILES, Network
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.runtimes.artifact import sha256_of
+from int8gate.tasks.registry import scenes, tasks
 
 ROOT = Path(__file__).parents[3]
 NAMES_IN_DESIGN = {
@@ -49,7 +49,7 @@ def networks() -> list[tuple[str, Network]]:
 
 
 def test_every_declaration_is_in_the_zoo_once():
-    rooms = [importlib.import_module(f"int8gate.model_zoo.{task}") for task in TASK_FILES]
+    rooms = [importlib.import_module(task.zoo) for task in tasks().values() if task.zoo]
     declared = [spec.name for room in rooms for spec in room.MODELS]
     assert declared == list(zoo()), "a name stands twice, or a task file is not registered"
     assert zoo().keys() <= NAMES_IN_DESIGN
@@ -87,7 +87,7 @@ def test_no_library_loads_for_the_registry():
 
 def test_declarations_are_complete():
     for name, spec in zoo().items():
-        assert spec.data in CLASSES_IN_SCENES, name
+        assert spec.data in scenes(), name
         assert isinstance(spec.preprocessing, Preprocessing), name
         assert spec.preprocessing.std > 0, name
         assert spec.paper, name
@@ -110,7 +110,7 @@ def test_inputs_are_consistent():
 
 def test_compact_is_smaller_and_scored_on_the_scenes():
     for name, spec in zoo().items():
-        assert spec.compact.classes == CLASSES_IN_SCENES[spec.data], name
+        assert spec.compact.classes == scenes()[spec.data].classes, name
         assert spec.compact.official is None, f"{name}: compact weights come with the project"
         assert spec.compact.builder == spec.full.builder, f"{name}: another topology"
         assert spec.compact.size <= spec.full.size, name

@@ -1,0 +1,68 @@
+"""`Task`: what a model is judged by, and what its data look like. Everything about it, once.
+
+A task is a file of this folder with a `TASK`; nothing else knows its name. What stands in a higher
+room is named ``module:function`` and looked up where it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What draws a compact network's samples, ``module:function``, called with (data, split, size,
+    channels), and how many classes they have (None where there are none).
+    """
+
+    draw: str
+    classes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task.
+
+    Attributes
+    ----------
+    metrics : names of `validation.metrics.registry`, the gated one first; none where the outputs'
+        fidelity to the float model is all that can be judged.
+    data : what a user's data hold, a line for `int8gate init`.
+    data_names : what `init` proposes as `data`.
+    folders : forms of a folder's labels (`calibration_data.folders.forms`), beside pictures alone;
+        the first is that of `--data-dir`, where `from_data_dir`. `any_folder` takes all forms.
+    objects : what COCO's annotations mark: "boxes", "people", or "person" (one in each picture).
+    arrays : what labels of arrays are: "class", "values", "anomaly", None where they are not taken.
+    decode : from outputs to what the metrics take, ``module:function``; `heads` are others by name.
+    agreement : how often two models' answers are the same, ``module:function``; `least_agreement`
+        where expectations do not say, a fraction. `answers_are_places`: boxes or keypoints, whose
+        outputs are read only where something is.
+    classes_of : how many classes a file tells apart, ``module:function``.
+    scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask`, `zoo` the
+        module that declares its models.
+    order : of the tasks in lists.
+    """
+
+    name: str
+    order: int
+    metrics: tuple[str, ...] = ()
+    data: str = "the folder of your pictures"
+    data_names: str = "pictures"
+    folders: tuple[str, ...] = ()
+    from_data_dir: bool = False
+    any_folder: bool = False
+    objects: str | None = None
+    arrays: str | None = None
+    decode: str | None = None
+    heads: dict[str, str] = field(default_factory=dict)
+    agreement: str | None = None
+    least_agreement: float | None = None
+    answers_are_places: bool = False
+    classes_of: str | None = None
+    scenes: dict[str, Scenes] = field(default_factory=dict)
+    training: str | None = None
+    zoo: str | None = None
+
+    @property
+    def has_people(self) -> bool:
+        return self.objects in ("people", "person")
