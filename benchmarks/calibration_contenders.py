@@ -22,13 +22,13 @@ from pathlib import Path
 
 import joblib  # noqa: F401 (loaded here, not while the clock runs)
 import numpy as np
-import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from int8gate.quantizers.calibration import shards, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
+from int8gate.runtimes import ort
 
 Seconds = dict[str, tuple[float, float]]
 _INPUT = "pictures"
@@ -59,11 +59,7 @@ class Reader(CalibrationDataReader):
 def bare(model: Path, samples: Path, count: int) -> Seconds:
     seconds: Seconds = {}
     with _timed(seconds, "collect"):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
+        session = ort.open_model(model, ort.options())
         for feeds in iter(Reader(samples, count).get_next, None):
             session.run(None, feeds)
     return seconds

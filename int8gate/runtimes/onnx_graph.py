@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.runtimes import onnx_file
+from int8gate.runtimes import onnx_file, ort
+from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.onnx_integer_forms import is_integer_kernel
-from int8gate.runtimes.onnx_session import CPU
+from int8gate.runtimes.ort import CPU
+from int8gate.runtimes.session import UNKNOWN
 
 INTEGER_PRODUCTS = frozenset(
     {
@@ -236,32 +238,25 @@ def integer_fraction(operators: tuple[Operator, ...]) -> float | None:
 def _run(path: Path, provider: str, scratch: Path) -> tuple[list[dict], object]:
     """The events of one run, and the graph that ran."""
     import onnx
-    import onnxruntime
 
     optimized = scratch / "optimized.onnx"
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.optimized_model_filepath = str(optimized)
-    options.enable_profiling = True
-    options.profile_file_prefix = str(scratch / "profile")
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    if len(onnx_file.files_of(path)) > 1:
-        entry = "session.optimized_model_external_initializers_file_name"
-        options.add_session_config_entry(entry, "optimized.data")
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=[provider], disabled_optimizers=[_BLOCKED_LAYOUT]
+    outside = len(onnx_file.files_of(path)) > 1
+    entry = "session.optimized_model_external_initializers_file_name"
+    options = ort.options(
+        entries={entry: "optimized.data"} if outside else {},
+        optimized_model_filepath=str(optimized),
+        enable_profiling=True,
+        profile_file_prefix=str(scratch / "profile"),
     )
-    session.run(None, {found.name: _zeros(found) for found in session.get_inputs()})
+    session = ort.open_model(path, options, [provider], disabled_optimizers=[_BLOCKED_LAYOUT])
+    session.run(None, {found.name: _zeros(ort.spec_of(found)) for found in session.get_inputs()})
     events = json.loads(Path(session.end_profiling()).read_text())
     ran = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(_EVENT)]
     return ran, onnx.load(str(optimized), load_external_data=False).graph
 
 
-def _zeros(found) -> np.ndarray:
-    kind = found.type.removeprefix("tensor(").removesuffix(")")
-    dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
-    return np.zeros([side if isinstance(side, int) else 1 for side in found.shape], dtype)
+def _zeros(spec: TensorSpec) -> np.ndarray:
+    return np.zeros([1 if side == UNKNOWN else side for side in spec.shape], spec.dtype)
 
 
 def _operator(event: dict, known: _Known) -> Operator:

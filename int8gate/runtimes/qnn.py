@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from int8gate.runtimes import ort
+
 PROVIDER = "QNNExecutionProvider"
 PACKAGE = "onnxruntime_qnn"
 
@@ -44,7 +46,7 @@ def session_on_htp(model: Path, options):
         )
     backend = {"backend_path": onnxruntime_qnn.get_qnn_htp_path()}
     options.add_provider_for_devices(devices[:1], backend)
-    return onnxruntime.InferenceSession(str(model), options)
+    return ort.open_model(model, options, providers=())
 
 
 def _devices(onnxruntime) -> list:

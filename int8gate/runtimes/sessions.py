@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from int8gate.runtimes.session import Session
 
-def open_session(path: Path, threads: int = 1, provider: str | None = None):
+
+def open_session(path: Path, threads: int = 1, provider: str | None = None) -> Session:
     """A session on the host CPU: `.tflite`, `.onnx`, `.pt2`, or a SavedModel's directory.
 
-    The latter two are what an export is compared with, and only `predict`. Raises ValueError naming
-    a file that cannot be loaded. `provider` is an execution provider of ONNX Runtime.
+    The latter two are what an export is compared with. Raises ValueError naming a file that cannot
+    be loaded. `provider` is an execution provider of ONNX Runtime.
     """
     if path.is_dir():
         from int8gate.runtimes.saved_model import SavedModelSession

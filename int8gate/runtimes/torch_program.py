@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.runtimes import program_archive
-from int8gate.runtimes.onnx_session import in_layout
+from int8gate.runtimes.artifact import TensorSpec
+from int8gate.runtimes.session import UNKNOWN, ChannelsFirstSession
 
 ONLY = "model"  # what `torch.export.save` calls the program of an archive
 
@@ -36,7 +37,7 @@ def read(path: Path, trust: bool = False):
         raise ValueError(f"{path} is no whole PyTorch program ({said}): export it again") from error
 
 
-class TorchProgramSession:
+class TorchProgramSession(ChannelsFirstSession):
     """A `.pt2` file of `torch.export.save` whose batch dimension is 1.
 
     Raises ValueError naming the file when it cannot be read, or may not: `trust` as in `read`.
@@ -46,38 +47,26 @@ class TorchProgramSession:
         program = read(path, trust)
         placed = {node.name: node.meta.get("val") for node in program.graph.nodes}
         named = program.graph_signature.user_inputs, program.graph_signature.user_outputs
-        self._inputs, self._outputs = ({n: placed[n] for n in names} for names in named)
+        super().__init__(path, *([_spec(name, placed[name]) for name in names] for names in named))
         self._module = program.module()
+        self._tensors, self._results = [None] * len(self.inputs), ()
 
-    @property
-    def ends(self) -> tuple[list[tuple], list[tuple]]:
-        """Name, shape (None where a side is free) and dtype of the inputs, and of the outputs."""
-        return tuple([_end(*end) for end in ends.items()] for ends in (self._inputs, self._outputs))
-
-    @property
-    def _shapes(self) -> list[tuple[int, ...]]:
-        return [tuple(map(int, value.shape)) for value in self._inputs.values()]
-
-    def predict(self, *batches: np.ndarray) -> list[np.ndarray]:
-        """Real inputs (n, ...) to real outputs (n, ...), a sample at a time.
-
-        Pictures (n, h, w, c) are turned where the network takes (1, c, h, w).
-        """
+    def set_input(self, position: int, value: np.ndarray) -> None:
         import torch
 
-        if len(batches) != len(self._shapes):
-            raise ValueError(f"the program takes {len(self._shapes)} inputs, got {len(batches)}")
-        turned = [in_layout(*pair) for pair in zip(batches, self._shapes, strict=True)]
-        rows = []
+        self._tensors[position] = torch.from_numpy(np.array(value, order="C"))
+
+    def invoke(self) -> None:
+        import torch
+
         with torch.no_grad():
-            for i in range(len(turned[0])):
-                fed = [torch.from_numpy(np.float32(batch[i : i + 1])) for batch in turned]
-                outputs = self._module(*(tensor.contiguous() for tensor in fed))
-                outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-                rows.append([output.numpy() for output in outputs])
-        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+            results = self._module(*self._tensors)
+        self._results = results if isinstance(results, (tuple, list)) else (results,)
+
+    def get_outputs(self) -> list[np.ndarray]:
+        return [result.numpy().copy() for result in self._results]
 
 
-def _end(name: str, value) -> tuple:
-    sides = tuple(side if isinstance(side, int) else None for side in value.shape)
-    return name, sides, str(value.dtype).removeprefix("torch.")
+def _spec(name: str, value) -> TensorSpec:
+    shape = tuple(side if isinstance(side, int) else UNKNOWN for side in value.shape)
+    return TensorSpec(name, shape, str(value.dtype).removeprefix("torch."))

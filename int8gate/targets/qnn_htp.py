@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from int8gate.runtimes import ort
 from int8gate.runtimes.qnn import session_on_htp
 
 CONTEXT = "context.onnx"
@@ -25,14 +26,13 @@ def compile_for_htp(model: Path, directory: Path) -> dict:
     stay with the host and are not counted. Runs in a worker process: the compiler can crash.
     """
     import onnx
-    import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("ep.context_enable", "1")
-    options.add_session_config_entry("ep.context_file_path", str(directory / CONTEXT))
-    options.add_session_config_entry("ep.context_embed_mode", "1")
-    session_on_htp(model, options)
+    entries = {
+        "ep.context_enable": "1",
+        "ep.context_file_path": str(directory / CONTEXT),
+        "ep.context_embed_mode": "1",
+    }
+    session_on_htp(model, ort.options(threads=0, entries=entries))
     if not (directory / CONTEXT).is_file():  # nothing was compiled, so nothing was written
         left = _operators(onnx.load(model, load_external_data=False))
     else:

@@ -144,8 +144,7 @@ class _Fidelity:
     def __init__(self, scoring: Scoring, around: _Around, session, compared):
         self._around, self._may_refuse = around, scoring.decode_is_guess
         self._answers = Agreement(scoring.agreement) if compared and scoring.agreement else None
-        # What a SavedModel and a program give has no description but itself.
-        self._specs = [getattr(each, "outputs", None) for each in (session, compared)]
+        self._specs = [each.outputs for each in (session, compared) if each]
         self._names, self._outputs = scoring.outputs, []
 
     def add(self, real: np.ndarray, wanted: list[np.ndarray], found: list[np.ndarray]) -> None:
@@ -160,7 +159,7 @@ class _Fidelity:
         if not self._outputs:
             self._outputs = [
                 OutputFidelity(
-                    self._name(place, len(found)), self._is_integer(place, values), real.shape[1:3]
+                    self._name(place, len(found)), self._is_integer(place), real.shape[1:3]
                 )
                 for place, values in enumerate(wanted)
             ]
@@ -187,10 +186,10 @@ class _Fidelity:
         specs = self._specs[0]
         return self._names[place] if len(self._names) == count else specs[place].name
 
-    def _is_integer(self, place: int, values: np.ndarray) -> bool:
+    def _is_integer(self, place: int) -> bool:
         """Whether an output holds whole numbers that stand for nothing else: indices, classes."""
-        specs = [each[place] for each in self._specs if each]
-        dtypes = [spec.dtype for spec in specs if not spec.is_quantized] + [values.dtype.name]
+        specs = [each[place] for each in self._specs]
+        dtypes = [spec.dtype for spec in specs if not spec.is_quantized]
         return any(dtype.startswith(("int", "uint", "bool")) for dtype in dtypes)
 
 

@@ -235,10 +235,15 @@ def _darknet(file: Path, inputs, outputs):
 
 
 def _pytorch(file: Path, inputs, outputs, trust: bool = False):
+    from int8gate.runtimes.session import UNKNOWN
     from int8gate.runtimes.torch_program import TorchProgramSession
 
-    taken, given = TorchProgramSession(file, trust).ends
-    return [[End(*end) for end in ends] for ends in (taken, given)]
+    def end(spec) -> End:
+        sides = tuple(None if side == UNKNOWN else side for side in spec.shape)
+        return End(spec.name, sides, spec.dtype)
+
+    session = TorchProgramSession(file, trust)
+    return [[end(spec) for spec in specs] for specs in (session.inputs, session.outputs)]
 
 
 _READERS: dict[str, Callable] = {

@@ -23,7 +23,7 @@ from int8gate.model_zoo.importers.onnx.onnx_shapes import (
     sides_in_words,
     unshaped,
 )
-from int8gate.runtimes import onnx_file
+from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.file_names import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -160,17 +160,10 @@ def _difference(source: Path, repaired: Path, allowed: float) -> float | None:
 
 def _outputs(model: Path | bytes, fed: np.ndarray, data: Path | None = None) -> list[np.ndarray]:
     """What a model gives; one in memory finds its external data in the directory `data`."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if data:
-        options.add_session_config_entry(_DATA_FOLDER, str(data.resolve()))
-    content = model if isinstance(model, bytes) else str(model)
+    entries = {_DATA_FOLDER: str(data.resolve())} if data else {}
+    options = ort.options("DISABLE_ALL", entries=entries, severity=ort.FATAL_ONLY)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = ort.open_model(model, options)
         taken = session.get_inputs()[0]
         if not fed.shape:
             fed = np.full([side if isinstance(side, int) else 1 for side in taken.shape], fed)

@@ -20,7 +20,7 @@ from int8gate.quantizers.calibration.strides import channels_of, start_of, step_
 from int8gate.quantizers.toolchains.onnx.tap_nodes import start_name
 from int8gate.quantizers.toolchains.onnx.taps import Tap, TappedModel, tapped_model
 from int8gate.runtimes.artifact import in_order
-from int8gate.runtimes.onnx_session import in_layout
+from int8gate.runtimes.session import in_layout
 
 
 def collect(

@@ -19,7 +19,7 @@ from int8gate.model_zoo.importers.onnx.onnx_shapes import untyped, with_shapes
 from int8gate.model_zoo.importers.onnx.order import sort_nodes
 from int8gate.model_zoo.importers.onnx.repairs import name_nodes
 from int8gate.quantizers.toolchains.onnx.rewrites import rewrite
-from int8gate.runtimes import onnx_file
+from int8gate.runtimes import onnx_file, ort
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 STANDARD = ("", "ai.onnx")
@@ -77,18 +77,15 @@ def fold(source: Path, target: Path, rewrite: Callable) -> None:
 
 
 def _optimize(source: Path, target: Path) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
+    entries = {}
     if sum(file.stat().st_size for file in onnx_file.files_of(source)) > onnx_file.LARGEST_INSIDE:
         entry = "session.optimized_model_external_initializers_"
-        options.add_session_config_entry(f"{entry}file_name", f"{target.name}.data")
-        options.add_session_config_entry(f"{entry}min_size_in_bytes", str(onnx_file.MANY_BYTES))
-    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+        entries = {
+            f"{entry}file_name": f"{target.name}.data",
+            f"{entry}min_size_in_bytes": str(onnx_file.MANY_BYTES),
+        }
+    options = ort.options("BASIC", entries=entries, optimized_model_filepath=str(target))
+    ort.open_model(source, options)
 
 
 def _forget_traces(model) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from int8gate.quantizers.calibration.strides import channels_of
 from int8gate.quantizers.toolchains.onnx.tap_nodes import BLOCK, SLICE_WITH_STEPS, TapNodes
-from int8gate.runtimes import onnx_file
+from int8gate.runtimes import onnx_file, ort
 
 _BLOCKS = "com.microsoft.nchwc"
 _BATCH = 1
@@ -76,7 +76,7 @@ def tapped_model(
             model = _optimized(model, tensors, path, weights, threads)
         taps = _taps(model, tensors, step_of, path)
         starts = _attach(model, taps)
-        options = _options(threads, is_optimized=is_blocked)
+        options = _options(threads, "DISABLE_ALL" if is_blocked else "ALL")
         session = _session(model, options, path, weights)
         return TappedModel(session, taps, starts, step_of)
 
@@ -120,14 +120,15 @@ def _optimized(model, tensors: list[str], path: Path, scratch: Path, threads: in
     given = {output.name for output in model.graph.output}
     marked = [name for name in tensors if name not in inputs | given]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in marked)
-    options = _options(threads)
-    options.optimized_model_filepath = str(scratch / "optimized.onnx")
-    beside = "session.optimized_model_external_initializers_"
-    options.add_session_config_entry(f"{beside}file_name", "optimized.onnx.data")
-    options.add_session_config_entry(f"{beside}min_size_in_bytes", str(onnx_file.MANY_BYTES))
-    options.add_session_config_entry("session.disable_prepacking", "1")
+    target, beside = scratch / "optimized.onnx", "session.optimized_model_external_initializers_"
+    entries = {
+        f"{beside}file_name": "optimized.onnx.data",
+        f"{beside}min_size_in_bytes": str(onnx_file.MANY_BYTES),
+        "session.disable_prepacking": "1",
+    }
+    options = _options(threads, "ALL", entries, optimized_model_filepath=str(target))
     session = _session(model, options, path, path.parent)
-    optimized = onnx.load(options.optimized_model_filepath, load_external_data=False)
+    optimized = onnx.load(str(target), load_external_data=False)
     del optimized.graph.value_info[:]
     optimized.graph.value_info.extend(_described(found) for found in session.get_outputs())
     return optimized
@@ -203,30 +204,20 @@ def _blocked_sources(graph) -> dict[str, str]:
     return found
 
 
-def _options(threads: int, is_optimized: bool = False):
+def _options(threads: int, level: str, entries: dict[str, str] | None = None, **attributes):
+    """In the order of the file, which has each tap behind what it reads."""
     import onnxruntime
 
-    levels = onnxruntime.GraphOptimizationLevel
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    # In the order of the file, which has each tap behind what it reads.
-    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    options.graph_optimization_level = (
-        levels.ORT_DISABLE_ALL if is_optimized else levels.ORT_ENABLE_ALL
-    )
-    return options
+    order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    return ort.options(level, threads, entries, execution_order=order, **attributes)
 
 
 def _session(model, options, path: Path, weights: Path):
     """A session of a loaded graph whose external data lie in the directory `weights`."""
-    import onnxruntime
-
     folder = "session.model_external_initializers_file_folder_path"
     options.add_session_config_entry(folder, str(weights.absolute()))
-    content = model.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return ort.open_model(model.SerializeToString(), options)
     # ONNX Runtime raises classes of its own, each a direct child of Exception.
     except Exception as error:
         raise ValueError(f"ONNX Runtime cannot load {path}: {error}") from error

@@ -17,7 +17,7 @@ from int8gate.model_zoo.importers.onnx.names import Names
 from int8gate.quantizers.toolchains.onnx.prepare import fold
 from int8gate.quantizers.toolchains.tflite.onnx2tf_runner import converted
 from int8gate.quantizers.toolchains.tflite.onnx_forms import rewrite_for_tflite
-from int8gate.runtimes import onnx_file
+from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.file_names import ONNX, TFLITE
 
 # How far an output may be off, as a part of its largest value: float32's rounding. Deep networks
@@ -154,10 +154,7 @@ def _up_to(model, node):
 
 def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[float]]:
     """Random inputs of the ONNX file, what it computes of them, and how far each may be off."""
-    import onnxruntime
-
-    levels = onnxruntime.GraphOptimizationLevel
-    session = _session(source, levels.ORT_ENABLE_ALL)
+    session = _session(source, "ALL")
     declared = session.get_inputs()
     for given in declared:
         if not all(isinstance(side, int) and side > 0 for side in given.shape):
@@ -169,24 +166,18 @@ def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[f
     names = [given.name for given in declared]
     outputs = session.run(None, dict(zip(names, inputs, strict=True)))
     nearly = [np.nextafter(value, np.float32(np.inf)) for value in inputs]
-    plain = _session(source, levels.ORT_DISABLE_ALL)
+    plain = _session(source, "DISABLE_ALL")
     otherwise = plain.run(None, dict(zip(names, nearly, strict=True)))
     allowed = [_allowed(*pair) for pair in zip(outputs, otherwise, strict=True)]
     return inputs, outputs, allowed
 
 
-def _session(source: Path, level):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level, options.log_severity_level = level, 3
+def _session(source: Path, level: str):
     try:
-        return onnxruntime.InferenceSession(
-            str(source), options, providers=["CPUExecutionProvider"]
-        )
+        return ort.open_model(source, ort.options(level, threads=0))
     except Exception as error:  # its errors have no common type
-        said = " ".join(str(error).split())
-        raise ValueError(f"{source.name} cannot be run by ONNX Runtime: {said}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{source.name} cannot be run by ONNX Runtime: {reason}") from error
 
 
 def _allowed(output: np.ndarray, otherwise: np.ndarray) -> float:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside
 
 from int8gate.runtimes.artifact import as_artifact, sha256_of
-from int8gate.runtimes.onnx_session import OnnxSession, describe, in_layout
+from int8gate.runtimes.onnx_session import OnnxSession, describe
+from int8gate.runtimes.session import in_layout
 
 ELSEWHERE = "AzureExecutionProvider"  # every build has it; it takes no node of a local model
 

@@ -1,0 +1,67 @@
+"""How ONNX Runtime is set up, in one place: options, providers, the description of a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from int8gate.runtimes.artifact import TensorSpec
+from int8gate.runtimes.session import UNKNOWN
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CPU = "CPUExecutionProvider"
+ERRORS_ONLY, FATAL_ONLY = 3, 4  # severities of the log
+_DTYPES = {"float": "float32", "double": "float64", "string": "str"}
+
+
+def options(
+    level: str = "ALL",
+    threads: int = 1,
+    entries: Mapping[str, str] | None = None,
+    severity: int = ERRORS_ONLY,
+    **attributes,
+) -> onnxruntime.SessionOptions:
+    """`SessionOptions` with optimization `level` (DISABLE_ALL, BASIC, EXTENDED, ALL).
+
+    `threads` compute an operator (0: one for each core), one operator runs at a time. `entries` are
+    configuration entries by key, `attributes` other attributes of `SessionOptions`.
+    """
+    import onnxruntime
+
+    chosen = onnxruntime.SessionOptions()
+    name = level if level == "DISABLE_ALL" else f"ENABLE_{level}"
+    levels = onnxruntime.GraphOptimizationLevel
+    chosen.graph_optimization_level = getattr(levels, f"ORT_{name}")
+    chosen.intra_op_num_threads, chosen.inter_op_num_threads = threads, 1
+    chosen.log_severity_level = severity
+    for key, value in (entries or {}).items():
+        chosen.add_session_config_entry(key, value)
+    for attribute, value in attributes.items():
+        setattr(chosen, attribute, value)
+    return chosen
+
+
+def open_model(
+    model: Path | bytes,
+    chosen: onnxruntime.SessionOptions,
+    providers: Sequence[str] = (CPU,),
+    **arguments,
+) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's session of a file, or of a serialized model.
+
+    Raises what ONNX Runtime raises: classes without a common base but Exception.
+    """
+    import onnxruntime
+
+    content = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(content, chosen, providers=list(providers), **arguments)
+
+
+def spec_of(node: onnxruntime.NodeArg) -> TensorSpec:
+    """Name, shape (`UNKNOWN` where a side is open) and NumPy's dtype of an input or output."""
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(side if isinstance(side, int) else UNKNOWN for side in node.shape)
+    return TensorSpec(node.name, shape, _DTYPES.get(kind, kind))
