@@ -1,22 +1,37 @@
-"""Recipes: the named ways to quantize. A new one is an entry here and a branch in its toolchain.
+"""Recipes: the named ways to quantize. A new one is an entry here, or a plugin's `register`.
 
-A name says toolchain, precision, variant. `weights`/`activations` are what the operators compute
-with; `io` is the dtype of the artifact's inputs and outputs. `calibration` is how the ranges of
-int8 activations are found: a method of `calibration/thresholds.py`.
+By convention a name says toolchain, precision, variant; nothing reads it. `rules` say what the
+operators compute with, `io` is the dtype of the artifact's inputs and outputs, `calibration` is how
+the ranges of int8 activations are found: a method of `calibration/thresholds.py`.
 """
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from dataclasses import dataclass
 
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
+ALL_OPERATORS = "*"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One way to quantize.
+class Rule:
+    """The dtypes of weights and activations of the operators whose names `match` (a glob)."""
 
+    match: str
+    weights: str
+    activations: str
+
+
+FLOAT = Rule(ALL_OPERATORS, "float32", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way to quantize, with `toolchain`: `tflite` or `onnx`, also the format of the artifact.
+
+    Of `rules` the last that matches an operator holds for it; where none does, it stays float32.
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a smaller
     sample. `per_channel`: a convolution's weights have a scale for each output channel.
     `pixel_ranges`: pictures get the range of their pixels instead of the calibrated one.
@@ -26,9 +41,9 @@ class Recipe:
 
     name: str
     summary: str
-    weights: str
-    activations: str
-    io: str
+    toolchain: str
+    rules: tuple[Rule, ...] = ()
+    io: str = "float32"
     gates: tuple[str, ...] = ALL_GATES
     slow_on_host: bool = False
     per_channel: bool = True
@@ -36,10 +51,30 @@ class Recipe:
     is_prequantized: bool = False
     calibration: str = "min_max"
 
+    def rule_of(self, operator: str) -> Rule:
+        """What an operator of that name computes with."""
+        matching = (
+            rule for rule in reversed(self.rules) if fnmatch.fnmatchcase(operator, rule.match)
+        )
+        return next(matching, FLOAT)
+
     @property
-    def toolchain(self) -> str:
-        """`tflite` or `onnx`: also the format of the artifact."""
-        return "tflite" if self.is_prequantized else self.name.partition("_")[0]
+    def is_mixed(self) -> bool:
+        """Whether operators differ in precision."""
+        return any(rule.match != ALL_OPERATORS for rule in self.rules)
+
+    @property
+    def rule(self) -> Rule:
+        """What all operators compute with that no narrower rule names."""
+        return next((rule for rule in reversed(self.rules) if rule.match == ALL_OPERATORS), FLOAT)
+
+    @property
+    def weights(self) -> str:
+        return self.rule.weights
+
+    @property
+    def activations(self) -> str:
+        return self.rule.activations
 
     @property
     def is_calibrated(self) -> bool:
@@ -53,7 +88,9 @@ class Recipe:
 
     @property
     def is_reference(self) -> bool:
-        return self.weights == self.activations == "float32"
+        return all(
+            rule.weights == rule.activations == "float32" for rule in (*self.rules, self.rule)
+        )
 
     @property
     def is_full_integer(self) -> bool:
@@ -67,105 +104,113 @@ class Recipe:
 
 _FLOAT_GATES = tuple(gate for gate in ALL_GATES if gate != "integer_only")
 _REFERENCE_GATES = ("accuracy", "io_dtype", "npu_speedup")
+_INT8 = (Rule(ALL_OPERATORS, "int8", "int8"),)
+_WEIGHTS_ONLY = (Rule(ALL_OPERATORS, "int8", "float32"),)
 
 
-def _calibrated(name: str, calibration: str, summary: str) -> Recipe:
-    """Full INT8 of a toolchain with ranges of another method than minimum and maximum."""
-    if name.startswith("tflite"):
-        return Recipe(name, f"full INT8, {summary}", *["int8"] * 3, calibration=calibration)
-    return _onnx(name, f"static INT8 (QDQ), {summary}", calibration)
+def _tflite(name: str, summary: str, **settings) -> Recipe:
+    """Full INT8 with int8 input and output, unless `settings` say otherwise."""
+    settings = {"rules": _INT8, "io": "int8"} | settings
+    return Recipe(name=name, summary=summary, toolchain="tflite", **settings)
 
 
-def _onnx(name: str, summary: str, calibration: str) -> Recipe:
-    """uint8 activations with int8 weights: the types that x86 has fast kernels for."""
-    return Recipe(name, summary, "int8", "uint8", "float32", calibration=calibration)
+def _onnx(name: str, summary: str, **settings) -> Recipe:
+    """uint8 activations with int8 weights, the types that x86 has fast kernels for, unless
+    `settings` say otherwise.
+    """
+    settings = {"rules": (Rule(ALL_OPERATORS, "int8", "uint8"),)} | settings
+    return Recipe(name=name, summary=summary, toolchain="onnx", **settings)
 
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            "prequantized",
-            "the model's own quantized file as it is, int8 or uint8 input and output",
-            "int8",
-            "int8",
-            "uint8",
-            is_prequantized=True,
-        ),
-        Recipe(
-            "tflite_fp32",
-            "float32 weights and activations: the reference",
-            "float32",
-            "float32",
-            "float32",
-            gates=_REFERENCE_GATES,
-        ),
-        Recipe(
-            "tflite_fp16",
-            "float16 weights, float32 activations",
-            "float16",
-            "float32",
-            "float32",
-            gates=_FLOAT_GATES,
-        ),
-        Recipe(
-            "tflite_dynamic_int8",
-            "int8 weights, activations quantized as they come",
-            "int8",
-            "float32",
-            "float32",
-            gates=_FLOAT_GATES,
-        ),
-        Recipe("tflite_int8", "full INT8, int8 input and output", "int8", "int8", "int8"),
-        Recipe("tflite_uint8", "full INT8, uint8 input and output", "int8", "int8", "uint8"),
-        Recipe(
-            "tflite_int8_pixels",
-            "full INT8, pictures inside the network keep the range of pixels",
-            "int8",
-            "int8",
-            "int8",
-            pixel_ranges=True,
-        ),
-        Recipe(
-            "tflite_int8_per_tensor",
-            "full INT8 with one scale for all channels of a weight tensor: what it costs",
-            "int8",
-            "int8",
-            "int8",
-            per_channel=False,
-        ),
-        Recipe(
-            "tflite_int16x8",
-            "int8 weights, int16 activations, input and output",
-            "int8",
-            "int16",
-            "int16",
-            slow_on_host=True,
-        ),
-        _calibrated("tflite_int8_entropy", "entropy", "ranges of least KL divergence"),
-        _calibrated("tflite_int8_percentile", "percentile", "ranges of 99.99% of the values"),
-        Recipe(
-            "onnx_fp32",
-            "float32 weights and activations: the reference",
-            "float32",
-            "float32",
-            "float32",
-            gates=_REFERENCE_GATES,
-        ),
-        Recipe(
-            "onnx_dynamic_int8",
-            "int8 weights of matrix products, activations quantized as they come",
-            "int8",
-            "float32",
-            "float32",
-            gates=_FLOAT_GATES,
-        ),
-        _onnx("onnx_int8", "static INT8 (QDQ), per channel, ranges of all values", "min_max"),
-        _calibrated("onnx_int8_entropy", "entropy", "ranges of least KL divergence"),
-        _calibrated("onnx_int8_percentile", "percentile", "ranges of 99.99% of the values"),
-        _calibrated("onnx_int8_mse", "mse", "ranges of least squared error"),
+def _reference(toolchain: str) -> Recipe:
+    return Recipe(
+        name=f"{toolchain}_fp32",
+        summary="float32 weights and activations: the reference",
+        toolchain=toolchain,
+        gates=_REFERENCE_GATES,
     )
-}
+
+
+RECIPES: dict[str, Recipe] = {}
+
+
+def register(recipe: Recipe) -> Recipe:
+    """Makes a recipe known by its name; raises ValueError where that is taken."""
+    if RECIPES.setdefault(recipe.name, recipe) != recipe:
+        raise ValueError(f"there is a recipe {recipe.name!r} already: choose another name")
+    return recipe
+
+
+for _each in (
+    _tflite(
+        "prequantized",
+        "the model's own quantized file as it is, int8 or uint8 input and output",
+        io="uint8",
+        is_prequantized=True,
+    ),
+    _reference("tflite"),
+    _tflite(
+        "tflite_fp16",
+        "float16 weights, float32 activations",
+        rules=(Rule(ALL_OPERATORS, "float16", "float32"),),
+        io="float32",
+        gates=_FLOAT_GATES,
+    ),
+    _tflite(
+        "tflite_dynamic_int8",
+        "int8 weights, activations quantized as they come",
+        rules=_WEIGHTS_ONLY,
+        io="float32",
+        gates=_FLOAT_GATES,
+    ),
+    _tflite("tflite_int8", "full INT8, int8 input and output"),
+    _tflite("tflite_uint8", "full INT8, uint8 input and output", io="uint8"),
+    _tflite(
+        "tflite_int8_pixels",
+        "full INT8, pictures inside the network keep the range of pixels",
+        pixel_ranges=True,
+    ),
+    _tflite(
+        "tflite_int8_per_tensor",
+        "full INT8 with one scale for all channels of a weight tensor: what it costs",
+        per_channel=False,
+    ),
+    _tflite(
+        "tflite_int16x8",
+        "int8 weights, int16 activations, input and output",
+        rules=(Rule(ALL_OPERATORS, "int8", "int16"),),
+        io="int16",
+        slow_on_host=True,
+    ),
+    _tflite(
+        "tflite_int8_entropy", "full INT8, ranges of least KL divergence", calibration="entropy"
+    ),
+    _tflite(
+        "tflite_int8_percentile",
+        "full INT8, ranges of 99.99% of the values",
+        calibration="percentile",
+    ),
+    _reference("onnx"),
+    _onnx(
+        "onnx_dynamic_int8",
+        "int8 weights of matrix products, activations quantized as they come",
+        rules=_WEIGHTS_ONLY,
+        gates=_FLOAT_GATES,
+    ),
+    _onnx("onnx_int8", "static INT8 (QDQ), per channel, ranges of all values"),
+    _onnx(
+        "onnx_int8_entropy",
+        "static INT8 (QDQ), ranges of least KL divergence",
+        calibration="entropy",
+    ),
+    _onnx(
+        "onnx_int8_percentile",
+        "static INT8 (QDQ), ranges of 99.99% of the values",
+        calibration="percentile",
+    ),
+    _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
+):
+    register(_each)
 REFERENCES = {"tflite": RECIPES["tflite_fp32"], "onnx": RECIPES["onnx_fp32"]}
 
 

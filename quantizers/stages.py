@@ -14,7 +14,7 @@ from int8gate.engine import code_identity
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models import inspection
 from int8gate.quantizers import activation_audit, auditing, export, samples
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import ALL_OPERATORS, Recipe
 from int8gate.quantizers.toolchains.onnx import from_torch as onnx_export
 from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
 from int8gate.quantizers.toolchains.tflite import convert as tflite
@@ -46,6 +46,12 @@ class Stage:
 
 def check_route(spec: ModelSpec, recipe: Recipe) -> None:
     """Raises ValueError where no toolchain brings such a model to such an artifact."""
+    if recipe.is_mixed:
+        narrow = next(rule.match for rule in recipe.rules if rule.match != ALL_OPERATORS)
+        raise ValueError(
+            f"{recipe.name} has a rule for the operators {narrow!r}, and {recipe.toolchain} "
+            f"quantizes all operators alike so far: give it one rule that matches {ALL_OPERATORS!r}"
+        )
     if not spec.is_torch and recipe.toolchain == "onnx":
         raise ValueError(
             f"{spec.name} comes as {spec.source_format}, and {recipe.name} starts from PyTorch, "

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, reference, save
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.numbering import Numbering
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
-STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
+STATIC = RECIPES["onnx_int8"]
 SUFFIXES = (
     *("", "_quantized", "_scale", "_zero_point", "_QuantizeLinear", "_QuantizeLinear_Output"),
     *("_DequantizeLinear_Output", "_QuantizeLinear_Input", "_copy_1", "_copy_2", "_factor"),

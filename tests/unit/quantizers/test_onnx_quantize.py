@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_weights
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
-STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
-DYNAMIC = Recipe("onnx_dynamic_int8", "", "int8", "float32", "float32")
+STATIC = RECIPES["onnx_int8"]
+DYNAMIC = RECIPES["onnx_dynamic_int8"]
 
 
 def prepared(model, directory):

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from int8gate.quantizers.calibration import thresholds
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite import convert as tflite
 from int8gate.quantizers.toolchains.tflite.collector import close, collect
 from int8gate.quantizers.toolchains.tflite.from_torch import (
@@ -106,7 +106,7 @@ def test_every_method_gives_integers_only(case, tmp_path, method):
     found = collect(folder / TFLITE, folder / "samples.npy")
     assert found.keys() == activations((folder / TFLITE).read_bytes()).keys()
     chosen = {name: thresholds.METHODS[method](stats) for name, stats in found.items()}
-    recipe = Recipe("tflite_int8", "", "int8", "int8", "int8")
+    recipe = RECIPES["tflite_int8"]
     tflite.quantize(folder / TFLITE, recipe, chosen, (-1.0, 1.0), tmp_path)
     graph = read_graph(tmp_path / TFLITE)
     assert not float_operators(graph)

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import pictures, ranges_of, save, sqnr_db, with_weights
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
-STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
+STATIC = RECIPES["onnx_int8"]
 SHAPE = (1, 3, 8, 8)
 NET = """
 <ir_version: 9, opset_import: ["" : 20]>

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_files import PICTURE, pictures, save, sqnr_db
 
 from int8gate.model_zoo.importers.onnx.importer import import_onnx
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
@@ -17,7 +17,7 @@ from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.file_names import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
-STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
+STATIC = RECIPES["onnx_int8"]
 SIDE = [1, 8, 16, 16]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, save, with_weights
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.reporting import html
@@ -17,7 +17,7 @@ from int8gate.validation.error_origin import LEAST_FALL_DB, find, origin, senten
 from int8gate.validation.error_trace import CEILING_DB, Step, trace
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed, with_origin
 
-STATIC = Recipe("onnx_int8", "", "int8", "uint8", "float32")
+STATIC = RECIPES["onnx_int8"]
 MASK = """
 <ir_version: 8, opset_import: ["" : 17]>
 masked (float[1, 3, 16, 16] image) => (float[1, 16] scores) {
