@@ -6,4 +6,6 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     """Without an installation pytest knows none of the options."""
     if not config.pluginmanager.hasplugin("int8gate.plugin.options"):
-        raise pytest.UsageError("int8gate is not installed here: run pip install -e . (or make)")
+        raise pytest.UsageError(
+            'int8gate is not installed here: run make, or pip install -e ".[all,dev]"'
+        )

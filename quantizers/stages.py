@@ -75,6 +75,8 @@ def export_of(spec: ModelSpec, profile: str) -> Stage:
     """Called with (spec, profile, weights, seed, [calibration samples of a frozen graph])."""
     builders = (spec.network(profile).builder, spec.wrapper, spec.graph, spec.source)
     named = tuple(path for path in builders if path)
+    if spec.source_format == "onnx":
+        return Stage("program", onnx_export.export_onnx, named)
     if spec.is_torch:
         return Stage("program", onnx_export.export_torch, (*named, *WRITES_ONNX))
     if spec.source_format == "saved_model":

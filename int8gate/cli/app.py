@@ -77,11 +77,15 @@ def train(
     output: Annotated[Path, typer.Option(help="where the weights go")] = SHIPPED,
 ) -> None:
     """Train a model's compact weights, measure them, and store both with their manifest entry."""
+    from int8gate.engine import extras
     from int8gate.model_zoo import torch_networks, weights
     from int8gate.model_zoo.training import loop, torch_loop
+    from int8gate.quantizers.recipe import RECIPES
+    from int8gate.quantizers.required_packages import packages_of
 
     try:
         spec = model(name)
+        extras.require(name, packages_of(spec, RECIPES[spec.default_recipe]))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if epochs and output == SHIPPED:
@@ -149,7 +153,9 @@ def import_graph(
     """
     from int8gate.calibration_data import load
     from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
+    from int8gate.engine import extras
     from int8gate.model_zoo.importers.tf1.importer import explain, import_frozen_graph
+    from int8gate.quantizers.required_packages import OF_FORMAT, OF_ZOO
 
     ranges = {"0..255": PIXELS, "0..1": UNIT, "-1..1": SIGNED_UNIT}
     if pixels not in ranges:
@@ -157,12 +163,13 @@ def import_graph(
     height, _, width = size.partition("x")
     if not (height.isdecimal() and width.isdecimal()):
         raise typer.BadParameter(f"--size {size}: expected HEIGHTxWIDTH, such as 300x300")
-    pictures = load("classification", "calibration", (int(height), int(width)), channels)
-    images = next(pictures.batches(2))[0]
-    samples = images if pixels == "0..255" else ranges[pixels].apply(images)
     cut = (tuple(cut_input or ()), tuple(cut_output or ())) if cut_input or cut_output else None
     ends = (tuple(input_tensor or ()), tuple(output_tensor or ()))
     try:
+        extras.require("int8gate import", (*OF_FORMAT["frozen_graph"], *OF_ZOO))
+        pictures = load("classification", "calibration", (int(height), int(width)), channels)
+        images = next(pictures.batches(2))[0]
+        samples = images if pixels == "0..255" else ranges[pixels].apply(images)
         report = import_frozen_graph(graph, output, samples, *ends, cut)
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)

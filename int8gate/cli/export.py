@@ -82,11 +82,13 @@ def gated_record(case: str, profile: str, report: Path) -> tuple[dict | None, st
 
 def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chosen) -> dict:
     """The artifact of a case as a record has it."""
+    from int8gate.engine import extras
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
     from int8gate.model_zoo.user_models.lookup import spec_of
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.recipe import recipe
+    from int8gate.quantizers.required_packages import packages_of
     from int8gate.quantizers.settings import Settings
 
     model, _, name = case.partition("-")
@@ -96,6 +98,7 @@ def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chose
         raise ValueError(f"no case {case}: {model} has {listed}")
     if profile not in PROFILES:
         raise ValueError(f"--profile {profile}: expected {' or '.join(PROFILES)}")
+    extras.require(case, packages_of(spec, recipe(name)))
     settings = Settings(profile=profile, **chosen)
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache(cache), worker)

@@ -6,11 +6,12 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from int8gate.engine import atomic_file
+from int8gate.engine import atomic_file, extras
 from int8gate.engine.worker import TaskFailed, Worker, WorkerError
 from int8gate.model_zoo.user_models.declaration import format_of
 from int8gate.model_zoo.user_models.inspection import ModelFile, inspect
 from int8gate.model_zoo.user_models.template import check_name, template
+from int8gate.quantizers.required_packages import OF_FORMAT
 
 TIME_LIMIT_S = 120
 
@@ -46,8 +47,10 @@ def begin(
         check_name(name)
     if not model_file.exists():
         raise FileNotFoundError(f"{model_file}: no such file: mend the path")
+    kind = format_of(model_file)
+    extras.require(model_file.name, OF_FORMAT[kind])
     with nullcontext(worker) if worker else Worker() as process:
-        found = _inspected(model_file, format_of(model_file), process, trust, signature)
+        found = _inspected(model_file, kind, process, trust, signature)
     relative = Path(os.path.relpath(model_file, output.absolute().parent))
     text = template(relative, found, signature, name)
     table = next(line for line in text.splitlines() if line.startswith("[models."))

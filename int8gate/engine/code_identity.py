@@ -153,7 +153,10 @@ class Code:
         else:
             finders = sys.meta_path if self._search is None and not package else (PathFinder,)
         for finder in finders:
-            spec = finder.find_spec(name, locations)
+            try:
+                spec = finder.find_spec(name, locations)
+            except ModuleNotFoundError:  # a finder may refuse a module, as if there were none
+                return None
             if spec is not None:
                 return spec
         return None

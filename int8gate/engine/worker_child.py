@@ -21,6 +21,8 @@ import traceback
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from int8gate.engine import extras
+
 _LINE_BUFFERED = 1  # stdio.h, _IOLBF
 _DYING_S = 2.0  # between SIGKILL and being gone
 
@@ -59,7 +61,8 @@ def _execute(payload: bytes, log: str) -> tuple:
     except BaseException as error:  # sys.exit() ends the task, not the worker
         summary = traceback.TracebackException.from_exception(error)
         del summary.stack[0]  # this function
-        return "failed", type(error).__name__, str(summary), "".join(summary.format())
+        message = extras.explained(error, "this step") or str(summary)
+        return "failed", type(error).__name__, message, "".join(summary.format())
     finally:
         _flush()
         _write_output_to(os.devnull)

@@ -10,6 +10,7 @@ from datetime import date
 
 import pytest
 
+from int8gate.engine.extras import explained
 from int8gate.engine.plain_text import plain_text
 from int8gate.plugin.comparing import keep_predictions
 from int8gate.plugin.hints import pasteable
@@ -105,12 +106,13 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
             if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
                 _tell(request.node, int8_case, name, "unsupported", declared[CONVERSION], fields)
                 pytest.xfail(declared[CONVERSION])
-            message = plain_text(str(error))
+            missing = explained(error, int8_case.case_id)
+            message = missing or plain_text(str(error))
             _tell(request.node, int8_case, name, "error", message, fields)
             first = int8_errors.setdefault((int8_case.case_id, message), name)
             if first != name:
                 message = f"the same as in its {first}"
-            elif not isinstance(error, EXPECTED_ERRORS):
+            elif not missing and not isinstance(error, EXPECTED_ERRORS):
                 raise
             message = f"error: {int8_case.case_id}: {message}"
             raise pytest.fail.Exception(message, pytrace=False) from None

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 import pytest
 
+from int8gate.engine import extras
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.plugin.cases import Gate, gates_of
+from int8gate.plugin.cases import Gate, case_id, gates_of
 from int8gate.plugin.models import MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
-from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.quantizers.required_packages import packages_of
+from int8gate.targets.registry import HOST, PACKAGES
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\](?:@[^\]]*)?$")  # xdist: `id@group`
 MANY = 4  # models named one by one in a sentence
@@ -26,7 +29,8 @@ def gate_id(nodeid: str) -> tuple[str, str] | None:
 class Selection:
     """Tells the records of a run which gates they will get, in the process that reports.
 
-    Raises UsageError where recipes that the command line names leave nothing to gate.
+    Raises UsageError where recipes that the command line names leave nothing to gate, and where
+    selected gates need packages that are not installed.
     """
 
     def __init__(self, config: pytest.Config, records):
@@ -52,6 +56,8 @@ class Selection:
             raise pytest.UsageError(why)
         option = self.config.option
         if not (option.collectonly or option.setuponly or option.setupplan):
+            if why := _not_installed(selected):
+                raise pytest.UsageError(why)
             self.records.expect(existing.values(), selected)
 
     def _nothing_left(self, selected: list[Gate], nodeids: list[str]) -> str | None:
@@ -76,6 +82,28 @@ class Selection:
         """The models whose names stand in `-k`."""
         models = self.config.stash[MODELS].values()
         return [spec for spec in models if spec.name in (self.config.option.keyword or "")]
+
+
+def _not_installed(gates: Iterable[Gate]) -> str | None:
+    """What the gates need and is not installed, in a sentence for all of them; else None."""
+    lacking: dict[str, list[str]] = {}  # by case, before what its targets need
+    for gate in gates:
+        needed = {
+            case_id(gate.spec, gate.recipe): packages_of(gate.spec, RECIPES[gate.recipe]),
+            f"--target {gate.target}": PACKAGES.get(gate.target, ()),
+        }
+        for what, packages in needed.items():
+            if what not in lacking:
+                lacking[what] = extras.missing(packages)
+    lacking = {what: packages for what, packages in lacking.items() if packages}
+    if not lacking:
+        return None
+    first, *others = lacking
+    packages = list(dict.fromkeys(name for names in lacking.values() for name in names))
+    more = f" (with {', '.join(others[:MANY])}{', ...' * (len(others) > MANY)})" if others else ""
+    said = extras.sentence(first + more, packages)
+    targets_alone = all(what.startswith("--target") for what in lacking)
+    return f"{said}, or choose --target {HOST}" if targets_alone else said
 
 
 def _is_gate(nodeid: str) -> bool:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import importlib.util
 import os
 import re
 import signal
@@ -30,6 +29,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from int8gate.engine import extras
 from int8gate.runtimes.tflite_graph import Graph, Operator, read_graph
 
 CONFIG_FILE = "Arm/vela.ini"  # Vela resolves it inside its own package
@@ -158,8 +158,8 @@ class _VelaRun:
 
 
 def _run_vela(artifact: Path, target: EthosUTarget, scratch: Path, timeout_s: float) -> str:
-    if importlib.util.find_spec("ethosu") is None:
-        raise VelaError("Vela is not installed: pip install ethos-u-vela")
+    if lacking := extras.missing(["ethosu"]):
+        raise VelaError(extras.sentence(target.name, lacking))
     command = [sys.executable, "-m", "ethosu.vela", str(artifact), "--output-dir", str(scratch)]
     command += ["--accelerator-config", target.accelerator, "--config", CONFIG_FILE]
     command += ["--system-config", target.system_config, "--memory-mode", target.memory_mode]

@@ -13,6 +13,8 @@ HOST = "host_cpu"  # measured, by what executes the artifact
 QNN_HTP = "qnn_htp"
 # The format of the artifacts that an NPU takes.
 FORMATS = dict.fromkeys(ethos_u.TARGETS, "tflite") | {QNN_HTP: "onnx"}
+# What it needs, by the names that are imported; the HTP says itself that it is not available.
+PACKAGES = dict.fromkeys(ethos_u.TARGETS, ("ethosu",))
 
 
 def check_target(name: str) -> None:

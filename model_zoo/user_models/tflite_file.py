@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from int8gate.engine import extras
 from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 MOST_TENSORS = 100_000  # of networks some thousands; more are not looked at
@@ -59,6 +60,7 @@ def _has(file: Path, fits: Callable) -> bool:
     """Whether a tensor of the first graph fits; `fits` hears whether the file stores its values."""
     import mmap
 
+    extras.require(str(file), ["ai_edge_litert"])
     from ai_edge_litert import schema_py_generated as schema
 
     try:

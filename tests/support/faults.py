@@ -73,7 +73,7 @@ FAULTS = {
 # The functions that run in a worker for a case, by name.
 STAGES_OF_ALL_GATES = (
     "describe",  # what a model file holds
-    "export_torch",
+    "export_onnx",
     "to_onnx",
     "prepare",  # calibration samples
     "calibrate",

@@ -108,3 +108,10 @@ def cases(report: Path) -> dict[str, dict]:
 
 def verdicts(report: Path) -> dict[str, tuple]:
     return {name: (case["verdict"], case["gates"]) for name, case in cases(report).items()}
+
+
+def without(*packages: str) -> dict[str, str]:
+    """The environment of a Python that does not find these packages, nor do its workers."""
+    places = [str(ROOT / "tests/support/without_packages"), environment()["PYTHONPATH"]]
+    refused = {"PYTHONPATH": os.pathsep.join(places), "INT8GATE_WITHOUT": " ".join(packages)}
+    return environment() | refused

@@ -32,20 +32,11 @@ def export_torch(
 ) -> dict:
     """Writes `directory`/program.pt2: the network at its declared size, batch 1, on the CPU.
 
-    Of an ONNX model there is no program: `directory`/model.onnx is its repaired file. Returns the
-    importer's report; of other models that of a user's program, its "repairs".
+    Returns the importer's report; of other models that of a user's program, its "repairs".
     """
     import torch
 
-    torch.manual_seed(seed)
     declared, repairs = spec.network(profile), []
-    height, width = declared.size
-    if spec.source_format == "onnx":
-        from int8gate.model_zoo.importers.onnx.importer import import_onnx
-
-        source = _source(spec, profile, weights, seed, directory)
-        shape = (1, declared.input_shape[-1], height, width)
-        return import_onnx(source, shape, directory)
     if spec.source_format == "darknet":
         from int8gate.model_zoo.importers.darknet.importer import import_darknet
 
@@ -62,12 +53,27 @@ def export_torch(
     return {"repairs": repairs}
 
 
+def export_onnx(
+    spec: ModelSpec, profile: str, weights: Weights, seed: int, directory: Path
+) -> dict:
+    """Writes `directory`/model.onnx, an ONNX model's repaired file; returns the importer's report.
+
+    PyTorch is needed only where the declaration writes the file.
+    """
+    from int8gate.model_zoo.importers.onnx.importer import import_onnx
+
+    declared = spec.network(profile)
+    source = _source(spec, profile, weights, seed, directory)
+    return import_onnx(source, (1, declared.input_shape[-1], *declared.size), directory)
+
+
 def to_onnx(exported: Path, directory: Path) -> dict:
     """Writes `directory`/model.onnx, ready to run and to quantize; returns its description.
 
-    `exported` is the directory that `export_torch` wrote. The input is ``image``, (1, c, h, w) of
-    float32, outputs are ``output_0`` and so on in the module's order; an imported ONNX file keeps
-    its own names. The weights of a model beyond protobuf's 2 GiB stand in files beside it.
+    `exported` is the directory that `export_torch` or `export_onnx` wrote. The input is ``image``,
+    (1, c, h, w) of float32, outputs are ``output_0`` and so on in the module's order; an imported
+    ONNX file keeps its own names. The weights of a model beyond protobuf's 2 GiB stand in files
+    beside it.
     """
     target = directory / ONNX
     imported = exported / ONNX
@@ -111,6 +117,9 @@ def _source(spec: ModelSpec, profile: str, weights: Weights, seed: int, director
 
 
 def _network(spec: ModelSpec, profile: str, weights: Weights, seed: int):
+    import torch
+
+    torch.manual_seed(seed)
     network = torch_networks.build(spec, profile, official=weights.kind == "official")
     if weights.path:
         torch_networks.load(network, weights.path)

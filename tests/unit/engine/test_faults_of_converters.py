@@ -15,7 +15,7 @@ from faults_project import Repository
 
 LIMITS = (f"--stage-timeout={TIME_LIMIT_S}", f"--memory-limit={MEMORY_LIMIT_GB}")
 ONCE_EACH = [
-    ("export_torch", "segfault"),
+    ("export_onnx", "segfault"),
     ("findings", "memory"),
     ("calibrate", "kill"),
 ]  # a hang takes its time limit: it stands in the heavy tests

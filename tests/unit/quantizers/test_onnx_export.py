@@ -16,7 +16,7 @@ from int8gate.calibration_data.preprocessing import SIGNED_UNIT
 from int8gate.model_zoo import torch_networks
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weights import Weights
-from int8gate.quantizers.toolchains.onnx.from_torch import export_torch, to_onnx
+from int8gate.quantizers.toolchains.onnx.from_torch import export_onnx, export_torch, to_onnx
 from int8gate.runtimes.file_names import ONNX, PROGRAM
 from int8gate.runtimes.onnx_session import OnnxSession
 from int8gate.runtimes.torch_program import TorchProgramSession
@@ -139,7 +139,7 @@ def test_a_file_of_users_is_imported(tmp_path, batch, is_users_own):
         torch.manual_seed(3)
         network = build((16, 24, 3), 5).eval()
         weights = Weights("directory", write_source(network, NETWORK, tmp_path / "s"))
-    report = export_torch(THEIR_FILE, "compact", weights, 0, tmp_path / "x")
+    report = export_onnx(THEIR_FILE, "compact", weights, 0, tmp_path / "x")
     assert any("(batch, 3, 16, 24)" in said for said in report["repairs"])
     assert not (tmp_path / "x" / PROGRAM).exists()
     to_onnx(tmp_path / "x", tmp_path / "f")
