@@ -134,5 +134,4 @@ def _targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
 def _parameter(gate: Gate):
     case = (gate.spec.name, gate.recipe)
     values = [case] if gate.target is None else [case, gate.target]
-    marks = pytest.mark.xdist_group(case_id(gate.spec, gate.recipe))
-    return pytest.param(*values, id=gate.label, marks=marks)
+    return pytest.param(*values, id=gate.label)

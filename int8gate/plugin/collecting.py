@@ -14,6 +14,7 @@ import pytest
 
 from int8gate.plugin.asked import ASKED, GATES, ZOO_TESTS
 from int8gate.plugin.cases import parameters
+from int8gate.plugin.workarounds import collect_too
 
 NO_CASE = "no case"  # what pytest makes a skipped test of
 
@@ -57,7 +58,7 @@ class Collecting:
         if option("int8_case") and not self.is_checkout and not self._names_tests:
             args = []  # nothing else is wanted
         named = {Path(os.path.abspath(here / arg.partition("::")[0])) for arg in args}
-        self.config.args = [*args, *map(str, sorted(self.files - named))]
+        collect_too(self.config, args, sorted(self.files - named))
 
     @property
     def _names_tests(self) -> bool:

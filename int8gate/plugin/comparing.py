@@ -15,6 +15,7 @@ import pytest
 from int8gate.engine.plain_text import plain_text
 from int8gate.plugin.models import MODELS, declared_metrics
 from int8gate.plugin.recording import RECORDS, Records
+from int8gate.plugin.workarounds import report_as_failed
 from int8gate.reporting import comparison as reporting
 from int8gate.validation.case_summary import case_key
 from int8gate.validation.comparing import baseline_file, history
@@ -111,7 +112,7 @@ class Comparing:
         )
 
     @pytest.hookimpl(tryfirst=True)  # before the records are written, by whomever
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self) -> None:
         if self.config.option.collectonly or not self.records.cases:
             return
         results = self.records.results()
@@ -120,7 +121,7 @@ class Comparing:
         if self.before is not None:
             self._against_run(results)
         for regression in self.regressions:
-            self._report_as_failed(regression, session)
+            self._report(regression)
 
     def _against_baseline(self, results: dict) -> None:
         folders = [predictions_folder(self.config)]
@@ -172,12 +173,8 @@ class Comparing:
             for change, sentence in beyond(changes, limits)
         ]
 
-    def _report_as_failed(self, regression: dict, session: pytest.Session) -> None:
-        """As a failed test of its own, to JUnit and whoever else listens to reports.
-
-        Not to those who remember failed tests in order to run them again, nor to the terminal's
-        progress, which is at 100%.
-        """
+    def _report(self, regression: dict) -> None:
+        """As a failed test of its own."""
         figure = "-".join(filter(None, (regression["figure"], regression["target"])))
         report = pytest.TestReport(
             nodeid=f"{regression['case']}::{figure}",
@@ -188,14 +185,7 @@ class Comparing:
             when="call",
         )
         setattr(report, REGRESSION, True)
-        manager = self.config.pluginmanager
-        left_out = ("lfplugin", "stepwiseplugin", "terminalreporter")
-        hook = manager.subset_hook_caller(
-            "pytest_runtest_logreport", [manager.get_plugin(name) for name in left_out]
-        )
-        hook(report=report)
-        if reporter := manager.get_plugin("terminalreporter"):
-            reporter.stats.setdefault("failed", []).append(report)
+        report_as_failed(report, self.config)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple | None:
         """The word for a regression in pytest's last lines."""

@@ -22,6 +22,7 @@ from int8gate.plugin.progress import StageLine
 from int8gate.plugin.publishing import Publishing
 from int8gate.plugin.recording import RECORDS, Records
 from int8gate.plugin.selecting import Selection
+from int8gate.plugin.workarounds import leave_out_warning
 from int8gate.reporting import ReportError
 
 MARKERS = (  # a gate each
@@ -52,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     collecting.add_files()
     selection = Selection(config, config.stash[RECORDS])
     config.pluginmanager.register(selection, "int8gate-selection")
-    _leave_out(NOT_OURS, config)
+    leave_out_warning(NOT_OURS, config)
     if config.option.collectonly:
         return
     _usage(config.stash[RECORDS].begin)
@@ -63,13 +64,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Publishing(config), "int8gate-publishing")
         if StageLine.is_wanted(config):
             config.pluginmanager.register(StageLine(config), "int8gate-progress")
-
-
-def _leave_out(words: str, config: pytest.Config) -> None:
-    """Takes a warning out of the summary of those that plugins raised when they were loaded."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and (raised := reporter.stats.get("warnings")):
-        raised[:] = [warning for warning in raised if words not in warning.message]
 
 
 def _usage(function, *arguments):

@@ -23,6 +23,7 @@ PROFILES = ("compact", "full")  # as in `model_zoo/spec.py`, which would load to
 GATING = ("int8gate.plugin.fixtures", "int8gate.plugin.grouping", "int8gate.plugin.hooks")
 # What a table of speed gates shows where the user does not say: 10 columns are 200 characters wide.
 BENCHMARK_TABLE = ("--benchmark-columns=median,iqr,rounds", "--benchmark-sort=name")
+WHOLE_CASES = "--dist=worksteal"  # under `-n`: see `grouping.py`
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -172,6 +173,8 @@ def pytest_load_initial_conftests(
             early_config.pluginmanager.import_plugin(name)
         if arguments.is_known(parser, BENCHMARK_TABLE[0].partition("=")[0]):
             args[:0] = BENCHMARK_TABLE  # what comes later on a command line wins
+        if getattr(chosen, "numprocesses", None):
+            args[:0] = [WHOLE_CASES]
     else:
         refuse_without_models(early_config, chosen)
     return result

@@ -162,7 +162,7 @@ class Records:
         if not self.cases:
             return
         terminalreporter.section("int8gate")
-        width = terminalreporter._tw.fullwidth
+        width = self.config.get_terminal_writer().fullwidth
         results = self.results()
         for line, style in [*summary_lines(results, width), *self._resuming(results, width)]:
             terminalreporter.write_line(line, **style)

@@ -16,7 +16,7 @@ from int8gate.quantizers.recipe import ALL_GATES, RECIPES
 from int8gate.quantizers.required_packages import packages_of
 from int8gate.targets.registry import HOST, PACKAGES
 
-GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\](?:@[^\]]*)?$")  # xdist: `id@group`
+GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")
 MANY = 4  # models named one by one in a sentence
 
 

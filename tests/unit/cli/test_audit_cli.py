@@ -10,9 +10,6 @@ from typer.testing import CliRunner
 
 from int8gate.cli.app import app
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("audit_cli")
-
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):

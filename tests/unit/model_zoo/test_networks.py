@@ -14,9 +14,6 @@ from int8gate.model_zoo import weights
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import PROFILES
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("networks")
-
 
 @pytest.fixture(scope="module")
 def networks():

@@ -20,9 +20,6 @@ from typer.testing import CliRunner
 from int8gate.cli.app import app
 from int8gate.validation.preprocessing_mismatch import KIND
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("own_activations")
-
 TABLE = """
 [models.{name}]
 file = "gadget.onnx"

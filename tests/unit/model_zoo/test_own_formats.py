@@ -16,9 +16,6 @@ from tiny_run import environment
 from int8gate.model_zoo.user_models.inspection import inspect
 from int8gate.model_zoo.user_models.template import template
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("own_formats")
-
 SIZE = {"pb": "size = [32, 32]\n"}  # the file leaves it free
 FILTERS = 18 * 3 + 18  # weights and biases of the cfg's one convolution
 

@@ -15,9 +15,6 @@ from PIL import Image
 from team_repository import TABLE
 from tiny_run import environment
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("own_run")
-
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):

@@ -12,9 +12,6 @@ import own_tasks
 import pytest
 from tiny_run import environment
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("own_tasks")
-
 TASKS = {  # the lines of each table
     "detector": 'task = "detection"\ndata = "scenes"\ndecode = "ctdet"',
     "keypoints": 'task = "keypoints"\ndata = "scenes"\ndecode = "heatmaps"',

@@ -16,9 +16,6 @@ import pytest
 from faults_project import RECIPE, Calm, Repository, calm_run, entries, settled
 from tiny_run import ROOT, environment
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("faults")
-
 WAY_OUT = "pass --artifact-cache DIR with a writable directory"
 
 

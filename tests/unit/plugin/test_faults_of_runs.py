@@ -11,9 +11,6 @@ import pytest
 from faults import RUN
 from faults_project import Calm, Repository, Run, calm_run, entries, settled
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("faults")
-
 
 @pytest.fixture
 def calm(tmp_path_factory) -> Calm:

@@ -15,9 +15,6 @@ import team_repository
 import yaml
 from tiny_run import ROOT, environment
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("github_example")
-
 EXAMPLE = ROOT / "examples" / "github_actions.yml"
 SHELL = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c")  # as GitHub starts a step
 

@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 from tiny_run import ROOT, Project, cases, counts, environment, verdicts
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:

@@ -9,13 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tiny_run import ROOT, environment
+from tiny_run import ROOT, ended, environment
 
 from int8gate.engine import worker
 from int8gate.plugin.progress import StageLine, doing
 
-# One worker of xdist runs them all, a second each.
-pytestmark = pytest.mark.xdist_group("run_verdicts")
 UNJUDGED = {"*": {"accuracy": ["not_measured", "the weights are random"]}}
 
 
@@ -214,6 +212,19 @@ def test_a_worker_of_xdist_that_dies_costs_the_case_its_gate_alone(run):
     assert (done.case["verdict"], done.case["pending"]) == ("error", [])
     others = {gate: status for gate, status in done.case["gates"].items() if gate != "size"}
     assert (done.case["gates"]["size"], set(others.values())) == ("error", {"passed"})
+
+
+def test_a_worker_that_dies_within_a_case_costs_one_gate_of_the_run(run):
+    recipes = ["tflite_int8", "tflite_uint8", "tflite_int16x8"]
+    killing = "tiny-tflite_uint8"
+    done = run("-n2", "-rA", staged={killing: {"size": ["crash", ""]}}, recipe=" ".join(recipes))
+    assert done.code == 1, done.said
+    gates = done.results["cases"]
+    statuses = {(case["recipe"], *each) for case in gates for each in case["gates"].items()}
+    assert len(statuses) == 6 * len(recipes), "no gate is lost"
+    assert {each for each in statuses if each[2] != "passed"} == {("tflite_uint8", "size", "error")}
+    assert ended("FAILED", done.said) == [f"tests/zoo/test_gates.py::test_size[{killing}]"]
+    assert len(ended("PASSED", done.said)) == 6 * len(recipes) - 1
 
 
 def test_names_of_others_steer_no_terminal(run):

@@ -14,9 +14,6 @@ from tiny_run import ROOT, environment
 from int8gate.model_zoo.spec import PROFILES
 from int8gate.plugin import options
 
-# One worker of xdist runs them all.
-pytestmark = pytest.mark.xdist_group("strangers")
-
 MODULES = (
     "validation.py",
     "reporting/__init__.py",

@@ -26,9 +26,6 @@ from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.statistics import non_inferiority
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("warm_gate")
-
 UINT8 = RECIPES["tflite_uint8"]  # the one whose gates feed raw pixels, too
 GATES = (measure.accuracy, measure.io_dtype, measure.integer_only, measure.size)
 

@@ -21,9 +21,6 @@ from int8gate.runtimes.file_names import ONNX, PROGRAM
 from int8gate.runtimes.onnx_session import OnnxSession
 from int8gate.runtimes.torch_program import TorchProgramSession
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("onnx_export")
-
 AGREEMENT_DB = 60  # what the conversion gate asks of a float artifact
 RANDOM = Weights("random")
 NETWORK = Network("test_onnx_export:build", (16, 24, 3), (16, 24), 5)

@@ -16,9 +16,6 @@ from int8gate.runtimes.weight_scales import channel_spread
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("per_channel")
-
 SPEC = model("mobilenet_v1")
 BLOCKS = range(2, 14)
 EPSILON = 1e-3  # of the family's batch normalization

@@ -20,9 +20,6 @@ from int8gate.runtimes.artifact import sha256_of
 from int8gate.validation import conversion, measure
 from int8gate.validation.case_run import CaseRun
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("prequantized")
-
 SPEC = replace(
     tiny_zoo.TINY,
     source_format="tflite",

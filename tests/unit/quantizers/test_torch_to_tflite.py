@@ -27,9 +27,6 @@ from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("torch_to_tflite")
-
 HEIGHT, WIDTH = 16, 24
 SAMPLES = 24
 

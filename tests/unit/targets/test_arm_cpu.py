@@ -24,9 +24,6 @@ from int8gate.targets.arm_cpu import (
 from int8gate.targets.ethos_u import NpuEstimate
 from int8gate.targets.ethos_u import estimate as estimate_npu
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("arm_cpu")
-
 A55, A76 = CORES["Cortex-A55"], CORES["Cortex-A76"]
 RECORD_KEYS = {"target", "kind", "latency_ms", "npu_ops", "cpu_ops", "cpu_fallback", "cpu_baseline"}
 RECORD_KEYS |= {"speedup", "fallback_ms", "system_config", "memory_mode", "clock_mhz", "compiler"}

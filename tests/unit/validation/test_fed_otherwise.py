@@ -22,9 +22,6 @@ from int8gate.validation.preprocessing_mismatch import (
     significantly_better,
 )
 
-# One worker of xdist runs them all: what they share is made once.
-pytestmark = pytest.mark.xdist_group("fed_otherwise")
-
 COUNT = 200
 seeds = st.integers(0, 2**32 - 1)
 
