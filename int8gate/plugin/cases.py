@@ -13,8 +13,10 @@ import pytest
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.models import MODELS, models_of
 from int8gate.plugin.options import DEFAULT_RECIPE, DEFAULT_TARGETS
+from int8gate.plugin.xfails import xfail_marks
 from int8gate.quantizers.recipe import RECIPES, recipe
 from int8gate.targets.registry import FORMATS, HOST, check_target
+from int8gate.validation.expectations import expectations_of
 
 ON_TARGETS = "npu_speedup"  # the gate that is a test for each NPU
 ON_HOST = "cpu_speedup"
@@ -87,7 +89,7 @@ def parameters(config: pytest.Config, file: Path, gate_name: str) -> list:
     (model, recipe), and the target of a gate that has one for each.
     """
     return [
-        _parameter(gate)
+        _parameter(config, gate)
         for spec in models_of(config, file)
         for gate in gates_of(config, spec)
         if gate.name == gate_name
@@ -131,7 +133,9 @@ def _targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(chosen or (spec.own and spec.own.targets) or DEFAULT_TARGETS)
 
 
-def _parameter(gate: Gate):
+def _parameter(config: pytest.Config, gate: Gate):
     case = (gate.spec.name, gate.recipe)
     values = [case] if gate.target is None else [case, gate.target]
-    return pytest.param(*values, id=gate.label)
+    profile = config.getoption("int8_profile")
+    marks = xfail_marks(expectations_of(gate.spec, gate.recipe, profile), gate.name)
+    return pytest.param(*values, id=gate.label, marks=marks)

@@ -6,7 +6,6 @@ Their names begin with `int8_`: other plugins have `settings`, a conftest.py may
 from __future__ import annotations
 
 import json
-from datetime import date
 
 import pytest
 
@@ -17,6 +16,7 @@ from int8gate.plugin.hints import pasteable
 from int8gate.plugin.models import MODELS
 from int8gate.plugin.recording import RECORDS, TOLD
 from int8gate.plugin.selecting import gate_id
+from int8gate.plugin.xfails import DeclaredUnsupported, is_ignored, judged, past_its_date
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
 from int8gate.validation.case_summary import case_key
@@ -98,14 +98,14 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
     name = gate_of(request.function)
 
     def check(measurement, *arguments, history=None) -> None:
-        declared = int8_case.expected.unsupported
+        declared = {} if is_ignored(request.config) else int8_case.expected.unsupported
         try:
             found = measurement(int8_case, *arguments)
         except Exception as error:
             fields = {"conversion": describe(int8_case)}
             if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
                 _tell(request.node, int8_case, name, "unsupported", declared[CONVERSION], fields)
-                pytest.xfail(declared[CONVERSION])
+                raise DeclaredUnsupported(plain_text(declared[CONVERSION])) from None
             missing = explained(error, int8_case.case_id)
             message = missing or plain_text(str(error))
             _tell(request.node, int8_case, name, "error", message, fields)
@@ -120,8 +120,9 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
             key = case_key(request.config.stash[RECORDS].of(_case(int8_case)))
             keep_predictions(request.config, int8_case, key, scores)
         reason = declared.get(CONVERSION) or declared.get(name)
-        status, message = _judge(found.result, reason, _exceptions_of(int8_case.declared))
-        status, message = _expired(int8_case.expected, name, status, message)
+        status, message = judged(found.result, reason, _exceptions_of(int8_case.declared))
+        if status == "unsupported" and (past := past_its_date(int8_case.expected, name)):
+            status, message = "failed", past
         message = pasteable(plain_text(message), request.config)
         record = _tell(request.node, int8_case, name, status, message, found.fields)
         if history and found.rounds_s:
@@ -134,29 +135,6 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
 def _exceptions_of(spec) -> str:
     """Where a model's exceptions are declared, for a message."""
     return f"{spec.own.where}, expect" if spec.own else "int8gate/validation/expectations.toml"
-
-
-def _judge(result, unsupported: str | None, where: str) -> tuple[str, str]:
-    """A declared exception is strict: the day it works, it fails and asks to be taken out.
-
-    What passes by less than the noise between runs does not work yet, nor does what is unclear.
-    """
-    if not unsupported or result.status in ("invalid", "not_measured"):
-        return result.status, result.message
-    if result.status in ("failed", "inconclusive") or result.is_narrow:
-        return "unsupported", unsupported
-    return "failed", (
-        f"declared unsupported ({unsupported}), but it works now: take the entry out of {where}"
-    )
-
-
-def _expired(expected, gate_name: str, status: str, message: str) -> tuple[str, str]:
-    """Past its date a declared exception is a failure."""
-    from int8gate.validation.expectations import CONVERSION
-
-    past = expected.expired(date.today())
-    said = past.get(gate_name) or past.get(CONVERSION)
-    return ("failed", said) if said and status == "unsupported" else (status, message)
 
 
 def _case(run) -> tuple[str, str, str, str]:
@@ -182,7 +160,7 @@ def _end(case_id: str, gate_name: str, status: str, message: str) -> None:
         said = f"\n{message}" if "\n" in message else f": {message}"
         pytest.fail(f"{word}: {case_id} {gate_name}{said}", pytrace=False)
     if status == "unsupported":
-        pytest.xfail(message)
+        raise DeclaredUnsupported(message)
     if status == "not_measured":
         pytest.skip(message)
 

@@ -22,7 +22,7 @@ from int8gate.tasks.registry import task
 from int8gate.validation import cached_test as kept
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
-from int8gate.validation.expectations import Expectations, expectations_for, with_own
+from int8gate.validation.expectations import Expectations, expectations_of
 from int8gate.validation.metrics.registry import metric, places_of
 from int8gate.validation.npu_entry import modelled, simulated
 from int8gate.validation.preprocessing_mismatch import fed_otherwise
@@ -63,9 +63,8 @@ class CaseRun:
 
     @cached_property
     def expected(self) -> Expectations:
-        expected = expectations_for(self.case_id, profile=self.pipeline.settings.profile)
-        own = self.declared.own
-        return with_own(expected, own.expect, own.where) if own and own.expect else expected
+        profile = self.pipeline.settings.profile
+        return expectations_of(self.declared, self.recipe.name, profile)
 
     @property
     def built(self) -> Built:

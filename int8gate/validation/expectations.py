@@ -17,6 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 
+from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import ALL_GATES
 from int8gate.validation.known_failures import (
     KnownFailure,
@@ -96,6 +97,13 @@ def expectations_for(
         raise ValueError(f"{file.name}: no entry sets {_names(missing)} for case {case_id}")
     merged["unsupported"] = MappingProxyType({gate: str(each) for gate, each in known.items()})
     return Expectations(**merged, known_failures=MappingProxyType(known))
+
+
+def expectations_of(spec: ModelSpec, recipe_name: str, profile: str) -> Expectations:
+    """Expectations of a model with a recipe; what a user's model declares stands over the file."""
+    expected = expectations_for(f"{spec.name}-{recipe_name}", profile=profile)
+    own = spec.own
+    return with_own(expected, own.expect, own.where) if own and own.expect else expected
 
 
 def expired_entries(today: date, file: Path = DEFAULT_FILE) -> list[str]:

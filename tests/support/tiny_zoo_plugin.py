@@ -15,7 +15,7 @@ import tiny_zoo
 
 def pytest_configure() -> None:
     from int8gate.tasks.registry import tasks
-    from int8gate.validation import case_run, expectations
+    from int8gate.validation import expectations
 
     for task in tasks().values():
         if task.zoo:
@@ -24,4 +24,4 @@ def pytest_configure() -> None:
     importlib.import_module("int8gate.model_zoo.classification").MODELS[:] = chosen
     if file := os.environ.get("TINY_EXPECTATIONS"):
         read = expectations.expectations_for
-        case_run.expectations_for = lambda case_id, profile: read(case_id, Path(file), profile)
+        expectations.expectations_for = lambda case_id, profile: read(case_id, Path(file), profile)

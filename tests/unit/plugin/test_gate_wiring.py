@@ -243,6 +243,37 @@ def test_a_declared_exception_is_strict(team, run, monkeypatch, status, ends):  
         assert "it works now: take the entry out" in done.stdout
 
 
+def test_a_declared_exception_is_marked_from_collection_on(team, run, monkeypatch):  # noqa: F811
+    """So it can be listed and selected, and `--runxfail` judges the gate as if it was not there."""
+    file = team / "one.toml"
+    past = 'accuracy = { reason = "old", expires = 2020-01-01 }'
+    declared = f'expect = {{ unsupported = {{ size = "nothing to shrink", {past} }} }}'
+    file.write_text(f"{file.read_text()}\n{declared}\n")
+    listed = run("--zoo=one.toml", "--collect-only", "-m", "xfail").stdout
+    assert re.findall(r"::test_(\w+)\[", listed) == ["size"], "one past its date holds no more"
+    measured = Measurement("size", FAILED)
+    monkeypatch.setattr(measure, "size", lambda _: measured)
+    assert run("--zoo=one.toml", "-m", "size").ret == 0
+    done = run("--zoo=one.toml", "-m", "size", "--runxfail", "-rA")
+    assert done.ret == 1
+    assert f"failed: one-onnx_int8 size: {FAILED.message}" in done.stdout
+    monkeypatch.setattr(measure, "size", lambda _: Measurement("size", PASSED))
+    assert run("--zoo=one.toml", "-m", "size").ret == 1
+    assert run("--zoo=one.toml", "-m", "size", "--runxfail").ret == 0
+
+
+def test_an_error_is_no_declared_exception(team, run, monkeypatch):  # noqa: F811
+    def broken(_):
+        raise ValueError("no such layer")
+
+    file = team / "one.toml"
+    file.write_text(file.read_text() + '\nexpect = { unsupported = { size = "so" } }\n')
+    monkeypatch.setattr(measure, "size", broken)
+    done = run("--zoo=one.toml", "-m", "size")
+    assert done.ret == 1
+    assert "error: one-onnx_int8: no such layer" in done.stdout
+
+
 @pytest.mark.parametrize(("expires", "ends"), [("2199-01-01", "xfailed"), ("2020-01-01", "failed")])
 def test_a_declared_exception_ends_with_its_date(team, run, monkeypatch, expires, ends):  # noqa: F811
     told = f'{{ reason = "nothing to shrink", expires = {expires} }}'

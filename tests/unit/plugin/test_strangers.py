@@ -70,6 +70,7 @@ def test_nothing_is_loaded_where_no_gate_is_asked_for(stranger):
     loaded = {name for name in told(done)["modules"] if name.partition(".")[0] == "int8gate"}
     assert loaded == {
         "int8gate",
+        "int8gate.plugin",
         "int8gate.plugin.arguments",
         "int8gate.plugin.asked",
         "int8gate.plugin.options",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.plugin import fixtures
+from int8gate.plugin import xfails
 from int8gate.validation import gates
 from int8gate.validation.comparing.paired import paired_change
 from int8gate.validation.comparing.sample_scores import Predictions
@@ -194,17 +194,17 @@ class TestExceptions:
         ],
     )
     def test_judged(self, result, status):
-        assert fixtures._judge(result, "the peaks are cut", "a file")[0] == status
+        assert xfails.judged(result, "the peaks are cut", "a file")[0] == status
 
     @pytest.mark.parametrize(("losses", "is_stale"), [(2, True), (15, False), (20, False)])
     def test_by_the_interval_of_the_drop(self, losses, is_stale):
         found = unclear(3000, losses)
-        assert (fixtures._judge(found, "reason", "a file")[0] == "failed") is is_stale
+        assert (xfails.judged(found, "reason", "a file")[0] == "failed") is is_stale
 
     def test_by_the_noise_of_a_measured_speedup(self):
         def judged(speedup):
             recipe = SimpleNamespace(gates_cpu_speed=True)
-            return fixtures._judge(
+            return xfails.judged(
                 gates.cpu_speed_gate(speedup, recipe, 1.0, EXPECTED, CASE), "x", "y"
             )
 
