@@ -16,8 +16,8 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import ALL_GATES
 from int8gate.validation.known_failures import (
     KnownFailure,
@@ -25,6 +25,9 @@ from int8gate.validation.known_failures import (
     expiry_of,
     known_failures,
 )
+
+if TYPE_CHECKING:
+    from int8gate.model_zoo.spec import ModelSpec
 
 CONVERSION = "conversion"  # declared unsupported as a gate is: no artifact, so no gate can hold
 DEFAULT_FILE = Path(__file__).with_suffix(".toml")

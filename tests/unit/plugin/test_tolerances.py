@@ -152,7 +152,9 @@ class TestUnclear:
 
     def test_of_the_zoo_the_line_stands_in_its_file(self):
         told = unclear(200, 2).message
-        assert re.search(r'accuracy = ".+" in the case\'s entry of int8gate/validation/expectations', told)
+        assert re.search(
+            r'accuracy = ".+" in the case\'s entry of int8gate/validation/expectations', told
+        )
 
     def test_within_reach_more_samples_are_asked_for(self):
         told = unclear(280, 0).message
