@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import warnings
 from dataclasses import dataclass
@@ -16,12 +17,38 @@ from int8gate.model_zoo.weight_tensors import check_finite, check_fit, read_safe
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import sha256_of
 
-SHIPPED = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
+DISTRIBUTION = "int8gate-zoo-weights"
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
 TORCH_SUFFIXES = (".safetensors",)
 SOURCE_SUFFIXES = {"frozen_graph": ".pb", "onnx": ".onnx", "darknet": ".cfg"}  # users' own files
 NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weights.h5` may hold
+
+
+def _shipped() -> Path:
+    """The folder of the trained weights: in a checkout beside this file, else of `DISTRIBUTION`.
+
+    Where they are not installed the folder does not exist.
+    """
+    beside = Path(__file__).parent / "weights"
+    spec = importlib.util.find_spec(DISTRIBUTION.replace("-", "_"))
+    if spec is None or (beside / MANIFEST).is_file():
+        return beside
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+SHIPPED = _shipped()
+
+
+def not_installed() -> str | None:
+    """Why the zoo has no trained weights here, and what to install; None where it has them."""
+    if (SHIPPED / MANIFEST).is_file():
+        return None
+    return (
+        f"the zoo's trained weights are not installed: pip install {DISTRIBUTION} (in a checkout "
+        "of int8gate: pip install ./model_zoo/weights), or pass --weights-dir DIR or --weights "
+        "random"
+    )
 
 
 @dataclass(frozen=True)
@@ -87,8 +114,8 @@ def find_weights(
         path = SHIPPED / f"{spec.name}.safetensors"
         if not path.is_file():
             raise FileNotFoundError(
-                f"{spec.name}: no trained compact weights at {path}: run "
-                f"`int8gate train {spec.name}`"
+                f"{spec.name}: "
+                + (not_installed() or f"no {path}: run `int8gate train {spec.name}`")
             )
         return Weights("shipped", path)
     if spec.full.official is None or spec.source_format not in ("keras", "pytorch"):
@@ -119,7 +146,8 @@ def find_quantized_file(spec: ModelSpec, profile: str, weights_dir: Path | None 
         )
     if not (SHIPPED / name).is_file():
         raise FileNotFoundError(
-            f"{spec.name}: no quantized file at {SHIPPED / name}: run `int8gate train {spec.name}`"
+            f"{spec.name}: "
+            + (not_installed() or f"no {SHIPPED / name}: run `int8gate train {spec.name}`")
         )
     return SHIPPED / name
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from int8gate.engine import extras
+from int8gate.model_zoo import weights
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.cases import Gate, case_id, gates_of
 from int8gate.plugin.models import MODELS
@@ -56,7 +57,7 @@ class Selection:
             raise pytest.UsageError(why)
         option = self.config.option
         if not (option.collectonly or option.setuponly or option.setupplan):
-            if why := _not_installed(selected):
+            if why := _not_installed(selected) or self._no_weights(selected):
                 raise pytest.UsageError(why)
             self.records.expect(existing.values(), selected)
 
@@ -77,6 +78,15 @@ class Selection:
             return None
         named = ", ".join(f"--recipe {name}" for name in names)
         return f"no gate is left by {named} and the rest of the command line: {_declared(specs)}"
+
+    def _no_weights(self, selected: list[Gate]) -> str | None:
+        """That the zoo's trained weights are wanted and not installed; else None."""
+        option = self.config.getoption
+        takes_them = option("int8_profile") == "compact" and option("int8_weights") == "trained"
+        is_of_zoo = any(not gate.spec.own for gate in selected)
+        if takes_them and is_of_zoo and not option("int8_weights_dir"):
+            return weights.not_installed()
+        return None
 
     def _specs_named(self) -> list[ModelSpec]:
         """The models whose names stand in `-k`."""

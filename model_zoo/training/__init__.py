@@ -8,9 +8,9 @@ torch_loop.py  the same for PyTorch
 """
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.tasks.registry import task
+from int8gate.tasks import registry  # `task` is a module of this package
 
 
 def training_of(spec: ModelSpec) -> str:
     """The `TrainingTask` of a model, as ``module:NAME``."""
-    return spec.training or task(spec.task).training
+    return spec.training or registry.task(spec.task).training
