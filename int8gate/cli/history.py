@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from int8gate.validation.comparing.saved_runs import RUNS
+
 app = typer.Typer(help=__doc__)
-STORAGE = Path(".benchmarks")
 WIDTH = 140  # where the output is no terminal
 StorageOption = Annotated[
     Path, typer.Option(help="where pytest --benchmark-autosave keeps its runs")
@@ -23,7 +24,7 @@ def history(
     results: Annotated[
         list[Path] | None, typer.Argument(help="results.json files or report folders besides")
     ] = None,
-    storage: StorageOption = STORAGE,
+    storage: StorageOption = RUNS,
 ) -> None:
     """Show a case over the saved runs: a line for each, and a sparkline for each figure."""
     from int8gate.reporting.history import history_table
@@ -45,7 +46,7 @@ def compare(
         typer.Argument(help="a saved run's number, a file, a report folder, or a baseline's .toml"),
     ],
     now: Annotated[str, typer.Argument(help="the same; latest: the last saved run")],
-    storage: StorageOption = STORAGE,
+    storage: StorageOption = RUNS,
     markdown: Annotated[bool, typer.Option(help="print Markdown, for a pull request")] = False,
     fail: Annotated[
         str | None,

@@ -29,52 +29,55 @@ from int8gate.validation.comparing.changes import Change
 from int8gate.validation.comparing.history import Run, compare_runs, find_run, run_of
 from int8gate.validation.comparing.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
 from int8gate.validation.comparing.sample_scores import Predictions, keep
+from int8gate.validation.comparing.saved_runs import PREDICTIONS
 from int8gate.validation.verdict import why_not_accepted
 
 DEFAULT_BASELINE = Path("int8gate-baseline.toml")
-STORAGE_SCHEME = "file://"  # of `--benchmark-storage`
 REGRESSION = "int8gate_regression"  # an attribute of the reports of what got worse
 KEPT_FOR = (
     "int8_baseline",
     "int8_update_baseline",
     "int8_gate_compare_fail",
-    "benchmark_autosave",
-    "benchmark_save",
 )
+SAVING = ("benchmark_autosave", "benchmark_save")
 
 
-def predictions_folder(config: pytest.Config) -> Path | None:
-    """Where this run keeps what each sample scored; None where nothing will ask for it."""
-    if report := config.getoption("int8_report"):
-        return report / "predictions"
-    if any(config.getoption(name) for name in KEPT_FOR):
-        return storage_of(config) / "predictions"
-    return None
+def predictions_folders(config: pytest.Config) -> list[Path]:
+    """Where this run keeps what each sample scored; none where nothing will ask for it."""
+    report = config.getoption("int8_report")
+    compared = not report and any(config.getoption(name) for name in KEPT_FOR)
+    beside_runs = saves(config) or compared
+    return [
+        *([report / PREDICTIONS] if report else []),
+        *([runs_folder(config) / PREDICTIONS] if beside_runs else []),
+    ]
 
 
-def storage_of(config: pytest.Config) -> Path:
-    """The folder in which pytest-benchmark keeps its runs."""
-    named = config.getoption("--benchmark-storage").removeprefix(STORAGE_SCHEME)
-    return config.rootpath / named
+def runs_folder(config: pytest.Config) -> Path:
+    """Where runs are saved, see `saved_runs.py`."""
+    return config.rootpath / config.getoption("int8_runs")
+
+
+def saves(config: pytest.Config) -> bool:
+    """Whether the run is to be saved: pytest-benchmark's options, which then save both."""
+    return any(config.getoption(name, None) for name in SAVING)
 
 
 def keep_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
     """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
-    folder = predictions_folder(config)
-    if folder is None:
-        return
-    own = run.evaluation
-    data = run.pipeline.data.known(run.spec, "evaluation").digest
-    found = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        accuracy["predictions"] = keep(folder, found).sha256
-    except OSError as error:
-        warnings.warn(
-            f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "
-            "comparison with this run will go by intervals",
-            stacklevel=2,
-        )
+    for folder in predictions_folders(config):
+        own = run.evaluation
+        data = run.pipeline.data.known(run.spec, "evaluation").digest
+        scores = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            accuracy["predictions"] = keep(folder, scores).sha256
+        except OSError as error:
+            warnings.warn(
+                f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "
+                "comparison with this run will go by intervals",
+                stacklevel=2,
+            )
 
 
 class Comparing:
@@ -100,8 +103,9 @@ class Comparing:
             self.baseline = Baseline()
         if text := option("int8_gate_compare_fail"):
             self.limits = parse_limits(text)
-            asked = option("--benchmark-compare") or ""
-            self.before = find_run(asked.strip() or history.LATEST, storage_of(self.config))
+            chosen = option("--benchmark-compare", None)  # True where it names none
+            which = chosen.strip() if isinstance(chosen, str) else ""
+            self.before = find_run(which or history.LATEST, runs_folder(self.config))
 
     @property
     def path(self) -> Path | None:
@@ -124,7 +128,7 @@ class Comparing:
             self._report(regression)
 
     def _against_baseline(self, results: dict) -> None:
-        folders = [predictions_folder(self.config)]
+        folders = predictions_folders(self.config)
         changes = [
             change
             for record in results["cases"]
@@ -154,7 +158,7 @@ class Comparing:
         self.said += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
 
     def _against_run(self, results: dict) -> None:
-        now = run_of(results, "this run", [predictions_folder(self.config)])
+        now = run_of(results, "this run", predictions_folders(self.config))
         compared = compare_runs(self.before, now, self.metrics)
         self.said.append(reporting.headline(compared))
         self.said += reporting.remarks(compared)

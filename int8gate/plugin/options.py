@@ -121,6 +121,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "accuracy:0.5%%,npu_latency:5%%",
     )
     option(
+        "--int8-runs",
+        type=Path,
+        default=Path(".int8gate", "runs"),
+        metavar="DIR",
+        help="where --benchmark-autosave and --benchmark-save also keep the results.json of a run, "
+        "for `int8gate history` and --gate-compare-fail",
+    )
+    option(
         "--int8-report",
         type=Path,
         metavar="DIR",

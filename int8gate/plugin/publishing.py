@@ -1,4 +1,6 @@
-"""What leaves a run: the files that may ship (`--artifacts`), and what GitHub shows of it."""
+"""What leaves a run: the files that may ship (`--artifacts`), the run itself for comparisons
+(`--benchmark-autosave`), and what GitHub shows of it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from int8gate.plugin.comparing import runs_folder, saves
 from int8gate.plugin.models import MODELS_IN_FILE
 from int8gate.plugin.recording import RECORDS, Records
-from int8gate.reporting import github
+from int8gate.reporting import ReportError, github, write_results
 from int8gate.validation import shipped_files as exporting
+from int8gate.validation.comparing.saved_runs import RESULTS, new_folder
 from int8gate.validation.verdict import run_answer
 
 SUMMARY, ON_GITHUB, WORKSPACE = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"
@@ -33,6 +37,8 @@ class Publishing:
         results = self.records.results()
         if directory := self.config.getoption("int8_artifacts"):
             self._export(results, directory)
+        if saves(self.config):
+            self._save(results)
         if file := os.environ.get(SUMMARY):
             self._append(Path(file), github.summary(results))
         if self.failures and session.exitstatus == pytest.ExitCode.OK:
@@ -49,6 +55,19 @@ class Publishing:
                     exporting.withdraw(record, directory)
             except (OSError, ValueError) as error:
                 self.failures.append(f"NOT EXPORTED: {error}")
+
+    def _save(self, results: dict) -> None:
+        """As the next run of `--runs`, under the name that `--benchmark-save` gives."""
+        storage = runs_folder(self.config)
+        about, name = results["environment"], self.config.getoption("benchmark_save", None)
+        try:
+            folder = new_folder(storage, about["commit"], about["started"], name)
+            write_results(results, folder)
+        except OSError as error:
+            why = error if isinstance(error, ReportError) else f"{storage}: {error.strerror}"
+            self.failures.append(f"NOT SAVED: {why}")
+        else:
+            self.said.append(f"saved: {folder / RESULTS}")
 
     def _append(self, file: Path, text: str) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from int8gate.validation.verdict import run_answer
 RECORDS = pytest.StashKey["Records"]()
 TOLD = pytest.StashKey[list[dict]]()  # of a test: what its gate found
 WORDS = {"inconclusive": "INCONCLUSIVE", "invalid": "INVALID", "not_measured": "NOT_JUDGED"}
+NO_COMMIT = (None, "", "unknown", "unversioned")  # words of pytest-benchmark
 REPORTED = "int8gate"  # the attribute of a test's report that brings it from a worker of xdist
 
 
@@ -80,12 +82,20 @@ class Records:
         profile, weights = (
             self.config.getoption(f"int8_{name}") for name in ("profile", "weights")
         )
-        about = records.environment(profile, self.started, command, self.finished, weights)
+        about = records.environment(
+            profile, self.started, command, self.finished, weights, self.commit
+        )
         return records.results(list(self.cases.values()), about, self.regressions)
 
-    def pytest_benchmark_update_json(self, output_json: dict) -> None:
-        """The history that pytest-benchmark saves holds every case, also those without rounds."""
-        output_json["int8gate"] = self.results()
+    @cached_property
+    def commit(self) -> str | None:
+        """Of the repository that is gated: 9 digits, and + where files were changed since."""
+        ask = getattr(self.config.hook, "pytest_benchmark_generate_commit_info", None)
+        about = (ask and ask(config=self.config)) or {}
+        known = about.get("id")
+        if known in NO_COMMIT:
+            return None
+        return f"{known[:9]}{'+' * bool(about.get('dirty'))}"
 
     def begin(self) -> None:
         if self.reports_to:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from int8gate.validation.verdict import WORST_FIRST, case_verdict, run_answer
 
-SCHEMA = 1
+SCHEMA = 2  # `results_model.py` has it in types
 GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 PACKAGES = (
     "tensorflow",
@@ -117,9 +117,17 @@ def results(cases: list[dict], environment: dict, regressions: list[dict] = ()) 
 
 
 def environment(
-    profile: str, started: str, command: str, finished: bool, weights: str = "trained"
+    profile: str,
+    started: str,
+    command: str,
+    finished: bool,
+    weights: str = "trained",
+    commit: str | None = None,
 ) -> dict:
-    """What the figures depend on besides the models, and whether the run came to its end."""
+    """What the figures depend on besides the models, and whether the run came to its end.
+
+    `commit` is a short id, with + where files were changed since.
+    """
     return {
         "int8gate": _version("int8gate"),
         "python": platform.python_version(),
@@ -129,6 +137,7 @@ def environment(
         "packages": {name: _version(name) for name in PACKAGES},
         "profile": profile,
         "weights": weights,
+        "commit": commit,
         "started": started,
         "command": command,
         "finished": finished,

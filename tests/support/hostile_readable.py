@@ -129,7 +129,9 @@ SPECIAL = {
     "results-number": _file(RESULTS, b"1" * 5000),
     "results-bytes": _file(RESULTS, b"\xff\xfe\0\0"),
     "results-empty": _file(RESULTS, b""),
-    "results-cases": _file(RESULTS, b'{"cases": [{"id": "../../x"}], "environment": {}}'),
+    "results-cases": _file(
+        RESULTS, b'{"schema": 1, "cases": [{"id": "../../x"}], "environment": {}}'
+    ),
     "results-benchmarks": _file(RESULTS, b'{"benchmarks": [{"extra_info": {"case": 5}}]}'),
     "predictions-objects": _archived(about=b"{}", statistics=_objects(), sources=_objects()),
     "predictions-bomb": _archived(about=bytes(200_000_000)),

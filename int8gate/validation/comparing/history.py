@@ -1,12 +1,11 @@
-"""Runs of the past: pytest-benchmark's saved files, and `results.json` of reports.
+"""Runs of the past, from `results.json` alone: those of reports, and those that were saved.
 
-    runs, damaged = runs_in(Path(".benchmarks"), [Path("report")])
+    runs, damaged = runs_in(Path(".int8gate/runs"), [Path("report")])
     before = find_run("0003", storage)           a number, a file, a report's folder, or "latest"
     comparison = compare_runs(before, find_run("report", storage))
 
-pytest-benchmark saves a JSON file for each run, `<storage>/<machine>/0001_<commit>_<time>.json`.
-The run's results stand in it under ``int8gate`` (as `results.json` has them). Files without it hold
-the case records of the speed gates alone, under ``extra_info`` of each benchmark.
+`saved_runs.py` says how runs are kept. What pytest-benchmark saves is its own: `pytest-benchmark
+compare` reads it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from pathlib import Path
 from int8gate.validation.case_summary import case_key, figures_of, relevant_environment
 from int8gate.validation.comparing.baseline import Baseline, both_predictions, compare_to_baseline
 from int8gate.validation.comparing.changes import Change, compare
+from int8gate.validation.comparing.saved_runs import PREDICTIONS, RESULTS, saved_runs
 from int8gate.validation.verdict import case_state
 
-SAVED = "[0-9][0-9][0-9][0-9]_*.json"  # pytest-benchmark's names
-RESULTS = "results.json"
-KEY = "int8gate"  # of the results within pytest-benchmark's file
+SCHEMAS = (1, 2)  # that can be read
 LATEST = "latest"
 FINE = ("passed", "unsupported", None)  # verdicts; None: its gates were not run
 
@@ -83,29 +81,23 @@ class Runs:
 
 
 def runs_in(storage: Path | None, others: Iterable[Path] = ()) -> Runs:
-    """The runs saved in pytest-benchmark's storage, and those of `others` (files, report folders).
+    """The runs saved in a storage, and those of `others` (files, report folders).
 
     In order of time; saved runs in that of their numbers, whatever a clock that was set back says.
     A damaged file of the storage is named and left out; one of `others` raises as `read_run` does.
     """
     dated = [(run.time, run) for run in map(read_run, others)]
-    damaged, latest = [], {}  # of each machine: no run is before one of a lower number
-    for path in saved_files(storage) if storage else []:
+    damaged, latest = [], ""  # no run is before one of a lower number
+    for path in saved_runs(storage) if storage else []:
         try:
             run = read_run(path)
         except (OSError, ValueError) as error:
             damaged.append(str(error))
             continue
-        latest[path.parent] = max(latest.get(path.parent, ""), run.time)
-        dated.append((latest[path.parent], run))
+        latest = max(latest, run.time)
+        dated.append((latest, run))
     ordered = sorted(dated, key=lambda each: (each[0], each[1].name))
     return Runs([run for _, run in ordered], damaged)
-
-
-def saved_files(storage: Path) -> list[Path]:
-    """pytest-benchmark's files, those of all machines, in the order of their numbers."""
-    files = {*storage.glob(f"*/{SAVED}"), *storage.glob(SAVED)}
-    return sorted(files, key=lambda path: (path.name, str(path)))
 
 
 def find_run(which: str, storage: Path) -> Run:
@@ -117,20 +109,45 @@ def find_run(which: str, storage: Path) -> Run:
     path = Path(which)
     if path.is_file() or (path / RESULTS).is_file():
         return read_run(path)
-    saved = saved_files(storage)
+    saved = {path.parent.name: path for path in saved_runs(storage)}
     fitting = (
-        saved[-1:] if which == LATEST else [each for each in saved if each.name.startswith(which)]
+        list(saved)[-1:] if which == LATEST else [each for each in saved if each.startswith(which)]
     )
     if len(fitting) > 1:
-        names = ", ".join(str(each) for each in fitting)
+        names = ", ".join(str(saved[each]) for each in fitting)
         raise ValueError(f"{which!r} is the start of several runs: {names}: give the file itself")
     if not fitting:
-        known = ", ".join(each.name.partition("_")[0] for each in saved[-10:]) or "nothing"
+        known = ", ".join(each.partition("_")[0] for each in list(saved)[-10:]) or "nothing"
         raise FileNotFoundError(
             f"there is no run {which!r}: it is no file and no folder with {RESULTS}, and {storage} "
             f"has {known}; save runs with pytest --benchmark-autosave, or --report DIR"
         )
-    return read_run(fitting[0])
+    return read_run(saved[fitting[0]])
+
+
+def read_results(path: Path) -> tuple[Path, dict]:
+    """The `results.json` that a path means, a file or its folder, and what it holds.
+
+    Raises OSError for a file that cannot be read, ValueError for one that is no `results.json`.
+    """
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if isinstance(content, dict) and "benchmarks" in content:
+        raise ValueError(
+            f"{path} is a file of pytest-benchmark, which `pytest-benchmark compare` reads: "
+            f"expected the {RESULTS} of pytest --report or --benchmark-autosave"
+        )
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema not in SCHEMAS:
+        found = f"schema = {schema!r}" if isinstance(content, dict) else "it is no object"
+        raise ValueError(
+            f"{path} holds no run of int8gate ({found}): expected the {RESULTS} of pytest --report "
+            f"or --benchmark-autosave, of schema {' or '.join(map(str, SCHEMAS))}"
+        )
+    return path, content
 
 
 def read_run(path: Path) -> Run:
@@ -138,20 +155,19 @@ def read_run(path: Path) -> Run:
 
     Raises OSError for a file that cannot be read, ValueError for one that holds no run.
     """
-    path = path / RESULTS if path.is_dir() else path
+    path, content = read_results(path)
+    folder = path.parent
+    name = folder.name if path.name == RESULTS else path.stem
+    if path in saved_runs(folder.parent):
+        name = name.partition("_")[0]
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    reading = _saved if isinstance(content, dict) and "benchmarks" in content else _results
-    try:
-        run = reading(content, path)
+        run = run_of(content, name, [folder / PREDICTIONS, folder.parent / PREDICTIONS])
         for record in run.cases:
             figures_of(record, run.environment)  # a foreign record fails here and not in a table
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{path} holds no run of int8gate ({type(error).__name__}: {error}): expected "
-            "results.json of a report, or a file of pytest --benchmark-autosave"
+            f"{path} holds no run of int8gate ({type(error).__name__}: {error}): expected the "
+            f"{RESULTS} of pytest --report or --benchmark-autosave"
         ) from error
     return run
 
@@ -206,33 +222,6 @@ def run_of(results: dict, name: str, folders: Iterable[Path] = ()) -> Run:
         environment=environment,
         cases=tuple(results["cases"]),
         folders=tuple(folders),
-    )
-
-
-def _results(content: dict, path: Path) -> Run:
-    name = path.parent.name if path.name == RESULTS else path.stem
-    return run_of(content, name, [path.parent / "predictions"])
-
-
-def _saved(content: dict, path: Path) -> Run:
-    commit, machine = content["commit_info"], content["machine_info"]
-    if results := content.get(KEY):
-        environment, cases = results["environment"], results["cases"]
-    else:
-        environment = {
-            "platform": f"{machine.get('system')} {machine.get('machine')}",
-            "cpu": (machine.get("cpu") or {}).get("brand_raw"),
-        }
-        carried = (each.get("extra_info", {}).get("case") for each in content["benchmarks"])
-        cases = {case_key(record): record for record in carried if record}.values()
-    return Run(
-        name=path.name.partition("_")[0],
-        time=content["datetime"],
-        commit=f"{(commit.get('id') or '')[:9]}{'+' * bool(commit.get('dirty'))}",
-        machine=_machine(environment),
-        environment=environment,
-        cases=tuple(cases),
-        folders=(path.parent / "predictions", path.parent.parent / "predictions"),
     )
 
 

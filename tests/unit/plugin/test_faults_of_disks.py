@@ -181,8 +181,8 @@ def test_clock_that_goes_back(repository, calm):
         assert settled(record) == calm.records[case]
         assert all(seconds >= 0 for seconds in record["seconds"].values() if seconds is not None)
         assert record["cpu"]["speedup"] > 0
-    saved = sorted((repository / ".benchmarks").rglob("*.json"))
-    assert [file.name[:4] for file in saved] == ["0001", "0002"]
+    saved = sorted((repository / ".int8gate" / "runs").glob("*/results.json"))
+    assert [file.parent.name[:4] for file in saved] == ["0001", "0002"]
     told = subprocess.run(
         [sys.executable, "-m", "int8gate.cli.app", "history", f"gadget0-{RECIPE}"],
         cwd=repository.folder,

@@ -13,6 +13,7 @@ from tiny_run import ROOT, ended, environment
 
 from int8gate.engine import worker
 from int8gate.plugin.progress import StageLine, doing
+from int8gate.validation.comparing.history import read_run
 
 UNJUDGED = {"*": {"accuracy": ["not_measured", "the weights are random"]}}
 
@@ -43,7 +44,9 @@ class Ended:
 
 @pytest.fixture
 def run(tmp_path):
-    def run(*options, staged: dict | None = None, size: int = 100, recipe="tflite_int8") -> Ended:
+    def run(
+        *options, staged: dict | None = None, size: int = 100, recipe="tflite_int8", ms: float = 1
+    ) -> Ended:
         command = [sys.executable, "-m", "pytest", "tests/zoo", "-p", "no:cacheprovider"]
         command += [
             "-p",
@@ -57,7 +60,7 @@ def run(tmp_path):
         chosen = {"TINY_MODELS": "tiny", "STAGED": json.dumps(staged or {})}
         done = subprocess.run(
             [*command, *map(str, options)],
-            env=environment() | chosen | {"STAGED_SIZE": str(size)},
+            env=environment() | chosen | {"STAGED_SIZE": str(size), "STAGED_MS": str(ms)},
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -130,15 +133,37 @@ def test_a_regression_is_part_of_the_result(run, tmp_path, processes):
 
 
 def test_a_worse_run_than_the_last_one_saved_says_no(run, tmp_path):
-    saved = tmp_path / "saved" / "Linux" / "0001_abc_20260101_000000.json"
-    saved.parent.mkdir(parents=True)
-    about = {"commit_info": {"id": "abc"}, "machine_info": {"node": "n"}, "datetime": "2026-01-01"}
-    saved.write_text(json.dumps(about | {"benchmarks": [], "int8gate": run().results}))
-    storage = f"--benchmark-storage=file://{tmp_path}/saved"
-    done = run(storage, "--gate-compare-fail=size:1%", size=200)
+    storage = f"--runs={tmp_path}/saved"
+    saved = run(storage, "--benchmark-save=first night", "-n1")
+    assert "saved/0001_first_night/results.json" in saved.words, "under -n, too"
+    done = run(storage, "--gate-compare-fail=size:1%", "--benchmark-compare", size=200)
     assert done.code == 1, done.said
     assert "No: figures got worse than allowed." in done.document("report.md")
     assert done.results["regressions"][0]["against"].startswith("the run 0001")
+
+
+def test_speed_gates_are_benchmarks_of_pytest_benchmark(run, tmp_path):
+    storage = (f"--benchmark-storage=file://{tmp_path}/bench", f"--runs={tmp_path}/runs")
+    first = run(*storage, "--benchmark-autosave", ms=2)
+    assert first.code == 0, first.said
+    (saved,) = (tmp_path / "bench").glob("*/0001_*.json")
+    times = {each["name"]: each for each in json.loads(saved.read_text())["benchmarks"]}
+    assert set(times) == {
+        "test_cpu_speedup[tiny-tflite_int8]",
+        "test_npu_speedup[tiny-tflite_int8-ethos_u85_512]",
+    }
+    for each in times.values():
+        assert each["stats"]["median"] == pytest.approx(2e-3)
+        assert each["extra_info"]["case"] == first.case
+    limits = ("--benchmark-compare", "--benchmark-compare-fail=median:5%")
+    worse = run(*storage, *limits, ms=3)
+    assert worse.code != 0
+    assert "Performance has regressed" in worse.said + worse.errors
+    assert run(*storage, *limits, ms=2).code == 0
+    command = [sys.executable, "-m", "pytest_benchmark", storage[0].replace("benchmark-", "")]
+    shown = subprocess.run([*command, "compare", "0001"], capture_output=True, text=True)
+    assert all(name in shown.stdout for name in times), shown.stdout + shown.stderr
+    assert read_run(next((tmp_path / "runs").glob("0001_*"))).case("tiny-tflite_int8")
 
 
 def test_random_weights_are_structure_only_and_fail_where_accuracy_is_gated(run):

@@ -1,58 +1,34 @@
-"""Runs of the past: pytest-benchmark's own files and results.json, read, found and compared."""
+"""Runs of the past: results.json of reports and of saved runs, read, found and compared."""
 
 import copy
-import json
-import platform
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from accepted_figures import top1
 from sample_records import sample_results
-from tiny_run import environment
 
 from int8gate.reporting import write_results
 from int8gate.validation.case_summary import case_key
 from int8gate.validation.comparing.history import compare_runs, find_run, read_run, runs_in
 from int8gate.validation.comparing.sample_scores import keep
+from int8gate.validation.comparing.saved_runs import new_folder
 
 ONE = "mobilenet_v2-tflite_int8"
-RESULTS = sample_results()
-# What a plugin does: the record in a benchmark's extra_info, the whole run under a key of its own.
-CONFTEST = """
-import json, pathlib
-RESULTS = json.loads(pathlib.Path({results!r}).read_text())
-def pytest_benchmark_update_json(config, benchmarks, output_json):
-    if {whole}:
-        output_json["int8gate"] = RESULTS
-"""
-SPEED_GATES = """
-from conftest import RESULTS
-def test_speed(benchmark):
-    benchmark.extra_info["case"] = RESULTS["cases"][{case}]
-    benchmark(lambda: None)
-def test_speed_of_nothing_of_ours(benchmark):
-    benchmark(lambda: None)
-"""
-CASE = next(i for i, record in enumerate(RESULTS["cases"]) if case_key(record) == ONE)
+RESULTS = sample_results()  # of schema 1
+NIGHTS = ("2026-03-03T02:00:00+00:00", "2026-03-04T02:00:00+00:00")
 
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory) -> Path:
-    """What pytest-benchmark itself saved of two runs: one with whole results, one without."""
-    here = tmp_path_factory.mktemp("suite")
-    (here / "results.json").write_text(json.dumps(RESULTS))
-    (here / "test_speed.py").write_text(SPEED_GATES.format(case=CASE))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_benchmark.plugin"]
-    command += ["--benchmark-autosave", "--benchmark-max-time=0.001", "--benchmark-min-rounds=1"]
-    alone = environment() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    for whole in (True, False):
-        conftest = CONFTEST.format(results=str(here / "results.json"), whole=whole)
-        (here / "conftest.py").write_text(conftest)
-        subprocess.run(command, cwd=here, env=alone, check=True, capture_output=True)
-    return here / ".benchmarks"
+    """Two saved runs: one of today's schema, one of the schema before."""
+    here = tmp_path_factory.mktemp("suite") / "runs"
+    for schema, commit, started in ((2, "c0ffee123+", NIGHTS[0]), (1, None, NIGHTS[1])):
+        about = RESULTS["environment"] | {"commit": commit, "started": started}
+        results = RESULTS | {"schema": schema, "environment": about}
+        write_results(results, new_folder(here, commit, started))
+    return here
 
 
 @pytest.fixture
@@ -68,6 +44,11 @@ def report(tmp_path):
     return write
 
 
+def saved_name(storage: Path, number: int) -> str:
+    (path,) = storage.glob(f"{number:04}_*")
+    return path.name
+
+
 def one_of(results: dict) -> dict:
     return next(record for record in results["cases"] if case_key(record) == ONE)
 
@@ -75,18 +56,16 @@ def one_of(results: dict) -> dict:
 class TestReading:
     def test_a_saved_run_holds_every_case(self, storage):
         run = find_run("0001", storage)
-        assert [case_key(record) for record in run.cases] == [
-            case_key(record) for record in RESULTS["cases"]
-        ]
+        keys = sorted(case_key(record) for record in RESULTS["cases"])
+        assert sorted(case_key(record) for record in run.cases) == keys
         assert run.environment["packages"]["tensorflow"] == "2.21.0"
-        assert (run.name, run.time[:2], run.commit) == ("0001", "20", "unversion")
-
-    def test_an_older_one_holds_those_of_its_speed_gates(self, storage):
-        run = find_run("0002", storage)
-        assert [case_key(record) for record in run.cases] == [ONE]
-        assert run.case(ONE) == one_of(RESULTS)
+        assert (run.name, run.time[:10], run.commit) == ("0001", "2026-03-03", "c0ffee123+")
         assert run.case("absent-tflite_int8") is None
-        assert run.machine.startswith(platform.machine())
+
+    def test_one_of_the_schema_before_is_read(self, storage):
+        run = find_run("0002", storage)
+        assert run.case(ONE) == find_run("0001", storage).case(ONE) == one_of(RESULTS)
+        assert (run.name, run.commit) == ("0002", "")
 
     def test_a_report_is_a_run(self, report):
         run = read_run(report("monday"))
@@ -95,17 +74,14 @@ class TestReading:
         assert len(run.cases) == len(RESULTS["cases"])
 
     def test_runs_come_in_order_of_time_and_damaged_ones_are_named(self, storage, report, tmp_path):
-        mixed = tmp_path / "storage" / "machine"
-        mixed.mkdir(parents=True)
-        saved = sorted(storage.glob("*/*.json"))
-        for path in saved:
-            (mixed / path.name).write_bytes(path.read_bytes())
-        (mixed / "0003_cut.json").write_bytes(saved[0].read_bytes()[:500])
+        mixed = shutil.copytree(storage, tmp_path / "storage")
+        cut = new_folder(mixed, "cut", "2026-03-04") / "results.json"
+        cut.write_bytes((mixed / saved_name(storage, 1) / "results.json").read_bytes()[:500])
         (mixed / "notes.json").write_text("{}")
-        found = runs_in(mixed.parent, [report("monday")])
+        found = runs_in(mixed, [report("monday")])
         assert [run.name for run in found.runs] == ["monday", "0001", "0002"]
         (sentence,) = found.damaged
-        assert "0003_cut.json is no JSON" in sentence
+        assert "0003_cut_20260304_000000/results.json is no JSON" in sentence
 
     @pytest.mark.parametrize(
         "content",
@@ -113,12 +89,14 @@ class TestReading:
             "[]",
             "1",
             "{}",
-            '{"benchmarks": []}',
-            '{"environment": {}, "cases": [1]}',
-            '{"environment": {}, "cases": [{"accuracy": {"quantized": 0.5}}]}',
-            '{"environment": [], "cases": [{}]}',
-            '{"environment": {}, "cases": [{"npu": [{}]}]}',
-            '{"environment": {}, "cases": [{"size_bytes": 3}]}',
+            '{"schema": 3, "environment": {}, "cases": []}',
+            '{"schema": [], "environment": {}, "cases": []}',
+            '{"schema": 2}',
+            '{"schema": 1, "environment": {}, "cases": [1]}',
+            '{"schema": 1, "environment": {}, "cases": [{"accuracy": {"quantized": 0.5}}]}',
+            '{"schema": 1, "environment": [], "cases": [{}]}',
+            '{"schema": 1, "environment": {}, "cases": [{"npu": [{}]}]}',
+            '{"schema": 1, "environment": {}, "cases": [{"size_bytes": 3}]}',
         ],
     )
     def test_a_foreign_file_is_refused_in_a_sentence(self, tmp_path, content):
@@ -127,11 +105,17 @@ class TestReading:
         with pytest.raises(ValueError, match=r"results\.json holds no run of int8gate .*expected"):
             read_run(path)
 
+    def test_a_file_of_pytest_benchmark_is_left_to_it(self, tmp_path):
+        path = tmp_path / "0001_x.json"
+        path.write_text('{"benchmarks": [], "machine_info": {}}')
+        with pytest.raises(ValueError, match=r"0001_x\.json is a file of pytest-benchmark, which"):
+            read_run(path)
+
 
 class TestFinding:
     def test_by_file_folder_number_and_latest(self, storage, report):
         monday = report("monday")
-        file = next(storage.glob("*/0001_*.json"))
+        file = storage / saved_name(storage, 1) / "results.json"
         names = [find_run(str(which), storage).name for which in (monday, file, "0002", "latest")]
         assert names == ["monday", "0001", "0002", "0002"]
 
@@ -172,7 +156,7 @@ class TestComparing:
         assert swapped.only_now == comparison.only_before
 
     @pytest.mark.parametrize("is_saved", [False, True], ids=["report", "storage"])
-    def test_kept_predictions_are_compared_in_pairs(self, tmp_path, storage, is_saved):
+    def test_kept_predictions_are_compared_in_pairs(self, tmp_path, is_saved):
         runs = []
         for number, losses in enumerate((0, 12)):
             correct = np.arange(2000) % 10 > 0
@@ -184,10 +168,7 @@ class TestComparing:
             score = {"quantized": float(correct.mean()), "samples": 2000, "sources": 2000}
             one_of(results)["accuracy"] |= {**score, "predictions": kept.sha256}
             if is_saved:
-                content = json.loads(next(storage.glob("*/0001_*.json")).read_text())
-                file = place / "machine" / "0001_x.json"
-                file.parent.mkdir(parents=True)
-                file.write_text(json.dumps({**content, "int8gate": results}))
+                write_results(results, new_folder(place, None, "2026-03-02"))
                 runs.append(find_run("0001", place))
             else:
                 write_results(results, place)

@@ -170,6 +170,6 @@ def test_results_say_what_they_depend_on():
     whole = records.results([told(("size", "passed", "", SIZE)), new() | {"model": "a"}], about)
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
     assert [case["model"] for case in whole["cases"]] == ["a", "tiny"]
-    assert whole["schema"] == 1
+    assert whole["schema"] == 2
     assert whole["environment"]["command"] == "pytest -k tiny"
     assert whole["environment"]["packages"]["numpy"]

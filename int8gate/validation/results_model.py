@@ -1,0 +1,229 @@
+"""`results.json` as types: what `int8gate validate` and the tests check, and its JSON Schema is of.
+
+`results.schema.json`, shipped beside this file, is `schema_text()`; a test compares them. A case
+holds the fields that are named here and no others; within them more figures may stand. Nothing of a
+run imports this module: pydantic takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from int8gate.validation.record import SCHEMA
+
+SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
+MORE = 3  # mistakes that are told one by one
+
+Status = Literal[
+    "passed",
+    "recorded",
+    "unsupported",
+    "not_measured",
+    "inconclusive",
+    "failed",
+    "invalid",
+    "error",
+]
+
+
+class Exact(BaseModel):
+    """The fields that are named, and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Open(BaseModel):
+    """The fields that are named, and figures beside them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Environment(Exact):
+    """What the figures depend on besides the models."""
+
+    int8gate: str | None
+    python: str
+    platform: str
+    cpu: str | None
+    cores: int | None
+    packages: dict[str, str | None]
+    profile: Literal["compact", "full"]
+    weights: Literal["trained", "random"]
+    commit: str | None = Field(description="9 digits, and + where files were changed since")
+    started: str = Field(description="ISO 8601")
+    command: str
+    finished: bool
+
+
+class Regression(Exact):
+    """A figure that got worse than the baseline or an earlier run allow."""
+
+    case: str
+    figure: str
+    target: str | None
+    against: str
+    message: str
+
+
+class Answer(Exact):
+    kind: Literal["nothing", "unfinished", "no", "structure", "selected", "declared", "yes"]
+    exit_code: int
+    may_ship: list[str]
+
+
+class Conversion(Open):
+    status: Literal["converted", "not_converted", "not_applicable"]
+    how: str
+    repairs: list[Any]
+    cut: list[Any]
+    left: list[str]
+    log: str | None
+
+
+class Accuracy(Open):
+    """Scores in the metric's unit; the drop is from float, with one-sided bounds of 95%."""
+
+    metric: str
+    quantized: FiniteFloat | None
+    float: FiniteFloat | None
+    drop: FiniteFloat | None
+    drop_upper_95: FiniteFloat | None
+    tolerance: FiniteFloat | None
+    tolerance_rule: str | None
+    samples: int
+    sources: int
+
+
+class Fidelity(Open):
+    sqnr_db: FiniteFloat | None
+    cosine: FiniteFloat | None
+
+
+class Tensor(Open):
+    name: str
+    shape: list[int | None]
+    dtype: str
+
+
+class Io(Exact):
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class IntegerOps(Open):
+    fraction: FiniteFloat | None
+    float_ops: list[Any]
+
+
+class Size(Open):
+    float: int | None
+    quantized: int
+    ratio: FiniteFloat | None
+
+
+class Cpu(Open):
+    kind: Literal["measured"]
+    float_ms: FiniteFloat | None
+    quantized_ms: FiniteFloat | None
+    speedup: FiniteFloat | None
+
+
+class OnTarget(Open):
+    target: str
+    kind: Literal["measured", "modelled", "simulated"]
+
+
+class Artifact(Open):
+    path: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Case(Exact):
+    """A model with a recipe; a field that was not measured is null."""
+
+    model: str
+    recipe: str
+    task: str
+    source_format: str
+    profile: Literal["compact", "full"]
+    verdict: (
+        Literal["passed", "error", "invalid", "failed", "inconclusive", "not_judged", "unsupported"]
+        | None
+    )
+    reason: str
+    gates: dict[str, Status | None]
+    pending: list[str] = Field(description="gates that were selected and have not ended")
+    deselected: list[str] = Field(description="gates that the command line left out")
+    conversion: Conversion | None
+    calibration: dict[str, Any] | None
+    calibration_audit: list[dict[str, Any]] | None
+    accuracy: Accuracy | None
+    fidelity: Fidelity | None
+    error_origin: dict[str, Any] | None
+    io: Io | None
+    integer_ops: IntegerOps | None
+    size_bytes: Size | None
+    cpu: Cpu | None
+    npu: list[OnTarget]
+    seconds: dict[str, FiniteFloat | None] | None
+    peak_rss_bytes: int | None
+    artifact: Artifact | None
+    messages: dict[str, str]
+    notes: list[str]
+
+
+class Results(Exact):
+    """A whole run."""
+
+    schema_: Literal[2] = Field(alias="schema")
+    environment: Environment
+    regressions: list[Regression]
+    answer: Answer
+    cases: list[Case]
+
+
+def check(content: object, where: str) -> None:
+    """Raises ValueError in one sentence for results that are not of the current schema.
+
+    It says where each mistake is, what was expected and what stands there.
+    """
+    try:
+        Results.model_validate(content)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False)
+        told = "; ".join(_sentence(each, content) for each in mistakes[:MORE])
+        more = f"; and {len(mistakes) - MORE} more" if len(mistakes) > MORE else ""
+        raise ValueError(
+            f"{where} is not of schema {SCHEMA}: {told}{more}: write it again with pytest --report"
+        ) from None
+
+
+def schema_text() -> str:
+    """The JSON Schema of `Results`, as `results.schema.json` has it."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"int8gate/results/{SCHEMA}",
+        **Results.model_json_schema(by_alias=True),
+    }
+    return json.dumps(schema, indent=1) + "\n"
+
+
+def _sentence(mistake: dict, content: object) -> str:
+    """`cases[3].size_bytes.quantized: input should be a valid integer, found '12'`."""
+    place = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake["loc"]
+    ).lstrip(".")
+    words = mistake["msg"][:1].lower() + mistake["msg"][1:]
+    found = (
+        "" if mistake["type"] in ("missing", "extra_forbidden") else f", found {_short(mistake)}"
+    )
+    return f"{place or 'the whole'}: {words}{found}"
+
+
+def _short(mistake: dict) -> str:
+    text = repr(mistake["input"])
+    return text if len(text) <= 60 else f"{text[:57]}..."
