@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
+from int8gate.engine.schema import Exact, Mistakes, Open, checked
 from int8gate.validation.record import SCHEMA
 
 SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
@@ -28,18 +29,6 @@ Status = Literal[
     "invalid",
     "error",
 ]
-
-
-class Exact(BaseModel):
-    """The fields that are named, and no others."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Open(BaseModel):
-    """The fields that are named, and figures beside them."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
 
 
 class Environment(Exact):
@@ -192,11 +181,10 @@ def check(content: object, where: str) -> None:
     It says where each mistake is, what was expected and what stands there.
     """
     try:
-        Results.model_validate(content)
-    except ValidationError as error:
-        mistakes = error.errors(include_url=False)
-        told = "; ".join(_sentence(each, content) for each in mistakes[:MORE])
-        more = f"; and {len(mistakes) - MORE} more" if len(mistakes) > MORE else ""
+        checked(Results, content)
+    except Mistakes as wrong:
+        told = "; ".join(map(str, wrong.found[:MORE]))
+        more = f"; and {len(wrong.found) - MORE} more" if len(wrong.found) > MORE else ""
         raise ValueError(
             f"{where} is not of schema {SCHEMA}: {told}{more}: write it again with pytest --report"
         ) from None
@@ -210,20 +198,3 @@ def schema_text() -> str:
         **Results.model_json_schema(by_alias=True),
     }
     return json.dumps(schema, indent=1) + "\n"
-
-
-def _sentence(mistake: dict, content: object) -> str:
-    """`cases[3].size_bytes.quantized: input should be a valid integer, found '12'`."""
-    place = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake["loc"]
-    ).lstrip(".")
-    words = mistake["msg"][:1].lower() + mistake["msg"][1:]
-    found = (
-        "" if mistake["type"] in ("missing", "extra_forbidden") else f", found {_short(mistake)}"
-    )
-    return f"{place or 'the whole'}: {words}{found}"
-
-
-def _short(mistake: dict) -> str:
-    text = repr(mistake["input"])
-    return text if len(text) <= 60 else f"{text[:57]}..."
