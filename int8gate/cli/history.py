@@ -90,7 +90,7 @@ def _compared(before: str, now: str, storage: Path, zoo: list[Path]):
 
 def _declared_metrics(zoo: list[Path]) -> set[str]:
     """Those of the TOMLs, or of this folder's `pyproject.toml`; they stand beside their file."""
-    from int8gate.model_zoo.user_models.lookup import find_hooks_in
+    from int8gate.engine.plugins import find_modules_in
     from int8gate.model_zoo.user_models.toml_file import PYPROJECT, read_pyproject, read_zoo
 
     models = [model for path in zoo for model in read_zoo(path)]
@@ -100,7 +100,7 @@ def _declared_metrics(zoo: list[Path]) -> set[str]:
         except (OSError, ValueError) as error:  # what it declares may not be at hand here
             typer.echo(f"metrics of {PYPROJECT} are left out: {error}", err=True)
     for path in zoo or [Path(PYPROJECT)]:
-        find_hooks_in(path.absolute().parent)
+        find_modules_in(path.absolute().parent)
     return {model.metric for model in models if model.metric}
 
 

@@ -18,6 +18,7 @@ BUILT_IN = "builtin"  # what `--zoo` takes to add the zoo's models in another re
 GATES = Path(__file__).with_name("gates.py")
 ZOO_TESTS = GATES.parents[2] / "tests" / "zoo"  # in int8gate's own repository
 PYPROJECT = "pyproject.toml"
+PLUGINS = {"plugins"}  # a `pyproject.toml` of these alone declares no models
 OF_GATES = ("case", "artifacts", "baseline", "update_baseline", "gate_compare_fail")
 
 
@@ -85,13 +86,14 @@ def _with_listed(file: Path) -> list[Path]:
     if not isinstance(zoo, list) or not all(isinstance(name, str) for name in zoo):
         return [file]
     listed = [_path(file.parent, name) for name in zoo]
-    return [*listed, file] if settings.keys() - {"zoo"} or not listed else listed
+    return [*listed, file] if settings.keys() - {"zoo", "plugins"} or not listed else listed
 
 
 def _declares(file: Path) -> bool:
     """Whether a TOML declares models, or should: what is wrong in it is told later."""
     if file.name == PYPROJECT:
-        return _settings(file) is not None
+        settings = _settings(file)
+        return settings is not None and (not isinstance(settings, dict) or set(settings) != PLUGINS)
     return isinstance(_content(file).get("models"), dict)
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.models import MODELS, models_of
-from int8gate.plugin.options import DEFAULT_RECIPE, DEFAULT_TARGETS
+from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.plugin.xfails import xfail_marks
 from int8gate.quantizers.recipe import RECIPES, recipe
-from int8gate.targets.registry import FORMATS, HOST, check_target
+from int8gate.targets.registry import DEFAULTS, HOST, check_target, taking
 from int8gate.validation.expectations import expectations_of
 
 ON_TARGETS = "npu_speedup"  # the gate that is a test for each NPU
@@ -75,7 +75,7 @@ def gates_of(config: pytest.Config, spec: ModelSpec) -> list[Gate]:
     """The gates of a model with the recipes and on the targets that the command line asks for."""
     targets, found = _targets_of(config, spec), []
     for name in _recipes_of(config, spec):
-        npus = [target for target in targets if FORMATS.get(target) == RECIPES[name].toolchain]
+        npus = taking(RECIPES[name].toolchain, targets)
         for gate in RECIPES[name].gates:
             if gate == ON_TARGETS:
                 found += [Gate(spec, name, gate, npu) for npu in npus]
@@ -112,8 +112,7 @@ def has_test(config: pytest.Config, case: str, gate: str | None) -> bool:
 
 
 def _has_target(config: pytest.Config, spec: ModelSpec, recipe_name: str) -> bool:
-    toolchain = RECIPES[recipe_name].toolchain
-    return any(FORMATS.get(target) == toolchain for target in _targets_of(config, spec))
+    return bool(taking(RECIPES[recipe_name].toolchain, _targets_of(config, spec)))
 
 
 def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
@@ -130,7 +129,7 @@ def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
 def _targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
     """Those of the command line, of the model's own declaration, or the usual ones."""
     chosen = config.getoption("int8_target")
-    return tuple(chosen or (spec.own and spec.own.targets) or DEFAULT_TARGETS)
+    return tuple(chosen or (spec.own and spec.own.targets) or DEFAULTS)
 
 
 def _parameter(config: pytest.Config, gate: Gate):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pytest
 
 from int8gate.engine.plain_text import plain_text
+from int8gate.engine.plugins import PYPROJECT, load_plugins
 from int8gate.plugin.asked import ASKED
 from int8gate.plugin.cases import check_choice, parameters
 from int8gate.plugin.collecting import Collecting
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
+    for file in dict.fromkeys((config.rootpath / PYPROJECT, *config.stash[ASKED].files)):
+        _usage(load_plugins, file)
     _usage(check_options, config)
     config.stash[MODELS] = _usage(find_models, config)
     _usage(check_choice, config)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from int8gate.engine.plugins import find_modules_in
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.hooks import check_hook
-from int8gate.model_zoo.user_models.lookup import find_hooks_in
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_tables
 from int8gate.plugin.asked import ASKED
@@ -33,7 +33,7 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
     in_file: dict[Path, list[str]] = {}
     for file in asked.files:
         declared = read_tables(file)
-        find_hooks_in(file.parent)
+        find_modules_in(file.parent)
         for own in declared:
             if own.name in models or own.name in zoo():
                 where = "in the zoo" if own.name in zoo() else "declared twice"

@@ -15,7 +15,7 @@ from int8gate.plugin.models import MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.quantizers.recipe import ALL_GATES, RECIPES
 from int8gate.quantizers.required_packages import packages_of
-from int8gate.targets.registry import HOST, PACKAGES
+from int8gate.targets.registry import HOST, needed_by
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")
 MANY = 4  # models named one by one in a sentence
@@ -100,7 +100,7 @@ def _not_installed(gates: Iterable[Gate]) -> str | None:
     for gate in gates:
         needed = {
             case_id(gate.spec, gate.recipe): packages_of(gate.spec, RECIPES[gate.recipe]),
-            f"--target {gate.target}": PACKAGES.get(gate.target, ()),
+            f"--target {gate.target}": needed_by(gate.target),
         }
         for what, packages in needed.items():
             if what not in lacking:

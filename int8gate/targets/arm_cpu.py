@@ -24,9 +24,10 @@ SOURCES, all *read*:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from int8gate.runtimes.tflite_graph import Graph, Operator
-from int8gate.targets.ethos_u import NpuEstimate
+from int8gate.targets.target import MEASURED, MODELLED
 
 # MobileNet v2 at 224, INT8, on an i.MX 95 (6 x Cortex-A55): 37.21 ms on its CPU
 # (https://community.toradex.com/t/29531). Threads are not stated. Read as one thread, which is the
@@ -70,6 +71,34 @@ CORES: dict[str, ArmCore] = {
 
 
 @dataclass(frozen=True)
+class NpuEstimate:
+    """A compiler's estimate of one inference. Clock in MHz, memories in bytes at their peak.
+
+    `latency_ms` and `cycles` are the NPU's part alone, and None where nothing runs on it.
+    `npu_ops` counts the model's own operators that went to the NPU, `cpu_ops` those left over,
+    which are `fallback_operators`, and for the record `cpu_fallback`: {op, name, reason or None}.
+    `compiled_path` is what an integrator flashes.
+    """
+
+    target: str
+    compiler: str
+    system_config: str
+    memory_mode: str
+    clock_mhz: float
+    latency_ms: float | None
+    cycles: int | None
+    sram_bytes: int
+    flash_bytes: int
+    dram_bytes: int
+    npu_ops: int
+    cpu_ops: int
+    cpu_fallback: tuple[dict[str, str | None], ...]
+    compiled_path: Path
+    fallback_operators: tuple[Operator, ...] = field(repr=False)
+    kind: str = MODELLED
+
+
+@dataclass(frozen=True)
 class CpuEstimate:
     """Latency range of one inference in ms on one core; `macs` is what it was derived from."""
 
@@ -81,7 +110,7 @@ class CpuEstimate:
     macs: int
     threads: int = 1
     efficiency: float = field(default=END_TO_END_EFFICIENCY)
-    kind: str = "modelled"
+    kind: str = MODELLED
 
 
 def find_core(name: str) -> ArmCore:
@@ -128,6 +157,17 @@ def operator_ms(operator: Operator, core: str) -> float:
     return 1e3 * max(_mac_s(operator, cpu), memory_s, loop_s) / END_TO_END_EFFICIENCY
 
 
+def baseline(graph: Graph, core: str) -> dict:
+    """What an NPU is compared with, the `cpu_baseline` of a record's entry."""
+    cpu = estimate(graph, core)
+    return {
+        "core": cpu.core,
+        "kind": cpu.kind,
+        "best_ms": cpu.best_ms,
+        "typical_ms": cpu.typical_ms,
+    }
+
+
 def npu_speedup(npu: NpuEstimate, graph: Graph, core: str) -> dict:
     """The record's entry for one NPU: its latency with the CPU fallback, and the speedup.
 
@@ -136,9 +176,7 @@ def npu_speedup(npu: NpuEstimate, graph: Graph, core: str) -> dict:
     Without an operator on the NPU there is no latency and no speedup. `graph` is the quantized
     model before compilation. Raises ValueError for an unknown core.
     """
-    cpu = estimate(graph, core)
-    baseline = {"core": cpu.core, "kind": cpu.kind}
-    baseline |= {"best_ms": cpu.best_ms, "typical_ms": cpu.typical_ms}
+    cpu = baseline(graph, core)
     fallback_ms = sum(operator_ms(operator, core) for operator in npu.fallback_operators)
     runs = npu.npu_ops > 0 and npu.latency_ms is not None
     latency_ms = npu.latency_ms + fallback_ms if runs else None
@@ -149,8 +187,8 @@ def npu_speedup(npu: NpuEstimate, graph: Graph, core: str) -> dict:
         "npu_ops": npu.npu_ops,
         "cpu_ops": npu.cpu_ops,
         "cpu_fallback": list(npu.cpu_fallback),
-        "cpu_baseline": baseline,
-        "speedup": baseline["best_ms"] / latency_ms if runs else None,
+        "cpu_baseline": cpu,
+        "speedup": cpu["best_ms"] / latency_ms if runs else None,
         "fallback_ms": fallback_ms,
         "system_config": npu.system_config,
         "memory_mode": npu.memory_mode,
@@ -161,10 +199,10 @@ def npu_speedup(npu: NpuEstimate, graph: Graph, core: str) -> dict:
 
 def with_measured_baseline(entry: dict, machine: str, host_ms: float) -> dict:
     """An entry of `npu_speedup` against what was measured on an Arm host instead of the model."""
-    baseline = {"core": f"host {machine}", "kind": "measured"}
-    baseline |= {"best_ms": host_ms, "typical_ms": host_ms}
+    host = {"core": f"host {machine}", "kind": MEASURED}
+    host |= {"best_ms": host_ms, "typical_ms": host_ms}
     speedup = host_ms / entry["latency_ms"] if entry["latency_ms"] is not None else None
-    return entry | {"cpu_baseline": baseline, "speedup": speedup}
+    return entry | {"cpu_baseline": host, "speedup": speedup}
 
 
 def _runs_once(operator: Operator) -> bool:

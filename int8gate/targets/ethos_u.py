@@ -25,12 +25,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from int8gate.engine import extras
 from int8gate.runtimes.tflite_graph import Graph, Operator, read_graph
+from int8gate.targets.arm_cpu import NpuEstimate, npu_speedup
+from int8gate.targets.registry import register
+from int8gate.targets.target import MODELLED, Target
 
 CONFIG_FILE = "Arm/vela.ini"  # Vela resolves it inside its own package
 NPU_OPCODE = "CUSTOM:ethos-u"
@@ -43,16 +46,26 @@ WARNING = re.compile(
 
 
 @dataclass(frozen=True)
-class EthosUTarget:
+class EthosUTarget(Target):
     """An accelerator with a system configuration and a memory mode that Vela accepts with it."""
 
     name: str
     system_config: str
     memory_mode: str
+    format = "tflite"
+    kind = MODELLED
+    packages = ("ethos-u-vela",)
+    programs = ("ethosu",)  # Vela runs as a program
+    larger = "ethos_u85_2048"
 
     @property
     def accelerator(self) -> str:
         return self.name.replace("_", "-")
+
+    def entry(self, model: Path, core: str, directory: Path, timeout_s: float) -> dict:
+        """See `arm_cpu.npu_speedup`; raises as `estimate` does."""
+        found = estimate(model, self.name, directory, timeout_s)
+        return npu_speedup(found, read_graph(model), core) | {"compiled": found.compiled_path.name}
 
 
 TARGETS: dict[str, EthosUTarget] = {
@@ -64,43 +77,12 @@ TARGETS: dict[str, EthosUTarget] = {
         EthosUTarget("ethos_u85_2048", "Ethos_U85_SYS_DRAM_High", "Dedicated_Sram_512KB"),
     )
 }
-
-
-@dataclass(frozen=True)
-class NpuEstimate:
-    """Vela's estimate of one inference. Clock in MHz, memories in bytes at their peak.
-
-    `latency_ms` and `cycles` are the NPU's part alone, and None where nothing runs on it.
-    `npu_ops` counts the model's own operators that went to the NPU, `cpu_ops` those left over,
-    which are `fallback_operators`, and for the record `cpu_fallback`: {op, name, reason or None}.
-    `compiled_path` is what an integrator flashes.
-    """
-
-    target: str
-    compiler: str
-    system_config: str
-    memory_mode: str
-    clock_mhz: float
-    latency_ms: float | None
-    cycles: int | None
-    sram_bytes: int
-    flash_bytes: int
-    dram_bytes: int
-    npu_ops: int
-    cpu_ops: int
-    cpu_fallback: tuple[dict[str, str | None], ...]
-    compiled_path: Path
-    fallback_operators: tuple[Operator, ...] = field(repr=False)
-    kind: str = "modelled"
+for _each in TARGETS.values():
+    register(_each)
 
 
 class VelaError(RuntimeError):
     """Vela is missing, failed, hung, or contradicts itself. The message has its last words."""
-
-
-def targets() -> dict[str, EthosUTarget]:
-    """The targets that this module can estimate, by name."""
-    return dict(TARGETS)
 
 
 def find_target(name: str) -> EthosUTarget:

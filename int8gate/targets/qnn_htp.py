@@ -8,14 +8,37 @@ time that the simulator takes says nothing about the NPU, so there is no latency
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from int8gate.runtimes import ort
-from int8gate.runtimes.qnn import session_on_htp
+from int8gate.runtimes import ort, qnn
+from int8gate.targets.registry import register
+from int8gate.targets.target import SIMULATED, Target
 
 CONTEXT = "context.onnx"
 COMPILED = "EPContext"  # the operator that stands for what was compiled
 BORDER = {"QuantizeLinear", "DequantizeLinear"}  # float inputs and outputs of a QDQ file
+
+
+@dataclass(frozen=True)
+class QnnHtp(Target):
+    """The HTP's compiler, and its simulator as an execution provider."""
+
+    name: str = "qnn_htp"
+    format = "onnx"
+    kind = SIMULATED
+    packages = ("onnxruntime-qnn",)
+    programs = (qnn.PACKAGE,)
+    provider = qnn.PROVIDER
+
+    def unavailable(self) -> str | None:
+        return qnn.unavailable()
+
+    def entry(self, model: Path, core: str, directory: Path, timeout_s: float) -> dict:
+        return compile_for_htp(model, directory) | {"compiled": CONTEXT}
+
+
+register(QnnHtp())
 
 
 def compile_for_htp(model: Path, directory: Path) -> dict:
@@ -32,7 +55,7 @@ def compile_for_htp(model: Path, directory: Path) -> dict:
         "ep.context_file_path": str(directory / CONTEXT),
         "ep.context_embed_mode": "1",
     }
-    session_on_htp(model, ort.options(threads=0, entries=entries))
+    qnn.session_on_htp(model, ort.options(threads=0, entries=entries))
     if not (directory / CONTEXT).is_file():  # nothing was compiled, so nothing was written
         left = _operators(onnx.load(model, load_external_data=False))
     else:

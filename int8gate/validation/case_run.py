@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from int8gate.calibration_data.preprocessing import Preprocessing
@@ -17,14 +17,14 @@ from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.runtimes.tflite_graph import Graph, read_graph
-from int8gate.targets.registry import QNN_HTP
+from int8gate.targets.target import Target
 from int8gate.tasks.registry import task
 from int8gate.validation import cached_test as kept
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from int8gate.validation.expectations import Expectations, expectations_of
 from int8gate.validation.metrics.registry import metric, places_of
-from int8gate.validation.npu_entry import modelled, simulated
+from int8gate.validation.npu_entry import npu_entry
 from int8gate.validation.preprocessing_mismatch import fed_otherwise
 from int8gate.validation.speed import Interleaved, interleave
 from int8gate.validation.statistics import enough_samples
@@ -232,13 +232,9 @@ class CaseRun:
         models = (self.float_built.artifact.path, self.built.artifact.path)
         return self.in_worker(interleave, *models)
 
-    def npu_entry(self, target: str, core: str) -> dict:
-        """The record's entry for an NPU against a modelled core; see `arm_cpu.npu_speedup`.
-
-        The compiled model, which an integrator flashes, stays in the cache entry.
-        """
-        found = simulated if target == QNN_HTP else partial(modelled, target=target, core=core)
-        return self._once(f"npu {target} {core}", lambda: found(self))
+    def npu_entry(self, target: Target, core: str) -> dict:
+        """The record's entry for a target against a modelled core; see `npu_entry`."""
+        return self._once(f"npu {target.name} {core}", lambda: npu_entry(self, target, core))
 
     def evaluated_on(self, provider: str, count: int) -> KeptEvaluation:
         """The case's own scores on `count` samples where another execution provider computes."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from int8gate.quantizers.recipe import RECIPES
+from int8gate.targets import registry as targets
 
 DIGITS = 6  # significant ones: a latency of 0.615107 ms, a score of 0.913980
 # Packages that the figures of every case depend on, and those of one toolchain alone.
@@ -20,7 +21,6 @@ OF_TOOLCHAIN = {
     "onnx": ("onnxruntime",),
     "tflite": (
         "ai-edge-litert",
-        "ethos-u-vela",
         "keras",
         "litert-torch",
         "onnx2tf",
@@ -116,7 +116,8 @@ def relevant_environment(environment: Mapping, recipe: str | None) -> dict[str, 
     """Architecture, CPU and the versions that a recipe's figures depend on, in order of name."""
     packages = {"int8gate": environment.get("int8gate"), **(environment.get("packages") or {})}
     toolchain = RECIPES[recipe].toolchain if recipe in RECIPES else None
-    wanted = [*ANY_TOOLCHAIN, *OF_TOOLCHAIN.get(toolchain, sum(OF_TOOLCHAIN.values(), ()))]
+    of_toolchain = OF_TOOLCHAIN.get(toolchain, sum(OF_TOOLCHAIN.values(), ()))
+    wanted = {*ANY_TOOLCHAIN, *of_toolchain, *targets.packages(toolchain)}
     found = {name: packages[name] for name in sorted(wanted) if packages.get(name)}
     platform = (environment.get("platform") or "").lower()
     host = next((name for name in ARCHITECTURES if re.search(rf"\b{name}\b", platform)), None)

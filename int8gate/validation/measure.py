@@ -14,6 +14,8 @@ import numpy as np
 
 from int8gate.runtimes import onnx_graph, tflite_graph
 from int8gate.targets import arm_cpu
+from int8gate.targets import registry as targets
+from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
 from int8gate.validation import cached_test as kept
 from int8gate.validation import causes, conversion, gates
 from int8gate.validation import preprocessing_mismatch as fed_otherwise
@@ -264,7 +266,7 @@ def cpu_speedup(run: CaseRun) -> Measurement:
     timed = run.timed
     fields = {
         "cpu": {
-            "kind": "measured",
+            "kind": MEASURED,
             "float_ms": _milliseconds(timed.float_s),
             "quantized_ms": _milliseconds(timed.quantized_s),
             "speedup": timed.speedup,
@@ -280,20 +282,22 @@ def cpu_speedup(run: CaseRun) -> Measurement:
 
 
 def npu_speedup(run: CaseRun, target: str, core: str) -> Measurement:
-    """Coverage and modelled latency on an NPU against the best case of an ARM core.
+    """Coverage and latency on a target against the best case of an ARM core.
 
     On an ARM host the measured latency of this host takes the modelled core's place.
     """
-    entry = run.npu_entry(target, core)
+    asked = targets.find(target)
+    entry = run.npu_entry(asked, core)
     fields = {"npu": [entry], **_artifact(run)}
-    if entry["kind"] == "simulated":
+    if asked.kind == SIMULATED:
         score = metric(run.metrics[0]) if run.metrics else None
         result = gates.simulated_gate(entry, run.expected, score, run.case_id)
         return Measurement("npu_speedup", result, fields)
-    if gates.is_arm_host():
+    baseline = entry["cpu_baseline"] or {}
+    if gates.is_arm_host() and baseline.get("kind") == MODELLED:
         host_ms = _milliseconds(run.timed.quantized_s)
         entry = arm_cpu.with_measured_baseline(entry, platform.machine(), host_ms)
-    result = gates.npu_speed_gate(entry, run.expected, run.case_id)
+    result = gates.npu_speed_gate(entry, run.expected, run.case_id, asked.larger)
     rounds = (entry["latency_ms"] / 1e3,) if entry["latency_ms"] is not None else ()
     return Measurement("npu_speedup", result, {"npu": [entry], **_artifact(run)}, rounds)
 

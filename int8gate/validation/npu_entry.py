@@ -1,19 +1,20 @@
-"""A case on an NPU, as the record has it: compiled for it and modelled, or simulated.
+"""A case on a target, as the record has it: compiled for it and timed, modelled or simulated.
 
-Both results are kept in the cache, with the compiled model that an integrator flashes.
+What is modelled or simulated is kept in the cache, with the compiled model that an integrator
+flashes; what is measured is measured in every run.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from int8gate.engine import code_identity
+from int8gate.engine.cache import BUILDING
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import diagnosed
-from int8gate.runtimes import qnn
-from int8gate.targets import arm_cpu, ethos_u, qnn_htp
-from int8gate.targets.registry import QNN_HTP
+from int8gate.targets.target import MEASURED, Target, blank_entry
 from int8gate.validation.metrics.registry import metric
 
 if TYPE_CHECKING:
@@ -21,62 +22,62 @@ if TYPE_CHECKING:
 
 SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
 GRACE_S = 10.0  # for a compiler that is to say itself that its time is up
-VELA = "ethosu"  # the package of the compiler, which runs as a program
 
 
-def modelled(run: CaseRun, target: str, core: str) -> dict:
-    """Latency on an Ethos-U against a modelled core; see `arm_cpu.npu_speedup`.
+def npu_entry(run: CaseRun, target: Target, core: str) -> dict:
+    """The record's entry for a target; see `Target.entry`.
 
-    Raises ConversionFailed or WorkerError where the compiler gives no result.
+    Raises ConversionFailed or WorkerError where the target gives no result.
     """
-    artifact = run.built.artifact
+    blank = blank_entry(target)
+    if reason := target.unavailable():
+        return blank | {"unavailable": reason}
+    found = blank | (_measured if target.kind == MEASURED else _kept)(run, target, core)
+    if target.provider and not run.unscored_reason:
+        found["accuracy"] = _scores(run, target.provider)
+    return found
+
+
+def _kept(run: CaseRun, target: Target, core: str) -> dict:
     parts = {
-        "model": artifact.sha256,
-        "target": repr(ethos_u.find_target(target)),
+        "model": run.built.artifact.sha256,
+        "target": target.parameters,
         "core": core,
-        **code_identity.identity("int8gate.validation.npu_entry:modelled", VELA),
+        **code_identity.identity(*target.roots),
     }
-
-    def build(directory: Path) -> dict:
-        limit = run.pipeline.settings.stage_timeout_s
-        asked = (ethos_u.estimate, artifact.path, target, directory, limit)
-        try:
-            found = run.pipeline.runner.in_worker(*asked, grace_s=GRACE_S)
-        except WorkerError as error:
-            raise diagnosed(error, "compiled") from error
-        return {"entry": arm_cpu.npu_speedup(found.value, run.graph, core)}
-
-    kept = run.pipeline.cache.get_or_build("compiled", parts, build)
-    compiled = next(kept.path.glob("*_vela.tflite"))
-    return kept.meta["entry"] | {"compiled": str(compiled)}
+    entry = run.pipeline.cache.get_or_build(
+        "compiled", parts, lambda directory: {"entry": _asked(run, target, core, directory)}
+    )
+    found = entry.meta["entry"]
+    if name := found.get("compiled"):
+        return found | {"compiled": str(entry.path / name)}
+    return found
 
 
-def simulated(run: CaseRun) -> dict:
-    """Coverage of the HTP's compiler, and the score on its simulator beside the host's."""
-    artifact = run.built.artifact
-    entry = {"target": QNN_HTP, "kind": "simulated", "latency_ms": None, "speedup": None}
-    entry |= {"npu_ops": None, "cpu_ops": None, "cpu_fallback": [], "cpu_baseline": None}
-    if reason := qnn.unavailable():
-        return entry | {"unavailable": reason}
-    parts = {
-        "model": artifact.sha256,
-        "target": QNN_HTP,
-        **code_identity.identity("int8gate.validation.npu_entry:simulated"),
+def _measured(run: CaseRun, target: Target, core: str) -> dict:
+    building = run.pipeline.cache.root / BUILDING
+    building.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="measured-", dir=building) as scratch:
+        found = _asked(run, target, core, Path(scratch))
+    return {name: value for name, value in found.items() if name != "compiled"}
+
+
+def _asked(run: CaseRun, target: Target, core: str, directory: Path) -> dict:
+    asked = (target.entry, run.built.artifact.path, core, directory)
+    limit = run.pipeline.settings.stage_timeout_s
+    try:
+        return run.pipeline.runner.in_worker(*asked, limit, grace_s=GRACE_S).value
+    except WorkerError as error:
+        raise diagnosed(error, "compiled") from error
+
+
+def _scores(run: CaseRun, provider: str) -> dict:
+    """The score where the target's provider computes, beside the host's."""
+    simulated = run.evaluated_on(provider, SIMULATED_SAMPLES)
+    score, count = metric(run.metrics[0]), len(simulated.statistics)
+    return {
+        "metric": score.name,
+        "simulated": score.score(simulated.statistics),
+        "host": score.score(run.evaluation.statistics[:count]),
+        "samples": count,
     }
-
-    def build(directory: Path) -> dict:
-        return {"entry": run.in_worker(qnn_htp.compile_for_htp, artifact.path, directory)}
-
-    kept = run.pipeline.cache.get_or_build("compiled", parts, build)
-    entry |= kept.meta["entry"] | {"compiled": str(kept.path / qnn_htp.CONTEXT)}
-    if not run.unscored_reason:
-        own = run.evaluated_on(qnn.PROVIDER, SIMULATED_SAMPLES)
-        score = metric(run.metrics[0])
-        count = len(own.statistics)
-        entry["accuracy"] = {
-            "metric": score.name,
-            "simulated": score.score(own.statistics),
-            "host": score.score(run.evaluation.statistics[:count]),
-            "samples": count,
-        }
-    return entry

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from int8gate.targets import registry as targets
 from int8gate.validation.verdict import WORST_FIRST, case_verdict, run_answer
 
 SCHEMA = 2  # `results_model.py` has it in types
@@ -28,7 +29,6 @@ PACKAGES = (
     "onnx",
     "onnxruntime",
     "onnx2tf",
-    "ethos-u-vela",
     "numpy",
     "pycocotools",
     "scikit-image",
@@ -134,7 +134,7 @@ def environment(
         "platform": f"{sys.platform} {platform.release()} {platform.machine()}",
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *targets.packages())},
         "profile": profile,
         "weights": weights,
         "commit": commit,

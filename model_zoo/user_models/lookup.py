@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from int8gate.engine.plugins import find_modules_in, load_plugins
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.resolve import declared_spec
@@ -25,15 +25,10 @@ def spec_of(name: str, file: Path | None) -> ModelSpec:
     }
     if file is None and not own:
         return model(name)
-    find_hooks_in((file or settings).absolute().parent)
+    load_plugins(file or settings)
+    find_modules_in((file or settings).absolute().parent)
     if name not in own:
         raise ValueError(
             f"{file or settings} declares no model {name}: it has {', '.join(own) or 'none'}"
         )
     return declared_spec(own[name])
-
-
-def find_hooks_in(folder: Path) -> None:
-    """Modules that a declaration names stand beside it; worker processes take over the path."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))

@@ -26,6 +26,7 @@ from int8gate.tasks import registry as tasks
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 HOOK = re.compile(r"[\w.]+:\w+")
 PYPROJECT = "pyproject.toml"
+PLUGINS = "plugins"  # read by `engine.plugins`
 # What a key takes, and how a message says it.
 KEYS = {
     **dict.fromkeys(("file", "task", "data", "labels", "layout", "signature"), "text"),
@@ -81,7 +82,8 @@ def read_tables(path: Path) -> list[OwnModel]:
     content = _settings(path)
     is_list = bool(_listed(content, path))
     content.pop("zoo", None)
-    return _models(content, path) if content or not is_list else []
+    has_models = bool(content.keys() - {PLUGINS})
+    return _models(content, path) if has_models or not is_list else []
 
 
 def _settings(pyproject: Path) -> dict:
@@ -105,7 +107,7 @@ def _read(path: Path) -> dict:
 
 
 def _models(content: dict, path: Path) -> list[OwnModel]:
-    if unknown := sorted(content.keys() - {"models"}):
+    if unknown := sorted(content.keys() - {"models", PLUGINS}):
         raise ValueError(f"{path}: unknown key {unknown[0]}; expected tables [models.NAME]")
     models = content.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(t, dict) for t in models.values()):

@@ -31,6 +31,7 @@ from int8gate.model_zoo.user_models import inspection
 from int8gate.quantizers import auditing, samples, stages
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
+from int8gate.targets.registry import targets
 from int8gate.tasks.registry import scenes, task
 from int8gate.validation.case_run import scored_by
 from int8gate.validation.evaluation import Scoring, evaluate
@@ -74,7 +75,7 @@ def roots() -> dict[str, tuple[str, ...]]:
     return found | {
         "picture audit": stages.picture_audit_of(MODELS[0]).roots,
         "sample check": ("int8gate.calibration_data.checks:check_calibration",),
-        "compiled": ("int8gate.validation.npu_entry:modelled", "ethosu"),
+        **{f"compiled for {name}": each.roots for name, each in targets().items()},
         "float refused": ("int8gate.validation.gates.io_dtype:float_refused_by",),
         "integer ops": ("int8gate.runtimes.tflite_graph",),
     }

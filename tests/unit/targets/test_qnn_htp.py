@@ -8,11 +8,12 @@ import pytest
 
 from int8gate.runtimes import qnn
 from int8gate.runtimes.onnx_session import OnnxSession
-from int8gate.targets.registry import FORMATS, QNN_HTP, check_target
+from int8gate.targets.registry import check_target, find, taking
 from int8gate.validation import gates
 from int8gate.validation.expectations import expectations_for
 from int8gate.validation.metrics.registry import metric
 
+QNN_HTP = "qnn_htp"
 EXPECTED = expectations_for("unet-onnx_int8")
 COMPILED = {"target": QNN_HTP, "kind": "simulated", "npu_ops": 10, "cpu_ops": 0, "cpu_fallback": []}
 
@@ -27,7 +28,8 @@ def scored(simulated: float) -> dict:
 
 def test_it_is_a_target_for_onnx_files():
     check_target(QNN_HTP)
-    assert FORMATS[QNN_HTP] == "onnx"
+    assert taking("onnx", (QNN_HTP, "ethos_u85_512")) == [QNN_HTP]
+    assert find(QNN_HTP).kind == "simulated"
     with pytest.raises(ValueError, match="did you mean qnn_htp"):
         check_target("qnn_hpt")
 

@@ -314,6 +314,7 @@ def test_cpu_speed_of_recipes_slow_by_nature_is_recorded(name):
 def npu_entry(npu_ops=9, cpu_ops=1, speedup=2.0, latency_ms=1.23456789) -> dict:
     return {
         "target": "ethos_u85_512",
+        "kind": "modelled",
         "npu_ops": npu_ops,
         "cpu_ops": cpu_ops,
         "cpu_fallback": [{"op": "GATHER", "name": f"g{i}", "reason": None} for i in range(cpu_ops)],

@@ -1,0 +1,60 @@
+"""Modules of a user's own that add targets, recipes and the like to int8gate.
+
+    [tool.int8gate]                  # in pyproject.toml; at the top of another TOML of models
+    plugins = ["team_npu"]           # team_npu.py beside the file, or a module that is installed
+
+They are imported before anything is collected; each calls the `register` of what it adds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from pathlib import Path
+
+PYPROJECT = "pyproject.toml"
+KEY = "plugins"
+
+
+def load_plugins(file: Path) -> tuple[str, ...]:
+    """Imports the modules that a TOML lists, and returns their names; none where it lists none.
+
+    Raises ValueError naming the file and the module that is missing or fails. A file that is no
+    TOML lists none: whoever reads its models says what is wrong with it.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ()
+    if file.name == PYPROJECT:
+        tool = content.get("tool")
+        content = tool.get("int8gate") if isinstance(tool, dict) else None
+    listed = content.get(KEY, []) if isinstance(content, dict) else []
+    if not isinstance(listed, list) or not all(isinstance(name, str) and name for name in listed):
+        raise ValueError(f"{file}: {KEY} = {listed!r:.60}: expected a list of names of modules")
+    if listed:
+        find_modules_in(file.absolute().parent)
+    for name in listed:
+        _load(name, file)
+    return tuple(listed)
+
+
+def find_modules_in(folder: Path) -> None:
+    """Modules that a TOML names stand beside it; worker processes take over the path."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _load(name: str, file: Path) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # it is not our code: anything
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            raise ValueError(
+                f"{file}: {KEY} names {name!r}: there is no module of that name beside the file, "
+                "nor is one installed: mend the name (without .py)"
+            ) from error
+        raise ValueError(
+            f"{file}: {KEY}: {name} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,81 @@
+"""`Target`: where an artifact is timed or simulated, and what the record says of it.
+
+A new target is a subclass in a module of this folder, or in a module that `plugins` of a TOML names
+(`engine.plugins`), which calls `registry.register` with an instance.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+# What a latency is: of this very hardware; of a compiler's or a roofline's arithmetic; of software
+# that computes what the hardware would, whose own time says nothing.
+MEASURED, MODELLED, SIMULATED = "measured", "modelled", "simulated"
+KINDS = (MEASURED, MODELLED, SIMULATED)
+
+
+class Target(ABC):
+    """An NPU or a device, by `name`.
+
+    Attributes
+    ----------
+    name : as the command line and the record have it.
+    format : of the artifacts that it takes: `tflite` or `onnx`.
+    kind : of its figures, one of `KINDS`. Of a simulated target no latency is gated, but its score
+        beside the host's. What is measured is measured in every run; the rest is kept in the cache.
+    packages : distributions whose versions enter the record and that its figures depend on.
+    programs : top-level packages that it runs as programs, which no import names.
+    provider : ONNX Runtime's execution provider that computes as the target does; None without.
+    larger : the target to try where this one is too slow; None where there is none.
+    """
+
+    name: str
+    format: str
+    kind: str
+    packages: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    provider: str | None = None
+    larger: str | None = None
+
+    def unavailable(self) -> str | None:
+        """Why it cannot be used here, a sentence that says what to install; None when it can."""
+        return None
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """What reaches all the code that its figures depend on; see `engine.code_identity`."""
+        return (type(self).__module__, *self.programs)
+
+    @property
+    def parameters(self) -> str:
+        """What tells this target from others of its class, for cache keys."""
+        return repr(self)
+
+    @abstractmethod
+    def entry(self, model: Path, core: str, directory: Path, timeout_s: float) -> dict:
+        """Compiles the artifact and times it: the record's entry, as far as it can be known.
+
+        Runs in a worker process, which may crash; writes what it compiles into `directory`. `core`
+        is the ARM core that the command line compares with. The entry has
+
+        - `npu_ops`, `cpu_ops`: how many operators run on the target and how many are left to the
+          CPU; `cpu_fallback`: {op, name, reason} of each of the latter
+        - `latency_ms`, `speedup`: of one inference, and over the `cpu_baseline` {core, kind,
+          best_ms, typical_ms}; None where they are not known
+        - `compiled`: the name of the file that an integrator flashes, in `directory`
+        - and what the figures assume: `compiler`, `system_config`, `memory_mode`, `clock_mhz`,
+          `fallback_ms`.
+        """
+
+
+BLANK = {
+    **dict.fromkeys(("latency_ms", "npu_ops", "cpu_ops")),
+    "cpu_fallback": [],
+    **dict.fromkeys(("cpu_baseline", "speedup")),
+}
+
+
+def blank_entry(target: Target) -> dict:
+    """The record's entry of a target of which nothing is known yet."""
+    return {"target": target.name, "kind": target.kind, **BLANK, "cpu_fallback": []}
