@@ -28,7 +28,6 @@ class QnnHtp(Target):
     format = "onnx"
     kind = SIMULATED
     packages = ("onnxruntime-qnn",)
-    programs = (qnn.PACKAGE,)
     provider = qnn.PROVIDER
 
     def unavailable(self) -> str | None:
