@@ -23,6 +23,7 @@ from int8gate.model_zoo.user_models.resolve import is_calibrated, own_samples
 from int8gate.quantizers import activation_audit, stages
 from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage_runner import StageRunner
 from int8gate.tasks.registry import scenes
 
@@ -106,7 +107,7 @@ class DataSets:
 
     def _prepared(self, spec: ModelSpec, digest: str, drawn: Callable[[], SampleSet]) -> CacheEntry:
         """Samples with that digest, preprocessed; of a graph that takes pixels, as they are."""
-        as_pixels = spec.source_format == "frozen_graph" and spec.preprocessing.is_identity
+        as_pixels = source_of(spec).is_cut and spec.preprocessing.is_identity
         parts = {
             "digest": digest,
             "as_pixels": as_pixels,

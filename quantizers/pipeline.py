@@ -3,34 +3,35 @@
     pipeline = Pipeline(settings, cache, worker)
     pipeline.artifact(spec, recipe)      -> Built, with the `Artifact` and what it took
 
-    model -> exported network -> float artifact -> statistics of its tensors -> quantized artifact
-
-Each stage is a function that runs in the worker process (`stages.py` says which, by source format
-and toolchain); its cache key holds all that its result depends on: the declaration, the code that
-builds and converts, weights, calibration samples, recipe, library versions.
+What is done is a list of steps (`steps.py`), each a function that runs in the worker process; its
+cache key holds all that its result depends on: the declaration, the code that builds and converts,
+weights, calibration samples, recipe, library versions.
 """
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from int8gate.engine.cache import SHARDS, ArtifactCache, CacheEntry, cache_key
+from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, declared_spec, resolve
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
-from int8gate.quantizers import export, stages
+from int8gate.quantizers import stages, steps
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.ranged import STATISTICS
-from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.samples import SAMPLES
 from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.quantizers.steps import Calibration, Drawn, Step, arrays_of, run_steps
+from int8gate.quantizers.toolchains import registry as toolchains
+from int8gate.quantizers.toolchains import toolchain as kinds
+from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
 from int8gate.runtimes.artifact import Artifact, as_artifact, sha256_of
-from int8gate.runtimes.file_names import ARTIFACT, ONNX, PROGRAM, SAVED_MODEL, TFLITE
 
 ALONE = (".safetensors", ".h5", ".pb", ".tflite")  # suffixes of weights that are one file
 
@@ -130,18 +131,23 @@ class Pipeline:
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
         """The model quantized by the recipe; for a reference recipe the float artifact."""
+        toolchain = toolchains.find(recipe.toolchain)
         if recipe.is_prequantized:
-            return self._prequantized(spec, recipe)
+            return self._prequantized(spec, recipe, toolchain)
         stages.check_route(spec, recipe)
         self.data.check(spec)
-        exported, converted = self.exported(spec), self._converted(spec, recipe)
-        calibrated = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
-        built = {"export": exported, "calibrate": calibrated, "quantize": converted}
+        done = run_steps(self.steps(spec, recipe), self.runner)
+        converted = done[steps.FLOAT if recipe.is_reference else steps.QUANTIZED]
+        named = done.get(steps.NAMED, converted)
+        built = {
+            "export": done[steps.EXPORTED],
+            "calibrate": done.get(steps.STATISTICS),
+            "quantize": converted,
+        }
         peaks = [stage.meta["peak_rss_bytes"] for stage in built.values() if stage]
-        named = self._named(spec, converted) if recipe.toolchain == "tflite" else converted
         return Built(
             as_artifact(
-                named.path / ARTIFACT[recipe.toolchain],
+                named.path / toolchain.file,
                 named.meta["result"],
                 self._provenance(recipe, spec, self.identity(spec)),
             ),
@@ -152,49 +158,36 @@ class Pipeline:
             converted.path / "converter.log",
         )
 
-    def _named(self, spec: ModelSpec, converted: CacheEntry) -> CacheEntry:
-        """An own model's `.tflite` with the names that its file has for inputs and outputs.
-
-        A Darknet file has none, a `.tflite` keeps its own, and those of a frozen graph stand for
-        more than the network that was cut out of it.
-        """
-        if not spec.own or spec.source_format in ("darknet", "tflite", "frozen_graph"):
-            return converted
-        found = self._inspected(spec)
-        names = [[end.name for end in ends] for ends in (found.inputs, found.outputs)]
-        parts = {"inputs": [converted.key], "names": names}
-        return self.runner.run(stages.NAMING, parts, lambda: (converted.path / TFLITE, *names))
+    def steps(self, spec: ModelSpec, recipe: Recipe) -> list[Step | Drawn]:
+        """What is done for the artifact of a recipe, in this order."""
+        toolchain = toolchains.find(recipe.toolchain)
+        if recipe.is_reference:
+            listed = [*self._export(spec), self._float(spec, toolchain)]
+        else:
+            quantization = toolchain.quantization(recipe)
+            listed = self._export(spec)
+            if quantization.reads == kinds.FLOAT:
+                listed.append(self._float(spec, toolchain))
+            if quantization.takes:
+                listed += self._samples(spec, "calibration")
+            if quantization.takes == kinds.STATISTICS:
+                listed.append(self._calibration(spec, toolchain))
+            listed.append(self._quantization(spec, recipe, quantization))
+        if spec.own and toolchain.naming and not source_of(spec).keeps_names:
+            listed.append(self._naming(spec, listed[-1].name, toolchain))
+        return listed
 
     def exported(self, spec: ModelSpec) -> CacheEntry:
         """The float network at its declared size, as its library keeps it.
 
-        Of a frozen graph, a Darknet pair or an ONNX file the entry is what the importer wrote, its
-        report in ``meta["result"]``.
+        Of a source that is reported (`sources.py`) the importer's report is ``meta["result"]``.
         """
-        weights, profile, seed = self.weights(spec), self.settings.profile, self.settings.seed
-        declared = (spec.network(profile), spec.wrapper, spec.graph, spec.source)
-        parts = {
-            "network": repr((*declared, spec.preprocessing)),
-            "weights": self.identity(spec),
-            "seed": seed,
-        }
-        if spec.source_format != "frozen_graph":
-            asked = (spec, profile, weights, seed)
-            return self.runner.run(stages.export_of(spec, profile), parts, lambda: asked)
-        samples = self.data.calibration(spec)
-        parts["samples"] = samples.key
-        return self.runner.run(
-            stages.export_of(spec, profile),
-            parts,
-            lambda: (spec, profile, weights, seed, samples.path / SAMPLES),
-        )
+        return run_steps(self._export(spec), self.runner)[steps.EXPORTED]
 
     def exported_network(self, spec: ModelSpec) -> tuple[str, Path]:
         """The identity and the file or directory of what float artifacts are converted from."""
         exported = self.exported(spec)
-        names = (SAVED_MODEL, PROGRAM, ONNX, TFLITE)
-        found = next(exported.path / name for name in names if (exported.path / name).exists())
-        return exported.key, found
+        return exported.key, exported.path / source_of(spec).form
 
     def statistics(self, spec: ModelSpec, toolchain: str, split: str = "calibration") -> CacheEntry:
         """What every tensor of the float artifact held on the calibration samples.
@@ -202,63 +195,107 @@ class Pipeline:
         Collected once; every calibrated recipe of the toolchain takes its ranges from it. Of the
         split "evaluation": on `activation_audit.SAMPLES` of it, for the audit.
         """
-        float_model = self._converted(spec, REFERENCES[toolchain])
-        samples = self._network_inputs(spec, split)
-        parts = {"inputs": [float_model.key, samples.key]}
-        stage = stages.calibration_of(toolchain)
-        shards = self.cache.root / SHARDS / cache_key({**parts, **stage.identity()})
-        collected = self.runner.run(
-            stage,
-            parts,
-            lambda: (
-                float_model.path / ARTIFACT[toolchain],
-                _arrays(samples),
-                shards,
-                self.settings.calibration_jobs,
+        chosen = toolchains.find(toolchain)
+        listed = [*self._export(spec), self._float(spec, chosen), *self._samples(spec, split)]
+        listed.append(self._calibration(spec, chosen))
+        return run_steps(listed, self.runner)[steps.STATISTICS]
+
+    def _export(self, spec: ModelSpec) -> list[Step | Drawn]:
+        weights, profile, seed = self.weights(spec), self.settings.profile, self.settings.seed
+        source = source_of(spec)
+        declared = (spec.network(profile), spec.wrapper, spec.graph, spec.source)
+        parts = {
+            "network": repr((*declared, spec.preprocessing)),
+            "weights": self.identity(spec),
+            "seed": seed,
+        }
+        stage, asked = source.stage(spec, profile), (spec, profile, weights, seed)
+        if not source.is_cut:
+            return [Step(steps.EXPORTED, stage, lambda: asked, parts=parts)]
+        samples = Drawn(steps.CALIBRATION_SAMPLES, lambda: self.data.calibration(spec))
+        return [
+            samples,
+            Step(
+                steps.EXPORTED,
+                stage,
+                lambda drawn: (*asked, drawn.path / SAMPLES),
+                (samples.name,),
+                parts,
             ),
-        )
-        if not collected.hit:
-            shutil.rmtree(shards, ignore_errors=True)
-        return collected
+        ]
 
-    def _converted(self, spec: ModelSpec, recipe: Recipe) -> CacheEntry:
-        exported = self.exported(spec)
-        if recipe.is_reference:
-            stage = stages.float_of(spec, recipe.toolchain)
-            return self.runner.run(stage, {"inputs": [exported.key]}, lambda: (exported.path,))
+    def _float(self, spec: ModelSpec, toolchain: Toolchain) -> Step:
+        stage = toolchain.floats[source_of(spec).form]
+        return Step(steps.FLOAT, stage, lambda exported: (exported.path,), (steps.EXPORTED,))
+
+    def _samples(self, spec: ModelSpec, split: str) -> list[Step | Drawn]:
+        """The samples as they reach the network, as the step `INPUTS`."""
+        draw = self.data.scored if split == "evaluation" else self.data.calibration
+        if not source_of(spec).is_cut:
+            return [Drawn(steps.INPUTS, lambda: draw(spec))]
+        is_drawn = split == "calibration"  # for the export
+        name = steps.CALIBRATION_SAMPLES if is_drawn else split
+        behind_host = Step(
+            steps.INPUTS,
+            stages.INPUTS,
+            lambda imported, drawn: (imported.path, drawn.path / SAMPLES),
+            (steps.EXPORTED, name),
+        )
+        return [behind_host] if is_drawn else [Drawn(name, lambda: draw(spec)), behind_host]
+
+    def _calibration(self, spec: ModelSpec, toolchain: Toolchain) -> Step:
+        return Calibration(
+            steps.STATISTICS,
+            toolchain.calibration,
+            lambda float_model, inputs: (float_model.path / toolchain.file, arrays_of(inputs)),
+            (steps.FLOAT, steps.INPUTS),
+        )
+
+    def _quantization(self, spec: ModelSpec, recipe: Recipe, quantization: Quantization) -> Step:
         pixels = spec.preprocessing.range
-        parts = {"recipe": repr(recipe), "pixel_range": pixels}
-        if recipe.is_calibrated or recipe.toolchain == "onnx":
-            float_model = self._converted(spec, REFERENCES[recipe.toolchain])
-            found = self.statistics(spec, recipe.toolchain) if recipe.is_calibrated else None
-            inputs = [entry.key for entry in (float_model, found) if entry]
-            return self.runner.run(
-                stages.quantization_of(recipe.toolchain),
-                parts | {"inputs": inputs},
-                lambda: (
-                    float_model.path / ARTIFACT[recipe.toolchain],
-                    recipe,
-                    found and found.path / STATISTICS,
-                    pixels,
-                ),
-            )
-        samples = self._network_inputs(spec) if recipe.activations == "int16" else None
-        inputs = [entry.key for entry in (exported, samples) if entry]
-        return self.runner.run(
-            stages.CONVERSION,
-            parts | {"inputs": inputs},
-            lambda: (self.exported_network(spec)[1], recipe, samples and _arrays(samples)),
+        if quantization.reads == kinds.FLOAT:
+            file = toolchains.find(recipe.toolchain).file
+            read, behind = (steps.FLOAT, file), (pixels,)
+        else:
+            read, behind = (steps.EXPORTED, source_of(spec).form), ()
+        taken = {
+            kinds.STATISTICS: (steps.STATISTICS, lambda entry: entry.path / STATISTICS),
+            kinds.SAMPLES: (steps.INPUTS, arrays_of),
+        }.get(quantization.takes)
+
+        def arguments(source: CacheEntry, *found: CacheEntry) -> tuple:
+            given = taken[1](*found) if taken else None
+            return (source.path / read[1], recipe, given, *behind)
+
+        return Step(
+            steps.QUANTIZED,
+            quantization.stage,
+            arguments,
+            (read[0], *([taken[0]] if taken else [])),
+            {"recipe": repr(recipe), "pixel_range": pixels},
         )
 
-    def _prequantized(self, spec: ModelSpec, recipe: Recipe) -> Built:
+    def _naming(self, spec: ModelSpec, converted: str, toolchain: Toolchain) -> Step:
+        """A user's model gets the names that its file has for inputs and outputs."""
+        found = self._inspected(spec)
+        names = [[end.name for end in ends] for ends in (found.inputs, found.outputs)]
+        return Step(
+            steps.NAMED,
+            toolchain.naming,
+            lambda entry: (entry.path / toolchain.file, *names),
+            (converted,),
+            {"names": names},
+        )
+
+    def _prequantized(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Built:
         """The model's own quantized file, copied to the cache under its content's name."""
         chosen = self.settings.profile, self.settings.weights_dir
         source = spec.own.file if spec.own else find_quantized_file(spec, *chosen)
         parts = {"file": sha256_of(source)}
-        kept = self.runner.run(stages.PREQUANTIZED, parts, lambda: (source,))
+        kept = self.runner.run(toolchain.taking, parts, lambda: (source,))
         return Built(
             as_artifact(
-                kept.path / TFLITE,
+                kept.path / toolchain.file,
                 kept.meta["result"],
                 self._provenance(recipe, spec, parts["file"]) | {"file": source.name},
             ),
@@ -266,29 +303,12 @@ class Pipeline:
             kept.meta["peak_rss_bytes"],
         )
 
-    def _network_inputs(self, spec: ModelSpec, split: str = "calibration") -> CacheEntry:
-        """The samples as they reach the network."""
-        is_scored = split == "evaluation"
-        samples = self.data.scored(spec) if is_scored else self.data.calibration(spec)
-        if spec.source_format != "frozen_graph":
-            return samples
-        imported = self.exported(spec)
-        parts = {"inputs": [imported.key, samples.key]}
-        return self.runner.run(
-            stages.INPUTS, parts, lambda: (imported.path, samples.path / SAMPLES)
-        )
-
     def _provenance(self, recipe: Recipe, spec: ModelSpec, weights: str) -> dict:
+        float_stage = toolchains.find(recipe.toolchain).floats[source_of(spec).form]
         return {
             "model": spec.name,
             "recipe": recipe.name,
             "profile": self.settings.profile,
             "weights": weights,
-            "versions": stages.float_of(spec, recipe.toolchain).identity()["versions"],
+            "versions": float_stage.identity()["versions"],
         }
-
-
-def _arrays(entry: CacheEntry) -> Path:
-    """The file of calibration samples in an entry."""
-    behind_the_host = entry.path / export.NETWORK_INPUTS
-    return behind_the_host if behind_the_host.is_file() else entry.path / SAMPLES

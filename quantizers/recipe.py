@@ -29,7 +29,7 @@ FLOAT = Rule(ALL_OPERATORS, "float32", "float32")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One way to quantize, with `toolchain`: `tflite` or `onnx`, also the format of the artifact.
+    """One way to quantize, with a `toolchain`, whose name is also the format of the artifact.
 
     Of `rules` the last that matches an operator holds for it; where none does, it stays float32.
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a smaller
@@ -132,12 +132,15 @@ def _reference(toolchain: str) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {}
+REFERENCES: dict[str, Recipe] = {}  # by toolchain: its first float recipe
 
 
 def register(recipe: Recipe) -> Recipe:
     """Makes a recipe known by its name; raises ValueError where that is taken."""
     if RECIPES.setdefault(recipe.name, recipe) != recipe:
         raise ValueError(f"there is a recipe {recipe.name!r} already: choose another name")
+    if recipe.is_reference:
+        REFERENCES.setdefault(recipe.toolchain, recipe)
     return recipe
 
 
@@ -211,7 +214,6 @@ for _each in (
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
 ):
     register(_each)
-REFERENCES = {"tflite": RECIPES["tflite_fp32"], "onnx": RECIPES["onnx_fp32"]}
 
 
 def recipe(name: str) -> Recipe:

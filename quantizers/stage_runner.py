@@ -9,8 +9,8 @@ from int8gate.engine.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheEn
 from int8gate.engine.worker import TaskResult, Worker, WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed, diagnosed
 from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.stage_inputs import unchanged
-from int8gate.quantizers.stages import Stage
 
 RECYCLE_ABOVE = 2e9  # bytes
 

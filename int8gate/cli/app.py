@@ -198,7 +198,7 @@ def _finish(spec, weights_dir: Path) -> dict:
     settings = Settings(weights_dir=weights_dir)
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache("none"), worker)
-        reference = REFERENCES["onnx" if spec.is_torch else "tflite"]
+        reference = REFERENCES[RECIPES[spec.default_recipe].toolchain]
         statistics = CaseRun(spec, reference, pipeline).float_evaluation.statistics
         facts = {"metric": score.name, "float": score.score(statistics), "samples": len(statistics)}
         if spec.source_format == "tflite":

@@ -131,6 +131,11 @@ def what_is_integer(graph: Graph) -> dict:
     return {"fraction": integer_fraction(graph), "float_ops": left}
 
 
+def what_is_integer_in(path: Path) -> dict:
+    """`what_is_integer` of a file."""
+    return what_is_integer(read_graph(path))
+
+
 def integer_fraction(graph: Graph) -> float | None:
     """Share of operators, 0 to 1, with no float tensor; None where there is no operator."""
     if not graph.operators:

@@ -15,7 +15,9 @@ from int8gate.quantizers.activation_audit import not_compared
 from int8gate.quantizers.auditing import worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
-from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.sources import source_of
+from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.runtimes.tflite_graph import Graph, read_graph
 from int8gate.targets.target import Target
 from int8gate.tasks.registry import task
@@ -29,8 +31,6 @@ from int8gate.validation.preprocessing_mismatch import fed_otherwise
 from int8gate.validation.speed import Interleaved, interleave
 from int8gate.validation.statistics import enough_samples
 from int8gate.validation.tasks import unscored_reason
-
-IMPORTED = ("frozen_graph", "darknet", "onnx", "pytorch", "keras")  # what is read may be repaired
 
 
 def scored_by(
@@ -73,7 +73,7 @@ class CaseRun:
     @property
     def reference(self) -> Recipe:
         """The float recipe of the same toolchain: what a quantized artifact is compared with."""
-        return REFERENCES[self.recipe.toolchain]
+        return toolchains.find(self.recipe.toolchain).reference
 
     @cached_property
     def has_float(self) -> bool:
@@ -207,14 +207,14 @@ class CaseRun:
         """What pixels 0 and 255 become at the network's input; None where that differs between
         channels, and behind host preprocessing.
         """
-        is_graph = self.spec.source_format == "frozen_graph"
-        behind_host = is_graph and self.imported["nodes"]["preprocessing"]
+        is_cut = source_of(self.spec).is_cut
+        behind_host = is_cut and self.imported["nodes"]["preprocessing"]
         return None if behind_host else self.spec.preprocessing.uniform_range
 
     @property
     def imported(self) -> dict | None:
         """The importer's report; None for a model that needs no import."""
-        if self.spec.source_format not in IMPORTED:
+        if not source_of(self.spec).is_reported:
             return None
         return self.pipeline.exported(self.spec).meta["result"]
 
@@ -271,7 +271,7 @@ class CaseRun:
         decode = spec.decode if metrics or self.agreement_task else None
         answers = None if metrics else self.agreement_task
         is_guess = not metrics and not (spec.own and spec.own.decode)
-        host = self.pipeline.exported(spec) if spec.source_format == "frozen_graph" else None
+        host = self.pipeline.exported(spec) if source_of(spec).is_cut else None
         parts = {
             "model": built.artifact.sha256,
             "reference": reference_identity,

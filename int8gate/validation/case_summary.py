@@ -12,21 +12,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.targets import registry as targets
 
 DIGITS = 6  # significant ones: a latency of 0.615107 ms, a score of 0.913980
-# Packages that the figures of every case depend on, and those of one toolchain alone.
+# Packages that the figures of every case depend on.
 ANY_TOOLCHAIN = ("int8gate", "numpy", "onnx", "torch", "transformers")
-OF_TOOLCHAIN = {
-    "onnx": ("onnxruntime",),
-    "tflite": (
-        "ai-edge-litert",
-        "keras",
-        "litert-torch",
-        "onnx2tf",
-        "tensorflow",
-    ),
-}
 ARCHITECTURES = ("x86_64", "amd64", "aarch64", "arm64")
 
 
@@ -116,7 +107,7 @@ def relevant_environment(environment: Mapping, recipe: str | None) -> dict[str, 
     """Architecture, CPU and the versions that a recipe's figures depend on, in order of name."""
     packages = {"int8gate": environment.get("int8gate"), **(environment.get("packages") or {})}
     toolchain = RECIPES[recipe].toolchain if recipe in RECIPES else None
-    of_toolchain = OF_TOOLCHAIN.get(toolchain, sum(OF_TOOLCHAIN.values(), ()))
+    of_toolchain = toolchains.packages(toolchain)
     wanted = {*ANY_TOOLCHAIN, *of_toolchain, *targets.packages(toolchain)}
     found = {name: packages[name] for name in sorted(wanted) if packages.get(name)}
     platform = (environment.get("platform") or "").lower()

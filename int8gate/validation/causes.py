@@ -5,6 +5,7 @@ from __future__ import annotations
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.sources import source_of
 from int8gate.runtimes.weight_scales import channel_spread
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.error_origin import locate
@@ -23,7 +24,7 @@ def error_origin(run: CaseRun) -> dict | None:
     if not run.has_float or run.recipe.is_reference:
         return None
     spec = run.spec
-    host = run.pipeline.exported(spec).path if spec.source_format == "frozen_graph" else None
+    host = run.pipeline.exported(spec).path if source_of(spec).is_cut else None
     samples = run.pipeline.data.samples(spec, "evaluation")
     network = spec.network(run.pipeline.settings.profile)
     scoring = Scoring(samples, spec.preprocessing, (), network, None, host)

@@ -8,26 +8,9 @@ from __future__ import annotations
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.sources import source_of
+from int8gate.quantizers.toolchains.registry import find
 from int8gate.validation.case_run import CaseRun
-
-ROUTES = {
-    "keras": "Keras network, traced at its declared size",
-    "frozen_graph": "TF1 frozen graph, repaired, its network cut out",
-    "tflite": "float twin of the quantized file, traced at its declared size",
-    "pytorch": "PyTorch network, exported at its declared size",
-    "darknet": "Darknet .cfg and .weights, read into PyTorch, exported",
-    "onnx": "ONNX file, checked and repaired",
-}
-ROUTES_OF_OWN = ROUTES | {
-    "saved_model": "SavedModel, traced at its declared size",
-    "tflite": "float TFLite file, taken as it is",
-    "pytorch": "PyTorch program, exported again",
-}
-TO_TFLITE = {
-    "pytorch": ("litert-torch",),
-    "darknet": ("litert-torch",),
-    "onnx": ("onnx2tf",),
-}
 
 
 def describe(run: CaseRun) -> dict:
@@ -75,21 +58,5 @@ def _route(spec: ModelSpec, recipe: Recipe) -> str:
     if recipe.is_prequantized:
         twin = spec.own and spec.own.float_file
         return "came quantized, taken as it is" + (f", compared with {twin.name}" if twin else "")
-    source_format = spec.source_format
-    steps = [(ROUTES_OF_OWN if spec.own else ROUTES)[source_format]]
-    if recipe.toolchain == "onnx":
-        steps += ["ONNX exporter"] if source_format != "onnx" else []
-        quantizer = "ONNX Runtime's quantizer"
-    else:
-        comes_so = spec.own and source_format == "tflite"
-        steps += (
-            () if comes_so else TO_TFLITE.get(source_format, ("SavedModel", "TFLite converter"))
-        )
-        quantizer = "MLIR quantizer"
-    if recipe.is_calibrated:
-        steps += [f"calibrated once for all recipes, {recipe.calibration} ranges", quantizer]
-    elif recipe.toolchain == "onnx" and not recipe.is_reference:
-        steps.append(quantizer)
-    elif recipe.activations == "int16":
-        steps.append("calibrated and quantized by the converter")
-    return " → ".join(steps)
+    source = source_of(spec)
+    return " → ".join([source.words, *find(recipe.toolchain).words(source.form, recipe)])

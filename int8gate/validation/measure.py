@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from int8gate.runtimes import onnx_graph, tflite_graph
+from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
@@ -231,20 +231,16 @@ def io_dtype(run: CaseRun) -> Measurement:
 
 def integer_only(run: CaseRun) -> Measurement:
     """Every operator of a full-integer model computes on integers."""
-    read_by = "onnx_graph" if run.built.artifact.format == "onnx" else "tflite_graph"
-    integer_ops = run.fact("integer_ops", lambda: _integer_ops(run), f"int8gate.runtimes.{read_by}")
+    artifact = run.built.artifact
+    read = toolchains.find(artifact.format).integer_operators
+    read_by = f"{read.__module__}:{read.__name__}"
+    integer_ops = run.fact("integer_ops", lambda: run.in_worker(read, artifact.path), read_by)
     left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
     return Measurement("integer_only", gates.integer_only_gate(left, run.case_id), fields)
 
 
 def _float_refused(run: CaseRun) -> dict:
     return asdict(run.in_worker(gates.float_refused_by, run.built.artifact.path, run.case_id))
-
-
-def _integer_ops(run: CaseRun) -> dict:
-    if run.built.artifact.format == "onnx":
-        return run.in_worker(onnx_graph.what_ran_as_integer, run.built.artifact.path)
-    return tflite_graph.what_is_integer(run.graph)
 
 
 def size(run: CaseRun) -> Measurement:

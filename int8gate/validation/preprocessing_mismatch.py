@@ -26,6 +26,7 @@ from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.networks import resolve
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.quantizers.sources import source_of
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.cached_test import fact
 from int8gate.validation.metrics.registry import metric
@@ -71,7 +72,7 @@ def fed_otherwise(run: CaseRun) -> list[dict]:
     spec, own = run.spec, run.spec.own
     if not own or run.unscored_reason or run.metrics != (METRIC,):
         return []
-    if spec.source_format == "frozen_graph":
+    if source_of(spec).is_cut:
         return []
     judged, built = (
         (run.float_evaluation, run.float_built) if run.has_float else (run.evaluation, run.built)

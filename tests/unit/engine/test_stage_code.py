@@ -30,6 +30,9 @@ from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models import inspection
 from int8gate.quantizers import auditing, samples, stages
 from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.sources import source_of
+from int8gate.quantizers.stage import Stage
+from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
 from int8gate.targets.registry import targets
 from int8gate.tasks.registry import scenes, task
@@ -47,9 +50,11 @@ MODULES = {
 MODELS = list({(spec.task, spec.source_format): spec for spec in zoo().values()}.values())
 
 
-def stages_of(spec) -> list[stages.Stage]:
-    floats = [stages.float_of(spec, name) for name in ("onnx", "tflite")]
-    return [stages.export_of(spec, "compact"), stages.preparation_of(spec), *floats]
+def stages_of(spec) -> list[Stage]:
+    source = source_of(spec)
+    floats = [each.floats.get(source.form) for each in toolchains.toolchains().values()]
+    made = [source.stage(spec, "compact"), stages.preparation_of(spec), *floats]
+    return [stage for stage in made if stage]
 
 
 def roots() -> dict[str, tuple[str, ...]]:
@@ -65,10 +70,15 @@ def roots() -> dict[str, tuple[str, ...]]:
             "int8gate.validation.cached_test:compared",
             *places_of(metrics),
         )
-    for toolchain in ("onnx", "tflite"):
-        found[f"calibration {toolchain}"] = stages.calibration_of(toolchain).roots
-        found[f"quantization {toolchain}"] = stages.quantization_of(toolchain).roots
-    for name in ("CONVERSION", "INSPECTION", "PREQUANTIZED", "INPUTS", "ACTIVATION_AUDIT"):
+    for name, toolchain in toolchains.toolchains().items():
+        found[f"calibration {name}"] = toolchain.calibration.roots
+        made = toolchain.quantization(RECIPES[f"{name}_int8"]).stage
+        found[f"quantization {name}"] = made.roots
+    tflite = toolchains.find("tflite")
+    converted = tflite.quantization(RECIPES["tflite_int16x8"]).stage
+    for stage in (converted, tflite.taking, tflite.naming):
+        found[stage.function.__name__] = stage.roots
+    for name in ("INSPECTION", "INPUTS", "ACTIVATION_AUDIT"):
         found[name] = getattr(stages, name).roots
     for data, drawn in scenes().items():
         found[f"scenes of {data}"] = ("int8gate.calibration_data:load", drawn.draw)
@@ -272,11 +282,11 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
         ),
         "calibration": (
             (onnx_stages.calibrate, model, team / "samples.npy", tmp_path / "kept", 1, tmp_path),
-            stages.calibration_of("onnx").roots,
+            toolchains.find("onnx").calibration.roots,
         ),
         "quantization": (
             (onnx_stages.quantize, model, recipe, None, (0, 1), tmp_path),
-            stages.quantization_of("onnx").roots,
+            toolchains.find("onnx").quantization(recipe).stage.roots,
         ),
         "scores": (
             (evaluate, model, model, scoring, 10, None, tmp_path),

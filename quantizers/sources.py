@@ -1,0 +1,118 @@
+"""How a model's file comes to the network that is quantized, by what its users have.
+
+A new source format is an entry here: what exports it, and the form in which the toolchains get it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers import export
+from int8gate.quantizers.stage import Stage
+from int8gate.quantizers.toolchains.onnx import from_torch
+from int8gate.runtimes.file_names import ONNX, PROGRAM, SAVED_MODEL, TFLITE
+
+WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is done with the models of a source format.
+
+    Attributes
+    ----------
+    name : the format, as declarations have it.
+    form : the file or directory that `export` writes (`runtimes.file_names`), which a toolchain
+        starts from.
+    export : called in the worker with (spec, profile, weights, seed, [samples where `is_cut`],
+        directory); `kind` is that of its cache entry, `needs` packages that no import names.
+    words : how it is done, for the record.
+    is_reported : `export` returns what was repaired and left out.
+    is_cut : the host runs what stands around the network, so that calibration samples go through
+        it first, and predictions afterwards.
+    keeps_names : the converted file has the names of inputs and outputs that a user's file has.
+    """
+
+    name: str
+    form: str
+    export: Callable
+    kind: str
+    words: str
+    needs: tuple[str, ...] = ()
+    is_reported: bool = True
+    is_cut: bool = False
+    keeps_names: bool = False
+
+    def stage(self, spec: ModelSpec, profile: str) -> Stage:
+        """The export of such a model."""
+        builders = (spec.network(profile).builder, spec.wrapper, spec.graph, spec.source)
+        return Stage(self.kind, self.export, (*filter(None, builders), *self.needs))
+
+
+def _keras(name: str, words: str, **settings) -> Source:
+    kept = {"form": SAVED_MODEL, "export": export.export_keras, "kind": "saved_model"}
+    return Source(name=name, words=words, **{**kept, **settings})
+
+
+def _torch(name: str, words: str, **settings) -> Source:
+    kept = {"form": PROGRAM, "export": from_torch.export_torch, "needs": WRITES_ONNX}
+    return Source(name=name, kind="program", words=words, **{**kept, **settings})
+
+
+_OF_ZOO = {
+    source.name: source
+    for source in (
+        _keras("keras", "Keras network, traced at its declared size"),
+        _keras(
+            "frozen_graph",
+            "TF1 frozen graph, repaired, its network cut out",
+            export=export.export_frozen_graph,
+            kind="imported",
+            is_cut=True,
+            keeps_names=True,  # those of the network that was cut out of it
+        ),
+        _keras(
+            "tflite",
+            "float twin of the quantized file, traced at its declared size",
+            is_reported=False,
+        ),
+        _torch("pytorch", "PyTorch network, exported at its declared size"),
+        _torch(
+            "darknet",
+            "Darknet .cfg and .weights, read into PyTorch, exported",
+            keeps_names=True,  # it has none
+        ),
+        Source(
+            name="onnx",
+            form=ONNX,
+            export=from_torch.export_onnx,
+            kind="program",
+            words="ONNX file, checked and repaired",
+        ),
+    )
+}
+_OF_USERS = _OF_ZOO | {
+    "saved_model": _keras(
+        "saved_model",
+        "SavedModel, traced at its declared size",
+        export=export.export_saved_model,
+        is_reported=False,
+    ),
+    "tflite": Source(
+        name="tflite",
+        form=TFLITE,
+        export=export.take_tflite,
+        kind="program",
+        words="float TFLite file, taken as it is",
+        is_reported=False,
+        keeps_names=True,
+    ),
+    "pytorch": replace(_OF_ZOO["pytorch"], words="PyTorch program, exported again"),
+}
+
+
+def source_of(spec: ModelSpec) -> Source:
+    """Of a model of the zoo, whose file its declaration writes, or of a user's own file."""
+    return (_OF_USERS if spec.own else _OF_ZOO)[spec.source_format]

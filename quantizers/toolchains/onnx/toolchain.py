@@ -1,0 +1,43 @@
+"""ONNX files, quantized as QDQ or dynamically, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.stage import Stage
+from int8gate.quantizers.toolchains.onnx import from_torch, stages
+from int8gate.quantizers.toolchains.registry import register
+from int8gate.quantizers.toolchains.toolchain import FLOAT, STATISTICS, Quantization, Toolchain
+from int8gate.runtimes import onnx_graph
+from int8gate.runtimes.file_names import ONNX, PROGRAM
+
+QUANTIZER = "ONNX Runtime's quantizer"
+_TO_ONNX = Stage("artifact", from_torch.to_onnx)
+
+
+class Onnx(Toolchain):
+    name = "onnx"
+    file = ONNX
+    packages = ("onnxruntime",)
+    floats: ClassVar = {PROGRAM: _TO_ONNX, ONNX: _TO_ONNX}
+    calibration = Stage("statistics", stages.calibrate)
+    integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
+
+    def refusal(self, form: str, recipe: Recipe) -> str | None:
+        if form in self.floats:
+            return None
+        return "starts from PyTorch, Darknet or ONNX: choose a tflite recipe"
+
+    def quantization(self, recipe: Recipe) -> Quantization:
+        takes = STATISTICS if recipe.is_calibrated else None
+        return Quantization(Stage("artifact", stages.quantize), FLOAT, takes)
+
+    def words(self, form: str, recipe: Recipe) -> list[str]:
+        steps = [] if form == ONNX else ["ONNX exporter"]
+        if recipe.is_calibrated:
+            steps.append(f"calibrated once for all recipes, {recipe.calibration} ranges")
+        return steps if recipe.is_reference else [*steps, QUANTIZER]
+
+
+register(Onnx())

@@ -1,0 +1,50 @@
+"""Every toolchain by name: the folders beside this file, and those that plugins register."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+
+import int8gate.quantizers.toolchains
+from int8gate.quantizers.toolchains.toolchain import Toolchain
+
+_REGISTERED: dict[str, Toolchain] = {}
+
+
+def register(toolchain: Toolchain) -> None:
+    """Makes a toolchain known by its name; raises ValueError where that is taken."""
+    known = _REGISTERED.setdefault(toolchain.name, toolchain)
+    if type(known).__qualname__ != type(toolchain).__qualname__:
+        raise ValueError(f"there is a toolchain {toolchain.name} already: choose another name")
+    _REGISTERED[toolchain.name] = toolchain
+
+
+def toolchains() -> dict[str, Toolchain]:
+    """All of them by name."""
+    _load_ours()
+    return dict(_REGISTERED)
+
+
+def find(name: str) -> Toolchain:
+    """Of a recipe, or of an artifact's format. Raises ValueError for an unknown one."""
+    known = toolchains()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+        raise ValueError(f"there is no toolchain {name!r}: did you mean {' or '.join(near)}?")
+    return known[name]
+
+
+def packages(name: str | None = None) -> tuple[str, ...]:
+    """The distributions that the figures of a toolchain (None: of any) depend on."""
+    chosen = (each for each in toolchains().values() if name in (None, each.name))
+    return tuple(dict.fromkeys(each for found in chosen for each in found.packages))
+
+
+@cache
+def _load_ours() -> None:
+    package = int8gate.quantizers.toolchains
+    for found in pkgutil.iter_modules(package.__path__):
+        if found.ispkg:
+            importlib.import_module(f"{package.__name__}.{found.name}.toolchain")

@@ -1,0 +1,76 @@
+"""`Toolchain`: from an export to a float artifact, to statistics, to a quantized artifact.
+
+A new one is a folder beside this file with a module `toolchain.py`, which calls `register` of
+`registry.py`; or a module that `plugins` of a TOML names.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.stage import Stage
+
+FLOAT, EXPORTED = "float artifact", "exported network"  # what a quantization starts from
+STATISTICS, SAMPLES = "statistics", "samples"  # what it takes besides
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What makes the quantized artifact of a recipe.
+
+    `stage` is called with (what it `reads`, recipe, what it `takes` or None), and, where it reads
+    the float artifact, with what pixels 0 and 255 become at the network's input.
+    """
+
+    stage: Stage
+    reads: str
+    takes: str | None = None
+
+
+class Toolchain(ABC):
+    """A way to quantized files.
+
+    Attributes
+    ----------
+    name : as recipes have it; also the format of the artifact.
+    file : what the artifact is called in the directory of its stage.
+    packages : distributions that its figures depend on.
+    floats : what makes the float artifact, by the form that an export has (`sources.py`); called
+        with (the directory that the export wrote).
+    calibration : called with (float artifact, samples, where shards are kept, jobs).
+    naming : gives an artifact the names of inputs and outputs that a user's file has; called with
+        (file, names of inputs, of outputs). None where conversion keeps them.
+    taking : copies a file that comes quantized; called with (file). None where none can.
+    integer_operators : the record's `integer_ops` of an artifact, called in the worker.
+    """
+
+    name: str
+    file: str
+    packages: tuple[str, ...] = ()
+    floats: Mapping[str, Stage]
+    calibration: Stage
+    naming: Stage | None = None
+    taking: Stage | None = None
+    integer_operators: Callable
+
+    @property
+    def reference(self) -> Recipe:
+        """The float recipe: what a quantized artifact is compared with."""
+        return REFERENCES[self.name]
+
+    @abstractmethod
+    def refusal(self, form: str, recipe: Recipe) -> str | None:
+        """Why an export of that form cannot go through the recipe, and what to choose; None where
+        it can. It continues "MODEL comes as FORMAT, and RECIPE".
+        """
+
+    @abstractmethod
+    def quantization(self, recipe: Recipe) -> Quantization:
+        """How a recipe that is no reference is made."""
+
+    @abstractmethod
+    def words(self, form: str, recipe: Recipe) -> list[str]:
+        """The steps from the export to the artifact, for the record."""
