@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.sampling_bounds import cdf_error, percentile_bounds
 from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.calibration.expected_error import sqnr
-from int8gate.quantizers.calibration.sampling import cdf_error, percentile_bounds
 from int8gate.quantizers.calibration.table import Table
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 

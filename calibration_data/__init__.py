@@ -17,9 +17,9 @@ Of ours this room imports `engine.code_identity` and the tasks alone.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
+from int8gate.engine.named import resolve
 from int8gate.tasks.registry import scenes, tasks
 
 
@@ -53,5 +53,4 @@ def load(
         colours = "gray" if channels == 1 else "rgb"
         fit = Fit(size, "crop", interpolation="bicubic", colours=colours)
         return open_data(data_dir, data, split, fit, judged.folders[0], classes)
-    module, _, name = scenes()[data].draw.partition(":")
-    return getattr(importlib.import_module(module), name)(data, split, size, channels)
+    return resolve(scenes()[data].draw)(data, split, size, channels)

@@ -7,12 +7,13 @@ colour order) is `fit.py`: pictures come out of a `SampleSet` as the network's u
 
 from __future__ import annotations
 
-import importlib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+
+from int8gate.engine.named import resolve
 
 Levels = float | tuple[float, ...]  # of all channels, or of each
 
@@ -181,8 +182,7 @@ class Hooked(Preprocessing):
     hook: str
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        module, _, name = self.hook.partition(":")
-        return np.asarray(getattr(importlib.import_module(module), name)(pixels), np.float32)
+        return np.asarray(resolve(self.hook)(pixels), np.float32)
 
     @property
     def hooks(self) -> tuple[str, ...]:

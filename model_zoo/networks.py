@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections import Counter
-from collections.abc import Callable
 
+from int8gate.engine.named import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.runtimes.artifact import in_order
 
@@ -104,9 +103,3 @@ def layers(model):
     """Every layer of a model, those of nested models too."""
     for layer in model.layers:
         yield from layers(layer) if hasattr(layer, "layers") else (layer,)
-
-
-def resolve(path: str) -> Callable:
-    """What ``module:name`` names, a function as a rule."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import memory
-from int8gate.model_zoo.networks import resolve
+from int8gate.engine.named import resolve
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weight_tensors import check_fit, read_safetensors
 

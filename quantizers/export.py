@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.engine.named import resolve
 from int8gate.model_zoo import weights as zoo_weights
-from int8gate.model_zoo.networks import build, resolve, settle_normalization
+from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.user_models import keras2_file
 from int8gate.runtimes.file_names import SAVED_MODEL, TFLITE

@@ -8,6 +8,8 @@ the output what any picture of bytes loses.
 
 from __future__ import annotations
 
+from int8gate.runtimes.tflite_editing import opened, written
+
 MARGIN = 0.1  # of the span, that a picture's calibrated range may end short of the pixels'
 # Features of a network's inside overshoot more, and clipping them costs: with 0.1 here too, a
 # super-resolution network lost 0.41 dB and not 0.09.
@@ -27,10 +29,8 @@ def snapped_to_pixels(calibrated: bytes, low: float, high: float) -> tuple[bytes
     `MARGIN_OF_ENDS` on either side. `calibrated` is a float model with each tensor's range
     (`tflite_ranges.with_ranges`).
     """
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(calibrated), 0))
+    model = opened(calibrated)
     span, snapped = high - low, []
     graph = model.subgraphs[0]
     pictures = _pictures(graph)
@@ -46,9 +46,7 @@ def snapped_to_pixels(calibrated: bytes, low: float, high: float) -> tuple[bytes
             found.min, found.max = [low], [high]
             if max(map(abs, inset)) > SAME:
                 snapped.append(bytes(tensor.name or b"").decode(errors="replace"))
-    builder = flatbuffers.Builder(len(calibrated))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output()), snapped
+    return written(model), snapped
 
 
 def _pictures(graph) -> set[int]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from int8gate.tasks.keypoints import KEYPOINTS
+
 # COCO's order: the left one of a pair has the odd index.
 NOSE, EYES, EARS, SHOULDERS, ELBOWS, WRISTS, HIPS, KNEES, ANKLES = 0, 1, 3, 5, 7, 9, 11, 13, 15
-KEYPOINTS = 17
 SIDES = np.array([1.0, -1.0])  # left, right
 SHADE = 0.8
 TORSO, UPPER_ARM, FOREARM, THIGH, SHIN = 0.27, 0.15, 0.14, 0.22, 0.22

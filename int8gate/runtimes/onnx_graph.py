@@ -12,6 +12,7 @@ import json
 import math
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +138,26 @@ def _joined(nodes, constants, moved: dict[str, str]) -> dict[str, bool]:
     Behind a product that stayed float, which is told itself, others cannot but be float. Readers of
     a float tensor that ONNX Runtime moved a DequantizeLinear behind (`moved`) stay joined.
     """
-    root = {node.name: node.name for node in nodes}
+    touching = defaultdict(list)
+    others = [node for node in nodes if node.op_type not in CONVERSIONS | INTEGER_PRODUCTS]
+    for node in others:
+        for name in (*node.input, *node.output):
+            if name and name not in constants:
+                touching[moved.get(name, name)].append(node.name)
+    island = islands((node.name for node in nodes), touching.values())
+    without = {
+        island[node.name]
+        for node in others
+        if not node.op_type.startswith("QLinear") and not is_integer_kernel(node, constants)
+    }
+    return {name: island[name] not in without for name in island}
+
+
+def islands(names: Iterable[str], joined: Iterable[Sequence[str]]) -> dict[str, str]:
+    """For each name one of its island: names are of one island where a group of `joined` has both,
+    directly or by others.
+    """
+    root = {name: name for name in names}
 
     def find(name: str) -> str:
         while root[name] != name:
@@ -145,21 +165,10 @@ def _joined(nodes, constants, moved: dict[str, str]) -> dict[str, bool]:
             name = root[name]
         return name
 
-    touching = defaultdict(list)
-    others = [node for node in nodes if node.op_type not in CONVERSIONS | INTEGER_PRODUCTS]
-    for node in others:
-        for name in (*node.input, *node.output):
-            if name and name not in constants:
-                touching[moved.get(name, name)].append(node.name)
-    for first, *rest in touching.values():
-        for other in rest:
+    for first, *others in joined:
+        for other in others:
             root[find(other)] = find(first)
-    without = {
-        find(node.name)
-        for node in others
-        if not node.op_type.startswith("QLinear") and not is_integer_kernel(node, constants)
-    }
-    return {name: find(name) not in without for name in root}
+    return {name: find(name) for name in root}
 
 
 def _is_product(op: str) -> bool:
@@ -212,11 +221,6 @@ def _meant_to_stay(path: Path) -> list[str]:
 def _told(found: Operator) -> str:
     inside = f", inside {found.inside}" if found.inside else ""
     return f"{found.op} ({found.name}{inside}, {found.dtype})"
-
-
-def integer_operators(operators: tuple[Operator, ...]) -> list[Operator]:
-    """What computed on integers, conversions left out."""
-    return [found for found in operators if found.is_integer and found.role != "conversion"]
 
 
 def float_operators(operators: tuple[Operator, ...]) -> list[Operator]:

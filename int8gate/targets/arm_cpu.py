@@ -34,9 +34,8 @@ from int8gate.targets.target import MEASURED, MODELLED
 # highest efficiency that the figure allows; with six it would be a sixth of this for each core.
 MOBILENET_V2_MACS = 300e6  # Sandler et al., arXiv:1801.04381, table 4
 END_TO_END_EFFICIENCY = (MOBILENET_V2_MACS / 37.21e-3) / (16 * 1.8e9)  # 4.5 of 16 MAC/cycle: 28%
-# Second anchor: 150 ms on an embedded Cortex-A53-class CPU, about 1.3 MAC/cycle, which has no dot
-# product: typical must be faster than this.
-A53_CLASS_EFFICIENCY = 1.3 / 16
+# Second anchor: 150 ms on an embedded Cortex-A53-class CPU, about 1.3 of 16 MAC/cycle, which has no
+# dot product: typical must be faster than this.
 
 VIEWS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}  # need not move a byte, so free in the best case
 # Assumed, not sourced: without a MAC kernel LiteRT often runs plain loops, an element per cycle at

@@ -2,6 +2,7 @@
 
 from int8gate.tasks.task import Scenes, Task
 
+KEYPOINTS = 17  # of a person, as COCO numbers them
 TASK = Task(
     name="keypoints",
     order=5,
@@ -17,5 +18,7 @@ TASK = Task(
     agreement="int8gate.validation.agreement:same_people",
     least_agreement=0.9,
     answers_are_places=True,
-    scenes={"keypoints": Scenes("int8gate.calibration_data.synthetic.single_figures:draw", 17)},
+    scenes={
+        "keypoints": Scenes("int8gate.calibration_data.synthetic.single_figures:draw", KEYPOINTS)
+    },
 )

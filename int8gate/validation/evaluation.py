@@ -14,7 +14,7 @@ import numpy as np
 
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.model_zoo.networks import resolve
+from int8gate.engine.named import resolve
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.hooks import decoded
 from int8gate.runtimes.sessions import open_session

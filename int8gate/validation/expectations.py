@@ -109,16 +109,6 @@ def expectations_of(spec: ModelSpec, recipe_name: str, profile: str) -> Expectat
     return with_own(expected, own.expect, own.where) if own and own.expect else expected
 
 
-def expired_entries(today: date, file: Path = DEFAULT_FILE) -> list[str]:
-    """What to say of each exception of the file that is past its date, whichever cases run."""
-    return [
-        f'{file.name}, ["{pattern}"]: {expiry_of(gate, known)}'
-        for pattern, entry in _read(file).items()
-        for gate, known in known_failures(entry.get("unsupported", {})).items()
-        if known.is_expired(today)
-    ]
-
-
 def with_own(expected: Expectations, entry: dict, where: str) -> Expectations:
     """The expectations with an own model's `expect` over them; ValueError names what is wrong."""
     check_entry(where, entry)

@@ -22,8 +22,8 @@ import numpy as np
 from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Hooked, Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.calibration_data.subset import Subset
+from int8gate.engine.named import resolve
 from int8gate.engine.worker import WorkerError
-from int8gate.model_zoo.networks import resolve
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.quantizers.sources import source_of

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from int8gate.model_zoo.networks import build, layers, resolve
+from int8gate.engine.named import resolve
+from int8gate.model_zoo.networks import build, layers
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training import training_of
 from int8gate.model_zoo.training.task import Stage, TrainingTask

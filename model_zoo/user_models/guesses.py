@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 
 from int8gate.model_zoo.user_models.inspection import End, ModelFile
+from int8gate.tasks.keypoints import KEYPOINTS
 
-KEYPOINTS = 17  # COCO's
 SCALE = 2  # of super-resolution
 PICTURES = (1, 3)  # channels
 QUERIES = 100  # of DETR

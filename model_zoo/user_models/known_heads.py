@@ -12,8 +12,8 @@ import numpy as np
 
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.decoding import CHANNELS_LAST, DETECTION, shape_of
+from int8gate.tasks.keypoints import KEYPOINTS
 
-KEYPOINTS = 17  # COCO's
 ROUNDING = 0.1  # of quantized numbers 0..1
 FARTHEST = 2.0  # of most corners, in parts of the input: some boxes reach out of it
 

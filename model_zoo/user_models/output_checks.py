@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from int8gate.model_zoo.networks import resolve
+from int8gate.engine.named import resolve
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.tasks.registry import task

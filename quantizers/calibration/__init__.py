@@ -5,10 +5,8 @@ shards.py          the same in parts, on workers, that are merged and not done t
 histogram.py       counts on a dyadic lattice: a function of the values, not of their order
 statistics.py      `TensorStatistics`: histogram, extremes, moments; merging is exact
 magnitudes.py      the histogram as seen from zero
-thresholds.py      statistics to ranges: min_max, averaged_min_max, percentile, entropy, mse
+thresholds.py      statistics to ranges: min_max, percentile, entropy, mse
 divergence.py      the search behind entropy
 expected_error.py  the error behind mse and what the report tells of a range
-sampling.py        what counting a sample of the elements may do to a percentile
 table.py           statistics of all tensors in a file, and as rows of the report
-tensorrt_cache.py  TensorRT's text calibration cache
 """

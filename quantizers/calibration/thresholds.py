@@ -25,17 +25,6 @@ def min_max(stats: TensorStatistics) -> Range:
     return _valid(stats.minimum, stats.maximum)
 
 
-def averaged_min_max(stats: TensorStatistics) -> Range:
-    """The means of the batches' minima and maxima.
-
-    What a moving average (PyTorch's MovingAverageMinMaxObserver, AI Edge Quantizer's default)
-    estimates: for samples in random order both have the same expectation, but a moving average
-    with weight c on the newest hears only about the last 1 / c batches and depends on their
-    order; this hears all alike, so that it can be merged.
-    """
-    return _valid(stats.average_minimum, stats.average_maximum)
-
-
 def percentile(stats: TensorStatistics, percent: float = 99.99) -> Range:
     """The middle `percent` of the values: at most half of the rest is clipped at either end.
 
@@ -84,7 +73,6 @@ def mse(stats: TensorStatistics, bits: int = 8, symmetric: bool = False) -> Rang
 
 METHODS: dict[str, Callable[..., Range]] = {
     "min_max": min_max,
-    "averaged_min_max": averaged_min_max,
     "percentile": percentile,
     "entropy": entropy,
     "mse": mse,

@@ -19,11 +19,12 @@ from contextlib import redirect_stdout
 
 import numpy as np
 
+from int8gate.tasks.keypoints import KEYPOINTS
+
 THRESHOLDS = 10
 PADDING = -1.0
 OBJECT = -1.0  # detections score 0 or more
 RECORD = 3  # class, score, hits
-KEYPOINTS = 17
 MOST_BOXES, MOST_POSES = 100, 20  # COCO's largest `maxDets`: of one class in one picture
 
 

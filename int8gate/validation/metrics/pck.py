@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.tasks.keypoints import KEYPOINTS
 from int8gate.validation.metrics.registry import Metric
 
 ALPHA = 0.2
-KEYPOINTS = 17
 DIAGONALS = ((5, 12), (6, 11))  # COCO's left shoulder to right hip, right shoulder to left hip
 COLUMNS = 1 + 3 * KEYPOINTS
 GUESSED_SAMPLES = 256

@@ -15,11 +15,12 @@ of its own to `ELSEWHERE`.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+from int8gate.engine.named import resolve
 
 IGNORE_LABEL = 255
 
@@ -85,8 +86,7 @@ def metric(name: str) -> Metric:
     """
     place = ELSEWHERE.get(name, name)
     if ":" in place:
-        module, _, attribute = place.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return resolve(place)
     if name not in METRICS:
         raise KeyError(f"no metric named {name!r}; known: {', '.join(sorted(METRICS | ELSEWHERE))}")
     return METRICS[name]

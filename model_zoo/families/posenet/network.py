@@ -14,7 +14,8 @@ Place (i, j) of a map lies at pixel (16 i, 16 j).
 
 from __future__ import annotations
 
-KEYPOINTS = 17
+from int8gate.tasks.keypoints import KEYPOINTS
+
 STRIDE = 16
 # The tree of PersonLab, parent to child, rooted at the nose; numbers are COCO's.
 EDGES = (

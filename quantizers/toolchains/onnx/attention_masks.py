@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from int8gate.quantizers.toolchains.tflite.ranges import activations
-from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.runtimes.tflite_editing import opened, written
 
 MARGIN = 12.0  # of scores: e ** -12 is 6e-6
 
@@ -29,7 +29,7 @@ def with_near_masks(
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = opened(model)
     graph, changed = whole.subgraphs[0], dict(ranges)
     names = {index: name for name, index in activations(model).items()}
     producer = {int(index): op for op in graph.operators for index in op.outputs}
@@ -63,11 +63,7 @@ def with_near_masks(
                 changed[name] = (min(max(low, near[1]), high), high)
     if not is_changed:
         return model, changed
-    import flatbuffers
-
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output()), changed
+    return written(whole), changed
 
 
 def _near(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float] | None:

@@ -13,8 +13,8 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
+from int8gate.engine.named import resolve
 from int8gate.model_zoo import torch_networks
-from int8gate.model_zoo.networks import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.toolchains.onnx.prepare import prepare

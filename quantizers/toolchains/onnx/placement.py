@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from int8gate.runtimes.onnx_graph import islands
 from int8gate.runtimes.onnx_integer_forms import has_integer_form
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -106,27 +107,16 @@ def _islands(graph, products: set[str], constants: dict, floats: set[str]) -> tu
     """For each node that is no product the root of its island (nodes joined by float tensors), and
     the roots of the islands that are token streams.
     """
-    root = {node.name: node.name for node in graph.node if node.name not in products}
-
-    def find(name: str) -> str:
-        while root[name] != name:
-            root[name] = root[root[name]]
-            name = root[name]
-        return name
-
+    names = {node.name for node in graph.node} - products
     touching = defaultdict(list)
     for node in graph.node:
-        if node.name in root:
+        if node.name in names:
             for tensor in (*node.input, *node.output):
                 if tensor in floats and tensor not in constants:
                     touching[tensor].append(node.name)
-    for first, *others in touching.values():
-        for other in others:
-            root[find(other)] = find(first)
-    return (
-        {name: find(name) for name in root},
-        {find(node.name) for node in graph.node if node.op_type in FLOAT_MAKES},
-    )
+    island = islands(names, touching.values())
+    streams = {island[node.name] for node in graph.node if node.op_type in FLOAT_MAKES}
+    return island, streams
 
 
 def _regression_heads(graph, products: set[str], islands: dict, token_streams: set) -> set[str]:

@@ -31,24 +31,14 @@ def prepare(source: Path, target: Path) -> None:
     ONNX Runtime's basic optimizations (standard operators only) fold constants and fuse batch
     normalization. Raises ValueError naming the first tensor whose type stays unknown.
     """
-    import onnx
 
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        optimized = Path(scratch) / source.name
-        _optimize(source, optimized)
-        model = onnx.load(str(optimized), load_external_data=False)
-        _forget_traces(model)
-        _keep_what_is_used(model)
-        model = with_shapes(model)
+    def complete(model) -> None:
         rewrite(model.graph)
         name_nodes(model)
         _part_shared_constants(model)
         _part_subgraphs(model.graph)
-        _keep_what_is_used(model)
-        model = with_shapes(model)
-        _check_typed(model, source)
-        onnx.load_external_data_for_model(model, scratch)
-        onnx_file.write(model, target)
+
+    _write_optimized(source, target, complete, lambda model: _check_typed(model, source))
 
 
 def fold(source: Path, target: Path, rewrite: Callable) -> None:
@@ -56,6 +46,21 @@ def fold(source: Path, target: Path, rewrite: Callable) -> None:
 
     ONNX Runtime's basic optimizations, in standard operators; nodes and tensors keep their names.
     `rewrite` changes a graph in place.
+    """
+
+    def change(model) -> None:
+        sort_nodes(model.graph)
+        rewrite(model.graph)
+
+    _write_optimized(source, target, change)
+
+
+def _write_optimized(
+    source: Path, target: Path, change: Callable, check: Callable = lambda model: None
+) -> None:
+    """Writes `target`: the optimized graph of `source` without what no node needs, with shapes.
+
+    `change` works on the model in place, `check` looks at what comes of it.
     """
     import onnx
 
@@ -66,12 +71,12 @@ def fold(source: Path, target: Path, rewrite: Callable) -> None:
         _forget_traces(model)
         _keep_what_is_used(model)
         model = with_shapes(model)
-        sort_nodes(model.graph)
-        rewrite(model.graph)
+        change(model)
         _keep_what_is_used(model)
         model = with_shapes(model)
-        kept = [Path(scratch) / name for name in onnx_file.external_locations(model)]
-        home = scratch if all(file.is_file() for file in kept) else source.parent
+        check(model)
+        outside = [Path(scratch) / name for name in onnx_file.external_locations(model)]
+        home = scratch if all(file.is_file() for file in outside) else source.parent
         onnx.load_external_data_for_model(model, str(home))
         onnx_file.write(model, target)
 

@@ -19,6 +19,7 @@ from int8gate.quantizers.toolchains.tflite.onnx2tf_runner import converted
 from int8gate.quantizers.toolchains.tflite.onnx_forms import rewrite_for_tflite
 from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.file_names import ONNX, TFLITE
+from int8gate.runtimes.tflite_editing import opened, written
 
 # How far an output may be off, as a part of its largest value: float32's rounding. Deep networks
 # amplify it, so ONNX Runtime is asked what another order of summation and inputs of one last digit
@@ -217,10 +218,9 @@ def _difference(wanted: np.ndarray, found: np.ndarray) -> str:
 def _with_names_of(source: Path, model: bytes) -> bytes:
     """The `.tflite` with the ONNX file's names of inputs and outputs, where they are free."""
     import onnx
-    from ai_edge_litert import schema_py_generated as schema
 
     theirs = onnx.load(str(source), load_external_data=False).graph
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = opened(model)
     graph = whole.subgraphs[0]
     taken = {tensor.name for tensor in graph.tensors}
     for infos, indices in ((theirs.input, graph.inputs), (theirs.output, graph.outputs)):
@@ -229,22 +229,14 @@ def _with_names_of(source: Path, model: bytes) -> bytes:
             if name not in taken:
                 taken.add(name)
                 graph.tensors[index].name = name
-    return _packed(whole, len(model))
-
-
-def _packed(whole, size: int) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(size)
-    builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return written(whole)
 
 
 def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
     """The `.tflite` with these outputs, maps (1, h, w, c), transposed to (1, c, h, w)."""
     from ai_edge_litert import schema_py_generated as schema
 
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = opened(model)
     graph = whole.subgraphs[0]
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
@@ -270,7 +262,7 @@ def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
         for named in (entry for found in whole.signatureDefs or [] for entry in found.outputs):
             if named.tensorIndex == last:
                 named.tensorIndex = len(graph.tensors) - 1
-    return _packed(whole, len(model))
+    return written(whole)
 
 
 def _tensor(name: bytes, shape: list[int], kind: int, buffer: int):

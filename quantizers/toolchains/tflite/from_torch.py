@@ -11,7 +11,7 @@ from pathlib import Path
 
 from int8gate.engine.recursion import recursion
 from int8gate.runtimes.file_names import PROGRAM, TFLITE
-from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.runtimes.tflite_editing import opened, written
 
 DEPTH = 100_000  # what litert-torch sets Python's limit of recursion to, once, when it needs it
 _KEPT_APART = b"keep_stablehlo_constant"
@@ -117,11 +117,10 @@ def quantizable(model: bytes) -> bytes:
     padding before a maximum, a mask), which no scale covers: calibration leaves it out
     (`statistics.MASKED`), and quantized it becomes the lowest step.
     """
-    import flatbuffers
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = opened(model)
     whole.metadata = [entry for entry in whole.metadata or [] if entry.name != _KEPT_APART]
     tensors = [tensor for graph in whole.subgraphs for tensor in graph.tensors]
     for number in {tensor.buffer for tensor in tensors if tensor.type == schema.TensorType.FLOAT32}:
@@ -129,6 +128,4 @@ def quantizable(model: bytes) -> bytes:
         if data is not None and len(data):
             values = data.view(np.float32)
             values[np.isneginf(values)] = np.finfo(np.float32).min
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return written(whole)

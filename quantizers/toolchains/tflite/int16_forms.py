@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.runtimes.tflite_editing import opened, written
+
 
 def with_int16_forms(model: bytes) -> bytes:
     """The float `.tflite` without PRELU and DEPTH_TO_SPACE; the same bytes where it has none.
 
     A PRELU whose slopes the network computes stays, and is the quantizer's to refuse.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     codes = schema.BuiltinOperator
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = opened(model)
     written_as = {codes.PRELU: _prelu, codes.DEPTH_TO_SPACE: _depth_to_space}
     changed = False
     for graph in whole.subgraphs:
@@ -37,9 +38,7 @@ def with_int16_forms(model: bytes) -> bytes:
     if not changed:
         return bytes(model)
     _drop_unused_codes(whole)  # the calibrator knows only operators that a graph has
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return written(whole)
 
 
 def _drop_unused_codes(whole) -> None:

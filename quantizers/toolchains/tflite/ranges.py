@@ -16,6 +16,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from int8gate.runtimes.tflite_editing import opened, written
 from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
 
 _QUANTIZATION = 12  # place of a Tensor's field `quantization` in its vtable, bytes
@@ -99,7 +100,6 @@ def with_outputs(model: bytes, indices: Iterable[int]) -> bytes:
 
 def _with_empty_fields(model: bytes) -> bytearray:
     """A copy in which every tensor has a field for its quantization, as most writers leave one."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     content = bytearray(model)
@@ -107,12 +107,10 @@ def _with_empty_fields(model: bytes) -> bytearray:
     tables = [graph.Tensors(index)._tab for index in range(graph.TensorsLength())]
     if all(table.Offset(_QUANTIZATION) for table in tables):
         return content
-    whole = schema.ModelT.InitFromObj(_root(content))
+    whole = opened(content)
     for tensor in whole.subgraphs[0].tensors:
         tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytearray(builder.Output())
+    return bytearray(written(whole))
 
 
 def _root(model: bytes | bytearray):

@@ -12,7 +12,7 @@ from pathlib import Path
 from int8gate.runtimes.artifact import in_order
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import describe
-from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
+from int8gate.runtimes.tflite_editing import opened, written
 
 INNER = b"/inner"  # behind the name of another tensor that is called as an output
 
@@ -30,10 +30,8 @@ def name_ends(model: Path, inputs: Sequence[str], outputs: Sequence[str], direct
 
 def named(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """The same `.tflite` with the names; see `name_ends`."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
 
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = opened(model)
     graph = whole.subgraphs[0]
     signature = whole.signatureDefs[0] if len(whole.signatureDefs or []) == 1 else None
     for names, tensors, entries in (
@@ -41,9 +39,7 @@ def named(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         (outputs, graph.outputs, signature and signature.outputs),
     ):
         _name(graph, list(names), list(map(int, tensors)), entries or [])
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return written(whole)
 
 
 def _name(graph, names: list[str], tensors: list[int], entries: list) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from int8gate.quantizers.calibration.sampling import cdf_error, percentile_bounds
+from benchmarks.sampling_bounds import cdf_error, percentile_bounds
 from int8gate.quantizers.calibration.statistics import TensorStatistics
 from int8gate.quantizers.calibration.thresholds import percentile
 

@@ -177,12 +177,6 @@ def test_a_percentage_must_be_one(percent):
         thresholds.percentile(of([1.0]), percent)
 
 
-def test_averaged_min_max_is_the_mean_of_the_batches_extremes():
-    stats = of([-1, 5], [-3, 1], [-2, 0])
-    assert thresholds.averaged_min_max(stats) == (-2, 2)
-    assert thresholds.min_max(stats) == (-3, 5)
-
-
 @given(ANY_TENSOR, st.sampled_from([2, 4, 8]))
 def test_mse_expects_no_more_error_than_min_max(values, bits):
     stats = of(values)

@@ -69,7 +69,7 @@ def test_nothing_that_was_not_declared_is_imported(module, name, declared):
     assume(place not in declared)
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics.importlib, "import_module", asked.append)
+        patch.setattr(metrics, "resolve", asked.append)
         with pytest.raises(ValueError, match="is neither registered nor declared"):
             metric_of_file(place, declared)
     assert asked == []
