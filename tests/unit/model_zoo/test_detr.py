@@ -44,7 +44,7 @@ def pictures(count: int = 2):
 def spec():
     from int8gate.model_zoo.detection import MODELS
 
-    return next(of for of in MODELS if (of.training or "").endswith("detr:TRAINING"))
+    return next(of for of in MODELS if (of.training or "").endswith("detr.training:TRAINING"))
 
 
 def labels_of(*scenes) -> np.ndarray:
