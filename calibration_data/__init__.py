@@ -6,6 +6,7 @@
     figures.py        scenes of drawn people, their drawing in figure_drawing.py
     single_figures.py crops around one of them
     folders/          a user's own folder: its layout, its labels, its splits
+    arrays/           a user's arrays of any shape: files, labels, splits
     pictures.py       reading its pictures and masks
     fit.py            from a picture to the network's frame: size, crop, colour order
     preprocessing.py  from pixels to what a network takes

@@ -12,15 +12,15 @@ def check_calibration(
     samples: np.ndarray,
     name: str,
     shape: tuple[int, ...],
-    value_range: tuple[float, float],
+    value_range: tuple[float, float] | None,
     minimum: int = MINIMUM_SAMPLES,
 ) -> None:
     """Raises ValueError naming the first thing wrong with preprocessed samples (n, h, w, channels).
 
-    `shape` is one sample's. `value_range` is what pixels 0 and 255 become: values outside it mean
-    another preprocessing, a sliver of it constant pictures or a preprocessing done twice.
-    Infinities must never reach TensorFlow's converter: it segfaults on -inf (tensorflow issue
-    120295).
+    `shape` is one sample's. `value_range` is what pixels 0 and 255 become, None of arrays: values
+    outside it mean another preprocessing, a sliver of it constant pictures or a preprocessing done
+    twice. Infinities must never reach TensorFlow's converter: it segfaults on -inf (tensorflow
+    issue 120295).
     """
     if len(samples) < max(1, minimum):
         raise ValueError(
@@ -41,6 +41,8 @@ def check_calibration(
             f"calibration set for {name}: sample {first} holds {values[0]} ({(~finite).sum()} of "
             f"{len(samples)} samples are not finite): remove them, converters crash on them"
         )
+    if value_range is None:
+        return
     low, high = value_range
     margin = RANGE_MARGIN * (high - low)
     least, most = extremes.min(), extremes.max()

@@ -198,6 +198,27 @@ class Hooked(Preprocessing):
         return False
 
 
+@dataclass(frozen=True)
+class AsTheyAre(Preprocessing):
+    """Of arrays: the network takes them as they are, and nothing is known of pixels."""
+
+    mean: Levels = 0.0
+    std: Levels = 1.0
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+    @property
+    def range(self) -> None:
+        """There are no pixels that would become anything."""
+        return None
+
+    @property
+    def is_uniform(self) -> bool:
+        return False
+
+
+AS_THEY_ARE = AsTheyAre()
 PIXELS = Preprocessing(mean=0.0, std=1.0)  # 0..255: the network normalizes by itself
 UNIT = Preprocessing(mean=0.0, std=255.0)  # 0..1
 SIGNED_UNIT = Preprocessing(mean=127.5, std=127.5)  # -1..1, `mode="tf"` of keras.applications

@@ -10,9 +10,11 @@ import numpy as np
 
 from int8gate.engine import code_identity
 
+PICTURE = "image"  # what the one input of a picture is called
+
 
 class SampleSet(ABC):
-    """A finite, ordered, deterministic set of images with labels.
+    """A finite, ordered, deterministic sequence of samples with labels; here of pictures.
 
     `sources` (n,) names what a sample was made from; samples of one source are not independent.
     Two sets are equal when their digests are.
@@ -39,6 +41,27 @@ class SampleSet(ABC):
         for start in range(0, len(chosen), size):
             drawn = [self.sample(int(index)) for index in chosen[start : start + size]]
             yield np.stack([image for image, _ in drawn]), np.stack([label for _, label in drawn])
+
+    def named(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What the network's inputs get of a sample, by name, and its label: one picture."""
+        image, label = self.sample(index)
+        return {PICTURE: image}, label
+
+    def feeds(
+        self, size: int, indices: np.ndarray | None = None
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """Arrays (b, ...) by input, in the network's order, and labels (b, ...), `size` at a time.
+
+        This is the form in which every stage takes samples, of whatever kind.
+        """
+        chosen = np.arange(len(self)) if indices is None else indices
+        for start in range(0, len(chosen), size):
+            drawn = [self.named(int(index)) for index in chosen[start : start + size]]
+            arrays, labels = zip(*drawn, strict=True)
+            yield (
+                {name: np.stack([a[name] for a in arrays]) for name in arrays[0]},
+                np.stack(labels),
+            )
 
     def digest(self) -> str:
         """Hex sha256 of every image and label: the set's name in cache keys."""

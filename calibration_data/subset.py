@@ -30,6 +30,9 @@ class Subset(SampleSet):
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self.whole.sample(int(self.rows[index]))
 
+    def named(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        return self.whole.named(int(self.rows[index]))
+
     def digest(self) -> str:
         """Of the whole set's and the numbers of its samples: the samples are not read."""
         return hashlib.sha256(self.whole.digest().encode() + self.rows.tobytes()).hexdigest()

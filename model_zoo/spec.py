@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from int8gate.calibration_data.arrays.inputs import Input
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.model_zoo.user_models.declaration import OwnModel
 
@@ -43,7 +44,8 @@ class Network:
     weights, or the name of the official file of a model that comes as one. `picture` (h, w) is the
     size of the user's pictures where the host resizes them. Of a frozen graph, `ends` names input
     and output tensors ("node:0") where they cannot be told, and `cut` the inputs and outputs of the
-    network where the automatic cut is not wanted.
+    network where the automatic cut is not wanted. `inputs` are those of a network that takes
+    arrays, in the order of its file; of one that takes a picture there are none.
     """
 
     builder: str
@@ -56,6 +58,7 @@ class Network:
     picture: tuple[int, int] | None = None
     ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     cut: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    inputs: tuple[Input, ...] = ()
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.resolve import is_calibrated, own_samples
 from int8gate.quantizers import activation_audit, stages
-from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.samples import sample_file
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage_runner import StageRunner
@@ -71,6 +71,8 @@ class DataSets:
         """What is wrong with a user's calibration pictures; None for the project's own data."""
         if _is_drawn(spec, self.settings) or not is_calibrated(spec):
             return None
+        if spec.network(self.settings.profile).inputs:
+            return []  # what is wrong with arrays was refused when they were read
         sets = [self.samples(spec, split) for split in ("calibration", "evaluation")]
         classes = spec.network(self.settings.profile).classes
         minimum = self.settings.min_calibration_samples
@@ -87,13 +89,17 @@ class DataSets:
         """The preprocessed calibration samples, checked before anything sees them."""
         digest = self.known(spec, "calibration").digest
         entry = self._prepared(spec, digest, lambda: self.samples(spec, "calibration"))
-        shape = spec.network(self.settings.profile).picture_shape
-        minimum = self.settings.min_calibration_samples
+        network, minimum = (
+            spec.network(self.settings.profile),
+            self.settings.min_calibration_samples,
+        )
+        shape = (*network.inputs[0].shape,) if network.inputs else network.picture_shape
         expected = (spec.name, shape, spec.preprocessing.range, minimum)
 
         def check() -> None:
-            stored = np.load(entry.path / SAMPLES, mmap_mode="r", allow_pickle=False)
-            check_calibration(stored, *expected)
+            stored = np.load(sample_file(entry.path), mmap_mode="r", allow_pickle=False)
+            first = stored if isinstance(stored, np.ndarray) else stored["input_0"]
+            check_calibration(first, *expected)
 
         parts = {"samples": entry.key, "expected": expected}
         parts |= code_identity.identity("int8gate.calibration_data.checks:check_calibration")

@@ -22,6 +22,7 @@ from int8gate.model_zoo import weights as zoo_weights
 from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.user_models import keras2_file
+from int8gate.runtimes.artifact import in_order
 from int8gate.runtimes.file_names import SAVED_MODEL, TFLITE
 
 SOURCE_GRAPH = "source.pb"
@@ -44,23 +45,32 @@ def export_keras(
         variable if isinstance(variable, tf.Variable) else variable.value
         for variable in network.variables
     ]
-    serve = functools.partial(network, training=False)
+    serve = functools.partial(_called, network)
     _save(serve, variables, spec.network(profile), directory)
     is_old = spec.own and keras2_file.is_of_keras_2(weights.path)
     return {"repairs": [keras2_file.REMARK] if is_old else []}
 
 
 def _save(serve, tracked, declared: Network, directory: Path) -> None:
-    """Writes a SavedModel of `serve`, a function of the image; `tracked` holds its variables."""
+    """Writes a SavedModel of `serve`, a function of the image or of the declared inputs, in order;
+    `tracked` holds its variables.
+    """
     import tensorflow as tf
 
-    size = (1, *declared.size, declared.input_shape[-1])
     module = tf.Module()
     module.tracked = tracked
-    module.serve = tf.function(
-        lambda image: _named(serve(image)),
-        input_signature=[tf.TensorSpec(size, tf.float32, name="image")],
-    )
+    if declared.inputs:
+        taken = [
+            tf.TensorSpec((1, *each.shape), each.dtype, name=f"input_{number}")
+            for number, each in enumerate(declared.inputs)
+        ]
+        module.serve = tf.function(lambda *given: _named(serve(*given)), input_signature=taken)
+    else:
+        size = (1, *declared.size, declared.input_shape[-1])
+        module.serve = tf.function(
+            lambda image: _named(serve(image)),
+            input_signature=[tf.TensorSpec(size, tf.float32, name="image")],
+        )
     tf.saved_model.save(
         module,
         str(directory / SAVED_MODEL),
@@ -76,8 +86,13 @@ def export_saved_model(
     from int8gate.model_zoo.user_models.saved_model import signature
 
     serve = signature(weights.path, spec.own.signature)
-    (name,) = serve.structured_input_signature[1]
-    _save(lambda image: serve(**{name: image}), serve.loaded, spec.network(profile), directory)
+    names = in_order(serve.structured_input_signature[1])
+    _save(
+        lambda *given: serve(**dict(zip(names, given, strict=True))),
+        serve.loaded,
+        spec.network(profile),
+        directory,
+    )
 
 
 def take_tflite(
@@ -126,6 +141,16 @@ def export_frozen_graph(
     if source == weights.path:
         shutil.copyfile(source, directory / SOURCE_GRAPH)
     return report
+
+
+def _called(network, *given):
+    """A Keras network on its inputs, in the order of `network.inputs`."""
+    structure = getattr(network, "_inputs_struct", getattr(network, "_nested_inputs", None))
+    if isinstance(structure, dict) and len(given) > 1:
+        given = (dict(zip(sorted(structure), given, strict=True)),)
+    elif len(given) > 1:
+        given = (list(given),)
+    return network(*given, training=False)
 
 
 def _named(outputs) -> dict:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from int8gate.engine.cache import SHARDS, CacheEntry, cache_key
 from int8gate.quantizers import export
-from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.samples import sample_file
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.stage_runner import StageRunner
 
@@ -86,4 +86,4 @@ def run_steps(steps: Iterable[Step | Drawn], runner: StageRunner) -> dict[str, C
 def arrays_of(entry: CacheEntry) -> Path:
     """The file of calibration samples in an entry."""
     behind_the_host = entry.path / export.NETWORK_INPUTS
-    return behind_the_host if behind_the_host.is_file() else entry.path / SAMPLES
+    return behind_the_host if behind_the_host.is_file() else sample_file(entry.path)

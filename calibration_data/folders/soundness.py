@@ -48,7 +48,7 @@ def fitting(
     return left, (f"left out {len(reasons)} of {len(examples)} pictures: {told}",)
 
 
-def refuse_all(problems: list[str], where: str) -> None:
+def refuse_all(problems: list[str], where: str, what: str = "pictures") -> None:
     """One ValueError with every problem, each a sentence that names its file and its cure."""
     if not problems:
         return
@@ -56,7 +56,7 @@ def refuse_all(problems: list[str], where: str) -> None:
         raise ValueError(problems[0])
     shown_ones = "\n".join(f"- {problem}" for problem in problems[:NAMED])
     more = f"\n- and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-    raise ValueError(f"{where}: {len(problems)} pictures cannot be used:\n{shown_ones}{more}")
+    raise ValueError(f"{where}: {len(problems)} {what} cannot be used:\n{shown_ones}{more}")
 
 
 def problems_of(read: Callable[[int], object], count: int) -> list[str]:

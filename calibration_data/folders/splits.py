@@ -32,7 +32,7 @@ def own_split(examples: list[Example], split: str) -> list[Example]:
     stratum_of = _strata(examples)
     for content in sorted(copies):  # the order of sha256: random, but always the same
         strata.setdefault(stratum_of(copies[content][0].label), []).append(content)
-    share = _calibration_share(len(copies))
+    share = calibration_share(len(copies))
     chosen = []
     for contents in strata.values():
         draw = int(hashlib.sha256(contents[0].encode()).hexdigest()[:8], 16) / 16**8
@@ -42,7 +42,7 @@ def own_split(examples: list[Example], split: str) -> list[Example]:
     return chosen
 
 
-def _calibration_share(pictures: int) -> float:
+def calibration_share(pictures: int) -> float:
     """A fifth, but of few pictures what static INT8 needs, and of many what suffices."""
     if pictures < FEW:
         return CALIBRATION_SHARE

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from int8gate.runtimes.artifact import sha256_of
 
+ARRAYS = "int8gate.arrays"  # in the metadata of a file whose inputs are arrays, not a picture
 LARGEST_INSIDE = 1_500_000_000  # bytes of weights; quantizing and optimizing need room below 2 GiB
 EXTERNAL_SUFFIX = ".data"
 MANY_BYTES = 1024  # a smaller tensor stays in the model file: shapes, scales

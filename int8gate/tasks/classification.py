@@ -9,6 +9,7 @@ TASK = Task(
     data="a folder of pictures for each class, or labels.csv; or pictures alone",
     folders=("folders", "csv"),
     from_data_dir=True,
+    arrays="class",
     decode="int8gate.model_zoo.user_models.decoding:class_scores",
     agreement="int8gate.validation.agreement:same_class",
     least_agreement=0.97,

@@ -7,4 +7,5 @@ TASK = Task(
     order=99,
     data="real pictures; the gate is fidelity to float",
     any_folder=True,
+    arrays="any",
 )

@@ -132,10 +132,10 @@ def lower_drops(
 
 def _lost(pairs: Pairs, unseen: Unseen) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the added source where it is wholly right, and where it is lost."""
-    rows = pairs.first[pairs.unit == unseen.unit]
-    if unseen.of_class is None:
-        return pairs.metric.lost(rows)
-    return pairs.metric.lost(rows, unseen.of_class)
+    chosen = pairs.unit == unseen.unit
+    of_class = () if unseen.of_class is None else (unseen.of_class,)
+    right, wrong = pairs.metric.lost(pairs.first, *of_class)  # of all: others may bound a loss
+    return right[chosen], wrong[chosen]
 
 
 def exchanged_drops(

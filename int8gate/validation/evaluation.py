@@ -103,8 +103,8 @@ def evaluate(
     raw_rows, labels_seen = [], []
     fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
     done = 0
-    for images, labels in _batches(scoring.samples, count, _batch_size(session)):
-        real = around.prepared(images)
+    for arrays, labels in _batches(scoring.samples, count, _batch_size(session)):
+        real = around.prepared(arrays)
         inputs = around.before(real)
         outputs = session.predict(*inputs, pixel_range=pixel_range)
         if rows:
@@ -117,9 +117,9 @@ def evaluate(
             if compared:
                 fidelity.add(real, compared.predict(*inputs), outputs)
             if takes_bytes:
-                raw = around.after(real, session.dequantize(session.run_each(images)))
+                raw = around.after(real, session.dequantize(session.run_each(*arrays.values())))
                 raw_rows.append(metric(gated).sample_statistics(raw, labels))
-        done += len(images)
+        done += len(labels)
     statistics = np.concatenate(rows[gated]) if gated else np.zeros((done, 0))
     arrays = {"statistics": statistics, "sources": scoring.samples.sources[:done]}
     arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
@@ -147,7 +147,9 @@ class _Fidelity:
         self._specs = [each.outputs for each in (session, compared) if each]
         self._names, self._outputs = scoring.outputs, []
 
-    def add(self, real: np.ndarray, wanted: list[np.ndarray], found: list[np.ndarray]) -> None:
+    def add(
+        self, real: dict[str, np.ndarray], wanted: list[np.ndarray], found: list[np.ndarray]
+    ) -> None:
         """The float and the quantized model's outputs (n, ...) for prepared samples `real`.
 
         Raises ValueError where they do not fit each other.
@@ -157,10 +159,10 @@ class _Fidelity:
                 f"the float model has {len(wanted)} outputs, the quantized one {len(found)}"
             )
         if not self._outputs:
+            first = next(iter(real.values()))
+            sides = first.shape[1:3] if first.ndim == 4 else None
             self._outputs = [
-                OutputFidelity(
-                    self._name(place, len(found)), self._is_integer(place), real.shape[1:3]
-                )
+                OutputFidelity(self._name(place, len(found)), self._is_integer(place), sides)
                 for place, values in enumerate(wanted)
             ]
         for output, expected, quantized in zip(self._outputs, wanted, found, strict=True):
@@ -196,8 +198,8 @@ class _Fidelity:
 def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:
     """What the network takes, real values (count, ...) for each input, of the first samples."""
     around = _Around(scoring)
-    images = np.concatenate([images for images, _ in _batches(scoring.samples, count, BATCH)])
-    return around.before(around.prepared(images))
+    batches = [around.prepared(arrays) for arrays, _ in _batches(scoring.samples, count, BATCH)]
+    return around.before({name: np.concatenate([b[name] for b in batches]) for name in batches[0]})
 
 
 def _of_baseline(name: str, labels: np.ndarray, width: int) -> tuple[float, np.ndarray | None]:
@@ -236,28 +238,32 @@ class _Around:
         self._network, self._preprocessing = scoring.network, scoring.preprocessing
         self.prepares = bool(self._host and self._host.has_preprocessing)
 
-    def prepared(self, images: np.ndarray) -> np.ndarray:
+    def prepared(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the model takes; a graph of pixels gets them as they are, its input may be uint8."""
         if self._host and self._preprocessing.is_identity:
-            return images
-        return self._preprocessing.apply(images)
+            return arrays
+        return {name: self._preprocessing.apply(value) for name, value in arrays.items()}
 
-    def before(self, real: np.ndarray) -> list[np.ndarray]:
-        """Samples (n, ...) to the network's inputs (n, ...)."""
+    def before(self, prepared: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Samples (n, ...) to the network's inputs (n, ...), in its order."""
         if not self.prepares:
-            return [real]
+            return list(prepared.values())
+        (real,) = prepared.values()
         return _columns(self._host.before(real[i : i + 1]) for i in range(len(real)))
 
-    def after(self, real: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    def after(self, prepared: dict[str, np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
         """The network's outputs (n, ...) to what the metrics take."""
         if self._host and self._host.has_postprocessing:
+            (real,) = prepared.values()
             outputs = _columns(
                 self._host.after(real[i : i + 1], [output[i : i + 1] for output in outputs])
                 for i in range(len(real))
             )
         if not self._decode:
             return outputs[0]
-        return decoded(self._decode_name, self._decode, outputs, self._network)
+        return decoded(
+            self._decode_name, self._decode, outputs, self._network, list(prepared.values())
+        )
 
 
 def _host_graph(directory: Path):
@@ -281,15 +287,16 @@ def _batch_size(session) -> int:
 
 def _batches(samples: SampleSet, count: int, size: int):
     """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
-    if len(samples) > DRAWN_AT_ONCE or samples.sample(0)[0].size > 50_000:
-        yield from samples.batches(size, np.arange(min(count, len(samples))))
+    elements = sum(value.size for value in samples.named(0)[0].values())
+    if len(samples) > DRAWN_AT_ONCE or elements > 50_000:
+        yield from samples.feeds(size, np.arange(min(count, len(samples))))
         return
-    images, labels = _drawn(samples)
-    for start in range(0, min(count, len(images)), size):
+    arrays, labels = _drawn(samples)
+    for start in range(0, min(count, len(labels)), size):
         chosen = slice(start, min(start + size, count))
-        yield images[chosen], labels[chosen]
+        yield {name: value[chosen] for name, value in arrays.items()}, labels[chosen]
 
 
 @lru_cache(maxsize=1)
-def _drawn(samples: SampleSet) -> tuple[np.ndarray, np.ndarray]:
-    return next(samples.batches(len(samples)))
+def _drawn(samples: SampleSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    return next(samples.feeds(len(samples)))

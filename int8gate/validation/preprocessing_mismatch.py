@@ -72,7 +72,7 @@ def fed_otherwise(run: CaseRun) -> list[dict]:
     spec, own = run.spec, run.spec.own
     if not own or run.unscored_reason or run.metrics != (METRIC,):
         return []
-    if source_of(spec).is_cut:
+    if source_of(spec).is_cut or own.takes_arrays:
         return []
     judged, built = (
         (run.float_evaluation, run.float_built) if run.has_float else (run.evaluation, run.built)

@@ -49,6 +49,8 @@ def interleave(float_model: Path, quantized_model: Path) -> Interleaved:
 def _middle(spec) -> np.ndarray:
     if spec.dtype == "float32":
         return np.full(spec.shape, 0.5, np.float32)
+    if not spec.is_quantized and spec.dtype != "uint8":
+        return np.zeros(spec.shape, spec.dtype)  # a number: 0 is one of any vocabulary
     limits = np.iinfo(spec.dtype)
     return np.full(spec.shape, (int(limits.min) + int(limits.max)) // 2, spec.dtype)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from int8gate.calibration_data.arrays.reading import holds_arrays
 from int8gate.calibration_data.preprocessing import PIXELS, Preprocessing
 
 FORMAT_OF_SUFFIX = {
@@ -46,7 +47,8 @@ class OwnModel:
     the `Task`'s `heads` or a hook (module:function), `metric` a hook (module:NAME), `head` the keys
     that `decode` takes. `float_file` is what a quantized file was made from, in any format.
     `recipes` is empty for the format's own. `expect` overrides entries of `expectations.toml`.
-    `keys` are those that its table has, for advice on what to delete.
+    `keys` are those that its table has, for advice on what to delete. `features` is the hook that
+    makes features of recordings.
     """
 
     name: str
@@ -73,12 +75,19 @@ class OwnModel:
     targets: tuple[str, ...] = ()
     expect: dict = field(default_factory=dict)
     keys: tuple[str, ...] = ()
+    features: str | None = None
+
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether the data are arrays or recordings, not pictures; told by their names."""
+        return self.data is not None and holds_arrays(self.data)
 
     @property
     def hooks(self) -> dict[str, str]:
         """The user's own functions by key, each as module:name."""
         preprocess = getattr(self.preprocessing, "hook", None)
         given = {"preprocess": preprocess, "decode": self.decode, "metric": self.metric}
+        given |= {"features": self.features}
         return {key: place for key, place in given.items() if place and ":" in place}
 
     def twin(self, size: tuple[int, int], channels: int) -> OwnModel:

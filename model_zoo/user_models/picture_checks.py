@@ -18,12 +18,16 @@ def picture_input(own: OwnModel, file: ModelFile) -> tuple[str, tuple[int, int],
         listed = ", ".join(map(str, file.inputs))
         raise ValueError(
             f"{own.where}: {own.file.name} has {len(file.inputs)} inputs ({listed}), expected one "
-            "picture: cut the model behind the others or make them constants"
+            "picture: cut the model behind the others or make them constants, or give data as "
+            'arrays, data = "samples.npz" with one for each input'
         )
     (entry,) = file.inputs
     layout, sides, channels = file.picture
     if layout is None:
-        raise ValueError(f"{own.where}: input {entry} is no picture, expected four sides")
+        raise ValueError(
+            f"{own.where}: input {entry} is no picture, expected four sides: of other inputs data "
+            'are arrays, data = "samples.npz"'
+        )
     if own.layout and own.layout != layout and None not in entry.shape[1:]:
         raise ValueError(
             f"{own.where}: layout = {own.layout!r} contradicts the file, whose input is {entry}: "

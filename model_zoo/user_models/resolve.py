@@ -6,7 +6,9 @@ sentence that names the key.
 
 from __future__ import annotations
 
+from int8gate.calibration_data.preprocessing import AS_THEY_ARE
 from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.user_models.array_checks import array_inputs, check_keys
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.model_zoo.user_models.output_checks import classes_of
@@ -48,6 +50,11 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
     Raises ValueError naming table and key for what is missing or contradicts the file.
     """
     _check_recipes(own, file)
+    if own.takes_arrays:
+        check_keys(own)
+        inputs = array_inputs(own, file)
+        classes = classes_of(own, file, inputs[0].shape)
+        return _spec(own, Network("", (None, None, 0), (0, 0), classes, inputs=inputs))
     layout, size, channels = picture_input(own, file)
     fit = checked_fit(own, size, channels)
     told = {  # for the decoders
@@ -76,14 +83,21 @@ def own_samples(spec: ModelSpec, split: str):
 
     Raises ValueError where it declares no data.
     """
-    from int8gate.calibration_data.folders import WHOLE, open_data
-
     own, network = spec.own, spec.compact
+    if network.inputs:
+        from int8gate.calibration_data.arrays import WHOLE, open_arrays
+
+        kind = task(own.task).arrays
+        named = kind, network.classes, own.class_names, own.features
+        split = split if is_calibrated(spec) else WHOLE
+        return open_arrays(own.data, split, network.inputs, *named)
     if own.data is None:
         raise ValueError(
             f'{own.where}: data is missing: add data = "FOLDER" with real pictures, with labels or '
             "without: calibration needs at least 100 of them"
         )
+    from int8gate.calibration_data.folders import WHOLE, open_data
+
     fit = checked_fit(own, network.size, network.input_shape[-1])
     labels = own.labels, network.classes, own.class_names
     split = split if is_calibrated(spec) else WHOLE
@@ -101,7 +115,7 @@ def _spec(own: OwnModel, network: Network) -> ModelSpec:
         name=own.name,
         task=own.task,
         source_format=own.format,
-        preprocessing=own.preprocessing,
+        preprocessing=AS_THEY_ARE if own.takes_arrays else own.preprocessing,
         compact=network,
         full=network,
         paper="",

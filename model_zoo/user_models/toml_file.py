@@ -31,7 +31,7 @@ PLUGINS = "plugins"  # read by `engine.plugins`
 KEYS = {
     **dict.fromkeys(("file", "task", "data", "labels", "layout", "signature"), "text"),
     **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
-    **dict.fromkeys(("preprocess", "metric"), "text module:function"),
+    **dict.fromkeys(("preprocess", "metric", "features"), "text module:function"),
     "float_file": "text",
     **dict.fromkeys(("box_order", "box_unit", "background"), "text"),
     "decode": "text module:function, or the name of a known head",
@@ -161,7 +161,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         preprocessing = Hooked(preprocessing.mean, preprocessing.std, table["preprocess"])
     classes = table.get("classes")
     named = isinstance(classes, list)
-    given = ("labels", "channels", "layout", "decode", "metric", "signature")
+    given = ("labels", "channels", "layout", "decode", "metric", "signature", "features")
     return OwnModel(
         name,
         file,

@@ -32,12 +32,14 @@ def io_dtype_gate(
 
     `pixel_range` is what pixel 0 and pixel 255 become; with it, an 8-bit input must map raw pixels.
     Outputs that are numbers in the float artifact (classes of an ArgMax, places of a TopK) have no
-    scale and keep their dtype.
+    scale and keep their dtype, and so do inputs that are (tokens, categories).
     """
     found: dict[str, list[str]] = {}  # by cause
-    given = float_artifact.outputs if float_artifact else (None,) * len(artifact.outputs)
-    ends = [("input", spec, None) for spec in artifact.inputs]
-    ends += [("output", *pair) for pair in zip(artifact.outputs, given, strict=True)]
+    ends = [
+        (kind, *pair)
+        for kind in ("input", "output")
+        for pair in _beside_float(artifact, float_artifact, f"{kind}s")
+    ]
     for kind, spec, real in ends:
         numbers = _dtype_of_numbers(spec, real)
         if numbers and spec.dtype != numbers:
@@ -64,7 +66,13 @@ def io_dtype_gate(
     )
 
 
-_CHANGED = "the converter changed the type of an output that is a number, not a value"
+def _beside_float(artifact: Artifact, real: Artifact | None, kind: str):
+    own = getattr(artifact, kind)
+    theirs = getattr(real, kind) if real else ()
+    return zip(own, theirs if len(theirs) == len(own) else (None,) * len(own), strict=True)
+
+
+_CHANGED = "the converter changed the type of an input or output that is a number, not a value"
 _FLOAT_BORDER = "the converter kept a float border"
 _OTHER_BORDER = "the file was quantized to another type than the recipe's"
 _NO_SCALE = "the converter gave a border no scale that can be used"
@@ -72,13 +80,14 @@ _PIXELS = "the calibration pictures do not span 0..255"
 
 
 def _dtype_of_numbers(spec: TensorSpec, real: TensorSpec | None) -> str | None:
-    """Of an output that holds numbers the dtype that it must have; None of one that holds values.
+    """The dtype that an input or output of numbers must have; None of one that holds values.
 
     Without a float model an output of such a dtype and without a scale is one.
     """
     if real is None:
         return spec.dtype if spec.dtype in NUMBERS and not spec.is_quantized else None
-    return real.dtype if real.dtype in NUMBERS and not real.is_quantized else None
+    is_number = real.dtype in (*NUMBERS, "uint8", "int8", "int16")
+    return real.dtype if is_number and not real.is_quantized else None
 
 
 def _scale_problems(kind: str, spec: TensorSpec) -> list[str]:

@@ -268,5 +268,9 @@ ELSEWHERE = {
     "oks_ap_50": "int8gate.validation.metrics.coco:OKS_AP_50",
     "psnr": "int8gate.validation.metrics.pictures:PSNR",
     "ssim": "int8gate.validation.metrics.pictures:SSIM",
+    "rmse": "int8gate.validation.metrics.values:RMSE",
+    "mae": "int8gate.validation.metrics.values:MAE",
+    "r2": "int8gate.validation.metrics.values:R2",
+    "auc": "int8gate.validation.metrics.auc:AUC",
     "pck": "int8gate.validation.metrics.pck:PCK",
 }

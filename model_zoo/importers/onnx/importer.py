@@ -27,13 +27,19 @@ from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.file_names import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
-_NUMPY = {"float16": "float16", "double": "float64"}  # ONNX Runtime's names of float inputs
+_NUMPY = {"float": "float32", "double": "float64"}  # ONNX Runtime's names of float inputs
 SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value
 SAME_AS_HALVES = 2e-2  # to a file that rounds what each node gives to float16, or to bfloat16
 
 
-def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> dict:
-    """Writes `directory`/model.onnx: batch 1, the input of `input_shape` (1, c, h, w), opset >= 13.
+def import_onnx(
+    source: Path,
+    input_shape: tuple[int, ...],
+    directory: Path,
+    inputs: dict[str, tuple[int, ...]] | None = None,
+) -> dict:
+    """Writes `directory`/model.onnx: batch 1, the input of `input_shape` (1, c, h, w), opset >= 13;
+    of a network that takes arrays its `inputs`, shapes with batch 1 by name.
 
     A graph that takes its pictures channels last keeps doing so. Returns the report: ``file``,
     ``nodes``, ``opset``, ``input`` and ``outputs`` with their shapes, ``repairs`` (sentences) and
@@ -46,11 +52,14 @@ def import_onnx(source: Path, input_shape: tuple[int, ...], directory: Path) -> 
     model = onnx_reading.read(source)
     allowed = SAME_AS_HALVES if onnx_floats.has_halves(model) else SAME
     try:
-        repaired, repairs = _repaired(model, tuple(input_shape), source)
+        repaired, repairs = _repaired(model, tuple(input_shape), source, inputs)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     target = directory / ONNX
     _load_weights(repaired, source)
+    if inputs:
+        mark = repaired.metadata_props.add()
+        mark.key = mark.value = onnx_file.ARRAYS
     onnx_file.write(repaired, target)
     written = _loaded(target)
     is_large = onnx_file.weight_bytes(written) > onnx_file.LARGEST_INSIDE
@@ -81,12 +90,14 @@ def explain(report: dict) -> list[str]:
     return said
 
 
-def _repaired(model, shape: tuple[int, ...], source: Path):
+def _repaired(model, shape: tuple[int, ...], source: Path, inputs: dict | None = None):
     """The model in the first layout and batch that runs, and what was done to it."""
     repairs = [*onnx_repairs.free_constants(model), *onnx_repairs.name_nodes(model)]
     repairs += onnx_floats.in_float32(model, source.parent)
     if onnx_repairs.opset_of(model) < onnx_repairs.OLDEST_OPSET:
         _load_constants(model, source)
+    if inputs:
+        return _with_inputs(model, inputs, source, repairs)
     declared = onnx_repairs.the_input(model)
     told, words = fixed_shape(declared), sides_in_words(declared)
     model, lifted = onnx_repairs.lift_opset(model)
@@ -113,6 +124,27 @@ def _repaired(model, shape: tuple[int, ...], source: Path):
     )
 
 
+def _with_inputs(model, inputs: dict[str, tuple[int, ...]], source: Path, repairs: list[str]):
+    """As `_repaired`, of arrays: there is one way to feed them."""
+    model, lifted = onnx_repairs.lift_opset(model)
+    missing, failures = len(unshaped(model)), []
+    for before in _batches(model.graph.input[0]):
+        candidate = type(model)()
+        candidate.CopyFrom(model)
+        done = [*repairs, *lifted, *onnx_repairs.set_shapes(candidate, inputs)]
+        if before:
+            done += onnx_repairs.rebatch(candidate, before)
+        try:
+            candidate, said = onnx_repairs.infer_shapes(candidate, missing)
+            _try(candidate, source)
+        except ValueError as error:
+            failures.append(str(error))
+            continue
+        return candidate, done + said
+    listed = ", ".join(f"{name} {shape}" for name, shape in inputs.items())
+    raise ValueError(f"the graph does not take {listed}: {failures[0]}: save arrays that it takes")
+
+
 def _batches(declared) -> tuple[int, ...]:
     """0 to leave reshapes as they are, then the declared batch where it is not 1."""
     first = declared.type.tensor_type.shape.dim[:1]
@@ -129,14 +161,14 @@ def _try(model, source: Path) -> None:
 
     weights = memory.TIMES * onnx_file.weight_bytes(model)
     with memory.at_most(memory.RUNNING + weights):
-        _outputs(model.SerializeToString(), np.float32(0), source.parent)
+        _outputs(model.SerializeToString(), None, source.parent)
 
 
 def _difference(source: Path, repaired: Path, allowed: float) -> float | None:
     """Largest difference on noise, relative to the largest output; None where the source fails."""
     try:
-        shape = fixed_shape(_loaded(repaired).graph.input[0])
-        noise = np.random.default_rng(0).random(shape, np.float32)
+        rng, taken = np.random.default_rng(0), _loaded(repaired).graph.input
+        noise = [rng.random(fixed_shape(info), np.float32) for info in taken]
         before = _outputs(source, noise)
     except ValueError:
         return None
@@ -158,17 +190,24 @@ def _difference(source: Path, repaired: Path, allowed: float) -> float | None:
     return found
 
 
-def _outputs(model: Path | bytes, fed: np.ndarray, data: Path | None = None) -> list[np.ndarray]:
-    """What a model gives; one in memory finds its external data in the directory `data`."""
+def _outputs(
+    model: Path | bytes, fed: list[np.ndarray] | None, data: Path | None = None
+) -> list[np.ndarray]:
+    """What a model gives of an array for each input, None: of zeros.
+
+    One in memory finds its external data in the directory `data`.
+    """
     entries = {_DATA_FOLDER: str(data.resolve())} if data else {}
     options = ort.options("DISABLE_ALL", entries=entries, severity=ort.FATAL_ONLY)
     try:
         session = ort.open_model(model, options)
-        taken = session.get_inputs()[0]
-        if not fed.shape:
-            fed = np.full([side if isinstance(side, int) else 1 for side in taken.shape], fed)
-        kind = taken.type.removeprefix("tensor(").removesuffix(")")
-        return session.run(None, {taken.name: fed.astype(_NUMPY.get(kind, "float32"))})
+        feeds = {}
+        for place, taken in enumerate(session.get_inputs()):
+            sides = [side if isinstance(side, int) else 1 for side in taken.shape]
+            value = np.zeros(sides, np.float32) if fed is None else fed[place]
+            kind = taken.type.removeprefix("tensor(").removesuffix(")")
+            feeds[taken.name] = value.astype(_NUMPY.get(kind, kind))
+        return session.run(None, feeds)
     # ONNX Runtime raises classes of its own, each a direct child of Exception.
     except Exception as error:
         raise ValueError(plainly(error)) from error

@@ -135,6 +135,22 @@ def set_input_shape(model, shape: tuple[int, ...]) -> list[str]:
     return [f"Input {info.name} had {what} {words}: it is {tuple(shape)} now."]
 
 
+def set_shapes(model, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """Writes fixed shapes into the inputs, by name; the others are inferred again."""
+    said = []
+    for info in model.graph.input:
+        shape = shapes[info.name]
+        if fixed_shape(info) != tuple(shape):
+            said.append(
+                f"Input {info.name} had the shape {sides_in_words(info)}: it is {shape} now."
+            )
+        _write_shape(info, shape)
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return said
+
+
 def infer_shapes(model, missing: int):
     """The model with the shape of every tensor, and the sentences; `missing` had none in the file.
 

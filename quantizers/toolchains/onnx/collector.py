@@ -19,7 +19,6 @@ from int8gate.quantizers.calibration.statistics import TensorStatistics
 from int8gate.quantizers.calibration.strides import channels_of, start_of, step_of, step_of_places
 from int8gate.quantizers.toolchains.onnx.tap_nodes import start_name
 from int8gate.quantizers.toolchains.onnx.taps import Tap, TappedModel, tapped_model
-from int8gate.runtimes.artifact import in_order
 from int8gate.runtimes.session import in_layout
 
 
@@ -98,7 +97,7 @@ def _feeder(session, stored: SampleFile, model: str):
     """A function from a sample's arrays to the model's inputs."""
     taken = [given for given in session.get_inputs() if not given.name.startswith("int8gate.")]
     by_name = {given.name: given for given in taken}
-    inputs = [by_name[name] for name in in_order(by_name)]
+    inputs = list(by_name.values())  # in the file's order, as sessions have them
     if len(inputs) != len(stored.shapes):
         raise ValueError(
             f"{model} takes {len(inputs)} inputs, {stored.path.name} has {len(stored.shapes)}"

@@ -64,7 +64,9 @@ def export_onnx(
 
     declared = spec.network(profile)
     source = _source(spec, profile, weights, seed, directory)
-    return import_onnx(source, (1, declared.input_shape[-1], *declared.size), directory)
+    picture = (1, declared.input_shape[-1], *declared.size)
+    arrays = {each.name: (1, *each.shape) for each in declared.inputs}
+    return import_onnx(source, picture, directory, arrays)
 
 
 def to_onnx(exported: Path, directory: Path) -> dict:

@@ -35,21 +35,24 @@ def quantize(
     float_model: Path,
     recipe: Recipe,
     ranges: Mapping[str, tuple[float, float]],
-    pixel_range: tuple[float, float],
+    pixel_range: tuple[float, float] | None,
     directory: Path,
 ) -> dict:
     """Writes `directory`/model.tflite, full INT8 by the recipe; returns its description,
     with `notes` for the record.
 
     `float_model` is a float `.tflite`, whoever wrote it, `ranges` are those of its tensors
-    (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become.
+    (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become, None of
+    arrays.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
     ranged = with_ranges(*with_near_masks(float_model.read_bytes(), ranges))
     notes = []
-    if recipe.pixel_ranges:
+    if recipe.pixel_ranges and pixel_range is None:
+        notes.append(f"{recipe.name} had no effect: its samples are no pictures")
+    elif recipe.pixel_ranges:
         ranged, snapped = snapped_to_pixels(ranged, *pixel_range)
         if not snapped:
             notes.append(NO_PICTURE.format(recipe.name, *pixel_range))

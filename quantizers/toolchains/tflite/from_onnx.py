@@ -18,6 +18,7 @@ from int8gate.quantizers.toolchains.onnx.prepare import fold
 from int8gate.quantizers.toolchains.tflite.onnx2tf_runner import converted
 from int8gate.quantizers.toolchains.tflite.onnx_forms import rewrite_for_tflite
 from int8gate.runtimes import onnx_file, ort
+from int8gate.runtimes.artifact import in_order
 from int8gate.runtimes.file_names import ONNX, TFLITE
 from int8gate.runtimes.tflite_editing import opened, written
 
@@ -56,8 +57,9 @@ def to_tflite(source: Path, directory: Path) -> dict:
 def _compared(reference: tuple, folded: Path, target: Path) -> str:
     """Writes `target` of `folded`; says how it differs from the reference, "" if it does not."""
     inputs, expected, allowed = reference
-    shutil.copyfile(converted(folded), target)
-    found = _outputs(target, inputs, folded.name)
+    kept = _arrays_of(folded)
+    shutil.copyfile(converted(folded, kept), target)
+    found = _outputs(target, inputs, folded.name, not kept)
     if len(found) != len(expected):
         raise ValueError(
             f"{folded.name} has {len(expected)} outputs, the TFLite file that onnx2tf wrote has "
@@ -71,7 +73,7 @@ def _compared(reference: tuple, folded: Path, target: Path) -> str:
     ]
     if turned:
         target.write_bytes(_with_turned_outputs(target.read_bytes(), turned))
-        found = _outputs(target, inputs, folded.name)
+        found = _outputs(target, inputs, folded.name, not kept)
         compared = list(zip(expected, found, allowed, strict=True))
     for number, (wanted, found, most) in enumerate(compared):
         if not _same(wanted, found, most):
@@ -80,6 +82,15 @@ def _compared(reference: tuple, folded: Path, target: Path) -> str:
                 f"({_difference(wanted, found)})"
             )
     return ""
+
+
+def _arrays_of(model: Path) -> list[str]:
+    """The names of its inputs, where they are arrays and no picture: they keep their layout."""
+    import onnx
+
+    read = onnx.load(str(model), load_external_data=False)
+    are_arrays = any(entry.key == onnx_file.ARRAYS for entry in read.metadata_props)
+    return [info.name for info in read.graph.input] if are_arrays else []
 
 
 def _folded(source: Path, folder: Path) -> Path:
@@ -102,10 +113,11 @@ def _folded(source: Path, folder: Path) -> Path:
 def _name_ends_plainly(graph) -> None:
     names = Names(graph)
     ends = [*graph.input, *graph.output]
+    several = len(graph.input) if len(graph.input) > 1 else 0  # sessions sort them by name
     plain = {
         info.name: names.new(f"end_{number}")
         for number, info in enumerate(ends)
-        if not _PLAIN.fullmatch(info.name)
+        if not _PLAIN.fullmatch(info.name) or number < several
     }
     for info in ends:
         info.name = plain.get(info.name, info.name)
@@ -163,14 +175,25 @@ def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[f
                 f"{source.name}: input {given.name} has shape {given.shape}, expected static sides"
             )
     rng = np.random.default_rng(0)
-    inputs = [rng.uniform(-1, 1, given.shape).astype(np.float32) for given in declared]
+    inputs = [_random(rng, given) for given in declared]
     names = [given.name for given in declared]
     outputs = session.run(None, dict(zip(names, inputs, strict=True)))
-    nearly = [np.nextafter(value, np.float32(np.inf)) for value in inputs]
+    nearly = [
+        np.nextafter(value, np.float32(np.inf)) if value.dtype == np.float32 else value
+        for value in inputs
+    ]
     plain = _session(source, "DISABLE_ALL")
     otherwise = plain.run(None, dict(zip(names, nearly, strict=True)))
     allowed = [_allowed(*pair) for pair in zip(outputs, otherwise, strict=True)]
     return inputs, outputs, allowed
+
+
+def _random(rng: np.random.Generator, given) -> np.ndarray:
+    """Values of an input; of whole numbers 0 and 1, which stand in any vocabulary."""
+    if given.type == "tensor(float)":
+        return rng.uniform(-1, 1, given.shape).astype(np.float32)
+    kind = given.type.removeprefix("tensor(").removesuffix(")")
+    return rng.integers(0, 2, given.shape).astype(kind)
 
 
 def _session(source: Path, level: str):
@@ -188,12 +211,15 @@ def _allowed(output: np.ndarray, otherwise: np.ndarray) -> float:
     return min(max(TOLERANCE * largest, TIMES_ROUNDING * rounding), MOST_TOLERATED * largest)
 
 
-def _outputs(model: Path, inputs: list[np.ndarray], name: str) -> list[np.ndarray]:
+def _outputs(
+    model: Path, inputs: list[np.ndarray], name: str, are_pictures: bool
+) -> list[np.ndarray]:
     """What the TFLite file computes of the ONNX file's inputs, as it lays it out."""
     from int8gate.runtimes.litert import LiteRTSession
 
     session = LiteRTSession(model)
-    fed = [_turned(x, CHANNELS_LAST) if x.ndim == 4 else x for x in inputs]
+    fed = [_turned(x, CHANNELS_LAST) if are_pictures else x for x in inputs]
+    fed = [x.astype(spec.dtype) for x, spec in zip(fed, session.inputs, strict=False)]
     takes, given = [spec.shape for spec in session.inputs], [x.shape for x in fed]
     if takes != given:
         raise ValueError(f"{name}: the TFLite file takes {takes}, expected channels last: {given}")
@@ -223,7 +249,13 @@ def _with_names_of(source: Path, model: bytes) -> bytes:
     whole = opened(model)
     graph = whole.subgraphs[0]
     taken = {tensor.name for tensor in graph.tensors}
-    for infos, indices in ((theirs.input, graph.inputs), (theirs.output, graph.outputs)):
+    signature = whole.signatureDefs[0] if len(whole.signatureDefs or []) == 1 else None
+    given = {
+        entry.name.decode(): entry.tensorIndex for entry in (signature.inputs if signature else ())
+    }
+    inputs = [given[name] for name in in_order(given)]
+    inputs = inputs if sorted(inputs) == sorted(map(int, graph.inputs)) else graph.inputs
+    for infos, indices in ((theirs.input, inputs), (theirs.output, graph.outputs)):
         for info, index in zip(infos, indices, strict=True):
             name = info.name.encode()
             if name not in taken:

@@ -24,8 +24,10 @@ _STOPPED_AT = re.compile(r"onnx_op_name: (.+)")
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
-def converted(source: Path) -> Path:
+def converted(source: Path, as_they_are: list[str] | None = None) -> Path:
     """The float `.tflite` that onnx2tf makes of an ONNX file, in a folder beside it.
+
+    Inputs `as_they_are` keep their shape.
 
     Raises ValueError naming the operator and node at which it stops.
     """
@@ -47,6 +49,7 @@ def converted(source: Path) -> Path:
                     not_use_onnxsim=True,
                     copy_onnx_input_output_names_to_tflite=True,
                     disable_group_convolution=True,  # else none that is grouped and not depthwise
+                    keep_shape_absolutely_input_names=as_they_are or None,
                     non_verbose=True,
                 )
         except (Exception, SystemExit) as error:  # both are its way to say that it cannot

@@ -1,0 +1,239 @@
+"""Files of arrays, read row by row: `.npz`, `.npy`, CSV, recordings, folders of them.
+
+No pickle is read. A file is opened when a row of it is asked for, and a few stay open.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.calibration_data.folders.listing import is_visible, visible_folders
+from int8gate.calibration_data.pictures import shown
+
+TABLES = (".npz", ".npy", ".csv")
+RECORDINGS = ".wav"
+LABELS = ("labels", "label", "class", "target", "y")
+SOURCES = ("sources", "source", "groups", "group")
+BESIDE = ".labels.npy"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a place, in the order of their files and rows.
+
+    `files` are what they lie in; of recordings each is a sample, and `features` (module:function)
+    makes float32 (...) of its float32 (t,) in -1..1, mono.
+    """
+
+    place: Path
+    files: tuple[Path, ...]
+    features: str | None = None
+    ignored: tuple[str, ...] = field(default=(*LABELS, *SOURCES))
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        if self.are_recordings:
+            return np.arange(len(self.files) + 1)
+        return np.cumsum([0, *(_length(self._open(file)) for file in self.files)])
+
+    @property
+    def are_recordings(self) -> bool:
+        return self.files[0].suffix.lower() == RECORDINGS
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one sample of each array."""
+        return {name: np.shape(value) for name, value in self.row(0).items()}
+
+    def row(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays of a sample, without their first axis."""
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        inside = number - int(self._starts[part])
+        table = self._open(self.files[part])
+        return {
+            name: np.asarray(value[inside])
+            for name, value in table.items()
+            if name not in self.ignored
+        }
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """(n, ...), of recordings the names of their folders; None where there are none."""
+        if self.are_recordings:
+            folders = [file.parent for file in self.files]
+            names = [folder.name for folder in folders]
+            return None if set(folders) == {self.place} else np.array(names)
+        return self._column(LABELS)
+
+    @cached_property
+    def sources(self) -> np.ndarray | None:
+        """(n,), as the data name them."""
+        return None if self.are_recordings else self._column(SOURCES)
+
+    def _column(self, names: tuple[str, ...]) -> np.ndarray | None:
+        found = [_named(self._open(file), names) for file in self.files]
+        if all(each is None for each in found):
+            return None
+        if any(each is None for each in found):
+            lacking = self.files[[each is None for each in found].index(True)]
+            raise ValueError(
+                f"{shown(lacking)} has no array {names[0]}, other files of {shown(self.place)} "
+                "have: add it"
+            )
+        return np.concatenate(found)
+
+    def _open(self, file: Path) -> dict[str, np.ndarray]:
+        state = file.stat()
+        return _opened(str(file), self.features, state.st_mtime_ns, state.st_size)
+
+
+def holds_arrays(place: Path) -> bool:
+    """Whether data are arrays or recordings, told by names alone; False of pictures."""
+    if place.is_dir():
+        return bool(_files(place)) or any(_files(folder) for folder in visible_folders(place))
+    return place.suffix.lower() in TABLES
+
+
+def rows_of(place: Path, features: str | None = None) -> Rows:
+    """The rows of a file or folder. Raises ValueError or OSError in a sentence."""
+    if not place.exists():
+        raise FileNotFoundError(f"data {shown(place)}: there is no such file or folder")
+    files = _files(place) if place.is_dir() else [place]
+    if place.is_dir() and not files:
+        files = [file for folder in visible_folders(place) for file in _files(folder)]
+    recordings = [file for file in files if file.suffix.lower() == RECORDINGS]
+    if not files or (recordings and len(recordings) < len(files)):
+        raise ValueError(
+            f"data {shown(place)}: expected files of arrays ({', '.join(TABLES)}) or recordings "
+            f"({RECORDINGS}), of one kind, found {'both' if files else 'none'}"
+        )
+    rows = Rows(place, tuple(files), features)
+    if not len(rows):
+        raise ValueError(f"data {shown(place)} has no sample: add some")
+    return rows
+
+
+def _files(folder: Path) -> list[Path]:
+    suffixes = (*TABLES, RECORDINGS)
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes
+        and path.is_file()
+        and is_visible(path)
+        and not path.name.endswith(BESIDE)
+        and path.name != "labels.npy"
+    )
+
+
+def _length(table: dict[str, np.ndarray]) -> int:
+    return len(next(iter(table.values())))
+
+
+def _named(table: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
+    return next((table[name] for name in names if name in table), None)
+
+
+@lru_cache(maxsize=4)
+def _opened(file: str, features: str | None, changed_ns: int, size: int) -> dict:
+    path = Path(file)
+    try:
+        table = _READERS[path.suffix.lower()](path, features)
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{shown(path)} cannot be read: {error}: save it again") from error
+    lengths = {name: np.shape(value)[:1] for name, value in table.items()}
+    if not table or () in lengths.values() or len(set(lengths.values())) != 1:
+        listed = ", ".join(f"{name} {np.shape(value)}" for name, value in table.items())
+        raise ValueError(
+            f"{shown(path)} holds {listed or 'no array'}: expected arrays (n, ...) of the same n"
+        )
+    return table
+
+
+def _npz(path: Path, features: str | None) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} cannot be read: {error}") from error
+
+
+def _npy(path: Path, features: str | None) -> dict[str, np.ndarray]:
+    labels = next(
+        (p for p in (path.with_suffix(BESIDE), path.parent / "labels.npy") if p.is_file()), None
+    )
+    try:
+        table = {"samples": np.load(path, mmap_mode="r", allow_pickle=False)}
+        if labels:
+            table["labels"] = np.load(labels, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} cannot be read: {error}") from error
+    return table
+
+
+def _csv(path: Path, features: str | None) -> dict[str, np.ndarray]:
+    """Features float32 (n, columns), labels and sources as text or numbers."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *lines = [row for row in csv.reader(file) if row]
+        names = [name.strip().lower() for name in header]
+        aside = {
+            kind[0]: names.index(found)
+            for kind in (LABELS, SOURCES)
+            if (found := next((name for name in kind if name in names), None))
+        }
+        kept = [place for place in range(len(names)) if place not in aside.values()]
+        values = np.array([[row[place] for place in kept] for row in lines], np.float32)
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ValueError(
+            f"{shown(path)} is no table of numbers with a header ({error}): expected a line of "
+            "names, then a row of numbers for each sample, with a column label"
+        ) from error
+    table = {"samples": values}
+    for kind, place in aside.items():
+        table[kind] = _numbers([row[place].strip() for row in lines])
+    return table
+
+
+def _numbers(column: list[str]) -> np.ndarray:
+    """Whole numbers where all are, else real ones, else text."""
+    for dtype in (np.int64, np.float64):
+        try:
+            return np.array([dtype(cell) for cell in column])
+        except ValueError:
+            continue
+    return np.array(column)
+
+
+def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
+    """One sample: the recording, float32 (t,) in -1..1, mono, or what the hook makes of it."""
+    from scipy.io import wavfile
+
+    try:
+        _, stored = wavfile.read(path)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is no recording that is read: {error}") from error
+    if stored.dtype.kind in "iu":
+        limits = np.iinfo(stored.dtype)
+        middle = 0 if stored.dtype.kind == "i" else (int(limits.max) + 1) // 2
+        sound = (stored.astype(np.float32) - middle) / (int(limits.max) - middle + (middle == 0))
+    else:
+        sound = stored.astype(np.float32)
+    sound = sound.mean(axis=1) if sound.ndim == 2 else sound
+    if features:
+        module, _, name = features.partition(":")
+        sound = np.asarray(getattr(importlib.import_module(module), name)(sound), np.float32)
+    return {"samples": sound[None]}
+
+
+_READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, RECORDINGS: _wav}

@@ -1,0 +1,13 @@
+"""What is not as usual: a score, or the error of an autoencoder's reconstruction, of arrays."""
+
+from int8gate.tasks.task import Task
+
+TASK = Task(
+    name="anomaly",
+    order=8,
+    metrics=("auc",),
+    data="an array for each input and labels, 1 of anomalies, else 0",
+    data_names="samples.npz",
+    arrays="anomaly",
+    decode="int8gate.model_zoo.user_models.array_decoding:anomaly_scores",
+)

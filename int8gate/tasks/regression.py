@@ -1,0 +1,13 @@
+"""Values for each sample, of arrays."""
+
+from int8gate.tasks.task import Task
+
+TASK = Task(
+    name="regression",
+    order=7,
+    metrics=("rmse", "mae", "r2"),
+    data="an array for each input and labels, the values",
+    data_names="samples.npz",
+    arrays="values",
+    decode="int8gate.model_zoo.user_models.array_decoding:values",
+)
