@@ -107,7 +107,19 @@ def _folded(source: Path, folder: Path) -> Path:
         _name_ends_plainly(graph)
 
     fold(source, folded, rewritten)
+    if _arrays_of(source):
+        _mark(folded)
     return folded
+
+
+def _mark(model: Path) -> None:
+    """Says that the inputs are arrays, which optimizers forget."""
+    import onnx
+
+    read = onnx.load(str(model), load_external_data=False)
+    mark = read.metadata_props.add()
+    mark.key = mark.value = onnx_file.ARRAYS
+    onnx.save(read, str(model))
 
 
 def _name_ends_plainly(graph) -> None:
@@ -144,6 +156,8 @@ def _first_wrong(folded: Path) -> str:
             part = Path(folder) / folded.name
             try:
                 onnx.save(_up_to(model, nodes[middle]), str(part))
+                if _arrays_of(folded):
+                    _mark(part)
                 is_wrong = bool(_compared(_reference(part), part, part.with_suffix(".tflite")))
             # Whatever stops a part stops the whole: the first such node is looked for.
             except Exception:

@@ -1,0 +1,122 @@
+"""Small networks of arrays with their data: a keyword spotter, an autoencoder, one of two inputs.
+
+Nothing is trained: features are random, what reads them is a least-squares fit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, save
+
+SAMPLES, CLASSES, STEPS, FEATURES, FILTERS = 900, 4, 12, 8, 16
+WORDS, COLUMNS, HIDDEN = 7, 12, 32
+
+TABLE = """
+[models.{name}]
+file = "{name}{suffix}"
+task = "{task}"
+data = "{name}.npz"
+recipes = ["{recipe}"]
+expect = {{ accuracy = "{accuracy}", size_ratio = 9, cpu_speedup_x86 = 0.01, npu_speedup = 1e-6 }}
+"""
+
+
+def write_spotter(folder: Path, name: str = "spotter") -> Path:
+    """`name`.npz with ``mfcc`` (n, t, f), labels and speakers, `name`.onnx, `name`.keras."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, SAMPLES)
+    spectra = rng.normal(size=(CLASSES, 1, FEATURES))
+    mfcc = (spectra[labels] + rng.normal(size=(SAMPLES, STEPS, FEATURES))).astype(np.float32)
+    speakers = np.arange(SAMPLES) // 5
+    np.savez(folder / f"{name}.npz", mfcc=mfcc, labels=labels, sources=speakers)
+    kernel = rng.normal(size=(3, FEATURES, FILTERS)).astype(np.float32) / 4
+    windows = np.lib.stride_tricks.sliding_window_view(mfcc, 3, axis=1)  # (n, t-2, f, 3)
+    hidden = np.maximum(np.einsum("ntfk,kfc->ntc", windows, kernel), 0).mean(axis=1)
+    readout, bias = _fitted(hidden, np.eye(CLASSES)[labels])
+    nodes = [
+        helper.make_node("Transpose", ["mfcc"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("Conv", ["turned", "kernel"], ["filtered"]),
+        helper.make_node("Relu", ["filtered"], ["active"]),
+        helper.make_node("ReduceMean", ["active"], ["hidden"], axes=[2], keepdims=0),
+        helper.make_node("Gemm", ["hidden", "readout", "bias"], ["scores"]),
+    ]
+    weights = {"kernel": kernel.transpose(2, 1, 0), "readout": readout, "bias": bias}
+    given = [_end("mfcc", ("batch", STEPS, FEATURES))]
+    _save(folder / f"{name}.onnx", nodes, weights, given, _end("scores", ("batch", CLASSES)))
+    import keras
+
+    taken = keras.Input((STEPS, FEATURES), name="mfcc")
+    layer = keras.layers.Conv1D(FILTERS, 3, activation="relu", use_bias=False)
+    dense = keras.layers.Dense(CLASSES)
+    model = keras.Model(taken, dense(keras.layers.GlobalAveragePooling1D()(layer(taken))))
+    layer.set_weights([kernel])
+    dense.set_weights([readout, bias])
+    model.save(folder / f"{name}.keras")
+    return folder
+
+
+def write_autoencoder(folder: Path, name: str = "autoencoder") -> Path:
+    """Vectors (n, 12) that lie near a plane, but for one in five; its projection back."""
+    rng = np.random.default_rng(1)
+    plane = rng.normal(size=(4, COLUMNS))
+    labels = (np.arange(SAMPLES) % 5 == 0).astype(int)
+    values = rng.normal(size=(SAMPLES, 4)) @ plane + 0.3 * rng.normal(size=(SAMPLES, COLUMNS))
+    values[labels == 1] += 1.2 * rng.normal(size=(labels.sum(), COLUMNS))
+    values = values.astype(np.float32)
+    np.savez(folder / f"{name}.npz", x=values, labels=labels)
+    onto = np.linalg.qr(plane.T)[0].astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "down"], ["code"]),
+        helper.make_node("MatMul", ["code", "up"], ["back"]),
+    ]
+    ends = _end("x", ("batch", COLUMNS)), _end("back", ("batch", COLUMNS))
+    weights = {"down": onto, "up": np.ascontiguousarray(onto.T)}
+    _save(folder / f"{name}.onnx", nodes, weights, [ends[0]], ends[1])
+    return folder
+
+
+def write_pair(folder: Path, name: str = "pair") -> Path:
+    """Two inputs, in an order that is not that of their names: values and the number of a word."""
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(SAMPLES, COLUMNS)).astype(np.float32)
+    word = rng.integers(0, WORDS, (SAMPLES, 1)).astype(np.int32)
+    target = values @ rng.normal(size=COLUMNS) + np.abs(values[:, 0]) + 0.5 * word[:, 0]
+    target = (target + 0.5 * rng.normal(size=SAMPLES)).astype(np.float32)
+    np.savez(folder / f"{name}.npz", z_values=values, a_word=word, labels=target)
+    table = rng.normal(size=(WORDS, 6)).astype(np.float32)
+    layer = rng.normal(size=(COLUMNS, HIDDEN)).astype(np.float32) / 2
+    joined = np.hstack([np.maximum(values @ layer, 0), table[word[:, 0]]])
+    readout, bias = _fitted(joined, target[:, None])
+    nodes = [
+        helper.make_node("MatMul", ["z_values", "layer"], ["drawn"]),
+        helper.make_node("Relu", ["drawn"], ["active"]),
+        helper.make_node("Gather", ["table", "a_word"], ["looked_up"]),
+        helper.make_node("Reshape", ["looked_up", "flat"], ["meaning"]),
+        helper.make_node("Concat", ["active", "meaning"], ["joined"], axis=1),
+        helper.make_node("Gemm", ["joined", "readout", "bias"], ["y"]),
+    ]
+    weights = {"layer": layer, "table": table, "readout": readout, "bias": bias}
+    weights["flat"] = np.array([-1, 6], np.int64)
+    given = [_end("z_values", (1, COLUMNS)), _end("a_word", (1, 1), TensorProto.INT32)]
+    _save(folder / f"{name}.onnx", nodes, weights, given, _end("y", (1, 1)))
+    return folder
+
+
+def _fitted(features: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (features, outputs) and biases (outputs,) of the least squares."""
+    ones = np.ones((len(features), 1))
+    found = np.linalg.lstsq(np.hstack([features, ones]), wanted, rcond=None)[0]
+    return found[:-1].astype(np.float32), found[-1].astype(np.float32)
+
+
+def _end(name: str, shape: tuple, kind: int = TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _save(path: Path, nodes: list, weights: dict, inputs: list, output) -> None:
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "network", inputs, [output], constants)
+    opset = [helper.make_opsetid("", 13)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
