@@ -6,8 +6,7 @@ TASK = Task(
     name="anomaly",
     order=8,
     metrics=("auc",),
-    data="an array for each input and labels, 1 of anomalies, else 0",
-    data_names="samples.npz",
+    array_labels="1 of anomalies, else 0",
     arrays="anomaly",
     decode="int8gate.model_zoo.user_models.array_decoding:anomaly_scores",
 )

@@ -10,6 +10,7 @@ TASK = Task(
     folders=("folders", "csv"),
     from_data_dir=True,
     arrays="class",
+    array_labels="class numbers or names",
     decode="int8gate.model_zoo.user_models.decoding:class_scores",
     agreement="int8gate.validation.agreement:same_class",
     least_agreement=0.97,

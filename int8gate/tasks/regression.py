@@ -6,8 +6,7 @@ TASK = Task(
     name="regression",
     order=7,
     metrics=("rmse", "mae", "r2"),
-    data="an array for each input and labels, the values",
-    data_names="samples.npz",
+    array_labels="the values",
     arrays="values",
     decode="int8gate.model_zoo.user_models.array_decoding:values",
 )

@@ -28,11 +28,12 @@ class Task:
     metrics : names of `validation.metrics.registry`, the gated one first; none where the outputs'
         fidelity to the float model is all that can be judged.
     data : what a user's data hold, a line for `int8gate init`.
-    data_names : what `init` proposes as `data`.
+    array_labels : what labels of arrays are, in words, for `init`.
     folders : forms of a folder's labels (`calibration_data.folders.forms`), beside pictures alone;
         the first is that of `--data-dir`, where `from_data_dir`. `any_folder` takes all forms.
     objects : what COCO's annotations mark: "boxes", "people", or "person" (one in each picture).
-    arrays : what labels of arrays are: "class", "values", "anomaly", None where they are not taken.
+    arrays : the kind of labels that arrays have: "class", "values", "anomaly", "any"; None where
+        arrays are not taken.
     decode : from outputs to what the metrics take, ``module:function``; `heads` are others by name.
     agreement : how often two models' answers are the same, ``module:function``; `least_agreement`
         where expectations do not say, a fraction. `answers_are_places`: boxes or keypoints, whose
@@ -47,7 +48,7 @@ class Task:
     order: int
     metrics: tuple[str, ...] = ()
     data: str = "the folder of your pictures"
-    data_names: str = "pictures"
+    array_labels: str = "any"
     folders: tuple[str, ...] = ()
     from_data_dir: bool = False
     any_folder: bool = False

@@ -7,6 +7,12 @@ import re
 from pathlib import Path
 
 from int8gate.model_zoo.registry import zoo
+from int8gate.model_zoo.user_models.array_template import (
+    data_lines,
+    guessed_task,
+    takes_arrays,
+    task_line,
+)
 from int8gate.model_zoo.user_models.guesses import Guess, guess
 from int8gate.model_zoo.user_models.inspection import End, ModelFile
 from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, recipes_of
@@ -33,7 +39,8 @@ def template(
     `file` is the path that the TOML will hold, `signature` that of a SavedModel which was looked
     into, `name` the model's, by default after the file.
     """
-    made = guess(found)
+    are_arrays = takes_arrays(found)
+    made = Guess(guessed_task(found)) if are_arrays else guess(found)
     lines = [
         _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
         *(_remark(f"  takes {end}") for end in found.inputs),
@@ -41,18 +48,18 @@ def template(
         f"[models.{name or _name(file)}]",
         f"file = {_text(file.as_posix())}",
         *([f"signature = {_text(signature)}"] if signature else []),
-        _task(made),
-        _commented(
-            'data = "pictures"',
-            tasks()[made.task].data if made.task else "the folder of your pictures",
-        ),
-        *_decode(found, made),
-        *_picture(found),
-        *_numbers(found),
+        _commented(*task_line(made.task)) if are_arrays else _task(made),
+        *(data_lines(found, made.task) if are_arrays else _of_pictures(found, made)),
         *_recipes(found),
         '# expect = { accuracy = "0.99 * float" }',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_pictures(found: ModelFile, made: Guess) -> list[str]:
+    data = tasks()[made.task].data if made.task else "the folder of your pictures"
+    decode = _decode(found, made)
+    return [_commented('data = "pictures"', data), *decode, *_picture(found), *_numbers(found)]
 
 
 def check_name(name: str) -> None:
@@ -104,7 +111,7 @@ def _decode(found: ModelFile, made: Guess) -> list[str]:
 def _picture(found: ModelFile) -> list[str]:
     layout, (height, width), channels = found.picture
     if layout is None:
-        return ["# the input is no picture: int8gate gates models of one picture"]
+        return ["# the file does not tell the input's shape"]
     lines = [f"# layout: {layout}, {found.inputs[0].dtype}, read from the file"]
     if height and width:
         lines.append(f"# size: {height} x {width}, read from the file")

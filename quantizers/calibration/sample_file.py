@@ -25,9 +25,11 @@ class SampleFile:
         self.path = Path(path)
         try:
             loaded = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            self._stored = None if isinstance(loaded, np.ndarray) else _inputs_of(loaded)
+            named = {} if isinstance(loaded, np.ndarray) else _inputs_of(loaded)
         except (ValueError, EOFError, OSError, KeyError) as error:
             raise ValueError(f"calibration samples {path} cannot be read: {error}") from error
+        self._stored = list(named.values()) if named or not isinstance(loaded, np.ndarray) else None
+        self.names = tuple(named)  # of the inputs, as far as the file tells
         arrays = [loaded] if self._stored is None else self._stored
         lengths = {len(array) if array.ndim else 0 for array in arrays}
         if len(lengths) != 1 or lengths == {0}:
@@ -67,6 +69,6 @@ class SampleFile:
         return found.hexdigest()
 
 
-def _inputs_of(loaded) -> list[np.ndarray]:
+def _inputs_of(loaded) -> dict[str, np.ndarray]:
     with loaded:
-        return [loaded[name] for name in in_order(loaded.files)]
+        return {name: loaded[name] for name in in_order(loaded.files)}

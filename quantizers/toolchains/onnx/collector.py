@@ -98,6 +98,8 @@ def _feeder(session, stored: SampleFile, model: str):
     taken = [given for given in session.get_inputs() if not given.name.startswith("int8gate.")]
     by_name = {given.name: given for given in taken}
     inputs = list(by_name.values())  # in the file's order, as sessions have them
+    if set(stored.names) == set(by_name):
+        inputs = [by_name[name] for name in stored.names]
     if len(inputs) != len(stored.shapes):
         raise ValueError(
             f"{model} takes {len(inputs)} inputs, {stored.path.name} has {len(stored.shapes)}"

@@ -205,3 +205,26 @@ def test_names_of_a_file_stay_in_their_comment(name):
     assert table["file"] == 'ga"d\\get.onnx'
     assert max(map(len, text.splitlines())) < 300
     assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("task", "inputs", "output"),
+    [
+        ("classification", [(None, 49, 10)], (None, 12)),
+        ("anomaly", [(1, 640)], (1, 640)),
+        ("regression", [(1, 12), (1, 1)], (1, 1)),
+        ("regression", [(1, 30)], (1,)),
+        (OPEN, [(1, 30)], (1, 4, 4)),
+    ],
+)
+def test_a_model_of_arrays_gets_the_names_and_shapes_of_its_file(task, inputs, output):
+    ends = [End(f"taken_{n}", shape, "float32") for n, shape in enumerate(inputs)]
+    file = ModelFile("onnx", tuple(ends), (End("given", output, "float32"),))
+    table = proposed(file)
+    assert table["task"] == task
+    assert table["data"] == "samples.npz"
+    assert not table.keys() & {"scale", "mean", "std", "fit"}, "keys of pictures"
+    text = template(Path("gadget.onnx"), file)
+    for number, shape in enumerate(inputs):
+        sides = ", ".join(map(str, ("n", *shape[1:])))
+        assert f"#   taken_{number} ({sides}) float32" in text

@@ -192,14 +192,14 @@ def test_an_operator_that_is_converted_wrongly_is_named(odd, tmp_path, monkeypat
 
     real = onnx_to_tflite.converted
 
-    def spoiled(source):
+    def spoiled(source, as_they_are):
         model = onnx.load(str(source))
         for node in model.graph.node:
             if node.op_type == "Sigmoid":
                 node.op_type = "Tanh"
         other = source.parent / "spoiled"
         other.mkdir()
-        return real(save(model, other / source.name))
+        return real(save(model, other / source.name), as_they_are)
 
     monkeypatch.setattr(onnx_to_tflite, "converted", spoiled)
     nodes = "a = Relu (image) b = Exp (a) c = Sigmoid (b) d = Abs (c) out = Sqrt (d)"
