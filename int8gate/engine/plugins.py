@@ -3,7 +3,8 @@
     [tool.int8gate]                  # in pyproject.toml; at the top of another TOML of models
     plugins = ["team_npu"]           # team_npu.py beside the file, or a module that is installed
 
-They are imported before anything is collected; each calls the `register` of what it adds.
+They are imported before anything is collected, and in worker processes before their first task;
+each calls the `register` of what it adds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from pathlib import Path
 
 PYPROJECT = "pyproject.toml"
 KEY = "plugins"
+_LOADED: dict[str, None] = {}  # in order
+
+
+def loaded() -> tuple[str, ...]:
+    """The modules that this process loaded."""
+    return tuple(_LOADED)
 
 
 def load_plugins(file: Path) -> tuple[str, ...]:
@@ -49,6 +56,7 @@ def find_modules_in(folder: Path) -> None:
 def _load(name: str, file: Path) -> None:
     try:
         importlib.import_module(name)
+        _LOADED[name] = None
     except Exception as error:  # it is not our code: anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             raise ValueError(

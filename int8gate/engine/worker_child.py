@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -27,10 +28,11 @@ _LINE_BUFFERED = 1  # stdio.h, _IOLBF
 _DYING_S = 2.0  # between SIGKILL and being gone
 
 
-def serve(connection: Connection, scratch: str) -> None:
+def serve(connection: Connection, scratch: str, plugins: tuple[str, ...] = ()) -> None:
     """Answer `(payload, log)` messages until the parent hangs up or dies.
 
-    `scratch` is the folder for the temporary files of the tasks; it ends with the worker.
+    `scratch` is the folder for the temporary files of the tasks; it ends with the worker. `plugins`
+    are modules that the first task needs before it runs, see `engine.plugins`.
     """
     os.setpgid(0, 0)  # the parent can kill the converters that a task started, and Ctrl-C passes by
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -45,15 +47,17 @@ def serve(connection: Connection, scratch: str) -> None:
         while True:
             payload, log = connection.recv()
             connection.send("taken")
-            connection.send(_execute(payload, log))
+            connection.send(_execute(payload, log, plugins))
 
 
-def _execute(payload: bytes, log: str) -> tuple:
+def _execute(payload: bytes, log: str, plugins: tuple[str, ...]) -> tuple:
     """`("done", pickled value, seconds, peak RSS)` or `("failed", type, message, traceback)`."""
     _write_output_to(log)
     try:
         peak_is_ours = _reset_peak_rss()
         started = time.perf_counter()
+        for name in plugins:
+            importlib.import_module(name)
         function, args, kwargs = pickle.loads(payload)
         value = pickle.dumps(function(*args, **kwargs))
         seconds = time.perf_counter() - started

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from int8gate.engine import plugins
 from int8gate.engine.worker_child import serve
 from int8gate.engine.worker_errors import TaskLog
 
@@ -80,7 +81,7 @@ def start(owner: object) -> WorkerProcess:
     resource_tracker.ensure_running()  # now: its start would unblock SIGINT
     with _uninterrupted():  # the child inherits this until it ignores SIGINT
         scratch = tempfile.mkdtemp(prefix="int8gate-worker-")
-        process = context.Process(target=serve, args=(theirs, scratch))
+        process = context.Process(target=serve, args=(theirs, scratch, plugins.loaded()))
         process.start()
         # Not atexit, not weakref.finalize: these may run after multiprocessing waited for children.
         finalizer = util.Finalize(owner, _kill, args=(process, ours, scratch), exitpriority=10)

@@ -1,4 +1,7 @@
-"""Every task by name: the modules of this folder that have a `TASK`."""
+"""Every task by name: the modules of this folder that have a `TASK`, and those of plugins.
+
+A module of a user's own that `plugins` of a TOML names hands its `Task` to `register`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,17 @@ import int8gate.tasks
 from int8gate.tasks.task import Scenes, Task
 
 HELPERS = ("registry", "task")
+_REGISTERED: dict[str, Task] = {}
+
+
+def register(task: Task) -> Task:
+    """Makes a task of a plugin known by its name; raises ValueError where that is taken."""
+    if tasks().get(task.name, task) != task:
+        raise ValueError(f"there is a task {task.name} already: choose another name")
+    _REGISTERED[task.name] = task
+    for known in (tasks, scenes):
+        known.cache_clear()
+    return task
 
 
 @cache
@@ -19,7 +33,8 @@ def tasks() -> dict[str, Task]:
     modules = [
         importlib.import_module(f"int8gate.tasks.{name}") for name in names if name not in HELPERS
     ]
-    every = sorted((module.TASK for module in modules), key=lambda task: (task.order, task.name))
+    every = [*(module.TASK for module in modules), *_REGISTERED.values()]
+    every.sort(key=lambda task: (task.order, task.name))
     return {task.name: task for task in every}
 
 

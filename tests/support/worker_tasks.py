@@ -36,6 +36,13 @@ def add(a: int, b: int, *, c: int = 0) -> int:
     return a + b + c
 
 
+def task_names() -> list[str]:
+    """The tasks that are known in this process."""
+    from int8gate.tasks.registry import tasks
+
+    return list(tasks())
+
+
 def segfault_after_printf() -> None:
     """C's stdout is buffered: these words survive only if the worker made it line buffered."""
     ctypes.CDLL(None).printf(b"converter: folding constants\n")

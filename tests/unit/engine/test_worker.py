@@ -14,6 +14,7 @@ import pytest
 import worker_tasks as tasks
 from worker_tasks import is_gone
 
+from int8gate.engine import plugins
 from int8gate.engine.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +40,18 @@ def test_value_time_and_one_process_for_all_tasks(worker):
 def test_the_worker_does_not_outgrow_its_imports(worker):
     """Spawning must stay cheap: no numpy, no TensorFlow before a task asks for them."""
     assert worker.run(tasks.add, 1, 1, timeout_s=10).peak_rss_bytes < 80e6
+
+
+def test_what_plugins_register_is_known_in_a_worker(tmp_path, monkeypatch):
+    (tmp_path / "plugin_of_a_test.py").write_text(
+        "from int8gate.tasks.registry import register\n"
+        "from int8gate.tasks.task import Task\n"
+        "register(Task(name='sorting', order=99))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins, "loaded", lambda: ("plugin_of_a_test",))
+    with Worker() as fresh:
+        assert fresh.run(tasks.task_names, timeout_s=30).value[-1] == "sorting"
 
 
 @pytest.mark.parametrize(

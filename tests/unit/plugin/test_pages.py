@@ -52,7 +52,7 @@ def team(tmp_path_factory) -> Path:
 
 
 def test_the_page_shows_each_addition():
-    assert list(SECTIONS) == ["A model", "A recipe", "A metric", "A target"]
+    assert list(SECTIONS) == ["A model", "A recipe", "A metric", "A target", "A task"]
 
 
 @pytest.mark.parametrize("title", SECTIONS)
