@@ -51,6 +51,12 @@ def team(tmp_path_factory) -> Path:
     return folder
 
 
+def test_the_examples_are_those_of_the_page():
+    shown = {found["name"]: found["text"] for found in FILE.finditer(ADDING.read_text())}
+    examples = {file.name: file.read_text() for file in (ROOT / "examples/adding").iterdir()}
+    assert examples == shown
+
+
 def test_the_page_shows_each_addition():
     assert list(SECTIONS) == ["A model", "A recipe", "A metric", "A target", "A task"]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tiny_run import ROOT, Project, cases, counts, environment, verdicts
 
+from int8gate.validation.results_model import check
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
@@ -103,6 +105,7 @@ def test_declared_exception_is_no_failure(whole, project):
 
 
 def test_every_case_has_its_record(whole, project):
+    check(json.loads((project / "report" / "results.json").read_text()), "results.json")
     found = cases(project / "report")
     assert len(found) == 5
     for name in ("tiny-tflite_uint8", "tiny-tflite_int16x8"):
