@@ -57,7 +57,8 @@ def matched(inputs: tuple[Input, ...], rows: Rows, place: Path) -> tuple[str, ..
         return tuple(given)
     missing = [each for each in inputs if each.name not in given]
     if missing or len(given) != len(inputs):
-        listed = ", ".join(f"{name} (n, {rows.shapes[name]})" for name in given) or "none"
+        arrays = (str(Input(name, rows.shapes[name], "")).strip() for name in given)
+        listed = ", ".join(arrays) or "none"
         raise ValueError(
             f"data {shown(place)} holds the arrays {listed}; the network takes "
             f"{', '.join(map(str, inputs))}: name an array after each input, beside labels and "

@@ -21,12 +21,15 @@ def audit(
     activations: Annotated[bool, typer.Option(help="run the float model over both, too")] = False,
 ) -> None:
     """Judge the calibration pictures of a folder against those that are scored."""
+    from int8gate.calibration_data.arrays.reading import holds_arrays
+
     try:
         sizes, found = _findings(directory, model, zoo, min_calibration_samples, activations)
     except (ValueError, OSError, RuntimeError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    typer.echo(f"{directory}: {sizes[0]} pictures calibrate, {sizes[1]} are scored")
+    kind = "samples" if holds_arrays(directory) else "pictures"
+    typer.echo(f"{directory}: {sizes[0]} {kind} calibrate, {sizes[1]} are scored")
     _show(found)
     if any(finding["severity"] == "error" for finding in found):
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """`Task`: what a model is judged by, and what its data look like. Everything about it, once.
 
-A task is a file of this folder with a `TASK`; nothing else knows its name. What stands in a higher
-room is named ``module:function`` and looked up where it is used.
+A task is a file of this folder with a `TASK`, or a user's own (`registry.register`). What stands in
+a higher room is named ``module:function`` and looked up where it is used.
 """
 
 from __future__ import annotations

@@ -27,10 +27,12 @@ MOST = 100  # boxes or people of a picture, the surest
 
 
 class Agreement:
-    """Adds up how two models' answers to one task agree; `name` is one that has an `agreement`."""
+    """Adds up how two models' answers to one task agree; `name` is that of a task that has an
+    `agreement`, or the function itself, ``module:function``.
+    """
 
     def __init__(self, name: str):
-        self._compare = resolve(task(name).agreement)
+        self._compare = resolve(name if ":" in name else task(name).agreement)
         self._agreeing = self._counted = 0.0
 
     def add(self, wanted: np.ndarray, found: np.ndarray) -> None:

@@ -270,6 +270,7 @@ class CaseRun:
         network = spec.network(self.pipeline.settings.profile)
         decode = spec.decode if metrics or self.agreement_task else None
         answers = None if metrics else self.agreement_task
+        answers = answers and task(answers).agreement  # workers know no task of a plugin
         is_guess = not metrics and not (spec.own and spec.own.decode)
         host = self.pipeline.exported(spec) if source_of(spec).is_cut else None
         parts = {
@@ -285,7 +286,7 @@ class CaseRun:
             "provider": provider,
             **code_identity.identity(
                 *scored_by(metrics, decode, spec.preprocessing),
-                *([task(answers).agreement] if answers else []),
+                *([answers] if answers else []),
             ),
         }
 

@@ -38,8 +38,8 @@ class Scoring:
     None where the network is the whole model. `decode` (``module:function``) turns the model's
     outputs into the one array that the metrics take; where that is a guess (`decode_is_guess`), its
     refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
-    `agreement` is the task whose answers are compared, None where none are. `outputs` are names for
-    the model's outputs, empty for those of the artifact.
+    `agreement` is the task whose answers are compared, or its function; None where none are.
+    `outputs` are names for the model's outputs, empty for those of the artifact.
     """
 
     samples: SampleSet

@@ -64,9 +64,10 @@ def array_inputs(own: OwnModel, file: ModelFile) -> tuple[Input, ...]:
             side in (None, have) for side, have in zip(each.shape, given, strict=True)
         )
         if not fits:
+            sides = ", ".join(map(str, ("n", *given)))
             raise ValueError(
-                f"{own.where}: array {name} of {own.data.name} is {('n', *given)}, the network "
-                f"takes {each}: save it in that shape, without the network's batch"
+                f"{own.where}: array {name} of {own.data.name} is ({sides}), the network takes "
+                f"{each}: save it in that shape, without the network's batch"
             )
         found.append(replace(each, shape=tuple(map(int, given))))
     return tuple(found)

@@ -63,7 +63,7 @@ def decoded(
     if not isinstance(found, np.ndarray) or found.shape[:1] != (count,):
         what = f"shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
         raise ValueError(
-            f"decode = {place!r} returned {what} for {count} pictures: expected one numpy array "
+            f"decode = {place!r} returned {what} for {count} samples: expected one numpy array "
             f"with a row for each, ({count}, ...)"
         )
     return found

@@ -13,6 +13,39 @@ from onnx import TensorProto, helper, numpy_helper, save
 SAMPLES, CLASSES, STEPS, FEATURES, FILTERS = 900, 4, 12, 8, 16
 WORDS, COLUMNS, HIDDEN = 7, 12, 32
 
+TEAM_TASK = '''
+"""Is a value above or below zero? A task of a team's own, with its metric."""
+import numpy as np
+from int8gate.tasks.registry import register
+from int8gate.tasks.task import Task
+from int8gate.validation.metrics.registry import Metric
+
+
+def rows(outputs, labels):
+    same = np.sign(outputs[:, 0]) == np.sign(labels[:, 0])
+    return np.stack([same, np.ones(len(labels))], axis=1) * 1.0
+
+
+def share(rows, weights=None):
+    totals = rows.sum(axis=0) if weights is None else weights @ rows
+    return totals[..., 0] / totals[..., 1]
+
+
+def lost(rows):
+    return np.ones_like(rows), np.ones_like(rows) * [0, 1]
+
+
+SAME_SIGN = Metric("same_sign", rows, share, lambda labels: 0.5, lost)
+register(
+    Task(
+        name="sign",
+        order=50,
+        metrics=("team_sign:SAME_SIGN",),
+        arrays="values",
+        decode="int8gate.model_zoo.user_models.array_decoding:values",
+    )
+)
+'''
 TABLE = """
 [models.{name}]
 file = "{name}{suffix}"

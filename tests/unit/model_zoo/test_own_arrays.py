@@ -14,6 +14,7 @@ from int8gate.tasks.registry import task
 WRITERS = {
     "spotter": ("classification", "0.95 * float", array_models.write_spotter),
     "autoencoder": ("anomaly", "0.9 * float", array_models.write_autoencoder),
+    "sign": ("sign", "0.95 * float", array_models.write_pair),  # a task of the team's
     "pair": ("regression", "0.9 * float", array_models.write_pair),
 }
 GATES = {"accuracy", "io_dtype", "integer_only", "size", "cpu_speedup"}
@@ -23,6 +24,7 @@ DEFAULT = [
     ("spotter", ".keras", "tflite_int8"),
     ("autoencoder", ".onnx", "onnx_int8"),
     ("pair", ".onnx", "onnx_int8"),
+    ("sign", ".onnx", "onnx_int8"),
 ]
 OTHERS = [
     ("spotter", ".onnx", "onnx_int8"),
@@ -41,7 +43,8 @@ def test_arrays_pass_every_gate(tmp_path, models):
         write(tmp_path, name)
         told = {"suffix": suffix, "task": kind, "recipe": recipe, "accuracy": accuracy}
         tables.append(array_models.TABLE.format(name=name, **told))
-    (tmp_path / "models.toml").write_text("".join(tables))
+    (tmp_path / "models.toml").write_text('plugins = ["team_sign"]\n' + "".join(tables))
+    (tmp_path / "team_sign.py").write_text(array_models.TEAM_TASK)
     command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "--report=report"]
     command += ["--artifact-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider"]
     done = subprocess.run(
@@ -53,7 +56,7 @@ def test_arrays_pass_every_gate(tmp_path, models):
         assert case["verdict"] == "passed", done.stdout
         passed = {gate for gate, status in case["gates"].items() if status == "passed"}
         assert passed >= GATES - ({"cpu_speedup"} if "16" in recipe else set())
-        metric, *others = task(case["task"]).metrics
+        metric, *others = ("same_sign",) if name == "sign" else task(case["task"]).metrics
         assert case["accuracy"]["metric"] == metric
         assert set(case["accuracy"]["also"]) == set(others)
         if metric == "top1":

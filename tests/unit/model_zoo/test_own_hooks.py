@@ -70,9 +70,9 @@ def test_a_result_of_a_row_for_each_picture_passes():
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        ([1, 2], "returned list for 4 pictures"),
-        (None, "returned NoneType for 4 pictures"),
-        (np.zeros((3, 6)), "returned shape (3, 6) for 4 pictures"),
+        ([1, 2], "returned list for 4 samples"),
+        (None, "returned NoneType for 4 samples"),
+        (np.zeros((3, 6)), "returned shape (3, 6) for 4 samples"),
         (np.float32(1), "returned float32"),
     ],
 )
