@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from int8gate import calibration_data
 from int8gate.calibration_data.audit import AuditSet
-from int8gate.calibration_data.synthetic import sources
+from int8gate.calibration_data.synthetic import picture_sources as sources
 
 SCENES = {
     "classification": (96, 3),

@@ -27,7 +27,7 @@ from benchmarks.simulated_pairs import Detections, MeanIou, Pairs, Pictures, Top
 from int8gate.validation.bootstrap import CONFIDENCE, RESAMPLES
 from int8gate.validation.comparing.paired import paired_change
 from int8gate.validation.comparing.sample_scores import Predictions
-from int8gate.validation.statistics import NonInferiority, non_inferiority
+from int8gate.validation.noninferiority import NonInferiority, non_inferiority
 
 Scenario = Top1 | MeanIou | Detections | Pictures
 ALLOWED, BEYOND_CHANCE = 0.05, 0.001

@@ -21,7 +21,7 @@ from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.resolve import is_calibrated, own_samples
 from int8gate.quantizers import activation_audit, stages
-from int8gate.quantizers.samples import sample_file
+from int8gate.quantizers.sample_stages import sample_file
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage_runner import StageRunner

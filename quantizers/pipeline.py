@@ -23,7 +23,7 @@ from int8gate.quantizers import stages, steps
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.ranged import STATISTICS
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.sample_stages import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage_runner import StageRunner

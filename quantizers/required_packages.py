@@ -37,7 +37,7 @@ def packages_of(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:
     if spec.own and recipe.is_prequantized:
         twin = spec.own.float_file
         return needed + (OF_FORMAT[format_of(twin)] + OF_TOOLCHAIN["tflite"] if twin else ())
-    needed += OF_TOOLCHAIN[recipe.toolchain]
+    needed += OF_TOOLCHAIN.get(recipe.toolchain, ())
     needed += TO_TOOLCHAIN.get((spec.source_format, recipe.toolchain), ())
     if spec.own:
         return needed

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers import export
+from int8gate.quantizers import network_export as export
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.onnx import from_torch
 from int8gate.runtimes.file_names import ONNX, PROGRAM, SAVED_MODEL, TFLITE

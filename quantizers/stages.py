@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models import inspection
-from int8gate.quantizers import activation_audit, auditing, export, samples
+from int8gate.quantizers import activation_audit, auditing
+from int8gate.quantizers import network_export as export
+from int8gate.quantizers import sample_stages as samples
 from int8gate.quantizers.recipe import ALL_OPERATORS, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from int8gate.engine.cache import SHARDS, CacheEntry, cache_key
-from int8gate.quantizers import export
-from int8gate.quantizers.samples import sample_file
+from int8gate.quantizers import network_export as export
+from int8gate.quantizers.sample_stages import sample_file
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.stage_runner import StageRunner
 

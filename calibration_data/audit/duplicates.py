@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from int8gate.calibration_data.audit import pairs
+from int8gate.calibration_data.audit import picture_pairs as pairs
 from int8gate.calibration_data.audit.findings import AuditSet, Finding, listed, spread
 
 MANY = 0.05  # of the samples: so many to spare are a warning, fewer advice

@@ -25,9 +25,9 @@ from pathlib import Path
 
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders.examples import Wanted
+from int8gate.calibration_data.folders.folder_samples import FolderSamples
 from int8gate.calibration_data.folders.forms import FORMS, form_of
 from int8gate.calibration_data.folders.listing import check_inside
-from int8gate.calibration_data.folders.samples import FolderSamples
 from int8gate.calibration_data.folders.soundness import fitting
 from int8gate.calibration_data.folders.splits import (
     CALIBRATION_SHARE,

@@ -10,15 +10,15 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from int8gate.calibration_data.synthetic.picture_sources import SPLITS, digits
 from int8gate.calibration_data.synthetic.scenes import (
     SEED,
     DigitScenes,
     SceneStyle,
-    _background,
-    _blend,
-    _stroke,
+    blend,
+    draw_background,
+    draw_stroke,
 )
-from int8gate.calibration_data.synthetic.sources import SPLITS, digits
 
 CLASSES = ("0 or 6", "1 or 7", "2 or 5", "3 or 8", "4 or 9")
 CLASS_OF_DIGIT = (0, 1, 2, 3, 4, 2, 0, 1, 3, 4)
@@ -58,9 +58,9 @@ class DetectionScenes(DigitScenes):
         """Image uint8 (h, w, channels) and label float32 (MOST_OBJECTS, 5)."""
         rng = np.random.default_rng([SEED, SPLITS.index(self.split), index])
         source = int(self.sources[index])
-        canvas = _background(rng, self.split, source, self.size, self.style.texture)
+        canvas = draw_background(rng, self.split, source, self.size, self.style.texture)
         for _ in range(rng.integers(*self.style.strokes, endpoint=True)):
-            _blend(canvas, _stroke(rng, self.size), rng, self.style.contrast)
+            blend(canvas, draw_stroke(rng, self.size), rng, self.style.contrast)
         label = self._draw_digits(rng, canvas, source)
         spread = np.float32(rng.uniform(*self.style.noise) * 12**0.5)
         canvas += spread * (rng.random(canvas.shape, np.float32) - np.float32(0.5))
@@ -78,12 +78,12 @@ class DetectionScenes(DigitScenes):
         for _ in range(rng.integers(*self.style.digits_per_scene, endpoint=True)):
             which = rng.choice(owned)
             coverage = _turned_digit(rng, pictures[which], self.size, self.style.digit_size)
-            corner = _free_corner(rng, coverage.shape, self.size, [box for _, box in found])
+            corner = free_corner(rng, coverage.shape, self.size, [box for _, box in found])
             if corner is None:
                 continue
             top, left = corner
             height, width = coverage.shape
-            _blend(
+            blend(
                 canvas[top : top + height, left : left + width], coverage, rng, self.style.contrast
             )
             found.append((CLASS_OF_DIGIT[labels[which]], _ink_box(coverage) + np.tile(corner, 2)))
@@ -111,7 +111,7 @@ def _ink_box(coverage: np.ndarray) -> np.ndarray:
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
-def _free_corner(rng, extent, size, taken: list[np.ndarray]) -> np.ndarray | None:
+def free_corner(rng, extent, size, taken: list[np.ndarray]) -> np.ndarray | None:
     """Top and left of a place wholly inside the scene and apart from the boxes `taken`, pixels."""
     gap = GAP * min(size)
     room = np.subtract(size, extent)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.calibration_data.synthetic.sources import tiles
+from int8gate.calibration_data.synthetic.picture_sources import tiles
 
 
 class DrawnScenes(SampleSet):

@@ -19,16 +19,16 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from int8gate.calibration_data.synthetic.detection_scenes import _free_corner
+from int8gate.calibration_data.synthetic.detection_scenes import free_corner
 from int8gate.calibration_data.synthetic.drawn_scenes import DrawnScenes
+from int8gate.calibration_data.synthetic.picture_sources import SPLITS, TILE, tiles
 from int8gate.calibration_data.synthetic.scenes import (
     SEED,
     SceneStyle,
-    _background,
-    _blend,
-    _stroke,
+    blend,
+    draw_background,
+    draw_stroke,
 )
-from int8gate.calibration_data.synthetic.sources import SPLITS, TILE, tiles
 
 SHARES = {"train": 50, "calibration": 15, "evaluation": 35}  # of 100 faces, and of 100 others
 SHOW_A_FACE = (25, 30)  # of the crops without a face: an eye and a nose, a mouth
@@ -81,9 +81,9 @@ class FaceScenes(DrawnScenes):
         """Image uint8 (h, w, channels) and label float32 (MOST_FACES, 5)."""
         rng = np.random.default_rng([SEED, SPLITS.index(self.split), index])
         source = int(self.sources[index])
-        canvas = _background(rng, self.split, source, self.size, self.style.texture)
+        canvas = draw_background(rng, self.split, source, self.size, self.style.texture)
         for _ in range(rng.integers(*self.style.strokes, endpoint=True)):
-            _blend(canvas, _stroke(rng, self.size), rng, self.style.contrast)
+            blend(canvas, draw_stroke(rng, self.size), rng, self.style.contrast)
         canvas = canvas.mean(-1, keepdims=True)
         faces = [self._face(rng, source) for _ in range(rng.integers(1, MOST_FACES, endpoint=True))]
         others = [self._other(rng, source) for _ in range(rng.integers(0, MOST_OTHERS + 1))]
@@ -121,7 +121,7 @@ class FaceScenes(DrawnScenes):
         boxes = list(taken)
         for crop in cut:
             pixels, coverage = _cut_out(rng, crop, self.size, self.style.digit_size)
-            corner = _free_corner(rng, coverage.shape, self.size, boxes)
+            corner = free_corner(rng, coverage.shape, self.size, boxes)
             if corner is None:
                 continue
             (top, left), (height, width) = corner, coverage.shape

@@ -123,41 +123,41 @@ def paint(layer: Image.Image, person: Person, points: np.ndarray, height: float)
     for side in (1, 0):
         shade = SHADE if side else 1.0
         hip, knee, ankle = (points[joint + side] for joint in (HIPS, KNEES, ANKLES))
-        _capsule(pen, knee, ankle, thick, _lit(person.shins, shade))
-        _capsule(pen, hip, knee, thick * 1.2, _lit(person.trousers, shade))
-        _disc(pen, ankle, thick * 1.25, _lit(person.shoes, shade))
+        _capsule(pen, knee, ankle, thick, lit(person.shins, shade))
+        _capsule(pen, hip, knee, thick * 1.2, lit(person.trousers, shade))
+        _disc(pen, ankle, thick * 1.25, lit(person.shoes, shade))
     neck = points[SHOULDERS : SHOULDERS + 2].mean(axis=0)
     head = points[EARS : EARS + 2].mean(axis=0)
-    _capsule(pen, neck, head, thick * 0.9, _lit(person.skin, SHADE))
+    _capsule(pen, neck, head, thick * 0.9, lit(person.skin, SHADE))
     outline = [tuple(points[joint]) for joint in (SHOULDERS, SHOULDERS + 1, HIPS + 1, HIPS)]
-    pen.polygon(outline, _lit(person.shirt))
-    _capsule(pen, *points[SHOULDERS : SHOULDERS + 2], thick, _lit(person.shirt))
-    _capsule(pen, *points[HIPS : HIPS + 2], thick, _lit(person.trousers))
+    pen.polygon(outline, lit(person.shirt))
+    _capsule(pen, *points[SHOULDERS : SHOULDERS + 2], thick, lit(person.shirt))
+    _capsule(pen, *points[HIPS : HIPS + 2], thick, lit(person.trousers))
     for side in (1, 0):
         shade = SHADE if side else 1.0
         shoulder, elbow, wrist = (points[joint + side] for joint in (SHOULDERS, ELBOWS, WRISTS))
-        _capsule(pen, elbow, wrist, thick * 0.8, _lit(person.sleeves, shade))
-        _capsule(pen, shoulder, elbow, thick, _lit(person.shirt, 0.9 * shade))
-        _disc(pen, wrist, thick * 1.15, _lit(person.skin, shade))
-    _paint_head(pen, person, points, height)
+        _capsule(pen, elbow, wrist, thick * 0.8, lit(person.sleeves, shade))
+        _capsule(pen, shoulder, elbow, thick, lit(person.shirt, 0.9 * shade))
+        _disc(pen, wrist, thick * 1.15, lit(person.skin, shade))
+    draw_head(pen, person, points, height)
 
 
-def _paint_head(pen, person: Person, points: np.ndarray, height: float) -> None:
+def draw_head(pen, person: Person, points: np.ndarray, height: float) -> None:
     ears, eyes = points[EARS : EARS + 2], points[EYES : EYES + 2]
     middle = ears.mean(axis=0)
     up = (eyes.mean(axis=0) - points[NOSE]) * [0.3, 1.0]
-    _disc(pen, middle + up, HEAD[0] * height * 1.08, _lit(person.hair))
+    _disc(pen, middle + up, HEAD[0] * height * 1.08, lit(person.hair))
     for side in (0, 1):
-        _disc(pen, ears[side], 0.026 * height, _lit(person.skin, 0.7 - 0.1 * side))
+        _disc(pen, ears[side], 0.026 * height, lit(person.skin, 0.7 - 0.1 * side))
     across, tall = HEAD[0] * height * 0.93, HEAD[1] * height * 0.9
     x, y = middle
-    pen.ellipse([x - across, y - tall * 0.8, x + across, y + tall], _lit(person.skin))
+    pen.ellipse([x - across, y - tall * 0.8, x + across, y + tall], lit(person.skin))
     for side in (0, 1):
-        _disc(pen, eyes[side], 0.017 * height, _lit(person.eyes))
-    _disc(pen, points[NOSE], 0.015 * height, _lit(person.skin, 0.55))
+        _disc(pen, eyes[side], 0.017 * height, lit(person.eyes))
+    _disc(pen, points[NOSE], 0.015 * height, lit(person.skin, 0.55))
 
 
-def _lit(colour: tuple[int, int, int], light: float = 1.0) -> tuple[int, int, int, int]:
+def lit(colour: tuple[int, int, int], light: float = 1.0) -> tuple[int, int, int, int]:
     red, green, blue = colour
     return int(red * light), int(green * light), int(blue * light), 255
 

@@ -19,8 +19,8 @@ from int8gate.calibration_data.synthetic.figure_drawing import (
     draw_pose,
     paint,
 )
-from int8gate.calibration_data.synthetic.scenes import _background
-from int8gate.calibration_data.synthetic.sources import SPLITS
+from int8gate.calibration_data.synthetic.picture_sources import SPLITS
+from int8gate.calibration_data.synthetic.scenes import draw_background
 
 SEED = 20260117
 PEOPLE = 3  # rows of a label: so many people at most
@@ -70,7 +70,7 @@ class FigureScenes(DrawnScenes):
         rng = np.random.default_rng([SEED, SPLITS.index(self.split), index])
         source = int(self.sources[index])
         style = self.style
-        canvas = _background(rng, self.split, source, self.size, style.texture)
+        canvas = draw_background(rng, self.split, source, self.size, style.texture)
         layer = Image.new(FOUR_CHANNELS, (self.size[1] * FINER, self.size[0] * FINER))
         for _ in range(rng.integers(*style.clutter, endpoint=True)):
             _paint_clutter(rng, layer)
@@ -97,14 +97,14 @@ class FigureScenes(DrawnScenes):
         silhouettes = []
         for person, points, height in self._placed(rng, people):
             paint(layer, person, points * FINER + (FINER - 1) / 2, height * FINER)
-            silhouette = _silhouette(self.size, person, points, height)
+            silhouette = silhouette_of(self.size, person, points, height)
             row = label[len(silhouettes)]
             row[0] = silhouette.sum()
-            row[1:] = _keypoints(points, self.size).ravel()
+            row[1:] = keypoints_of(points, self.size).ravel()
             silhouettes.append(silhouette)
         for behind in range(len(silhouettes)):
             for nearer in silhouettes[behind + 1 :]:
-                _mark_occluded(label[behind, 1:].reshape(KEYPOINTS, 3), nearer)
+                mark_occluded(label[behind, 1:].reshape(KEYPOINTS, 3), nearer)
         return label
 
     def _placed(self, rng, people: list) -> list[tuple]:
@@ -130,19 +130,19 @@ def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return ((points >= 0) & (points <= np.array(size)[::-1] - 1)).all(axis=1)
 
 
-def _keypoints(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def keypoints_of(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Rows y, x, v (17, 3) of one person standing alone."""
     inside = _inside(points, size)[:, None]
     return np.hstack([points[:, ::-1], np.full((len(points), 1), VISIBLE)]) * inside
 
 
-def _mark_occluded(keypoints: np.ndarray, nearer: np.ndarray) -> None:
+def mark_occluded(keypoints: np.ndarray, nearer: np.ndarray) -> None:
     """Sets v, in place, of keypoints (17, 3) that lie behind a nearer person's silhouette."""
     y, x = np.rint(keypoints[:, :2]).astype(int).T
     keypoints[(keypoints[:, 2] == VISIBLE) & nearer[y, x], 2] = OCCLUDED
 
 
-def _silhouette(size, person, points: np.ndarray, height: float) -> np.ndarray:
+def silhouette_of(size, person, points: np.ndarray, height: float) -> np.ndarray:
     """The pixels, bool (h, w), that a person alone covers."""
     layer = Image.new(FOUR_CHANNELS, size[::-1])
     paint(layer, person, points, height)

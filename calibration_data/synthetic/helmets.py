@@ -16,8 +16,8 @@ from int8gate.calibration_data.synthetic.figure_drawing import (
     EARS,
     HEAD,
     Person,
-    _lit,
-    _paint_head,
+    draw_head,
+    lit,
     paint,
 )
 from int8gate.calibration_data.synthetic.figures import (
@@ -27,7 +27,7 @@ from int8gate.calibration_data.synthetic.figures import (
     SEED,
     FigureScenes,
 )
-from int8gate.calibration_data.synthetic.sources import SPLITS
+from int8gate.calibration_data.synthetic.picture_sources import SPLITS
 
 CLASSES = ("helmet", "head", "person")
 HELMET, BARE_HEAD, PERSON = range(3)
@@ -133,7 +133,7 @@ def paint_helmet(layer: Image.Image, worker: Worker, points: np.ndarray, height:
     def shape(start: float, end: float, half: float, tall: float, light: float) -> None:
         angle = np.linspace(start, end, 24)[:, None] * np.pi
         outline = rim + height * (half * np.cos(angle) * across + tall * np.sin(angle) * up)
-        pen.polygon([tuple(point) for point in outline], _lit(helmet.colour, light))
+        pen.polygon([tuple(point) for point in outline], lit(helmet.colour, light))
 
     shape(0, 1, helmet.dome, helmet.height, 0.95)
     shape(0.42, 0.58, helmet.dome, helmet.height, 0.75)  # the ridge
@@ -146,7 +146,7 @@ def _head(layer: Image.Image, figure: tuple) -> np.ndarray:
         return _coverage(layer.size, paint_helmet, figure)
 
     def paint_head(canvas, *figure):
-        _paint_head(ImageDraw.Draw(canvas), *figure)
+        draw_head(ImageDraw.Draw(canvas), *figure)
 
     return _coverage(layer.size, paint_head, figure)
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.calibration_data.synthetic.sources import SPLITS, TILE, digits, tiles
+from int8gate.calibration_data.synthetic.picture_sources import SPLITS, TILE, digits, tiles
 
 SEED = 20260101
 
@@ -140,18 +140,18 @@ class DigitScenes(SampleSet):
         rng = np.random.default_rng([SEED, SPLITS.index(self.split), index])
         source = int(self.sources[index])
         height, width = self.size
-        canvas = _background(rng, self.split, source, self.size, self.style.texture)
+        canvas = draw_background(rng, self.split, source, self.size, self.style.texture)
         mask = np.zeros((height, width), np.uint8)
         pictures, _, _ = digits(self.split)
         for _ in range(rng.integers(*self.style.strokes, endpoint=True)):
-            _blend(canvas, _stroke(rng, self.size), rng, self.style.contrast)
+            blend(canvas, draw_stroke(rng, self.size), rng, self.style.contrast)
         owned = rng.permutation(self._digits_of_sources[source])
         for place in range(rng.integers(*self.style.digits_per_scene, endpoint=True)):
             which = owned[place % len(owned)]
             coverage = _digit(rng, pictures[which], self.size, self.style.digit_size, mask)
             if coverage is None:
                 continue
-            _blend(canvas, coverage, rng, self.style.contrast)
+            blend(canvas, coverage, rng, self.style.contrast)
             mask[coverage > 0.45] = 1
         noise = np.float32(rng.uniform(*self.style.noise))
         canvas += noise * rng.standard_normal(canvas.shape, np.float32)
@@ -161,7 +161,7 @@ class DigitScenes(SampleSet):
         return image, mask
 
 
-def _background(rng, split, source, size, texture) -> np.ndarray:
+def draw_background(rng, split, source, size, texture) -> np.ndarray:
     """A turned, mirrored, resized piece of one tile, its contrast reduced, float32 (h, w, 3)."""
     owned = tiles(split)
     tile = owned[rng.integers(len(owned)) if split == "train" else source]
@@ -194,7 +194,7 @@ def _digit(rng, picture, size, limits, taken) -> np.ndarray | None:
     return None
 
 
-def _stroke(rng, size: tuple[int, int]) -> np.ndarray:
+def draw_stroke(rng, size: tuple[int, int]) -> np.ndarray:
     """Coverage of a random line or arc, float32 (h, w): clutter as thick as a digit's pen."""
     height, width = size
     layer = Image.new("L", (width, height))
@@ -211,7 +211,7 @@ def _stroke(rng, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(soft, np.float32) / 255
 
 
-def _blend(canvas: np.ndarray, coverage: np.ndarray, rng, contrast: tuple[float, float]) -> None:
+def blend(canvas: np.ndarray, coverage: np.ndarray, rng, contrast: tuple[float, float]) -> None:
     """Paints in place with a colour that differs from what lies below by `contrast` grey levels."""
     covered = coverage > 0.5
     if not covered.any():

@@ -17,9 +17,9 @@ from int8gate.calibration_data.synthetic.figures import EASY_STYLE as EASY_SCENE
 from int8gate.calibration_data.synthetic.figures import (
     FINER,
     FigureScenes,
-    _keypoints,
-    _mark_occluded,
-    _silhouette,
+    keypoints_of,
+    mark_occluded,
+    silhouette_of,
 )
 from int8gate.calibration_data.synthetic.figures import STYLE as SCENES
 
@@ -52,13 +52,13 @@ class SingleFigures(FigureScenes):
         figures = self._placed(rng, people)
         subject = figures[0]
         label = np.zeros((1, 1 + KEYPOINTS * 3), np.float32)
-        label[0, 0] = _silhouette(self.size, *subject).sum()
-        label[0, 1:] = _keypoints(subject[1], self.size).ravel()
+        label[0, 0] = silhouette_of(self.size, *subject).sum()
+        label[0, 1:] = keypoints_of(subject[1], self.size).ravel()
         for person, points, height in sorted(figures, key=lambda figure: figure[2]):
             paint(layer, person, points * FINER + (FINER - 1) / 2, height * FINER)
             if height > subject[2]:
-                nearer = _silhouette(self.size, person, points, height)
-                _mark_occluded(label[0, 1:].reshape(KEYPOINTS, 3), nearer)
+                nearer = silhouette_of(self.size, person, points, height)
+                mark_occluded(label[0, 1:].reshape(KEYPOINTS, 3), nearer)
         return label
 
     def _placed(self, rng, people: list) -> list[tuple]:

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.calibration_data.synthetic import sources
-from int8gate.calibration_data.synthetic.sources import PICTURES
+from int8gate.calibration_data.synthetic import picture_sources as sources
+from int8gate.calibration_data.synthetic.picture_sources import PICTURES
 
 SCALE = 2
 SEED = 20260102
@@ -150,7 +150,7 @@ def _pictures(split: str, channels: int) -> tuple[np.ndarray, ...]:
     """The split's pictures, each uint8 (h, w, channels)."""
     opened = []
     for name in PICTURES[split]:
-        picture, factor = sources._picture(name), REDUCED.get(name, 1)
+        picture, factor = sources.source_picture(name), REDUCED.get(name, 1)
         picture = picture if channels == 3 else _luminance_of(picture)
         opened.append(_resized(picture, (picture.shape[0] // factor, picture.shape[1] // factor)))
     return tuple(opened)

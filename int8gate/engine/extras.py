@@ -50,15 +50,20 @@ def require(what: str, packages: Iterable[str]) -> None:
 
 
 def sentence(what: str, packages: Iterable[str]) -> str:
-    """What is missing for `what`, and how to install it; the packages are keys of `PACKAGES`."""
+    """What is missing for `what`, and how to install it.
+
+    Packages that are not in `PACKAGES`, such as a user's target needs, go by their own names.
+    """
     packages = list(packages)
-    names = [PACKAGES[name][0] for name in packages]
+    names = [PACKAGES[name][0] if name in PACKAGES else name for name in packages]
+    others = [f" {name}" for name in packages if name not in PACKAGES]
     if len(names) > MOST:
         names[MOST - 1 :] = [f"{len(names) - MOST + 1} other packages"]
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     verb = "which is" if len(names) == 1 else "which are"
-    extras = ",".join(extras_of(packages))
-    return f'{what} needs {listed}, {verb} not installed: pip install "int8gate[{extras}]"'
+    extras = ",".join(extras_of(name for name in packages if name in PACKAGES))
+    ours = f' "int8gate[{extras}]"' if extras else ""
+    return f"{what} needs {listed}, {verb} not installed: pip install{ours}{''.join(others)}"
 
 
 def explained(error: BaseException, what: str) -> str | None:

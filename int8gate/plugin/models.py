@@ -11,9 +11,9 @@ from int8gate.engine.plugins import find_modules_in
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import OwnModel
-from int8gate.model_zoo.user_models.hooks import check_hook
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_tables
+from int8gate.model_zoo.user_models.user_hooks import check_hook
 from int8gate.plugin.asked import ASKED
 from int8gate.quantizers.recipe import recipe
 from int8gate.targets.registry import check_target

@@ -15,7 +15,7 @@ from int8gate.engine import code_identity
 from int8gate.engine.cache import ArtifactCache
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.metrics.registry import metric, places_of
-from int8gate.validation.statistics import NonInferiority, non_inferiority
+from int8gate.validation.noninferiority import NonInferiority, non_inferiority
 
 
 @dataclass(frozen=True)

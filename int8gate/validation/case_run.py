@@ -26,10 +26,10 @@ from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.evaluation import FIDELITY_SAMPLES, Scoring, evaluate
 from int8gate.validation.expectations import Expectations, expectations_of
 from int8gate.validation.metrics.registry import metric, places_of
+from int8gate.validation.noninferiority import enough_samples
 from int8gate.validation.npu_entry import npu_entry
 from int8gate.validation.preprocessing_mismatch import fed_otherwise
 from int8gate.validation.speed import Interleaved, interleave
-from int8gate.validation.statistics import enough_samples
 from int8gate.validation.tasks import unscored_reason
 
 

@@ -16,7 +16,7 @@ from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.named import resolve
 from int8gate.model_zoo.spec import Network
-from int8gate.model_zoo.user_models.hooks import decoded
+from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
 from int8gate.validation.distinct_outputs import DistinctOutputs

@@ -1,6 +1,6 @@
 """Trains compact networks: what `int8gate train NAME` runs before it measures and stores.
 
-task.py     `Stage`, `TrainingTask`: what a task brings
+training_task.py  `Stage`, `TrainingTask`: what a task brings
 digits.py   classification and segmentation
 pose.py     pose estimation
 loop.py     `train`: the stages, one after another (Keras)
@@ -8,9 +8,9 @@ torch_loop.py  the same for PyTorch
 """
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.tasks import registry  # `task` is a module of this package
+from int8gate.tasks.registry import task
 
 
 def training_of(spec: ModelSpec) -> str:
     """The `TrainingTask` of a model, as ``module:NAME``."""
-    return spec.training or registry.task(spec.task).training
+    return spec.training or task(spec.task).training

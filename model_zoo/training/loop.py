@@ -17,7 +17,7 @@ from int8gate.engine.named import resolve
 from int8gate.model_zoo.networks import build, layers
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training import training_of
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 SEED = 1
 VALIDATION_SAMPLES = 1000

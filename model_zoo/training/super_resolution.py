@@ -8,7 +8,7 @@ import numpy as np
 
 from int8gate.calibration_data.synthetic.super_resolution import SuperResolutionPairs
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training import digits
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 
 def _encode(spec: ModelSpec, labels: np.ndarray) -> np.ndarray:

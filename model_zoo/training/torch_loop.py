@@ -18,7 +18,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.torch_networks import build
 from int8gate.model_zoo.training import training_of
 from int8gate.model_zoo.training.loop import PATIENCE, SEED, VALIDATION_SAMPLES, Trained, at_scale
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 WEIGHT_DECAY = 1e-3
 LARGEST_GRADIENT = 5.0  # norm

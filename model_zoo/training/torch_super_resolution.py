@@ -9,7 +9,7 @@ import numpy as np
 
 from int8gate.calibration_data.synthetic.colour_super_resolution import ColourPairs
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 GREY_LEVELS = 10.0
 

@@ -7,6 +7,6 @@ keras_file.py    a Keras model without its code; keras2_file.py: one that Keras 
 hdf5_file.py, saved_model.py: nothing elsewhere
 resolve.py       both together: a `ModelSpec` for the pipeline; picture_checks.py, output_checks.py
 decoding.py      outputs to what the task's metric takes; known_heads.py: `decode = "NAME"`
-hooks.py         functions of the user's own
+user_hooks.py    functions of the user's own
 template.py      the TOML that `int8gate init` begins with; guesses.py: the task
 """

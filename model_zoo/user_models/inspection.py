@@ -153,8 +153,8 @@ def _tflite(file: Path, inputs, outputs):
 def _onnx(file: Path, inputs, outputs):
     from onnx import helper
 
+    from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
     from int8gate.model_zoo.importers.onnx import floats as onnx_floats
-    from int8gate.model_zoo.importers.onnx import reading as onnx_reading
 
     graph = onnx_reading.read(file).graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -189,7 +189,7 @@ def _keras(file: Path, inputs, outputs, trust: bool = False):
 
 
 def _saved_model(file: Path, inputs, outputs, signature: str | None = None):
-    from int8gate.model_zoo.user_models import saved_model
+    from int8gate.model_zoo.user_models import saved_model_file as saved_model
 
     serve = saved_model.signature(file, signature)
     taken, given = serve.structured_input_signature[1], serve.structured_outputs

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_files
 from data_folders import write
 
-from int8gate.calibration_data.synthetic import sources
+from int8gate.calibration_data.synthetic import picture_sources as sources
 
 SIDE, CELL, SQUARE = 64, 4, 16  # pixels
 RED, BLUE = 0, 1

@@ -101,7 +101,7 @@ def _features(images: np.ndarray, weights: dict) -> np.ndarray:
 
 def digit_pictures(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Handwritten digits in the colours of paper: uint8 (n, 32, 32, 3) and labels (n,)."""
-    from int8gate.calibration_data.synthetic.sources import digits
+    from int8gate.calibration_data.synthetic.picture_sources import digits
 
     small, labels, _ = digits(split)
     large = np.kron(small, np.ones((4, 4), np.float32))[..., None]

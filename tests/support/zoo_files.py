@@ -37,7 +37,7 @@ def write(name: str, kind: str, profile: str, folder: Path, trained: bool = Fals
 
 
 def _of_tensorflow(spec, kind: str, profile: str, weights: Weights, folder: Path) -> Path:
-    from int8gate.quantizers import export
+    from int8gate.quantizers import network_export as export
     from int8gate.quantizers.toolchains.tflite import convert as tflite
 
     network = export._network(spec, profile, weights, 0)

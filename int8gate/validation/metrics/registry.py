@@ -262,12 +262,12 @@ METRICS: dict[str, Metric] = {
 }
 # Metrics with a library or a module of their own, ``module:name``.
 ELSEWHERE = {
-    "map_50_95": "int8gate.validation.metrics.coco:MAP_50_95",
-    "map_50": "int8gate.validation.metrics.coco:MAP_50",
-    "oks_ap": "int8gate.validation.metrics.coco:OKS_AP",
-    "oks_ap_50": "int8gate.validation.metrics.coco:OKS_AP_50",
-    "psnr": "int8gate.validation.metrics.pictures:PSNR",
-    "ssim": "int8gate.validation.metrics.pictures:SSIM",
+    "map_50_95": "int8gate.validation.metrics.coco_metrics:MAP_50_95",
+    "map_50": "int8gate.validation.metrics.coco_metrics:MAP_50",
+    "oks_ap": "int8gate.validation.metrics.coco_metrics:OKS_AP",
+    "oks_ap_50": "int8gate.validation.metrics.coco_metrics:OKS_AP_50",
+    "psnr": "int8gate.validation.metrics.picture_similarity:PSNR",
+    "ssim": "int8gate.validation.metrics.picture_similarity:SSIM",
     "rmse": "int8gate.validation.metrics.values:RMSE",
     "mae": "int8gate.validation.metrics.values:MAE",
     "r2": "int8gate.validation.metrics.values:R2",

@@ -12,7 +12,7 @@ from int8gate.calibration_data.synthetic.figures import EASY_STYLE, STYLE
 from int8gate.calibration_data.synthetic.helmets import HelmetScenes
 from int8gate.model_zoo.families.centernet.network import STRIDE
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 OVERLAP_KEPT = 0.7
 FOCUS, REDUCTION = 2.0, 4.0  # alpha and beta of the focal loss

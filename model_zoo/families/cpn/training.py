@@ -13,7 +13,7 @@ from int8gate.calibration_data.synthetic.figure_drawing import KEYPOINTS
 from int8gate.calibration_data.synthetic.single_figures import EASY_STYLE, STYLE, SingleFigures
 from int8gate.model_zoo.families.cpn.decoding import STRIDE
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 HARDEST = 8
 # In places of the heatmap: OpenCV's for the kernels 7 (RefineNet), then 7, 9, 11, 15, finest first.

@@ -14,7 +14,7 @@ import numpy as np
 
 from int8gate.calibration_data.synthetic.detection_scenes import EASY, HARD, DetectionScenes
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 CLASSIFIER = "resnet50_torch"  # of the zoo; its ResNet is DETR's
 RESNET = "resnet."  # what the names of its ResNet's tensors begin with

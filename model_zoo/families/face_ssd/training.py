@@ -7,7 +7,7 @@ import numpy as np
 from int8gate.calibration_data.synthetic.faces import EASY, HARD, FaceScenes
 from int8gate.model_zoo.families.ssd_mobilenet_v1.training import FOCUS, encode
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:

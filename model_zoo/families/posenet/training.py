@@ -14,7 +14,7 @@ from int8gate.calibration_data.synthetic.figure_drawing import KEYPOINTS
 from int8gate.calibration_data.synthetic.figures import EASY_STYLE, STYLE, FigureScenes
 from int8gate.model_zoo.families.posenet.network import EDGES, STRIDE
 from int8gate.model_zoo.spec import ModelSpec, Network
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 DISK = 13.0  # above half the diagonal between places (11.3): each keypoint has one to call its own
 NEIGHBOURHOOD = 24.0

@@ -11,7 +11,7 @@ import numpy as np
 from int8gate.calibration_data.synthetic.detection_scenes import EASY, HARD, DetectionScenes
 from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 MATCHED_FROM = 0.4  # intersection over union of an anchor with a box that it answers for
 FOCUS = 2.0  # gamma of the focal loss

@@ -15,7 +15,7 @@ import numpy as np
 from int8gate.calibration_data.synthetic.detection_scenes import EASY, HARD, DetectionScenes
 from int8gate.model_zoo.families.yolov4_tiny.network import heads
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.training.task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 STRIDES = (32, 16)  # of the outputs
 FITS_FROM = 0.6  # IoU of a box's shape with an anchor's, from which the anchor answers for it

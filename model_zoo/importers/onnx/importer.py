@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import memory
+from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
 from int8gate.model_zoo.importers.onnx import floats as onnx_floats
-from int8gate.model_zoo.importers.onnx import reading as onnx_reading
 from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
 from int8gate.model_zoo.importers.onnx.onnx_shapes import (
     fixed_shape,

@@ -147,7 +147,8 @@ def import_frozen_graph(
     or when the network cannot be separated from control flow: the sentence names the node.
     """
     from int8gate.model_zoo.importers.tf1 import cut as cutting
-    from int8gate.model_zoo.importers.tf1 import graph_ends, network, simplify
+    from int8gate.model_zoo.importers.tf1 import cut_network as network
+    from int8gate.model_zoo.importers.tf1 import graph_ends, simplify
 
     source = read_graph_def(path)
     ends, graph_def, repairs = graph_ends.find_ends(source, inputs, outputs, Path(path).name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from int8gate.quantizers import export
+from int8gate.quantizers import network_export as export
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register

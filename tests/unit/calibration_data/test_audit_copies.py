@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from int8gate.calibration_data.audit import AuditSet, duplicates, pairs
+from int8gate.calibration_data.audit import AuditSet, duplicates
+from int8gate.calibration_data.audit import picture_pairs as pairs
 from int8gate.calibration_data.audit.fingerprints import SYMMETRIES, spectra, thumbnails
 
 COPIES = {"exact_duplicates", "near_duplicates", "augmented_samples"}

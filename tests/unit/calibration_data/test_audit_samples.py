@@ -160,7 +160,7 @@ def test_some_noise_among_pictures():
 
 
 def test_textures_and_stars_are_no_noise():
-    from int8gate.calibration_data.synthetic import sources
+    from int8gate.calibration_data.synthetic import picture_sources as sources
 
     for name in ("grass.png", "gravel.png", "brick.png", "hubble_deep_field.jpg", "text.png"):
         picture = sources._picture(name)

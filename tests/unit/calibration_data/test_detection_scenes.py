@@ -93,7 +93,7 @@ def test_a_scene_depends_on_its_number_alone(index, other_count):
 
 @pytest.mark.parametrize("split", LOADED)
 def test_sources_share_neither_digit_nor_tile(split):
-    from int8gate.calibration_data.synthetic.sources import tiles
+    from int8gate.calibration_data.synthetic.picture_sources import tiles
 
     drawn = loaded(split)
     owned = drawn._digits_of_sources

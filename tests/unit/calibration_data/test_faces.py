@@ -18,7 +18,7 @@ from int8gate.calibration_data.synthetic.faces import (
     FaceScenes,
     crops,
 )
-from int8gate.calibration_data.synthetic.sources import SPLITS, tiles
+from int8gate.calibration_data.synthetic.picture_sources import SPLITS, tiles
 
 LOADED = ("calibration", "evaluation")
 SIZES = ((96, 96), (80, 112))

@@ -27,7 +27,7 @@ indices = st.integers(0, 299)
 
 @pytest.fixture(scope="module")
 def sources():
-    from int8gate.calibration_data.synthetic import sources
+    from int8gate.calibration_data.synthetic import picture_sources as sources
 
     return sources
 
@@ -59,7 +59,7 @@ def pairs(split_contents: dict[str, list[bytes]]):
 def test_pictures_stand_in_one_split(sources):
     names = [name for split in SPLITS for name in sources.PICTURES[split]]
     assert len(names) == len(set(names))
-    pixels = {s: contents(map(sources._picture, sources.PICTURES[s])) for s in SPLITS}
+    pixels = {s: contents(map(sources.source_picture, sources.PICTURES[s])) for s in SPLITS}
     assert all(not shared for *_, shared in pairs(pixels)), "one picture under two names"
 
 

@@ -28,7 +28,8 @@ from int8gate.engine.code_identity import OURS, Code
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models import inspection
-from int8gate.quantizers import auditing, samples, stages
+from int8gate.quantizers import auditing, stages
+from int8gate.quantizers import sample_stages as samples
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
@@ -142,7 +143,7 @@ def test_the_modules_that_a_list_forgot_are_reached(tree):
         if spec.task == "detection":
             scored, tested = (by_name[f"{what} of {spec.name}"] for what in ("scores", "test"))
             assert "int8gate.validation.metrics.coco_matching" in scored & tested
-            assert "int8gate.validation.statistics" in tested
+            assert "int8gate.validation.noninferiority" in tested
     families = "int8gate.model_zoo.families"
     decoding = {f"{families}.yolov4_tiny.decoding", f"{families}.ssd_mobilenet_v1.anchors"}
     assert decoding <= set().union(*by_name.values())
@@ -179,7 +180,7 @@ def without_type_checking(source: str) -> str:
 @pytest.mark.parametrize(
     "root",
     [
-        "int8gate.quantizers.export",
+        "int8gate.quantizers.network_export",
         "int8gate.quantizers.toolchains.onnx.stages",
         "int8gate.validation.evaluation",
         "int8gate.validation.cached_test",
@@ -270,7 +271,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
     runs = {
         "samples": (
             (samples.prepare, pictures[0], hooked, False, tmp_path),
-            ("int8gate.quantizers.samples", *hooked.hooks, of_pictures),
+            ("int8gate.quantizers.sample_stages", *hooked.hooks, of_pictures),
         ),
         "audit": (
             (auditing.findings, *pictures, UNIT, 5, 100),

@@ -196,7 +196,7 @@ def test_package_loads_without_tensorflow():
     import sys
 
     check = (
-        "import sys; from int8gate.model_zoo.importers.tf1 import importer, network; "
+        "import sys; from int8gate.model_zoo.importers.tf1 import importer, cut_network; "
         "import int8gate.runtimes.frozen_graph; sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_folders import refused
 
-from int8gate.model_zoo.user_models.hooks import check_hook, decoded
+from int8gate.model_zoo.user_models.user_hooks import check_hook, decoded
 
 SOURCE = """
 import numpy as np

@@ -15,7 +15,7 @@ from int8gate.model_zoo.families.posenet.network import EDGES, HEADS, KEYPOINTS,
 from int8gate.model_zoo.families.posenet.training import DISK, POSE, targets
 from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.pose import MODELS
-from int8gate.validation.metrics.coco import OKS_AP
+from int8gate.validation.metrics.coco_metrics import OKS_AP
 
 SPEC = MODELS[0]
 DECLARED = SPEC.compact

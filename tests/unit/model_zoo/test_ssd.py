@@ -186,7 +186,7 @@ def test_losses_vanish_at_the_targets_and_nowhere_near():
 def test_training_scenes_have_the_networks_size():
     from int8gate.model_zoo.detection import MODELS
     from int8gate.model_zoo.families.ssd_mobilenet_v1.training import draw
-    from int8gate.model_zoo.training.task import Stage
+    from int8gate.model_zoo.training.training_task import Stage
 
     spec = MODELS[0]
     images, labels = draw(spec, "train", Stage(epochs=1, samples=3))

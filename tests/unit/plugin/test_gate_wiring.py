@@ -28,7 +28,7 @@ from int8gate.quantizers.calibration.table import read_table
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.ranged import STATISTICS
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.sample_stages import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.file_names import ONNX

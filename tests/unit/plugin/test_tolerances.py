@@ -19,7 +19,7 @@ from int8gate.validation.comparing.sample_scores import Predictions
 from int8gate.validation.expectations import Expectations, with_own
 from int8gate.validation.gates.accuracy import rule_for
 from int8gate.validation.metrics.registry import metric
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.noninferiority import non_inferiority
 
 TOP1 = metric("top1")
 EXPECTED = Expectations("0.99 * float", 0.4, 1.0, 1.0, 1.0)

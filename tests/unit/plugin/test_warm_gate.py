@@ -24,7 +24,7 @@ from int8gate.validation import measure
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.noninferiority import non_inferiority
 
 UINT8 = RECIPES["tflite_uint8"]  # the one whose gates feed raw pixels, too
 GATES = (measure.accuracy, measure.io_dtype, measure.integer_only, measure.size)
@@ -128,7 +128,7 @@ def test_an_edited_test_is_run_anew(warm, monkeypatch):
     monkeypatch.setattr(kept, "non_inferiority", watch)
     measure.accuracy(warm)
     assert not asked
-    edit(monkeypatch, "int8gate.validation.statistics")
+    edit(monkeypatch, "int8gate.validation.noninferiority")
     measure.accuracy(warm)
     assert asked == [0]
 

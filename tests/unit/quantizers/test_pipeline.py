@@ -20,7 +20,7 @@ from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.samples import SAMPLES
+from int8gate.quantizers.sample_stages import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.runtimes.file_names import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
@@ -159,7 +159,7 @@ def test_what_changes_the_result_changes_the_key(pipeline, settings, worker, tmp
     converted_again = dict.fromkeys(STAGES, 0) | {"statistics": 1, "artifact": 2}
     codes = {
         "tiny_zoo": rebuilt,
-        "int8gate.quantizers.export": rebuilt,
+        "int8gate.quantizers.network_export": rebuilt,
         "int8gate.quantizers.toolchains.tflite.convert": converted_again,
     }
     for edited, built in codes.items():

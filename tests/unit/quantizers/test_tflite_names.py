@@ -10,7 +10,7 @@ from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import inspect
 from int8gate.model_zoo.user_models.resolve import resolve
 from int8gate.model_zoo.weights import Weights
-from int8gate.quantizers.export import export_keras
+from int8gate.quantizers.network_export import export_keras
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite.convert import convert, to_tflite
 from int8gate.quantizers.toolchains.tflite.tensor_names import name_ends, named

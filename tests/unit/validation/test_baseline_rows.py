@@ -7,7 +7,7 @@ import pytest
 
 from int8gate.validation.bootstrap import exchanged_drops, lower_drops, pair, quantile, unseen_loss
 from int8gate.validation.metrics.registry import METRICS, metric
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.noninferiority import non_inferiority
 
 RNG = np.random.default_rng(0)
 N = 40

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.validation.metrics.coco import MAP_50, MAP_50_95, OKS_AP, OKS_AP_50
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.metrics.coco_metrics import MAP_50, MAP_50_95, OKS_AP, OKS_AP_50
+from int8gate.validation.noninferiority import non_inferiority
 
 BOXES, POSES = (MAP_50_95, MAP_50), (OKS_AP, OKS_AP_50)  # as pycocotools orders its figures
 LEVELS = 13  # of scores, so that many tie

@@ -21,7 +21,7 @@ from int8gate.validation.expectations import Expectations
 from int8gate.validation.fidelity import OutputFidelity
 from int8gate.validation.gates import fidelity, io_dtype
 from int8gate.validation.metrics.registry import metric
-from int8gate.validation.statistics import NonInferiority
+from int8gate.validation.noninferiority import NonInferiority
 
 EXPECTED = Expectations(
     accuracy="0.99 * float",

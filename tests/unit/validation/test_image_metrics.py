@@ -12,8 +12,8 @@ from int8gate.calibration_data.synthetic.super_resolution import (
     degrade,
     enlarge,
 )
-from int8gate.validation.metrics.pictures import PSNR, SSIM, psnr, ssim
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.metrics.picture_similarity import PSNR, SSIM, psnr, ssim
+from int8gate.validation.noninferiority import non_inferiority
 
 METRICS = pytest.mark.parametrize("metric", [PSNR, SSIM], ids=["psnr", "ssim"])
 seeds = st.integers(0, 2**32 - 1)

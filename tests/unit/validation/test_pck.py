@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from int8gate.calibration_data.synthetic.single_figures import SingleFigures
 from int8gate.validation.metrics.pck import ALPHA, KEYPOINTS, PCK
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.noninferiority import non_inferiority
 
 seeds = st.integers(0, 2**32 - 1)
 TORSO = (5, 6, 11, 12)  # shoulders and hips

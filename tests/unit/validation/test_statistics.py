@@ -13,7 +13,7 @@ from benchmarks.noninferiority import failures, passes
 from benchmarks.simulated_pairs import Detections, MeanIou, Top1
 from int8gate.validation.distinct_outputs import DistinctOutputs
 from int8gate.validation.metrics.registry import metric
-from int8gate.validation.statistics import (
+from int8gate.validation.noninferiority import (
     NonInferiority,
     enough_samples,
     non_inferiority,

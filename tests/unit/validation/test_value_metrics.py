@@ -8,7 +8,7 @@ from data_folders import refused
 from sklearn import metrics as theirs
 
 from int8gate.validation.metrics.registry import metric
-from int8gate.validation.statistics import non_inferiority
+from int8gate.validation.noninferiority import non_inferiority
 
 RNG = np.random.default_rng(0)
 REAL = RNG.normal(5, 2, (400, 2))

@@ -48,7 +48,7 @@ def tiles(split: str) -> np.ndarray:
     """Every textured tile of the split's pictures: uint8 (n, TILE, TILE, 3), in a fixed order."""
     cut = []
     for name in PICTURES[split]:
-        picture = _picture(name)
+        picture = source_picture(name)
         for top in range(0, picture.shape[0] - TILE + 1, TILE):
             for left in range(0, picture.shape[1] - TILE + 1, TILE):
                 tile = picture[top : top + TILE, left : left + TILE]
@@ -75,7 +75,7 @@ def _share(indices: np.ndarray, split: str) -> np.ndarray:
     return shuffled[round(bounds[position]) : round(bounds[position + 1])]
 
 
-def _picture(name: str) -> np.ndarray:
+def source_picture(name: str) -> np.ndarray:
     from PIL import Image
 
     with Image.open(_path(name)) as picture:

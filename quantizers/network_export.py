@@ -83,7 +83,7 @@ def export_saved_model(
     spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int, directory: Path
 ) -> None:
     """Writes `directory`/saved_model: a user's SavedModel at its declared size, batch 1."""
-    from int8gate.model_zoo.user_models.saved_model import signature
+    from int8gate.model_zoo.user_models.saved_model_file import signature
 
     serve = signature(weights.path, spec.own.signature)
     names = in_order(serve.structured_input_signature[1])
