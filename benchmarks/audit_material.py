@@ -75,7 +75,7 @@ def photographs(size: int) -> np.ndarray:
     for name in (name for names in sources.PICTURES.values() for name in names):
         if name == SHOWN_TWICE:
             continue
-        picture = sources._picture(name)
+        picture = sources.source_picture(name)
         side = min(PIECE, *picture.shape[:2])
         for top in range(0, picture.shape[0] - side + 1, side):
             for left in range(0, picture.shape[1] - side + 1, side):

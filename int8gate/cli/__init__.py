@@ -1,0 +1,1 @@
+"""The console script `int8gate`: `app.py`, and a file for each larger command."""

@@ -1,0 +1,1 @@
+"""pytest's side alone: options, parametrization, fixtures, the gates as tests, their records."""

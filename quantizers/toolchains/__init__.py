@@ -1,0 +1,1 @@
+"""The ways to quantized files, a folder each; `toolchain.py` says what one has to have."""

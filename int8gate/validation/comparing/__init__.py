@@ -1,0 +1,1 @@
+"""Runs beside each other: baselines, histories, limits on what may get worse."""

@@ -1,0 +1,1 @@
+"""The metrics by name, and what the larger ones are made of."""

@@ -1,0 +1,1 @@
+"""CenterNet (`ctdet`): heatmap, size and offset of objects."""

@@ -1,0 +1,1 @@
+"""Cascaded pyramid network: keypoints of one person by GlobalNet and RefineNet."""

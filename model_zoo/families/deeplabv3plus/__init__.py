@@ -1,0 +1,1 @@
+"""DeepLabV3+ on MobileNet v2: segmentation with an atrous pyramid and a decoder."""

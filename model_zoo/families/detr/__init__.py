@@ -1,0 +1,1 @@
+"""DETR: detection by a transformer over a ResNet's features."""

@@ -1,0 +1,1 @@
+"""EDSR: residual super-resolution, colour in and out."""

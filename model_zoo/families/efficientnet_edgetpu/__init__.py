@@ -1,0 +1,1 @@
+"""EfficientNet-EdgeTPU: fused MBConv without squeeze-and-excitation."""

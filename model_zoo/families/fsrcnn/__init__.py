@@ -1,0 +1,1 @@
+"""FSRCNN: super-resolution on luminance, with and without the skip around it."""

@@ -1,0 +1,1 @@
+"""PoseNet (PersonLab): several people's keypoints, as a TF1 frozen graph."""

@@ -1,0 +1,1 @@
+"""U-Net with an input of dynamic shape."""

@@ -1,0 +1,1 @@
+"""YOLOv4-tiny, as Darknet's .cfg and .weights."""

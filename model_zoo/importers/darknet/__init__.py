@@ -1,0 +1,1 @@
+"""Darknet's .cfg and .weights to a PyTorch network: `importer.py` first."""

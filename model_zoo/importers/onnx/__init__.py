@@ -1,0 +1,1 @@
+"""An ONNX file checked and repaired before anything else: `importer.py` first."""

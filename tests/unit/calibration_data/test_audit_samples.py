@@ -163,7 +163,7 @@ def test_textures_and_stars_are_no_noise():
     from int8gate.calibration_data.synthetic import picture_sources as sources
 
     for name in ("grass.png", "gravel.png", "brick.png", "hubble_deep_field.jpg", "text.png"):
-        picture = sources._picture(name)
+        picture = sources.source_picture(name)
         for side in (48, 128, 224):
             cuts = [picture[at : at + side, at : at + side] for at in (0, 60, 120)]
             assert min(map(structure, cuts)) > 3.2, (name, side)

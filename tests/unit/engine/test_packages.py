@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from tiny_run import ROOMS, SETTINGS
 
 
@@ -19,3 +21,9 @@ def test_no_folder_of_modules_is_no_package():
     for folder in ROOMS.values():
         for file in folder.rglob("*.py"):
             assert (file.parent / "__init__.py").is_file()
+
+
+def test_every_package_says_what_stands_in_it():
+    for folder in ROOMS.values():
+        for file in folder.rglob("__init__.py"):
+            assert ast.get_docstring(ast.parse(file.read_text())), file
