@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from int8gate.calibration_data.arrays.kinds import PICTURES
 from int8gate.calibration_data.fit import IGNORED, LEAST_OF_INPUT, Fit
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+SUFFIXES = PICTURES
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MOST_PIXELS = 2**26  # 8192x8192: 200 MB as RGB, 400 MB while it is converted
 MOST_SHOWN = 240  # characters of a name in a message

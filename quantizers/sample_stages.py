@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.calibration_data.arrays import ArraySamples
+from int8gate.calibration_data.arrays.samples import ArraySamples
 from int8gate.calibration_data.folders import FolderSamples
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet

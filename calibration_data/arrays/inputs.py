@@ -1,14 +1,10 @@
-"""The inputs of a network that takes arrays, and which array of the data each one gets."""
+"""The inputs of a network that takes arrays, and whether a value fits one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-from int8gate.calibration_data.arrays.reading import Rows
-from int8gate.calibration_data.pictures import shown
 
 
 @dataclass(frozen=True)
@@ -45,23 +41,3 @@ class Input:
                     f"numbers of {limits.min}..{limits.max}"
                 )
         return value.astype(dtype)
-
-
-def matched(inputs: tuple[Input, ...], rows: Rows, place: Path) -> tuple[str, ...]:
-    """The name of each input's array in the data: its own, or the only one.
-
-    Raises ValueError where they do not fit each other.
-    """
-    given = [name for name in rows.shapes if name not in rows.ignored]
-    if len(inputs) == len(given) == 1:
-        return tuple(given)
-    missing = [each for each in inputs if each.name not in given]
-    if missing or len(given) != len(inputs):
-        arrays = (str(Input(name, rows.shapes[name], "")).strip() for name in given)
-        listed = ", ".join(arrays) or "none"
-        raise ValueError(
-            f"data {shown(place)} holds the arrays {listed}; the network takes "
-            f"{', '.join(map(str, inputs))}: name an array after each input, beside labels and "
-            "sources"
-        )
-    return tuple(each.name for each in inputs)

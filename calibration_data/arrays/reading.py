@@ -14,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.calibration_data.folders.listing import is_visible, visible_folders
+from int8gate.calibration_data.arrays.kinds import BESIDE, RECORDINGS, TABLES, files_of
+from int8gate.calibration_data.folders.listing import visible_folders
 from int8gate.calibration_data.pictures import shown
 
-TABLES = (".npz", ".npy", ".csv")
-RECORDINGS = ".wav"
 LABELS = ("labels", "label", "class", "target", "y")
 SOURCES = ("sources", "source", "groups", "group")
-BESIDE = ".labels.npy"
 
 
 @dataclass(frozen=True)
@@ -97,20 +95,13 @@ class Rows:
         return _opened(str(file), self.features, state.st_mtime_ns, state.st_size)
 
 
-def holds_arrays(place: Path) -> bool:
-    """Whether data are arrays or recordings, told by names alone; False of pictures."""
-    if place.is_dir():
-        return bool(_files(place)) or any(_files(folder) for folder in visible_folders(place))
-    return place.suffix.lower() in TABLES
-
-
 def rows_of(place: Path, features: str | None = None) -> Rows:
     """The rows of a file or folder. Raises ValueError or OSError in a sentence."""
     if not place.exists():
         raise FileNotFoundError(f"data {shown(place)}: there is no such file or folder")
-    files = _files(place) if place.is_dir() else [place]
+    files = files_of(place) if place.is_dir() else [place]
     if place.is_dir() and not files:
-        files = [file for folder in visible_folders(place) for file in _files(folder)]
+        files = [file for folder in visible_folders(place) for file in files_of(folder)]
     recordings = [file for file in files if file.suffix.lower() == RECORDINGS]
     if not files or (recordings and len(recordings) < len(files)):
         raise ValueError(
@@ -121,19 +112,6 @@ def rows_of(place: Path, features: str | None = None) -> Rows:
     if not len(rows):
         raise ValueError(f"data {shown(place)} has no sample: add some")
     return rows
-
-
-def _files(folder: Path) -> list[Path]:
-    suffixes = (*TABLES, RECORDINGS)
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and is_visible(path)
-        and not path.name.endswith(BESIDE)
-        and path.name != "labels.npy"
-    )
 
 
 def _length(table: dict[str, np.ndarray]) -> int:

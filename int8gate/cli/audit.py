@@ -21,7 +21,7 @@ def audit(
     activations: Annotated[bool, typer.Option(help="run the float model over both, too")] = False,
 ) -> None:
     """Judge the calibration pictures of a folder against those that are scored."""
-    from int8gate.calibration_data.arrays.reading import holds_arrays
+    from int8gate.calibration_data.arrays.kinds import holds_arrays
 
     try:
         sizes, found = _findings(directory, model, zoo, min_calibration_samples, activations)

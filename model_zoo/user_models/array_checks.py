@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from int8gate.calibration_data.arrays import Input, first_rows, matched
+from int8gate.calibration_data.arrays.inputs import Input
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.tasks.registry import task, tasks
@@ -35,6 +35,8 @@ def array_inputs(own: OwnModel, file: ModelFile) -> tuple[Input, ...]:
 
     Raises ValueError naming table and key for what is missing or contradicts the file.
     """
+    from int8gate.calibration_data.arrays.opening import first_rows, matched  # with Pillow
+
     if own.format not in FORMATS:
         raise ValueError(
             f"{own.where}: {own.file.name} is read for pictures alone; arrays are taken by "

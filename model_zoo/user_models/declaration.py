@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from int8gate.calibration_data.arrays.reading import holds_arrays
+from int8gate.calibration_data.arrays.kinds import holds_arrays
 from int8gate.calibration_data.preprocessing import PIXELS, Preprocessing
 
 FORMAT_OF_SUFFIX = {

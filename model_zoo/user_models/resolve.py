@@ -85,7 +85,7 @@ def own_samples(spec: ModelSpec, split: str):
     """
     own, network = spec.own, spec.compact
     if network.inputs:
-        from int8gate.calibration_data.arrays import WHOLE, open_arrays
+        from int8gate.calibration_data.arrays.opening import WHOLE, open_arrays
 
         kind = task(own.task).arrays
         named = kind, network.classes, own.class_names, own.features

@@ -9,8 +9,9 @@ import pytest
 from data_folders import refused
 from scipy.io import wavfile
 
-from int8gate.calibration_data.arrays import Input, open_arrays
-from int8gate.calibration_data.arrays.reading import holds_arrays
+from int8gate.calibration_data.arrays.inputs import Input
+from int8gate.calibration_data.arrays.kinds import holds_arrays
+from int8gate.calibration_data.arrays.opening import open_arrays
 
 VALUES = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
 LABELS = np.arange(300) % 3
@@ -156,6 +157,16 @@ def test_splits_of_the_user_hold(tmp_path):
     refused(lambda: opened(tmp_path), "both hold equal samples")
     (tmp_path / "calibration.npz").unlink()
     refused(lambda: opened(tmp_path), "holds evaluation.npz alone")
+
+
+def test_pictures_with_their_tables_are_no_arrays(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,class\na.png,cat\n")
+    assert not holds_arrays(tmp_path)
+    np.save(tmp_path / "notes.npy", VALUES)
+    assert holds_arrays(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.PNG").touch()
+    assert not holds_arrays(tmp_path)
 
 
 def test_no_pickle_is_read(tmp_path):
