@@ -34,7 +34,7 @@ DOORS = {  # module:function to label; the innermost counts
     "int8gate.engine.cache:ArtifactCache.get_or_build": "cache: look-ups",
     "int8gate.engine.cache_entry:_sha256_of": "cache: bytes of entries read again",
     "int8gate.engine.cache_entry:cache_key": "cache: keys",
-    "int8gate.quantizers.stages:Stage.identity": "keys: code and library versions",
+    "int8gate.quantizers.stage:Stage.identity": "keys: code and library versions",
     "int8gate.model_zoo.weights:Weights.identity.fget": "keys: weights files",
     "int8gate.quantizers.data_sets:DataSets.samples": "keys: data sets",
     "int8gate.quantizers.data_sets:check_calibration": "check of the calibration samples",

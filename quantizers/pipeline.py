@@ -184,11 +184,6 @@ class Pipeline:
         """
         return run_steps(self._export(spec), self.runner)[steps.EXPORTED]
 
-    def exported_network(self, spec: ModelSpec) -> tuple[str, Path]:
-        """The identity and the file or directory of what float artifacts are converted from."""
-        exported = self.exported(spec)
-        return exported.key, exported.path / source_of(spec).form
-
     def statistics(self, spec: ModelSpec, toolchain: str, split: str = "calibration") -> CacheEntry:
         """What every tensor of the float artifact held on the calibration samples.
 

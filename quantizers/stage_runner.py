@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from int8gate.engine.again import again
 from int8gate.engine.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheEntry, cache_key
 from int8gate.engine.worker import TaskResult, Worker, WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed, diagnosed
@@ -47,12 +48,12 @@ class StageRunner:
         The other `arguments` are asked for on a miss alone, which is when the files that they name
         are read and so have to be whole.
 
-        A stage that failed raises the same exception to every recipe that needs it:
+        A stage that failed raises a fresh exception for every recipe that needs it:
         ConversionFailed where the reason is known, else the WorkerError.
         """
         key = cache_key({"kind": kind, "parts": parts})
         if key in self._failures:
-            raise self._failures[key]
+            raise again(self._failures[key])
 
         def build(directory: Path) -> dict:
             log = self.cache.root / LOGS / f"{directory.name}.log"

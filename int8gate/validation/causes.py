@@ -5,7 +5,6 @@ from __future__ import annotations
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.sources import source_of
 from int8gate.runtimes.weight_scales import channel_spread
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.error_origin import locate
@@ -21,13 +20,13 @@ def error_origin(run: CaseRun) -> dict | None:
     """Where along the graph the artifact leaves the float one, the record's `error_origin`; None
     where there is nothing to compare with.
     """
-    if not run.has_float or run.recipe.is_reference:
+    if not run.plan.has_float or run.recipe.is_reference:
         return None
     spec = run.spec
-    host = run.pipeline.exported(spec).path if source_of(spec).is_cut else None
+    host = run.result("host")
     samples = run.pipeline.data.samples(spec, "evaluation")
-    network = spec.network(run.pipeline.settings.profile)
-    scoring = Scoring(samples, spec.preprocessing, (), network, None, host)
+    around = (run.plan.network, None, host and host.path)
+    scoring = Scoring(samples, spec.preprocessing, (), *around)
     files = (run.float_built.artifact.path, run.built.artifact.path)
     try:
         return run.in_worker(locate, *files, scoring)
@@ -61,7 +60,7 @@ def whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> lis
         uncalibrated = CaseRun(run.spec, UNCALIBRATED, run.pipeline).evaluation
     except (ConversionFailed, WorkerError):
         return []  # a remark is not worth the gate: that recipe's own case tells of its failure
-    gated = metric(run.metrics[0])
+    gated = metric(run.plan.metrics[0])
     without = gated.drop(float_score, gated.score(uncalibrated.statistics[:count]))
     advice = (
         "8 bits cost most of it, calibration does not: int16 activations, wider layers or "

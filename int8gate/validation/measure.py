@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
@@ -69,12 +68,12 @@ def accuracy(run: CaseRun) -> Measurement:
 
 def _too_few_samples(run: CaseRun) -> GateResult | None:
     """Of a metric of ours, a fraction, before anything is converted."""
-    own = run.spec.own
-    if run.unscored_reason or not run.has_float or (own and own.metric):
+    own = run.plan.own
+    if run.scoring.unscored_reason or not run.plan.has_float or (own and own.metric):
         return None
-    if metric(run.metrics[0]).unit != "fraction":
+    if metric(run.plan.metrics[0]).unit != "fraction":
         return None
-    return gates.too_few_samples(run.expected, run.available_samples, own and own.where)
+    return gates.too_few_samples(run.expected, run.scoring.available, own and own.where)
 
 
 def _as_sentences(findings: list[dict]) -> str:
@@ -99,16 +98,16 @@ def _accuracy(run: CaseRun) -> Measurement:
         "calibration": run.built.calibration,
         **_artifact(run),
     }
-    if run.unlabelled_reason:
+    if run.scoring.unlabelled_reason:
         return _accuracy_by_fidelity(run, own, fields)
-    if run.unscored_reason:
-        return Measurement("accuracy", GateResult("not_measured", run.unscored_reason), fields)
-    if not run.has_float:
+    if reason := run.scoring.unscored_reason:
+        return Measurement("accuracy", GateResult("not_measured", reason), fields)
+    if not run.plan.has_float:
         return _accuracy_by_labels(run, own, fields)
-    reference, found_by = run.float_evaluation, metric(run.metrics[0])
+    reference, found_by = run.float_evaluation, metric(run.plan.metrics[0])
     found = kept.compared(
         run.pipeline.cache,
-        run.metrics,
+        run.plan.metrics,
         reference,
         own,
         run.expected.accuracy,
@@ -135,22 +134,22 @@ def _accuracy(run: CaseRun) -> Measurement:
         (float_score, found.quantized_score, own.chance),
         run.case_id,
         causes.known_cause(run),
-        run.spec.own.where if run.spec.own else None,
+        run.plan.own.where if run.plan.own else None,
     )
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.fidelity, run.case_id)
     elif gate.status in ("passed", "inconclusive"):
         gate = gates.floor_gate(own.fidelity, run.case_id) or gate
     gate = gates.reference_gate(float_score, run.expected.least_metric, found_by) or gate
-    if result.is_worthless and run.spec.own:
-        gate = replace(gate, message=f"{gate.message}: {WORTHLESS.format(run.spec.own.where)}")
+    if result.is_worthless and run.plan.own:
+        gate = replace(gate, message=f"{gate.message}: {WORTHLESS.format(run.plan.own.where)}")
     return Measurement("accuracy", gate, fields)
 
 
 def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a model without labels: how close its outputs stay to the float model's."""
-    if not run.has_float:
-        told = f"{run.unlabelled_reason}, and there is {NO_TWIN}{NAME_TWIN}"
+    if not run.plan.has_float:
+        told = f"{run.scoring.unlabelled_reason}, and there is {NO_TWIN}{NAME_TWIN}"
         return Measurement("accuracy", GateResult("not_measured", told), fields)
     if run.recipe.is_reference:
         gate = gates.export_gate(own.fidelity, run.case_id)
@@ -168,9 +167,9 @@ def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Me
 
 def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a quantized file without a float model: its metric, and that it is above chance."""
-    score, seed = metric(run.metrics[0]), run.pipeline.settings.seed
+    score, seed = metric(run.plan.metrics[0]), run.pipeline.settings.seed
     against_itself = kept.compared(
-        run.pipeline.cache, run.metrics, own, own, "none", lambda _: 1.0, seed
+        run.pipeline.cache, run.plan.metrics, own, own, "none", lambda _: 1.0, seed
     )
     fields["accuracy"] = _scores(run, own, against_itself)
     fields["notes"].append("no float model to compare with: judged by the labels alone")
@@ -185,12 +184,12 @@ def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Meas
 
 
 def _no_float(run: CaseRun) -> GateResult:
-    return GateResult("not_measured", NO_TWIN + (NAME_TWIN if run.spec.own else ""))
+    return GateResult("not_measured", NO_TWIN + (NAME_TWIN if run.plan.own else ""))
 
 
 def _scores(run: CaseRun, own: KeptEvaluation, found: kept.Compared) -> dict:
     """The record's `accuracy` as far as the quantized model alone can tell."""
-    score = metric(run.metrics[0])
+    score = metric(run.plan.metrics[0])
     compared = (
         "float",
         "drop",
@@ -214,25 +213,33 @@ def io_dtype(run: CaseRun) -> Measurement:
     """Declared dtypes and sane scales; a float batch is refused; raw pixels still score."""
     artifact, recipe = run.built.artifact, run.recipe
     fields = {"io": artifact.describe_io(), **_artifact(run)}
-    real = run.float_built.artifact if run.has_float else None
-    result = gates.io_dtype_gate(artifact, recipe, run.pixel_range, run.case_id, real)
+    real = run.float_built.artifact if run.plan.has_float else None
+    result = gates.io_dtype_gate(artifact, recipe, _pixel_range(run), run.case_id, real)
     if result.status == "passed" and recipe.io != "float32":
         refused_by = "int8gate.validation.gates.io_dtype:float_refused_by"
         result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), refused_by))
-    is_scored = result.status == "passed" and not run.unscored_reason
+    is_scored = result.status == "passed" and not run.scoring.unscored_reason
     own = run.evaluation if is_scored and artifact.inputs[0].dtype == "uint8" else None
     if own is not None and own.raw_pixels is not None:
-        score = metric(run.metrics[0])
+        score = metric(run.plan.metrics[0])
         quantized = score.score(own.statistics[: len(own.raw_pixels)])
         raw = score.score(own.raw_pixels)
         result = gates.raw_pixels_gate(raw, quantized, run.expected, score, run.case_id)
     return Measurement("io_dtype", result, fields)
 
 
+def _pixel_range(run: CaseRun) -> tuple[float, float] | None:
+    """What pixels 0 and 255 become at the network's input; None where that differs between
+    channels, and behind host preprocessing.
+    """
+    behind_host = run.plan.source.is_cut and run.imported["nodes"]["preprocessing"]
+    return None if behind_host else run.spec.preprocessing.uniform_range
+
+
 def integer_only(run: CaseRun) -> Measurement:
     """Every operator of a full-integer model computes on integers."""
     artifact = run.built.artifact
-    read = toolchains.find(artifact.format).integer_operators
+    read = run.plan.toolchain.integer_operators
     read_by = f"{read.__module__}:{read.__name__}"
     integer_ops = run.fact("integer_ops", lambda: run.in_worker(read, artifact.path), read_by)
     left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
@@ -245,7 +252,7 @@ def _float_refused(run: CaseRun) -> dict:
 
 def size(run: CaseRun) -> Measurement:
     """The artifact's bytes against the float artifact's."""
-    if not run.has_float:
+    if not run.plan.has_float:
         return Measurement("size", _no_float(run), _artifact(run))
     quantized = run.built.artifact.size_bytes
     reference = run.float_built.artifact.size_bytes
@@ -257,7 +264,7 @@ def size(run: CaseRun) -> Measurement:
 
 def cpu_speedup(run: CaseRun) -> Measurement:
     """Latency on this host against float, measured in interleaved runs on one thread."""
-    if not run.has_float:
+    if not run.plan.has_float:
         return Measurement("cpu_speedup", _no_float(run), _artifact(run))
     timed = run.timed
     fields = {
@@ -286,7 +293,7 @@ def npu_speedup(run: CaseRun, target: str, core: str) -> Measurement:
     entry = run.npu_entry(asked, core)
     fields = {"npu": [entry], **_artifact(run)}
     if asked.kind == SIMULATED:
-        score = metric(run.metrics[0]) if run.metrics else None
+        score = metric(run.plan.metrics[0]) if run.plan.metrics else None
         result = gates.simulated_gate(entry, run.expected, score, run.case_id)
         return Measurement("npu_speedup", result, fields)
     baseline = entry["cpu_baseline"] or {}
@@ -314,9 +321,9 @@ def _notes(run: CaseRun) -> list[str]:
             f"scored on {run.evaluated_samples} samples: {run.recipe.name} runs on reference "
             "kernels on this host, about 40 times slower than float32"
         )
-    if run.unscored_reason:
-        notes.append(run.unscored_reason)
-    if run.spec.own:
+    if run.scoring.unscored_reason:
+        notes.append(run.scoring.unscored_reason)
+    if run.plan.own:
         notes += run.pipeline.data.samples(run.spec, "evaluation").notes
     return notes
 

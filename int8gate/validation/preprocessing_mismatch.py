@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +26,14 @@ from int8gate.engine.named import resolve
 from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
-from int8gate.quantizers.sources import source_of
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.cached_test import fact
 from int8gate.validation.metrics.registry import metric
 
-if TYPE_CHECKING:
-    from int8gate.validation.case_run import CaseRun
+if TYPE_CHECKING:  # the code of `right_answers` is part of a key, which is to stay narrow
+    from int8gate.quantizers.pipeline import Built, Pipeline
+    from int8gate.validation.cached_evaluation import KeptEvaluation
+    from int8gate.validation.case_plan import CasePlan, ScoringPlan
 
 KIND = "other_preprocessing"
 METRIC = "top1"
@@ -64,41 +65,49 @@ class Exchanged(Preprocessing):
         return self.inner.apply(pixels[..., ::-1])
 
 
-def fed_otherwise(run: CaseRun) -> list[dict]:
+def fed_otherwise(
+    plan: CasePlan,
+    scoring: ScoringPlan,
+    pipeline: Pipeline,
+    judged: Callable[[], KeptEvaluation],
+    built: Callable[[], Built],
+) -> list[dict]:
     """A finding when the model answers better under another preprocessing; else nothing.
 
-    Nothing is said of models without class labels, nor of graphs that preprocess by themselves.
+    `judged` gives the evaluation of the float artifact `built`, where there is none of the
+    quantized one. Nothing is said of models without class labels, nor of graphs that preprocess by
+    themselves.
     """
-    spec, own = run.spec, run.spec.own
-    if not own or run.unscored_reason or run.metrics != (METRIC,):
+    spec = plan.spec
+    if not plan.own or scoring.unscored_reason or plan.metrics != (METRIC,):
         return []
-    if source_of(spec).is_cut or own.takes_arrays:
+    if plan.source.is_cut or plan.own.takes_arrays:
         return []
-    judged, built = (
-        (run.float_evaluation, run.float_built) if run.has_float else (run.evaluation, run.built)
-    )
-    few = Subset(run.pipeline.data.samples(spec, "evaluation"), TRIED)
-    declared = judged.statistics[few.rows, 0] > 0
+    few = Subset(pipeline.data.samples(spec, "evaluation"), TRIED)
+    declared = judged().statistics[few.rows, 0] > 0
     if np.count_nonzero(~declared) < FEWEST_WRONG:
         return []
-    network = spec.network(run.pipeline.settings.profile)
+    artifact, network = built().artifact, plan.network
     others = alternatives(spec.preprocessing, network.picture_shape[-1])
-    asked = (built.artifact.path, few, others, spec.decode, network)
+    asked = (artifact.path, few, others, spec.decode, network)
     parts = {
-        "model": built.artifact.sha256,
+        "model": artifact.sha256,
         "samples": few.digest(),
         "others": repr(others),
         "around": [spec.decode, repr(network)],
     }
     named = (*spec.preprocessing.hooks, *([spec.decode] if spec.decode else []))
     roots = ("int8gate.validation.preprocessing_mismatch:right_answers", *named)
-    ask = partial(run.in_worker, right_answers, *asked)
+
+    def ask() -> dict[str, list[bool]]:
+        return pipeline.runner.in_worker(right_answers, *asked).value
+
     try:
-        found = fact(run.pipeline.cache, "fed_otherwise", parts, ask, *roots)
+        found = fact(pipeline.cache, "fed_otherwise", parts, ask, *roots)
     except WorkerError:
         return []  # a hook may refuse what the declared preprocessing never gives
     better = {name: np.array(right, bool) for name, right in found.items()}
-    return _findings(declared, better, run)
+    return _findings(declared, better, plan)
 
 
 def alternatives(declared: Preprocessing, channels: int) -> dict[str, Preprocessing]:
@@ -150,7 +159,7 @@ def significantly_better(declared: np.ndarray, other: np.ndarray) -> bool:
     return stats.binomtest(gained, gained + lost, alternative="greater").pvalue < LEVEL
 
 
-def _findings(declared: np.ndarray, others: dict[str, np.ndarray], run: CaseRun) -> list[dict]:
+def _findings(declared: np.ndarray, others: dict[str, np.ndarray], plan: CasePlan) -> list[dict]:
     from int8gate.calibration_data.audit import (
         Finding,
     )  # with SciPy's statistics, a second to import
@@ -163,12 +172,12 @@ def _findings(declared: np.ndarray, others: dict[str, np.ndarray], run: CaseRun)
     best = max(better, key=lambda name: np.count_nonzero(better[name]))
     right = better[best]
     gained, lost = np.count_nonzero(right & ~declared), np.count_nonzero(declared & ~right)
-    model = "float" if run.has_float else "the model's"
+    model = "float" if plan.has_float else "the model's"
     evidence = (
         f"{model} {METRIC} on {len(declared)} evaluation pictures is {declared.mean():.2f} as "
         f"declared and {right.mean():.2f} with {best} ({gained} gained, {lost} lost)"
     )
-    return [Finding(KIND, "error", evidence, _cure(best, run.spec.own)).as_dict()]
+    return [Finding(KIND, "error", evidence, _cure(best, plan.own)).as_dict()]
 
 
 def _cure(name: str, own) -> str:
