@@ -44,6 +44,8 @@ def known_cause(run: CaseRun) -> str | None:
 
 def _per_tensor_cause(run: CaseRun) -> str:
     """What one scale a tensor does to the weights, from the scales of the per-channel model."""
+    if run.recipe.toolchain != PER_CHANNEL.toolchain:  # of whose files alone scales are read
+        return "the weights are quantized per tensor: one scale for all channels of a layer"
     per_channel = run.pipeline.artifact(run.spec, PER_CHANNEL).artifact
     spread = run.in_worker(channel_spread, per_channel.path)
     return (
