@@ -30,7 +30,7 @@ from int8gate.quantizers.ranged import STATISTICS
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.sample_stages import SAMPLES
 from int8gate.quantizers.settings import Settings
-from int8gate.runtimes.artifact import TensorSpec
+from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.runtimes.file_names import ONNX
 from int8gate.validation import cached_test as kept
 from int8gate.validation import causes, measure, speed
@@ -303,10 +303,8 @@ def test_a_zero_point_may_be_off_by_one_level(zero_point, status):
 
 
 def io_gate(taken: TensorSpec) -> GateResult:
-    from test_gate_rules import artifact
-
-    given = artifact()
-    changed = type(given)(given.path, given.sha256, given.format, (taken,), given.outputs)
+    given = TensorSpec("classes", (1, 10), "int8", 1 / 255, -128)
+    changed = Artifact(Path("model.tflite"), "", "tflite", (taken,), (given,))
     return io_dtype_gate(changed, RECIPES["tflite_int8"], (0.0, 1.0), "gadget-tflite_int8")
 
 
