@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from int8gate.plugin.asked import ASKED, GATES, ZOO_TESTS
 from int8gate.plugin.cases import parameters
+from int8gate.plugin.requested import GATES, REQUESTED, ZOO_TESTS
 from int8gate.plugin.workarounds import collect_too
 
 NO_CASE = "no case"  # what pytest makes a skipped test of
@@ -42,9 +42,12 @@ class Collecting:
 
     def __init__(self, config: pytest.Config):
         self.config = config
-        asked = config.stash[ASKED]
-        self.is_checkout = asked.is_checkout
-        self.files = {*asked.files, *([GATES] if asked.zoo and not self.is_checkout else [])}
+        requested = config.stash[REQUESTED]
+        self.is_checkout = requested.is_checkout
+        self.files = {
+            *requested.files,
+            *([GATES] if requested.zoo and not self.is_checkout else []),
+        }
         self.collected: set[Path] = set()
         self.opened: set[Path] = set()  # folders that pytest would pass over
 
@@ -54,7 +57,7 @@ class Collecting:
         args = self.config.args
         option = self.config.getoption
         if self.is_checkout and option("int8_zoo") and not self._names_tests:
-            args = [str(ZOO_TESTS)] if self.config.stash[ASKED].zoo else []
+            args = [str(ZOO_TESTS)] if self.config.stash[REQUESTED].zoo else []
         if option("int8_case") and not self.is_checkout and not self._names_tests:
             args = []  # nothing else is wanted
         named = {Path(os.path.abspath(here / arg.partition("::")[0])) for arg in args}

@@ -28,7 +28,7 @@ from int8gate.validation.comparing.baseline import (
 from int8gate.validation.comparing.changes import Change
 from int8gate.validation.comparing.history import Run, compare_runs, find_run, run_of
 from int8gate.validation.comparing.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
-from int8gate.validation.comparing.sample_scores import Predictions, keep
+from int8gate.validation.comparing.sample_scores import Predictions, store
 from int8gate.validation.comparing.saved_runs import PREDICTIONS
 from int8gate.validation.verdict import why_not_accepted
 
@@ -63,7 +63,7 @@ def saves(config: pytest.Config) -> bool:
     return any(config.getoption(name, None) for name in SAVING)
 
 
-def keep_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
+def store_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
     """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
     for folder in predictions_folders(config):
         own = run.evaluation
@@ -71,7 +71,7 @@ def keep_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> N
         scores = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            accuracy["predictions"] = keep(folder, scores).sha256
+            accuracy["predictions"] = store(folder, scores).sha256
         except OSError as error:
             warnings.warn(
                 f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "
@@ -91,7 +91,7 @@ class Comparing:
         self.before: Run | None = None
         self.limits: dict = {}
         self.regressions: list[dict] = self.records.regressions
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def begin(self) -> None:
         """Raises ValueError or OSError saying what is wrong with an option or its file."""
@@ -146,22 +146,22 @@ class Comparing:
         absent = not_in_baseline(results["cases"], self.baseline)
         for told, cases in (("better than the baseline", better), ("not in the baseline", absent)):
             if cases:
-                self.said.append(f"{told}: {', '.join(cases)}: record it with --update-baseline")
+                self.lines.append(f"{told}: {', '.join(cases)}: record it with --update-baseline")
         if not self.regressions:
-            self.said.append(f"no regression from {self.path}: {len(changes)} figures compared")
+            self.lines.append(f"no regression from {self.path}: {len(changes)} figures compared")
 
     def _update(self, results: dict, folders: list[Path]) -> None:
         keys = [case_key(record) for record in results["cases"]]
         updated = update(self.baseline, results, keys, folders, self.metrics)
         baseline_file.write(self.path, updated.baseline, folders)
-        self.said.append(f"{self.path}: accepted {len(updated.taken)} cases")
-        self.said += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
+        self.lines.append(f"{self.path}: accepted {len(updated.taken)} cases")
+        self.lines += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
 
     def _against_run(self, results: dict) -> None:
         now = run_of(results, "this run", predictions_folders(self.config))
         compared = compare_runs(self.before, now, self.metrics)
-        self.said.append(reporting.headline(compared))
-        self.said += reporting.remarks(compared)
+        self.lines.append(reporting.headline(compared))
+        self.lines += reporting.remarks(compared)
         self._add(compared.changes, self.limits, f"the run {self.before.name}")
 
     def _add(self, changes: Iterable[Change], limits: Mapping[str, Limit], against: str) -> None:
@@ -197,10 +197,10 @@ class Comparing:
 
     @pytest.hookimpl(trylast=True)  # after the answer
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        if not (self.said or self.regressions):
+        if not (self.lines or self.regressions):
             return
         terminalreporter.section("int8gate: compared")
-        for line in self.said:
+        for line in self.lines:
             terminalreporter.write_line(plain_text(line))
         for each in self.regressions:
             terminalreporter.write_line(f"REGRESSED {each['message']}", red=True)

@@ -11,10 +11,10 @@ import pytest
 
 from int8gate.engine.extras import explained
 from int8gate.engine.plain_text import plain_text
-from int8gate.plugin.comparing import keep_predictions
+from int8gate.plugin.comparing import store_predictions
 from int8gate.plugin.hints import pasteable
 from int8gate.plugin.models import MODELS
-from int8gate.plugin.recording import RECORDS, TOLD
+from int8gate.plugin.recording import GATE_RESULTS, RECORDS
 from int8gate.plugin.selecting import gate_id
 from int8gate.plugin.xfails import DeclaredUnsupported, is_ignored, judged, past_its_date
 from int8gate.quantizers.recipe import RECIPES
@@ -104,11 +104,13 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
         except Exception as error:
             fields = {"conversion": describe(int8_case)}
             if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
-                _tell(request.node, int8_case, name, "unsupported", declared[CONVERSION], fields)
+                _record_result(
+                    request.node, int8_case, name, "unsupported", declared[CONVERSION], fields
+                )
                 raise DeclaredUnsupported(plain_text(declared[CONVERSION])) from None
             missing = explained(error, int8_case.case_id)
             message = missing or plain_text(str(error))
-            _tell(request.node, int8_case, name, "error", message, fields)
+            _record_result(request.node, int8_case, name, "error", message, fields)
             first = int8_errors.setdefault((int8_case.case_id, message), name)
             if first != name:
                 message = f"the same as in its {first}"
@@ -118,13 +120,13 @@ def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
             raise pytest.fail.Exception(message, pytrace=False) from None
         if scores := found.fields.get("accuracy"):
             key = case_key(request.config.stash[RECORDS].of(_case(int8_case)))
-            keep_predictions(request.config, int8_case, key, scores)
+            store_predictions(request.config, int8_case, key, scores)
         reason = declared.get(CONVERSION) or declared.get(name)
         status, message = judged(found.result, reason, _exceptions_of(int8_case.declared))
         if status == "unsupported" and (past := past_its_date(int8_case.expected, name)):
             status, message = "failed", past
         message = pasteable(plain_text(message), request.config)
-        record = _tell(request.node, int8_case, name, status, message, found.fields)
+        record = _record_result(request.node, int8_case, name, status, message, found.fields)
         if history and found.rounds_s:
             history(found.rounds_s, record)
         _end(int8_case.case_id, name, status, message)
@@ -143,13 +145,15 @@ def _case(run) -> tuple[str, str, str, str]:
     return spec.name, run.recipe.name, spec.task, spec.source_format
 
 
-def _tell(item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict) -> dict:
+def _record_result(
+    item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict
+) -> dict:
     case, (_, label) = _case(run), gate_id(item.nodeid)
     about = {"gate": gate_name, "status": status, "message": message}
-    told = {"case": case, "label": label, "fields": fields} | about
-    item.stash.setdefault(TOLD, []).append(told)
+    result = {"case": case, "label": label, "fields": fields} | about
+    item.stash.setdefault(GATE_RESULTS, []).append(result)
     item.user_properties.append((JUNIT_PROPERTY, json.dumps({"case": run.case_id} | about)))
-    item.config.stash[RECORDS].take(told)
+    item.config.stash[RECORDS].take(result)
     return item.config.stash[RECORDS].of(case)
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from int8gate.engine.plain_text import plain_text
 from int8gate.engine.plugins import PYPROJECT, load_plugins
-from int8gate.plugin.asked import ASKED
 from int8gate.plugin.cases import check_choice, parameters
 from int8gate.plugin.collecting import Collecting
 from int8gate.plugin.comparing import Comparing
@@ -22,6 +21,7 @@ from int8gate.plugin.option_checks import check_options
 from int8gate.plugin.progress import StageLine
 from int8gate.plugin.publishing import Publishing
 from int8gate.plugin.recording import RECORDS, Records
+from int8gate.plugin.requested import REQUESTED
 from int8gate.plugin.selecting import Selection
 from int8gate.plugin.workarounds import leave_out_warning
 from int8gate.reporting import ReportError
@@ -40,13 +40,13 @@ NOT_OURS = "_pytest.python.CallSpec2 has been renamed"
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    if not config.stash.get(ASKED, None):  # -p int8gate.plugin.hooks
+    if not config.stash.get(REQUESTED, None):  # -p int8gate.plugin.hooks
         return
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     config.stash[RECORDS] = Records(config)
     config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
-    for file in dict.fromkeys((config.rootpath / PYPROJECT, *config.stash[ASKED].files)):
+    for file in dict.fromkeys((config.rootpath / PYPROJECT, *config.stash[REQUESTED].files)):
         _usage(load_plugins, file)
     _usage(check_options, config)
     config.stash[MODELS] = _usage(find_models, config)

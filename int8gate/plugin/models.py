@@ -14,7 +14,7 @@ from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_tables
 from int8gate.model_zoo.user_models.user_hooks import check_hook
-from int8gate.plugin.asked import ASKED
+from int8gate.plugin.requested import REQUESTED
 from int8gate.quantizers.recipe import recipe
 from int8gate.targets.registry import check_target
 from int8gate.validation.expectations import check_entry
@@ -28,10 +28,10 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
 
     Raises ValueError or OSError naming the file, the table and the key that is wrong.
     """
-    asked = config.stash[ASKED]
-    models = dict(zoo()) if asked.zoo else {}
+    requested = config.stash[REQUESTED]
+    models = dict(zoo()) if requested.zoo else {}
     in_file: dict[Path, list[str]] = {}
-    for file in asked.files:
+    for file in requested.files:
         declared = read_tables(file)
         find_modules_in(file.parent)
         for own in declared:

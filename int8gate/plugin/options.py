@@ -2,7 +2,7 @@
 
 An installation loads this module into every run of pytest, also in repositories that gate nothing.
 So it imports nothing but pytest and modules of `int8gate` that do the same; the rest of the plugin
-is loaded once a run asks for gates (`asked.py`), before pytest reads the options for good.
+is loaded once a run asks for gates (`requested.py`), before pytest reads the options for good.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from int8gate.plugin import arguments
-from int8gate.plugin.asked import ASKED, refuse_without_models, what_is_asked
+from int8gate.plugin.requested import REQUESTED, refuse_without_models, requested_gates
 
 GROUP = "int8gate"
 DEFAULT_RECIPE = "default"
@@ -173,8 +173,8 @@ def pytest_load_initial_conftests(
     result = yield
     args[:] = arguments.translated(args, parser, names)
     chosen = parser.parse_known_args(args, copy.copy(early_config.option))
-    asked = early_config.stash[ASKED] = what_is_asked(early_config, chosen)
-    if asked:
+    requested = early_config.stash[REQUESTED] = requested_gates(early_config, chosen)
+    if requested:
         for name in GATING:
             early_config.pluginmanager.import_plugin(name)
         if arguments.is_known(parser, BENCHMARK_TABLE[0].partition("=")[0]):

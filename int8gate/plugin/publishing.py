@@ -27,7 +27,7 @@ class Publishing:
     def __init__(self, config: pytest.Config):
         self.config = config
         self.records: Records = config.stash[RECORDS]
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.failures: list[str] = []
 
     @pytest.hookimpl(trylast=True)  # what got worse than a baseline is known by then
@@ -50,7 +50,7 @@ class Publishing:
         for record in results["cases"]:
             try:
                 if id(record) in ships:
-                    self.said.append(f"to ship: {exporting.export(record, directory)}")
+                    self.lines.append(f"to ship: {exporting.export(record, directory)}")
                 else:
                     exporting.withdraw(record, directory)
             except (OSError, ValueError) as error:
@@ -67,18 +67,18 @@ class Publishing:
             why = error if isinstance(error, ReportError) else f"{storage}: {error.strerror}"
             self.failures.append(f"NOT SAVED: {why}")
         else:
-            self.said.append(f"saved: {folder / RESULTS}")
+            self.lines.append(f"saved: {folder / RESULTS}")
 
     def _append(self, file: Path, text: str) -> None:
         try:
             with file.open("a", encoding="utf-8") as summary:
                 summary.write(text)
         except OSError as error:
-            self.said.append(f"no summary in {file}: {error.strerror}")
+            self.lines.append(f"no summary in {file}: {error.strerror}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        for line in self.said:
+        for line in self.lines:
             terminalreporter.write_line(line)
         for line in self.failures:
             terminalreporter.write_line(line, red=True)

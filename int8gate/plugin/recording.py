@@ -19,7 +19,7 @@ from int8gate.validation import record as records
 from int8gate.validation.verdict import run_answer
 
 RECORDS = pytest.StashKey["Records"]()
-TOLD = pytest.StashKey[list[dict]]()  # of a test: what its gate found
+GATE_RESULTS = pytest.StashKey[list[dict]]()  # of a test: what its gate found
 WORDS = {"inconclusive": "INCONCLUSIVE", "invalid": "INVALID", "not_measured": "NOT_JUDGED"}
 NO_COMMIT = (None, "", "unknown", "unversioned")  # words of pytest-benchmark
 REPORTED = "int8gate"  # the attribute of a test's report that brings it from a worker of xdist
@@ -64,11 +64,11 @@ class Records:
             self._settle(case)
         self._write(self._update)
 
-    def take(self, told: dict) -> None:
-        case = tuple(told["case"])
-        gate_found = (told["gate"], told["status"], told["message"], told["fields"])
-        self._pending.get(case, {}).pop((told["gate"], told["label"]), None)
-        records.add(self._settle(case), *gate_found)
+    def take(self, result: dict) -> None:
+        case = tuple(result["case"])
+        entry = (result["gate"], result["status"], result["message"], result["fields"])
+        self._pending.get(case, {}).pop((result["gate"], result["label"]), None)
+        records.add(self._settle(case), *entry)
 
     def _settle(self, case: tuple) -> dict:
         """The record of a case, which says what is still to come."""
@@ -105,8 +105,8 @@ class Records:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """Sends along what the gate found; names in files of others steer no terminal."""
         report = yield
-        if told := item.stash.get(TOLD, None):
-            setattr(report, REPORTED, told)
+        if results := item.stash.get(GATE_RESULTS, None):
+            setattr(report, REPORTED, results)
         if gate_id(item.nodeid) and report.failed:
             text = report.longreprtext
             if plain_text(text) != text:
@@ -116,18 +116,18 @@ class Records:
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple | None:
         """The word of a gate that neither passed nor failed: pytest's last lines begin with it."""
-        told = getattr(report, REPORTED, None)
-        if told and report.failed and report.when == "call" and told[-1]["status"] in WORDS:
-            return "failed", "F", WORDS[told[-1]["status"]]
+        results = getattr(report, REPORTED, None)
+        if results and report.failed and report.when == "call" and results[-1]["status"] in WORDS:
+            return "failed", "F", WORDS[results[-1]["status"]]
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes what a worker of xdist found, and writes it down before anything can be lost."""
-        told = getattr(report, REPORTED, [])
-        lost = self._lost(report) if report.failed and not told else []
-        for one in told + lost:
-            self.take(one)
-        if (told and report.when == "teardown") or lost:
+        results = getattr(report, REPORTED, [])
+        lost = self._lost(report) if report.failed and not results else []
+        for result in results + lost:
+            self.take(result)
+        if (results and report.when == "teardown") or lost:
             self._write(self._update)
 
     def _update(self, results: dict, directory: Path) -> None:
@@ -144,9 +144,9 @@ class Records:
         if gate is None:
             return []
         crash = getattr(report.longrepr, "reprcrash", None)
-        said = crash.message.strip().splitlines()[:1] if crash else []
-        said = said or report.longreprtext.strip().splitlines()
-        message = plain_text(said[-1]) if said else "the gate ended without a word"
+        words = crash.message.strip().splitlines()[:1] if crash else []
+        words = words or report.longreprtext.strip().splitlines()
+        message = plain_text(words[-1]) if words else "the gate ended without a word"
         about = {"case": gate.case, "gate": gate.name, "label": gate.label}
         return [about | {"status": "error", "message": message, "fields": {}}]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLES = {"worse": "red", "better": "green", "drifted": "yellow", "same": "dim"}
-TOLD_FIRST = ("worse", "better", "drifted")
+LISTED_FIRST = ("worse", "better", "drifted")
 HEADER = ("case", "figure", "before", "now", "change", "verdict")
 
 
@@ -39,7 +39,7 @@ def markdown(comparison) -> str:
     if changes := moved(comparison):
         lines = [HEADER, ["---"] * len(HEADER), *(map(escape, _cells(each)) for each in changes)]
         parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
-        told = [f"- {escape(each.said)}" for each in changes if each.verdict in TOLD_FIRST[:2]]
+        told = [f"- {escape(each.summary)}" for each in changes if each.verdict in LISTED_FIRST[:2]]
         if told:
             parts.append("\n".join(told))
     parts += [escape(line) for line in [*not_passed(comparison), *_missing(comparison)]]
@@ -48,24 +48,24 @@ def markdown(comparison) -> str:
 
 def headline(comparison) -> str:
     """`0001 → 0002: 1 worse, 2 better, 1 drifted, 20 the same`, in figures."""
-    counts = dict.fromkeys((*TOLD_FIRST, "same"), 0)
+    counts = dict.fromkeys((*LISTED_FIRST, "same"), 0)
     for change in comparison.changes:
         counts[change.verdict] += 1
-    said = [f"{counts[verdict]} {verdict}" for verdict in TOLD_FIRST if counts[verdict]]
+    said = [f"{counts[verdict]} {verdict}" for verdict in LISTED_FIRST if counts[verdict]]
     same = f"{counts['same']} the same"
     return f"{_name(comparison.before)} → {_name(comparison.now)}: {', '.join([*said, same])}"
 
 
 def remarks(comparison) -> list[str]:
     """Sentences below the table: how better and worse figures were found, and what is missing."""
-    told = [each.said for each in moved(comparison) if each.verdict in TOLD_FIRST[:2]]
+    told = [each.summary for each in moved(comparison) if each.verdict in LISTED_FIRST[:2]]
     return [printable(line) for line in [*told, *_missing(comparison)]]
 
 
 def moved(comparison) -> list:
     """The changes that are not the same: worse ones first, then better, then drifted."""
-    changes = [change for change in comparison.changes if change.verdict in TOLD_FIRST]
-    return sorted(changes, key=lambda change: TOLD_FIRST.index(change.verdict))
+    changes = [change for change in comparison.changes if change.verdict in LISTED_FIRST]
+    return sorted(changes, key=lambda change: LISTED_FIRST.index(change.verdict))
 
 
 def _cells(change) -> list[str]:

@@ -81,19 +81,19 @@ def _merged(model: str, rows: list[CaseRow]) -> Conversion:
     all_of = converted or failed
 
     def listed(field: str) -> tuple[Told, ...]:
-        return _told(rows, lambda row: dig(row.record, "conversion", field) or (), all_of)
+        return _grouped(rows, lambda row: dig(row.record, "conversion", field) or (), all_of)
 
-    inapplicable = _told(by_status[NOT_APPLICABLE], lambda _: ("does not apply to this model",))
+    inapplicable = _grouped(by_status[NOT_APPLICABLE], lambda _: ("does not apply to this model",))
     return Conversion(
         model=model,
         source=_source(rows),
         status=_overall(by_status),
-        how=_told(converted, lambda row: (_how(row),)),
-        why_not=_told(failed, lambda row: (_why_not(row),)),
+        how=_grouped(converted, lambda row: (_how(row),)),
+        why_not=_grouped(failed, lambda row: (_why_not(row),)),
         repairs=listed("repairs"),
         cut=listed("cut"),
-        nodes=_told(rows, _nodes, all_of),
-        notes=_told(rows, lambda row: row.notes, rows),
+        nodes=_grouped(rows, _nodes, all_of),
+        notes=_grouped(rows, lambda row: row.notes, rows),
         left=listed("left") + inapplicable,
         converted=tuple(row.recipe for row in converted),
         failed=tuple(row.recipe for row in failed),
@@ -142,7 +142,7 @@ def _nodes(row: CaseRow) -> tuple[str, ...]:
     return (f"nodes: {', '.join(known)}",) if known else ()
 
 
-def _told(
+def _grouped(
     rows: list[CaseRow],
     sentences: Callable[[CaseRow], Iterable[str]],
     all_of: list[CaseRow] | None = None,

@@ -6,7 +6,7 @@
     new = update(old, results, cases, folders)
     baseline_file.write(path, new.baseline, folders)
 
-`folders` are where predictions of this run were kept (`predictions.keep`; the record names the file
+`folders` are where predictions of this run were kept (`sample_scores.store`; the record names the file
 as ``accuracy.predictions``, its SHA-256).
 """
 

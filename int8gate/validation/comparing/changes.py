@@ -41,7 +41,7 @@ class Change:
 
     `loss` is how much worse it got, in the figure's unit (fraction, dB, B, ms, x): negative is
     better, infinite a figure that is gone or cannot be compared. `tolerance` is the loss that the
-    case's own rule allows, None where it has none. `said` is what was found, `cure` what to do.
+    case's own rule allows, None where it has none. `summary` is what changed, `cure` what to do.
     """
 
     case: str
@@ -50,7 +50,7 @@ class Change:
     now: float | None
     verdict: str
     loss: float
-    said: str
+    summary: str
     cure: str = ""
     unit: str = "fraction"
     target: str | None = None
@@ -58,7 +58,7 @@ class Change:
 
     @property
     def sentence(self) -> str:
-        return f"{self.said}; {self.cure}" if self.cure else self.said
+        return f"{self.summary}; {self.cure}" if self.cure else self.summary
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def _change(case: str, pair: _Pair, before: Figures, now: Figures) -> Change:
     verdict = _verdict(pair, moved=bool(words.differences(before.environment, now.environment)))
     rise = pair.now - pair.before
     loss = rise if pair.less_is_better else -rise
-    said = words.of_figure(case, pair, verdict, words.remarks(before, now))
+    summary = words.of_figure(case, pair, verdict, words.remarks(before, now))
     cure = words.cure(case, verdict)
-    return Change(case, pair.figure, pair.before, pair.now, verdict, loss, said, cure, *about)
+    return Change(case, pair.figure, pair.before, pair.now, verdict, loss, summary, cure, *about)
 
 
 def _verdict(pair: _Pair, moved: bool) -> str:
@@ -150,10 +150,10 @@ def _accuracy(
     try:
         change = _metric_change(was, is_now, predictions, declared)
     except (ValueError, KeyError) as error:
-        said, loss, verdict = f"{case}: accuracy cannot be compared: {error}", math.inf, "worse"
+        summary, loss, verdict = f"{case}: accuracy cannot be compared: {error}", math.inf, "worse"
     else:
         loss, verdict = change.drop, _metric_verdict(change)
-        said = words.of_accuracy(case, was, is_now, change, verdict, words.remarks(before, now))
+        summary = words.of_accuracy(case, was, is_now, change, verdict, words.remarks(before, now))
     return Change(
         case,
         "accuracy",
@@ -161,7 +161,7 @@ def _accuracy(
         is_now.quantized,
         verdict,
         loss,
-        said,
+        summary,
         words.cure(case, verdict),
         was.unit,
         tolerance=was.tolerance,
@@ -191,6 +191,6 @@ def _metric_verdict(change: MetricChange) -> str:
 
 
 def _gone(case: str, figure: str, name: str, before: float, unit: str, target=None) -> Change:
-    said = f"{case}: {name} was {words.value(before, unit)} and is not measured now"
+    summary = f"{case}: {name} was {words.value(before, unit)} and is not measured now"
     cure = words.cure(case, "worse")
-    return Change(case, figure, before, None, "worse", math.inf, said, cure, unit, target)
+    return Change(case, figure, before, None, "worse", math.inf, summary, cure, unit, target)

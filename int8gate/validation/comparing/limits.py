@@ -82,7 +82,7 @@ def beyond(changes: Iterable[Change], limits: Mapping[str, Limit]) -> Iterator[t
         if limit is None or change.verdict != "worse":
             continue
         if change.loss > limit.allowed(change) + ROUNDING * abs(change.before):
-            yield change, f"{change.said}; allowed: {limit}; {change.cure}"
+            yield change, f"{change.summary}; allowed: {limit}; {change.cure}"
 
 
 def _limit(name: str, amount: str) -> Limit:

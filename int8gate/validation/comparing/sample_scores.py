@@ -1,6 +1,6 @@
 """What a case scored on each sample, kept so that a later run can be compared with it in pairs.
 
-    kept = keep(directory, Predictions(case, metric, evaluation_set, statistics, sources))
+    kept = store(directory, Predictions(case, metric, evaluation_set, statistics, sources))
     find([directory], kept.sha256)
 
 A file holds the gated metric's rows and the samples' sources, both compressed, as the evaluation's
@@ -44,14 +44,14 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Stored:
     """A file of predictions and the SHA-256 of its bytes."""
 
     path: Path
     sha256: str
 
 
-def keep(directory: Path, predictions: Predictions) -> Kept:
+def store(directory: Path, predictions: Predictions) -> Stored:
     """Writes the predictions into `directory`, whole or not at all; what is there is left alone.
 
     Raises ValueError where rows and sources are not of the same samples, OSError where the
@@ -70,8 +70,8 @@ def keep(directory: Path, predictions: Predictions) -> Kept:
     return _write(directory, predictions.case, packed.getvalue())
 
 
-def copy(sha256: str, folders: Iterable[Path], directory: Path) -> Kept:
-    """Puts the file of that digest into `directory`. Raises as `find` and `keep` do."""
+def copy(sha256: str, folders: Iterable[Path], directory: Path) -> Stored:
+    """Puts the file of that digest into `directory`. Raises as `find` and `store` do."""
     path = _locate(sha256, folders)
     return _write(directory, read(path, sha256).case, path.read_bytes())
 
@@ -85,7 +85,7 @@ def find(folders: Iterable[Path], sha256: str) -> Predictions:
 
 
 def read(path: Path, sha256: str | None = None) -> Predictions:
-    """What `keep` wrote. Raises ValueError for a file that is damaged, or not of that digest."""
+    """What `store` wrote. Raises ValueError for a file that is damaged, or not of that digest."""
     try:
         packed = path.read_bytes()
         if sha256 and hashlib.sha256(packed).hexdigest() != sha256:
@@ -136,16 +136,16 @@ def _narrowed(rows: np.ndarray) -> np.ndarray:
     return narrow if np.array_equal(narrow.astype(rows.dtype), rows) else rows
 
 
-def _write(directory: Path, case: str, packed: bytes) -> Kept:
+def _write(directory: Path, case: str, packed: bytes) -> Stored:
     sha256 = hashlib.sha256(packed).hexdigest()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", case)[:120]
     place = directory / f"{name}.{sha256[:DIGITS]}.npz"
     with suppress(FileNotFoundError):
         if place.read_bytes() == packed:
-            return Kept(place, sha256)
+            return Stored(place, sha256)
     directory.mkdir(parents=True, exist_ok=True)
     atomic_file.write(place, packed)
-    return Kept(place, sha256)
+    return Stored(place, sha256)
 
 
 def _locate(sha256: str, folders: Iterable[Path]) -> Path:

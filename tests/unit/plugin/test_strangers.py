@@ -72,7 +72,7 @@ def test_nothing_is_loaded_where_no_gate_is_asked_for(stranger):
         "int8gate",
         "int8gate.plugin",
         "int8gate.plugin.arguments",
-        "int8gate.plugin.asked",
+        "int8gate.plugin.requested",
         "int8gate.plugin.options",
     }
     assert "warnings summary" not in done.stdout

@@ -24,7 +24,7 @@ from int8gate.validation.comparing.baseline import (
 )
 from int8gate.validation.comparing.baseline_file import predictions_folder, read, render, write
 from int8gate.validation.comparing.limits import BASELINE_LIMITS, exceeded
-from int8gate.validation.comparing.sample_scores import keep
+from int8gate.validation.comparing.sample_scores import store
 
 RESULTS = sample_results()
 KEYS = [case_key(record) for record in RESULTS["cases"]]
@@ -255,7 +255,7 @@ def run(tmp_path):
         correct = np.arange(2000) % 10 > 0
         correct[np.flatnonzero(correct)[:losses]] = False
         results, folder = copy.deepcopy(RESULTS), tmp_path / f"run{losses}"
-        kept = keep(folder, top1(correct, ONE))
+        kept = store(folder, top1(correct, ONE))
         score = {"quantized": float(correct.mean()), "samples": 2000, "sources": 2000}
         record_of(ONE, results)["accuracy"] |= {**score, "tolerance": 0.005}
         record_of(ONE, results)["accuracy"]["predictions"] = kept.sha256

@@ -239,13 +239,14 @@ class TestAccuracy:
     def test_a_model_that_changed_itself_is_told(self):
         accuracy = replace(MEASURED.accuracy, quantized=0.8, float=0.82)
         now = replace(MEASURED, accuracy=accuracy, artifact="b" * 64)
-        said = by_figure(MEASURED, now)["accuracy"].said
+        said = by_figure(MEASURED, now)["accuracy"].summary
         assert "the float model from 0.9100 to 0.8200" in said
 
     def test_a_lower_score_of_the_same_file_is_told_as_such(self):
         now = replace(MEASURED, accuracy=replace(MEASURED.accuracy, quantized=0.8))
         assert (
-            "the model file is the same, byte for byte" in by_figure(MEASURED, now)["accuracy"].said
+            "the model file is the same, byte for byte"
+            in by_figure(MEASURED, now)["accuracy"].summary
         )
 
 

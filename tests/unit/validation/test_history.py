@@ -12,7 +12,7 @@ from sample_records import sample_results
 from int8gate.reporting import write_results
 from int8gate.validation.case_summary import case_key
 from int8gate.validation.comparing.history import compare_runs, find_run, read_run, runs_in
-from int8gate.validation.comparing.sample_scores import keep
+from int8gate.validation.comparing.sample_scores import store
 from int8gate.validation.comparing.saved_runs import new_folder
 
 ONE = "mobilenet_v2-tflite_int8"
@@ -164,7 +164,7 @@ class TestComparing:
             results = copy.deepcopy(RESULTS)
             place = tmp_path / str(number)
             folder = place / "predictions"
-            kept = keep(folder, top1(correct, ONE))
+            kept = store(folder, top1(correct, ONE))
             score = {"quantized": float(correct.mean()), "samples": 2000, "sources": 2000}
             one_of(results)["accuracy"] |= {**score, "predictions": kept.sha256}
             if is_saved:
@@ -175,4 +175,4 @@ class TestComparing:
                 runs.append(read_run(place))
         (change,) = [each for each in compare_runs(*runs).changes if each.verdict != "same"]
         assert (change.case, change.figure, change.verdict) == (ONE, "accuracy", "worse")
-        assert "in pairs on 2000 samples" in change.said
+        assert "in pairs on 2000 samples" in change.summary

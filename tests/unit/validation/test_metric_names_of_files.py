@@ -19,7 +19,7 @@ from int8gate.validation.comparing.baseline import Baseline, compare_to_baseline
 from int8gate.validation.comparing.changes import compare
 from int8gate.validation.comparing.history import compare_runs, read_run
 from int8gate.validation.comparing.paired import paired_change, score_interval, unpaired_change
-from int8gate.validation.comparing.sample_scores import keep, read
+from int8gate.validation.comparing.sample_scores import read, store
 from int8gate.validation.metrics import registry as metrics
 from int8gate.validation.metrics.registry import ELSEWHERE, METRICS, metric_of_file
 
@@ -48,7 +48,7 @@ def hostile_runs(tmp_path, trap):
         correct = np.arange(400) % 10 > 0
         correct[np.flatnonzero(correct)[:losses]] = False
         results, place = sample_results(), tmp_path / f"run{number}"
-        kept = keep(place / "predictions", replace(top1(correct, ONE), metric=HOSTILE))
+        kept = store(place / "predictions", replace(top1(correct, ONE), metric=HOSTILE))
         case = next(each for each in results["cases"] if case_key(each) == ONE)
         case["accuracy"] |= {"metric": HOSTILE, "predictions": kept.sha256, "samples": 400}
         case["accuracy"]["quantized"] = float(correct.mean())
@@ -92,10 +92,10 @@ def test_a_saved_run_imports_nothing(hostile_runs, trap):
     runs = [read_run(folder) for folder in hostile_runs]
     change = accuracy_of(compare_runs(*runs).changes)
     assert change.verdict == "worse"
-    assert "is neither registered nor declared" in change.said
+    assert "is neither registered nor declared" in change.summary
     assert not trap.exists()
     declared = accuracy_of(compare_runs(*runs, declared={HOSTILE}).changes)
-    assert "in pairs on 400 samples" in declared.said
+    assert "in pairs on 400 samples" in declared.summary
 
 
 def test_a_baseline_imports_nothing(hostile_runs, tmp_path, trap):
@@ -108,7 +108,7 @@ def test_a_baseline_imports_nothing(hostile_runs, tmp_path, trap):
     case = next(each for each in results["cases"] if case_key(each) == ONE)
     accepted = baseline_file.read(tmp_path / "b.toml")
     change = accuracy_of(compare_to_baseline(case, results["environment"], accepted, folders))
-    assert "is neither registered nor declared" in change.said
+    assert "is neither registered nor declared" in change.summary
     assert not trap.exists()
     known = update(Baseline(), results, [ONE], folders, {HOSTILE}).baseline
     assert known.cases[ONE].accuracy.lower_95 < 0.9
@@ -130,7 +130,7 @@ def test_a_name_of_another_type_is_no_crash():
     before = figures_of(top1(np.arange(400) > 4))
     odd = replace(before, accuracy=replace(before.accuracy, metric=["top1"]))
     (change,) = [each for each in compare("x-y", odd, odd) if each.figure == "accuracy"]
-    assert "is neither registered nor declared" in change.said
+    assert "is neither registered nor declared" in change.summary
 
 
 def test_the_command_line_takes_the_metrics_of_a_toml(hostile_runs, tmp_path, trap, monkeypatch):

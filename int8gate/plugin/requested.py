@@ -1,4 +1,4 @@
-"""Whether a run is asked for gates, told without loading what makes them.
+"""Which gates a run asks for, read without loading what makes them.
 
 A run gates the models of a TOML that `--zoo`, a test path or the repository's own settings name.
 In int8gate's own repository a run gates the zoo, but with `--zoo FILE` the models of that file.
@@ -23,7 +23,7 @@ OF_GATES = ("case", "artifacts", "baseline", "update_baseline", "gate_compare_fa
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requested:
     """What a run gates: the models of `files`, absolute paths; those of the zoo, collected from
     `GATES` in another repository, `is_checkout` False, and from `tests/zoo/` in int8gate's own.
     """
@@ -33,10 +33,10 @@ class Asked:
     is_checkout: bool
 
 
-ASKED = pytest.StashKey[Asked | None]()
+REQUESTED = pytest.StashKey[Requested | None]()
 
 
-def what_is_asked(config: pytest.Config, chosen: argparse.Namespace) -> Asked | None:
+def requested_gates(config: pytest.Config, chosen: argparse.Namespace) -> Requested | None:
     """From the options and paths of a command line; None where nothing asks for a gate."""
     here = config.invocation_params.dir
     is_checkout = _is_checkout(config)
@@ -52,7 +52,7 @@ def what_is_asked(config: pytest.Config, chosen: argparse.Namespace) -> Asked | 
         if named and not chosen.int8_case:  # then nothing else is wanted
             files = [file for file in files if any(file.is_relative_to(path) for path in named)]
     zoo = BUILT_IN in listed or GATES in named or (is_checkout and not listed)
-    return Asked(tuple(dict.fromkeys(files)), zoo, is_checkout) if files or zoo else None
+    return Requested(tuple(dict.fromkeys(files)), zoo, is_checkout) if files or zoo else None
 
 
 def refuse_without_models(config: pytest.Config, chosen: argparse.Namespace) -> None:
