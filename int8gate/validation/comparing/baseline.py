@@ -6,8 +6,8 @@
     new = update(old, results, cases, folders)
     baseline_file.write(path, new.baseline, folders)
 
-`folders` are where predictions of this run were kept (`sample_scores.store`; the record names the file
-as ``accuracy.predictions``, its SHA-256).
+`folders` are where predictions of this run were kept (`sample_scores.store`; the record names the
+file as ``accuracy.predictions``, its SHA-256).
 """
 
 from __future__ import annotations
