@@ -35,6 +35,12 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
             f"{recipe.name} has a rule for the operators {narrow!r}, and {recipe.toolchain} "
             f"quantizes all operators alike so far: give it one rule that matches {ALL_OPERATORS!r}"
         )
+    numbers = [each for each in spec.compact.inputs if each.dtype.startswith(("int", "uint"))]
+    if recipe.activations == "int16" and numbers:
+        raise ValueError(
+            f"{spec.name} takes whole numbers ({numbers[0]}), for which TensorFlow's quantizer to "
+            f"int16 wants a range: choose another recipe than {recipe.name}"
+        )
     source = source_of(spec)
     if why := find(recipe.toolchain).refusal(source.form, recipe):
         comes_as = "a float .tflite file" if source.form == TFLITE else source.name

@@ -59,7 +59,14 @@ def template(
 def _of_pictures(found: ModelFile, made: Guess) -> list[str]:
     data = tasks()[made.task].data if made.task else "the folder of your pictures"
     decode = _decode(found, made)
-    return [_commented('data = "pictures"', data), *decode, *_picture(found), *_numbers(found)]
+    arrays = _commented('# data = "samples.npz"', "in its place: arrays as inference feeds them")
+    return [
+        _commented('data = "pictures"', data),
+        arrays,
+        *decode,
+        *_picture(found),
+        *_numbers(found),
+    ]
 
 
 def check_name(name: str) -> None:

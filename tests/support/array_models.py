@@ -137,6 +137,33 @@ def write_pair(folder: Path, name: str = "pair") -> Path:
     return folder
 
 
+def write_tokens(folder: Path, name: str = "tokens") -> Path:
+    """`name`.keras, whose two inputs are called by the keys of a dictionary: words and values."""
+    rng = np.random.default_rng(3)
+    words = rng.integers(0, WORDS, (SAMPLES, 5)).astype(np.int32)
+    values = rng.normal(size=(SAMPLES, 3, 4)).astype(np.float32)
+    table = rng.normal(size=(WORDS, 6)).astype(np.float32)
+    joined = np.hstack([values.reshape(SAMPLES, -1), table[words].reshape(SAMPLES, -1)])
+    target = joined @ rng.normal(size=joined.shape[1]) + rng.normal(size=SAMPLES)
+    labels = target.astype(np.float32)
+    np.savez(folder / f"{name}.npz", z_values=values, a_words=words, labels=labels)
+    readout, bias = _fitted(joined, labels[:, None])
+    import keras
+
+    taken = {
+        "z_values": keras.Input((3, 4), name="z_values"),
+        "a_words": keras.Input((5,), dtype="int32", name="a_words"),
+    }
+    embedding, dense = keras.layers.Embedding(WORDS, 6), keras.layers.Dense(1)
+    flat = keras.layers.Flatten()(taken["z_values"])
+    both = [flat, keras.layers.Flatten()(embedding(taken["a_words"]))]
+    model = keras.Model(taken, dense(keras.layers.Concatenate()(both)))
+    embedding.set_weights([table])
+    dense.set_weights([readout, bias])
+    model.save(folder / f"{name}.keras")
+    return folder
+
+
 def _fitted(features: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (features, outputs) and biases (outputs,) of the least squares."""
     ones = np.ones((len(features), 1))

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import array_models
 import pytest
+from data_folders import refused
 from tiny_run import cases, environment
 
+from int8gate.calibration_data.arrays.inputs import Input
+from int8gate.model_zoo.spec import Network
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.resolve import declared_spec
+from int8gate.quantizers import stages
+from int8gate.quantizers.recipe import recipe
 from int8gate.tasks.registry import task
 
 WRITERS = {
     "spotter": ("classification", "0.95 * float", array_models.write_spotter),
     "autoencoder": ("anomaly", "0.9 * float", array_models.write_autoencoder),
+    "tokens": ("regression", "0.9 * float", array_models.write_tokens),
     "sign": ("sign", "0.95 * float", array_models.write_pair),  # a task of the team's
     "pair": ("regression", "0.9 * float", array_models.write_pair),
 }
@@ -32,16 +41,17 @@ OTHERS = [
     ("spotter_of_16_bits", ".keras", "tflite_int16x8"),
     ("autoencoder", ".onnx", "tflite_int8"),
     ("pair", ".onnx", "tflite_int8"),
+    ("tokens", ".keras", "tflite_uint8"),
 ]
 
 
 @pytest.mark.parametrize("models", [DEFAULT, pytest.param(OTHERS, marks=pytest.mark.heavy)])
 def test_arrays_pass_every_gate(tmp_path, models):
     tables = []
-    for name, suffix, recipe in models:
+    for name, suffix, chosen in models:
         kind, accuracy, write = WRITERS[name.partition("_")[0]]
         write(tmp_path, name)
-        told = {"suffix": suffix, "task": kind, "recipe": recipe, "accuracy": accuracy}
+        told = {"suffix": suffix, "task": kind, "recipe": chosen, "accuracy": accuracy}
         tables.append(array_models.TABLE.format(name=name, **told))
     (tmp_path / "models.toml").write_text('plugins = ["team_sign"]\n' + "".join(tables))
     (tmp_path / "team_sign.py").write_text(array_models.TEAM_TASK)
@@ -51,16 +61,25 @@ def test_arrays_pass_every_gate(tmp_path, models):
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
     )
     found = cases(tmp_path / "report")
-    for name, _, recipe in models:
-        case = found[f"{name}-{recipe}"]
+    for name, _, chosen in models:
+        case = found[f"{name}-{chosen}"]
         assert case["verdict"] == "passed", done.stdout
         passed = {gate for gate, status in case["gates"].items() if status == "passed"}
-        assert passed >= GATES - ({"cpu_speedup"} if "16" in recipe else set())
+        assert passed >= GATES - ({"cpu_speedup"} if "16" in chosen else set())
         metric, *others = ("same_sign",) if name == "sign" else task(case["task"]).metrics
         assert case["accuracy"]["metric"] == metric
         assert set(case["accuracy"]["also"]) == set(others)
         if metric == "top1":
             assert case["accuracy"]["sources"] < case["accuracy"]["samples"] / 4, "speakers of five"
-        if name == "pair" and recipe == "tflite_int8":
+        if name == "pair" and chosen == "tflite_int8":
             taken = {each["name"]: each["dtype"] for each in case["io"]["inputs"]}
             assert taken == {"z_values": "int8", "a_word": "int32"}
+
+
+def test_whole_numbers_have_no_int16_range(tmp_path):
+    inputs = (Input("words", (5,), "int32"),)
+    network = Network("", (None, None, 0), (0, 0), None, inputs=inputs)
+    own = OwnModel("gadget", tmp_path / "gadget.keras", "models.toml, [models.gadget]")
+    spec = replace(declared_spec(own), compact=network, full=network)
+    stages.check_route(spec, recipe("tflite_int8"))
+    refused(lambda: stages.check_route(spec, recipe("tflite_int16x8")), "words (n, 5) int32")
