@@ -3,15 +3,19 @@
 #   make gate K=unet     one model
 #   make gate-all        the whole zoo, all recipes
 #   make test            the project's own tests, and the gates of every model's default recipe
+#   make test-fast       everything collected, and the tests of three rooms
+#   make lint            ruff, and pyright on the product
 #   make test-heavy      the tests of minutes or gigabytes that `make test` leaves out
 PYTHON ?= python3
 K ?= unet or mobilenet_v2
 OPTIONS ?=
 BIN = .venv/bin
+TREE = build/types
+FAST = tests/unit/engine tests/unit/reporting tests/unit/calibration_data
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: gate gate-all test test-heavy lint install
+.PHONY: gate gate-all test test-fast test-heavy lint types install
 gate: install
 	$(BIN)/python -m pytest -k "$(K)" --report report $(OPTIONS)
 
@@ -21,11 +25,21 @@ gate-all: install
 test: install
 	$(BIN)/python -m pytest tests -n 2 -m "not heavy" --recipe default -p _hypothesis_pytestplugin $(OPTIONS)
 
+test-fast: install
+	$(BIN)/python -m pytest tests --collect-only -q -p _hypothesis_pytestplugin | tail -1
+	$(BIN)/python -m pytest $(FAST) -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
+
 test-heavy: install
 	$(BIN)/python -m pytest tests -m heavy -p _hypothesis_pytestplugin $(OPTIONS)
 
-lint: install
+lint: install types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# In place an import hook finds model_zoo, quantizers and calibration_data, which pyright cannot follow.
+types: install
+	rm -rf $(TREE) && mkdir -p $(TREE) && cp -r int8gate pyrightconfig.json $(TREE)
+	cp -r model_zoo quantizers calibration_data $(TREE)/int8gate
+	$(BIN)/pyright --project $(TREE) --pythonpath $(BIN)/python
 
 install: .venv/installed
 

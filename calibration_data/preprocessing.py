@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def _of_range(value_range, others: dict) -> Preprocessing:
             f"range stands beside {' and '.join(given)}: expected either range, or mean, std and "
             "scale; leave one of them out"
         )
-    limits = _levels("range", tuple(value_range))
+    limits: Any = _levels("range", tuple(value_range))
     if len(limits) != 2 or limits[0] >= limits[1]:
         raise ValueError(f"range = {_shown(limits)}: expected [low, high], the lower one first")
     low, high = limits

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from int8gate.calibration_data.folders.examples import Wanted
 from int8gate.calibration_data.folders.listing import check_inside, is_visible, named_picture
@@ -35,7 +36,7 @@ class CocoFile:
 
     def __init__(self, path: Path):
         self.path = path
-        content = _parsed(path)
+        content: Any = _parsed(path)
         for key in LISTS:
             entries = content.get(key) if isinstance(content, dict) else None
             if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):

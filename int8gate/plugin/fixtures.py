@@ -148,7 +148,9 @@ def _case(run) -> tuple[str, str, str, str]:
 def _record_result(
     item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict
 ) -> dict:
-    case, (_, label) = _case(run), gate_id(item.nodeid)
+    case, found = _case(run), gate_id(item.nodeid)
+    assert found is not None, item.nodeid
+    label = found[1]
     about = {"gate": gate_name, "status": status, "message": message}
     result = {"case": case, "label": label, "fields": fields} | about
     item.stash.setdefault(GATE_RESULTS, []).append(result)

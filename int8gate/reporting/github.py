@@ -3,7 +3,7 @@
 https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 """
 
-from __future__ import annotations
+from __future__ import annotations  # pyright: ignore[reportAssignmentType]
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -31,7 +31,7 @@ def session_on_htp(model: Path, options):
     Raises ImportError where the package is missing, and what ONNX Runtime raises.
     """
     import onnxruntime
-    import onnxruntime_qnn
+    import onnxruntime_qnn  # pyright: ignore[reportMissingImports]
 
     devices = _devices(onnxruntime)
     if not devices:

@@ -199,6 +199,7 @@ def _drops(
 
 def _shares(pairs: Pairs) -> np.ndarray:
     """(u, classes): how much of all there is of a class one source of a unit holds."""
+    assert pairs.metric.parts is not None
     parts = np.asarray(pairs.metric.parts(pairs.first), float)
     held = np.zeros((len(pairs.count), parts.shape[1]))
     np.add.at(held, pairs.unit, parts)

@@ -136,22 +136,22 @@ def _measure(operators, expected, found, inputs: Sequence[np.ndarray]) -> list[S
     ratios = {name: each.sqnr_db() for name, each in noise.items()}
     steps, measured = [], {name: (name,) for name in noise}
     for operator in operators:
-        inputs = [each for name in operator.inputs for each in measured.get(name, ())]
-        inputs = tuple(dict.fromkeys(inputs))
-        measured.setdefault(operator.output, inputs)
+        before = [each for name in operator.inputs for each in measured.get(name, ())]
+        reads = tuple(dict.fromkeys(before))
+        measured.setdefault(operator.output, reads)
         if operator.output in noise:
             of = noise[operator.output]
             steps.append(
                 Step(
                     operator.kind,
                     operator.output,
-                    min((ratios[name] for name in inputs), default=CEILING_DB),
+                    min((ratios[name] for name in reads), default=CEILING_DB),
                     ratios[operator.output],
                     of.low,
                     of.high,
                     of.spread,
                     operator.step,
-                    inputs,
+                    reads,
                 )
             )
     return steps

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 @contextmanager
 def control_flow_v1() -> Iterator[None]:
     """Loops, conditions and TensorArrays built inside are TF1's; what was set before comes back."""
-    from tensorflow.compat import v1
+    from tensorflow.compat import v1  # pyright: ignore[reportMissingImports]
 
     enabled = v1.control_flow_v2_enabled()
     v1.disable_control_flow_v2()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def _carry_over(trained, network) -> None:
     Only a dense layer behind a Flatten has other weights at another size: each position's weights
     go to the positions that now stand in its place, in equal parts, which is average pooling.
     """
-    flattened = [_flattened_shape(model) for model in (trained, network)]
+    flattened: Any = [_flattened_shape(model) for model in (trained, network)]
     carried = []
     for old, new in zip(trained.get_weights(), network.weights, strict=True):
         if old.shape != tuple(new.shape):

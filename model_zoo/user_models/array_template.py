@@ -10,7 +10,8 @@ from int8gate.tasks.registry import tasks
 
 def takes_arrays(found: ModelFile) -> bool:
     """Whether the file tells that it takes no picture: several inputs, or other than four sides."""
-    return len(found.inputs) > 1 or len(found.inputs[0].shape) not in (0, 4)
+    first, *others = found.inputs
+    return bool(others) or len(first.shape) not in (0, 4)
 
 
 def guessed_task(found: ModelFile) -> str | None:

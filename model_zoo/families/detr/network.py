@@ -7,6 +7,8 @@ the position embeddings a constant, the ResNet's frozen batch normalizations ord
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -73,6 +75,10 @@ class Detr(nn.Module):
     places (n, places, ...), then of the queries after every layer of the decoder.
     """
 
+    encoder: Any  # of layers
+    decoder: Any
+    queries: Any
+
     def __init__(self, network: nn.Module, size: tuple[int, int], stride: int):
         super().__init__()
         model = network.model
@@ -125,13 +131,14 @@ def _official(weights: str, config):
     """
     from transformers import DetrForObjectDetection
 
-    network, report = DetrForObjectDetection.from_pretrained(
+    loaded: Any = DetrForObjectDetection.from_pretrained(
         weights,
         config=config,
         revision=WITHOUT_TIMM,
         dtype=torch.float32,
         output_loading_info=True,
     )
+    network, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(
             f"official weights {weights}: {len(missing)} tensors of the network are not in them, "

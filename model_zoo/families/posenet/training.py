@@ -8,6 +8,8 @@ keypoint.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from int8gate.calibration_data.synthetic.figure_drawing import KEYPOINTS
@@ -105,7 +107,8 @@ def _losses(spec: ModelSpec) -> list:
 
     def vectors(share: float):
         def loss(wanted, found):
-            y, x, weight = ops.split(wanted, 3, axis=-1)
+            parted: Any = ops.split(wanted, 3, axis=-1)
+            y, x, weight = parted
             wrong = ops.abs(found - ops.concatenate([y, x], axis=-1))
             smooth = ops.where(wrong < 1, wrong**2 / 2, wrong - 0.5)
             weights = ops.concatenate([weight, weight], axis=-1)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,7 +46,7 @@ class DarknetNetwork(torch.nn.Module):
         self.text = text
         net, *self.sections = parse(text, file)
         self.input_shape = input_shape(net)
-        self.layers = torch.nn.ModuleList()
+        self.layers: Any = torch.nn.ModuleList()
         self.shapes: list[tuple[int, int, int]] = []
         for section in self.sections:
             layer, shape = make(section, self.shapes, self.input_shape)
@@ -62,8 +63,8 @@ class DarknetNetwork(torch.nn.Module):
         if not self.heads:
             last = outputs[-1]
             return last.flatten(1) if self.shapes[-1][1:] == (1, 1) else last.permute(0, 2, 3, 1)
-        maps = tuple(outputs[head.number + 1].permute(0, 2, 3, 1) for head in self.heads)
-        return maps if len(maps) > 1 else maps[0]
+        maps = [outputs[head.number + 1].permute(0, 2, 3, 1) for head in self.heads]
+        return tuple(maps) if len(maps) > 1 else maps[0]
 
     def weighted(self) -> list[tuple[Section, torch.nn.Module]]:
         """Sections and modules that have weights, in the order of the file."""

@@ -81,7 +81,7 @@ def _open(
     if tensors is None:
         from int8gate.quantizers.toolchains.onnx.quantize import tensors_to_quantize
 
-        tensors = tensors_to_quantize(Path(path))
+        tensors = tuple(tensors_to_quantize(Path(path)))
     if not tensors:
         raise ValueError(f"{path} has no tensor that gets a quantizer: there is no range to find")
     steps = functools.partial(step_of, samples=samples, every=every)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 
 import pytest
-from tiny_run import ROOT, without
+from tiny_run import ROOMS, ROOT, without
 
 from int8gate.engine import extras
 
@@ -17,6 +18,17 @@ FOR_TOOLS = {  # asked for on behalf of onnx2tf, which imports them
     "onnx-graphsurgeon",
     "sng4onnx",
 }
+OF_CORE = {  # the name that is imported, and that of the distribution
+    **{
+        name: name
+        for name in ("filelock", "jinja2", "joblib", "matplotlib", "numpy", "platformdirs")
+    },
+    **{name: name for name in ("psutil", "pycocotools", "pydantic", "pytest", "rich", "scipy")},
+    **{"PIL": "pillow", "cpuinfo": "py-cpuinfo", "tomli_w": "tomli-w", "typer": "typer"},
+}
+PLUGINS = {"pytest-benchmark"}
+# flatbuffers comes with LiteRT, google.protobuf with ONNX and TensorFlow.
+BROUGHT_ALONG = {"flatbuffers", "google"}
 
 
 def distributions(extra: str) -> set[str]:
@@ -47,6 +59,20 @@ def test_all_brings_every_extra_but_those_under_other_terms():
 def test_what_every_installation_has_is_no_extra():
     core = {re.match(r"[\w.-]+", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert not core & {name for name, _ in extras.PACKAGES.values()}
+
+
+def test_every_package_that_is_imported_comes_with_the_core_or_an_extra():
+    imported = set()
+    for file in (file for room in ROOMS.values() for file in room.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    others = imported - sys.stdlib_module_names - extras.PACKAGES.keys() - {"int8gate"}
+    assert others == OF_CORE.keys() | BROUGHT_ALONG
+    declared = {re.match(r"[\w.-]+", requirement)[0] for requirement in PROJECT["dependencies"]}
+    assert set(OF_CORE.values()) == declared - PLUGINS
 
 
 @pytest.mark.parametrize(
