@@ -9,6 +9,7 @@ from __future__ import annotations
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import format_of
 from int8gate.quantizers.recipe import Recipe
+from int8gate.tasks.registry import task
 
 OF_FORMAT = {  # what reads such a file
     "keras": ("keras", "tensorflow"),
@@ -28,12 +29,11 @@ TO_TOOLCHAIN = {  # what brings a model of the format there, beside what both ne
     ("onnx", "tflite"): ("onnx2tf",),
 }
 OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
-OF_TASK = {"super_resolution": ("skimage",)}  # SSIM
 
 
 def packages_of(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:
     """The packages that a case needs, by the names that are imported."""
-    needed = OF_FORMAT[spec.source_format] + OF_TASK.get(spec.task, ())
+    needed = OF_FORMAT[spec.source_format] + task(spec.task).packages
     if spec.own and recipe.is_prequantized:
         twin = spec.own.float_file
         return needed + (OF_FORMAT[format_of(twin)] + OF_TOOLCHAIN["tflite"] if twin else ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from int8gate.calibration_data.pictures import shown
 
 def sources_of(rows: Rows) -> np.ndarray:
     """(n,) text: the declared source of each sample, else a digest of its values."""
+    return _sources(rows, tuple(file.stat().st_mtime_ns for file in rows.files))
+
+
+@lru_cache(maxsize=4)  # each split and each recipe asks
+def _sources(rows: Rows, changed_ns: tuple[int, ...]) -> np.ndarray:
     if rows.sources is not None:
         return np.array([str(each) for each in rows.sources.reshape(len(rows), -1)])
     return np.array([_digest(rows.row(number)) for number in range(len(rows))])

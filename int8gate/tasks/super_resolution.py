@@ -19,4 +19,5 @@ TASK = Task(
     },
     training="int8gate.model_zoo.training.super_resolution:SUPER_RESOLUTION",
     zoo="int8gate.model_zoo.super_resolution",
+    packages=("skimage",),  # SSIM
 )

@@ -41,6 +41,7 @@ class Task:
     classes_of : how many classes a file tells apart, ``module:function``.
     scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask`, `zoo` the
         module that declares its models.
+    packages : what its metrics import beside what everything needs.
     order : of the tasks in lists.
     """
 
@@ -63,6 +64,7 @@ class Task:
     scenes: dict[str, Scenes] = field(default_factory=dict)
     training: str | None = None
     zoo: str | None = None
+    packages: tuple[str, ...] = ()
 
     @property
     def has_people(self) -> bool:
