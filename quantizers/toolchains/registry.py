@@ -23,28 +23,33 @@ def register(toolchain: Toolchain) -> None:
 
 def toolchains() -> dict[str, Toolchain]:
     """All of them by name."""
-    _load_ours()
+    for name in _folders():
+        _load(name)
     return dict(_REGISTERED)
 
 
 def find(name: str) -> Toolchain:
     """Of a recipe, or of an artifact's format. Raises ValueError for an unknown one."""
+    if name in _folders():
+        _load(name)  # and no other: each loads what it converts with
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     known = toolchains()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1) or sorted(known)
-        raise ValueError(f"there is no toolchain {name!r}: did you mean {' or '.join(near)}?")
-    return known[name]
+    near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+    raise ValueError(f"there is no toolchain {name!r}: did you mean {' or '.join(near)}?")
 
 
 def packages(name: str | None = None) -> tuple[str, ...]:
     """The distributions that the figures of a toolchain (None: of any) depend on."""
-    chosen = (each for each in toolchains().values() if name in (None, each.name))
+    chosen = [find(name)] if name else toolchains().values()
     return tuple(dict.fromkeys(each for found in chosen for each in found.packages))
 
 
 @cache
-def _load_ours() -> None:
+def _folders() -> tuple[str, ...]:
     package = int8gate.quantizers.toolchains
-    for found in pkgutil.iter_modules(package.__path__):
-        if found.ispkg:
-            importlib.import_module(f"{package.__name__}.{found.name}.toolchain")
+    return tuple(found.name for found in pkgutil.iter_modules(package.__path__) if found.ispkg)
+
+
+def _load(name: str) -> None:
+    importlib.import_module(f"{int8gate.quantizers.toolchains.__name__}.{name}.toolchain")
