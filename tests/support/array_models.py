@@ -110,14 +110,18 @@ def write_autoencoder(folder: Path, name: str = "autoencoder") -> Path:
     return folder
 
 
-def write_pair(folder: Path, name: str = "pair") -> Path:
-    """Two inputs, in an order that is not that of their names: values and the number of a word."""
+def write_pair(folder: Path, name: str = "pair", stretch: float = 1.0) -> Path:
+    """Two inputs, in an order that is not that of their names: values and the number of a word.
+
+    The first of the values is `stretch` times as large, and the network divides it by that.
+    """
     rng = np.random.default_rng(2)
     values = rng.normal(size=(SAMPLES, COLUMNS)).astype(np.float32)
     word = rng.integers(0, WORDS, (SAMPLES, 1)).astype(np.int32)
     target = values @ rng.normal(size=COLUMNS) + np.abs(values[:, 0]) + 0.5 * word[:, 0]
     target = (target + 0.5 * rng.normal(size=SAMPLES)).astype(np.float32)
-    np.savez(folder / f"{name}.npz", z_values=values, a_word=word, labels=target)
+    stretched = values * np.array([stretch] + [1] * (COLUMNS - 1), np.float32)
+    np.savez(folder / f"{name}.npz", z_values=stretched, a_word=word, labels=target)
     table = rng.normal(size=(WORDS, 6)).astype(np.float32)
     layer = rng.normal(size=(COLUMNS, HIDDEN)).astype(np.float32) / 2
     joined = np.hstack([np.maximum(values @ layer, 0), table[word[:, 0]]])
@@ -130,6 +134,7 @@ def write_pair(folder: Path, name: str = "pair") -> Path:
         helper.make_node("Concat", ["active", "meaning"], ["joined"], axis=1),
         helper.make_node("Gemm", ["joined", "readout", "bias"], ["y"]),
     ]
+    layer[0] /= stretch
     weights = {"layer": layer, "table": table, "readout": readout, "bias": bias}
     weights["flat"] = np.array([-1, 6], np.int64)
     given = [_end("z_values", (1, COLUMNS)), _end("a_word", (1, 1), TensorProto.INT32)]

@@ -45,6 +45,16 @@ OTHERS = [
 ]
 
 
+def run(folder, tables: list[str], *options: str) -> subprocess.CompletedProcess:
+    (folder / "models.toml").write_text('plugins = ["team_sign"]\n' + "".join(tables))
+    (folder / "team_sign.py").write_text(array_models.TEAM_TASK)
+    command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "--report=report", *options]
+    command += ["--artifact-cache", str(folder / "cache"), "-p", "no:cacheprovider"]
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+    )
+
+
 @pytest.mark.parametrize("models", [DEFAULT, pytest.param(OTHERS, marks=pytest.mark.heavy)])
 def test_arrays_pass_every_gate(tmp_path, models):
     tables = []
@@ -53,13 +63,7 @@ def test_arrays_pass_every_gate(tmp_path, models):
         write(tmp_path, name)
         told = {"suffix": suffix, "task": kind, "recipe": chosen, "accuracy": accuracy}
         tables.append(array_models.TABLE.format(name=name, **told))
-    (tmp_path / "models.toml").write_text('plugins = ["team_sign"]\n' + "".join(tables))
-    (tmp_path / "team_sign.py").write_text(array_models.TEAM_TASK)
-    command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "--report=report"]
-    command += ["--artifact-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
-    )
+    done = run(tmp_path, tables)
     found = cases(tmp_path / "report")
     for name, _, chosen in models:
         case = found[f"{name}-{chosen}"]
@@ -83,3 +87,17 @@ def test_whole_numbers_have_no_int16_range(tmp_path):
     spec = replace(declared_spec(own), compact=network, full=network)
     stages.check_route(spec, recipe("tflite_int8"))
     refused(lambda: stages.check_route(spec, recipe("tflite_int16x8")), "words (n, 5) int32")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("recipe_name", ["onnx_int8", "tflite_int8"])
+def test_values_of_unlike_sizes_fail_and_the_operator_is_named(tmp_path, recipe_name):
+    array_models.write_pair(tmp_path, stretch=500)
+    told = {"suffix": ".onnx", "task": "regression", "recipe": recipe_name}
+    table = array_models.TABLE.format(name="pair", accuracy="0.9 * float", **told)
+    done = run(tmp_path, [table], "-m", "accuracy")
+    assert "rmse rises by" in done.stdout
+    (case,) = cases(tmp_path / "report").values()
+    assert case["verdict"] == "failed"
+    assert case["accuracy"]["drop"] > case["accuracy"]["tolerance"]
+    assert case["error_origin"]["operators"][0]["operator"] in ("MatMul", "FULLY_CONNECTED")
