@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from int8gate.reporting.fields import DASH, dig, metric, printable, size, text, times, with_unit
-from int8gate.reporting.sparkline import sparkline
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+BARS = "▁▂▃▄▅▆▇█"
+GAP = "·"  # not measured
 ABOUT = ("run", "time", "commit", "machine", "verdict")
 
 
@@ -79,3 +80,19 @@ def _latency(target: str) -> Figure:
 def _minute(time: str) -> str:
     """`2026-03-02 09:14` of an ISO time."""
     return time[:16].replace("T", " ") or DASH
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Bars from the least to the largest value; all equal are of middle height."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return GAP * len(values)
+    low, spread = min(known), max(known) - min(known)
+
+    def bar(value: float | None) -> str:
+        if value is None:
+            return GAP
+        share = (value - low) / spread if spread else 0.5
+        return BARS[min(int(share * len(BARS)), len(BARS) - 1)]
+
+    return "".join(bar(value) for value in values)

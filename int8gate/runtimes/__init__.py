@@ -11,7 +11,7 @@
     saved_model.py a TensorFlow SavedModel, what an export is compared with
     torch_program.py  an exported PyTorch program, likewise; program_archive.py, program_graph.py
                    whether its file can be loaded without running code of it
-    archive.py, tflite_sizes.py  what a file asks for, counted before it is read
+    archive.py  what a file asks for, counted before it is read
 
 A new runtime is a subclass of `Session`, and its suffix in `sessions.py`.
 """

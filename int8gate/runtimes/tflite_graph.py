@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from int8gate.engine import memory
+
 FILE_IDENTIFIER = b"TFL3"  # bytes 4 to 8 of a TFLite flatbuffer
 BITS = {"bool": 8, "string": 0, "resource": 0, "variant": 0, "complex64": 64, "complex128": 128}
 BITS |= {"int2": 2, "int4": 4, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8, "bfloat16": 16}
@@ -238,3 +240,13 @@ def _is_left_transposed(batch_matmul: object) -> bool:
         return False
     options.Init(table.Bytes, table.Pos)
     return options.AdjX()
+
+
+def check_sizes(path: Path) -> None:
+    """Raises ValueError for a damaged file, and for a tensor that takes absurd memory.
+
+    The file is parsed in Python first, which checks every offset that it follows.
+    """
+    for tensor in read_graph(path).tensors:
+        itemsize = max(1, BITS[tensor.dtype] // 8)
+        memory.check_tensor(str(path), tensor.name[:80], tensor.shape, itemsize)

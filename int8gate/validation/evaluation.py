@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
-from int8gate.validation.distinct_outputs import DistinctOutputs
 from int8gate.validation.fidelity import OutputFidelity
 from int8gate.validation.metrics.registry import metric
 
@@ -300,3 +300,18 @@ def _batches(samples: SampleSet, count: int, size: int):
 @lru_cache(maxsize=1)
 def _drawn(samples: SampleSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return next(samples.feeds(len(samples)))
+
+
+class DistinctOutputs:
+    """Counts different outputs batch by batch: fewer than two means a constant output."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def add(self, outputs: np.ndarray) -> None:
+        """A batch (n, ...) of outputs."""
+        self._seen.update(sha256(sample.tobytes()).digest() for sample in outputs)
+
+    @property
+    def count(self) -> int:
+        return len(self._seen)

@@ -139,7 +139,7 @@ def describe(
 
 def _tflite(file: Path, inputs, outputs):
     from int8gate.runtimes.litert import LiteRTSession
-    from int8gate.runtimes.tflite_sizes import check_sizes
+    from int8gate.runtimes.tflite_graph import check_sizes
 
     check_sizes(file)
     check_computes_on_integers(file)

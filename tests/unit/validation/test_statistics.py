@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.noninferiority import failures, passes
 from benchmarks.simulated_pairs import Detections, MeanIou, Top1
-from int8gate.validation.distinct_outputs import DistinctOutputs
+from int8gate.validation.evaluation import DistinctOutputs
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import (
     NonInferiority,
