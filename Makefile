@@ -3,7 +3,7 @@
 #   make gate K=unet     one model
 #   make gate-all        the whole zoo, all recipes
 #   make test            the project's own tests, and the gates of every model's default recipe
-#   make test-fast       everything collected, and the tests of three rooms
+#   make test-fast       everything collected, and tests that take minutes
 #   make lint            ruff, and pyright on the product
 #   make test-heavy      the tests of minutes or gigabytes that `make test` leaves out
 PYTHON ?= python3
@@ -11,7 +11,9 @@ K ?= unet or mobilenet_v2
 OPTIONS ?=
 BIN = .venv/bin
 TREE = build/types
-FAST = tests/unit/engine tests/unit/reporting tests/unit/calibration_data
+# Tests that load no two frameworks into one process.
+FAST = tests/unit/reporting tests/unit/calibration_data $(addprefix tests/unit/engine/test_, \
+	cache.py code_identity.py extras.py names.py packages.py rooms.py worker.py)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
@@ -26,7 +28,7 @@ test: install
 	$(BIN)/python -m pytest tests -n 2 -m "not heavy" --recipe default -p _hypothesis_pytestplugin $(OPTIONS)
 
 test-fast: install
-	$(BIN)/python -m pytest tests --collect-only -q -p _hypothesis_pytestplugin | tail -1
+	$(BIN)/python -m pytest tests --collect-only -qq -p _hypothesis_pytestplugin > /dev/null
 	$(BIN)/python -m pytest $(FAST) -m "not heavy" -p _hypothesis_pytestplugin $(OPTIONS)
 
 test-heavy: install
