@@ -122,7 +122,7 @@ def _quantizer(model, placement: Placement, activations: str, per_channel: bool,
         nodes_to_quantize=list(placement.integer),
         nodes_to_exclude=[],
         op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
-        extra_options={},
+        extra_options={"ForceQuantizeNoInputCheck": True},  # moves of the input, such as Flatten
     )
 
 

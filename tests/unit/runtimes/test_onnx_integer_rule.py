@@ -191,3 +191,27 @@ def without_scale_behind(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto
     for node in (quantizer, *back):
         graph.node.remove(node)
     return model
+
+
+FIRST = {  # from the image to y of (1, 192)
+    "Flatten": "y = Flatten (image)",
+    "Reshape": "y = Reshape (image, row)",
+    "Transpose": "t = Transpose <perm = [0, 2, 3, 1]> (image) y = Flatten (t)",
+    "two moves": "t = Transpose <perm = [0, 1, 3, 2]> (image) r = Unsqueeze (t, two_int) "
+    "y = Flatten (r)",
+    "SpaceToDepth": "s = SpaceToDepth <blocksize = 2> (image) y = Flatten (s)",
+    "Split": "a, b, c = Split <axis = 1, num_outputs = 3> (image) "
+    "d = Concat <axis = 1> (c, b, a) y = Flatten (d)",
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FIRST))
+def test_what_only_moves_the_input_moves_integers(tmp_path, kind):
+    """A network of features often begins with a Flatten."""
+    text = NET.format(end="float[1, 5]", nodes=f"{FIRST[kind]} out = Gemm (y, w)")
+    weights = np.random.default_rng(0).normal(0, 0.1, (192, 5)).astype(np.float32)
+    constants = {"w": weights, "row": np.array([1, 192]), "two_int": np.array([2])}
+    model = with_weights(text, {name: each for name, each in constants.items() if name in text})
+    ran, sqnr = quantized(model, tmp_path)
+    assert ran == {"fraction": 1.0, "float_ops": []}
+    assert sqnr > 30
