@@ -20,7 +20,7 @@ _NOISE = re.compile(
     r"|To enable the following instructions|E\d{4} .*failed call to cuInit"
     r"|INFO: Created TensorFlow Lite XNNPACK delegate"
     r"|Extension modules: "
-    r'|  File ".*/(multiprocessing|quantizers)/(process|spawn|worker_child)\.py"'
+    r'|  File ".*/(multiprocessing|engine)/(process|spawn|worker_child)\.py"'
     r'|  File "<string>", line 1 in <module>'
 )
 
