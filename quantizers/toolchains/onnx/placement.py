@@ -4,12 +4,14 @@ Convolutions and matrix products are integer always. What lies between them fall
 nodes joined by tensors without crossing a product. An island that holds a normalization, a softmax
 or an error function belongs to a transformer's token stream, whose residual sums have a few
 outliers that take the whole range (Bondarenko et al., 2021, arXiv:2109.12948): it stays float as a
-whole. So does a regression head, several products in a row between a token stream and an output
-(DETR's boxes): coordinates that are rounded at every layer cost accuracy (1.5% of mAP against 0.5%
-in the zoo's DETR), and its products are few. Every other island, a CNN's sums, concatenations and
-poolings, is integer, so that the graph is integer from end to end. A transposed convolution has no
-integer kernel in ONNX Runtime: its weights are int8 and it computes on floats; with float weights
-it would get int8 ones of a single scale when it is loaded.
+whole. A normalization that is written out, as JAX does, is known by its Sqrt: a small deviation is
+zero in 8 bits, and dividing by it infinite. A regression head stays float, too, several products in
+a row between a token stream and an output (DETR's boxes): coordinates that are rounded at every
+layer cost accuracy (1.5% of mAP against 0.5% in the zoo's DETR), and its products are few. Every
+other island, a CNN's sums, concatenations and poolings, is integer, so that the graph is integer
+from end to end. A transposed convolution has no integer kernel in ONNX Runtime: its weights are
+int8 and it computes on floats; with float weights it would get int8 ones of a single scale when it
+is loaded.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ FLOAT_MAKES = frozenset(
         *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
         *("RMSNormalization", "GroupNormalization", "InstanceNormalization"),
         *("LpNormalization", "Softmax", "LogSoftmax", "Erf", "Gelu", "FastGelu", "QuickGelu"),
+        "Sqrt",
     }
 )
 ONE_TO_ONE = frozenset(  # operators of one activation, as they stand between a head's products

@@ -137,6 +137,38 @@ def test_the_token_stream_of_a_transformer_stays_float(tmp_path):
     assert sqnr_db(OnnxSession(path).predict(samples)[0], session.predict(samples)[0]) > 40
 
 
+WRITTEN_OUT = """
+<ir_version: 8, opset_import: ["" : 17]>
+normalized (float[1, 4, 8] tokens) => (float[1, 4, 8] out) {
+    x = MatMul (tokens, w1)
+    sum = ReduceSum <keepdims = 1> (x, last)
+    mean = Mul (sum, eighth)
+    centred = Sub (x, mean)
+    squares = Mul (centred, centred)
+    total = ReduceSum <keepdims = 1> (squares, last)
+    variance = Mul (total, eighth)
+    some = Add (variance, little)
+    deviation = Sqrt (some)
+    factor = Reciprocal (deviation)
+    normal = Mul (centred, factor)
+    out = MatMul (normal, w2)
+}
+"""
+
+
+def test_a_normalization_that_is_written_out_stays_float(tmp_path):
+    random = np.random.default_rng(4)
+    arrays = {name: random.normal(0, 0.3, (8, 8)) for name in ("w1", "w2")}
+    arrays |= {"eighth": np.array(1 / 8), "little": np.array(1e-5)}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    path = prepared(with_weights(WRITTEN_OUT, arrays | {"last": np.array([-1])}), tmp_path)
+    samples = random.normal(0, 1, (8, 4, 8)).astype(np.float32)
+    samples[1:] *= 1e-3  # their deviation is zero in the 8 bits of the first sample's
+    found = quantized(path, tmp_path, samples).predict(samples[:1])[0]
+    assert sqnr_db(OnnxSession(path).predict(samples[:1])[0], found) > 25
+    assert np.isfinite(OnnxSession(tmp_path / ONNX).predict(samples)[0]).all()
+
+
 BOXES = """
     last = LayerNormalization (out, one, none)
     classes = MatMul (last, w3)
