@@ -68,8 +68,8 @@ def _several(found: ModelFile) -> Guess | None:
         stems = tuple(end.name.partition(":")[0] for end in found.outputs)
         is_known = sides == [3, 2, 2, 1] or stems == TF_DETECTION  # their shapes may be unknown
         return Guess("detection", "tf_detection" if is_known else None, not is_known)
-    if sides == [4, 4, 4] and [shape[1] for shape in shapes[1:]] == [2, 2]:
-        return Guess("detection", "ctdet")
+    if sides == [4, 4, 4] and (axis := _axis_of_pairs(shapes)):  # CenterNet's heat, sizes, offsets
+        return Guess("detection", "ctdet" if axis == 1 else None, axis != 1)
     if any(_map_of(end, found)[1] == KEYPOINTS for end in found.outputs):
         return Guess("pose", "posenet" if len(shapes) == 5 else None, len(shapes) != 5)
     if pair := _boxes_and_scores(found):
@@ -77,6 +77,17 @@ def _several(found: ModelFile) -> Guess | None:
     if len(set(sides)) == 1 and sides[0] in (4, 5) and _is_pyramid(found):
         return Guess("detection", None, True)
     return NOTHING
+
+
+def _axis_of_pairs(shapes: list[tuple]) -> int | None:
+    """Where the last two of three maps have two channels, beside sides that are those of the first:
+    1 or 3, None where they do not.
+    """
+    for axis, sides in ((1, slice(2, 4)), (3, slice(1, 3))):
+        is_pair = all(shape[axis] == 2 for shape in shapes[1:])
+        if is_pair and len({shape[sides] for shape in shapes}) == 1:
+            return axis
+    return None
 
 
 def _boxes_and_scores(found: ModelFile) -> Guess | None:

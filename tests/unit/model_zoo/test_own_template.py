@@ -47,6 +47,7 @@ OPEN = ""  # a key that is left to choose
         ("detection", "corners", [(1, 330, 1, 4), (1, 330, 80)]),
         ("detection", "tf_detection", [(1, 10, 4), (1, 10), (1, 10), (1,)]),
         ("detection", "ctdet", [(1, 7, 16, 24), (1, 2, 16, 24), (1, 2, 16, 24)]),
+        ("detection", OPEN, [(1, 16, 24, 7), (1, 16, 24, 2), (1, 16, 24, 2)]),  # channels last
         ("detection", "detr", [(1, 100, 92), (1, 100, 4)]),
         ("detection", "yolo", [(1, 84, 126)]),  # places of strides 8, 16 and 32
         ("detection", OPEN, [(1, 378, 85)]),  # of three anchors each: YOLOv5
@@ -62,7 +63,7 @@ OPEN = ""  # a key that is left to choose
         (OPEN, None, [()]),
         (OPEN, None, [(1, None, 64)]),
     ],
-    ids=range(28),
+    ids=range(29),
 )
 def test_the_outputs_tell_the_task_or_leave_it_open(task, decode, outputs):
     table = proposed(found(*outputs))

