@@ -6,6 +6,7 @@
 #   make test-fast       everything collected, and tests that take minutes
 #   make lint            ruff, and pyright on the product
 #   make test-heavy      the tests of minutes or gigabytes that `make test` leaves out
+#   make test-real       models that others trained, on data that others labelled: tests/real/README.md
 PYTHON ?= python3
 K ?= unet or mobilenet_v2
 OPTIONS ?=
@@ -17,7 +18,7 @@ FAST = tests/unit/reporting tests/unit/calibration_data $(addprefix tests/unit/e
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: gate gate-all test test-fast test-heavy lint types install
+.PHONY: gate gate-all test test-fast test-heavy test-real lint types install
 gate: install
 	$(BIN)/python -m pytest -k "$(K)" --report report $(OPTIONS)
 
@@ -25,7 +26,7 @@ gate-all: install
 	$(BIN)/python -m pytest --report report $(OPTIONS)
 
 test: install
-	$(BIN)/python -m pytest tests -n 2 -m "not heavy" --recipe default -p _hypothesis_pytestplugin $(OPTIONS)
+	$(BIN)/python -m pytest tests -n 2 -m "not heavy and not real" --recipe default -p _hypothesis_pytestplugin $(OPTIONS)
 
 test-fast: install
 	$(BIN)/python -m pytest tests --collect-only -qq -p _hypothesis_pytestplugin > /dev/null
@@ -33,6 +34,9 @@ test-fast: install
 
 test-heavy: install
 	$(BIN)/python -m pytest tests -m heavy -p _hypothesis_pytestplugin $(OPTIONS)
+
+test-real: .venv/real
+	$(BIN)/python -m pytest tests/real -p _hypothesis_pytestplugin $(OPTIONS)
 
 lint: install types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -48,4 +52,8 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	touch $@
+
+.venv/real: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[real]"
 	touch $@

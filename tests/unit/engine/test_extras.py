@@ -14,6 +14,7 @@ from tiny_run import ROOMS, ROOT, without
 from int8gate.engine import extras
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FOR_TESTS = {"dev", "real"}  # extras of this project alone
 FOR_TOOLS = {  # asked for on behalf of onnx2tf, which imports them
     "onnx-graphsurgeon",
     "sng4onnx",
@@ -45,14 +46,14 @@ def distributions(extra: str) -> set[str]:
 
 def test_the_table_says_what_the_extras_bring():
     brought = {}
-    for extra in PROJECT["optional-dependencies"].keys() - {"all", "dev"}:
+    for extra in PROJECT["optional-dependencies"].keys() - {"all", *FOR_TESTS}:
         for name in distributions(extra) - FOR_TOOLS:
             brought.setdefault(name, set()).add(extra)
     assert {name: set(chosen) for name, chosen in extras.PACKAGES.values()} == brought
 
 
 def test_all_brings_every_extra_but_those_under_other_terms():
-    every = set().union(*map(distributions, PROJECT["optional-dependencies"].keys() - {"dev"}))
+    every = set().union(*map(distributions, PROJECT["optional-dependencies"].keys() - FOR_TESTS))
     assert distributions("all") == every - {"onnxruntime-qnn"}
 
 
