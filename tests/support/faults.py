@@ -84,7 +84,7 @@ STAGES_OF_A_GATE = {  # and the gate that needs it
     "findings": "accuracy",  # the audit of the calibration set
     "what_ran_as_integer": "integer_only",
     "interleave": "cpu_speedup",
-    "estimate": "npu_speedup",
+    "entry": "npu_speedup",  # of a target
 }
 
 

@@ -19,7 +19,7 @@ ONCE_EACH = [
     ("findings", "memory"),
     ("calibrate", "kill"),
 ]  # a hang takes its time limit: it stands in the heavy tests
-OF_ONNX = [stage for stage in (*STAGES_OF_ALL_GATES, *STAGES_OF_A_GATE) if stage != "estimate"]
+OF_ONNX = [stage for stage in (*STAGES_OF_ALL_GATES, *STAGES_OF_A_GATE) if stage != "entry"]
 COMPILED = """
 [models.{name}]
 file = "int8.tflite"
@@ -81,5 +81,5 @@ def test_the_npus_compiler_is_struck_by_every_fault(tmp_path):
     names = ["healthy", *(f"gadget_{fault}" for fault in FAULTS)]
     tables = [COMPILED.format(name=name) for name in reversed(names)]
     (repository / "models.toml").write_text("\n".join(tables))
-    faults = {f"gadget_{fault}-prequantized": ("estimate", fault) for fault in FAULTS}
+    faults = {f"gadget_{fault}-prequantized": ("entry", fault) for fault in FAULTS}
     check(repository, faults, "healthy-prequantized", "-m", "npu_speedup")
