@@ -35,9 +35,10 @@ def labels_of(
     numbers = _numbered(found, class_names, where)
     most = 2 if kind == "anomaly" else classes
     if numbers.min() < 0 or (most and numbers.max() >= most):
+        numbered = f"0..{most - 1}" if most else "numbers from 0"
         raise ValueError(
             f"{where}: labels span {numbers.min()}..{numbers.max()}, expected "
-            f"{'0 (normal) and 1 (anomalous)' if kind == 'anomaly' else f'0..{most - 1}'}"
+            f"{'0 (normal) and 1 (anomalous)' if kind == 'anomaly' else numbered}"
         )
     return numbers
 

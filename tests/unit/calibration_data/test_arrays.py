@@ -124,6 +124,7 @@ def test_several_inputs_by_name_and_whole_numbers_as_they_are(tmp_path):
         ({"x": VALUES, "y2": VALUES}, "class", ("data.npz", "y2 (n, 5)", "x (n, 5) float32")),
         ({"x": VALUES, "labels": LABELS[:9]}, "class", ("same n", "labels (9,)")),
         ({"x": VALUES, "labels": LABELS}, "anomaly", ("labels span 0..2", "1 (anomalous)")),
+        ({"x": VALUES, "labels": LABELS - 1}, "class", ("labels span -1..1", "numbers from 0")),
         ({"x": VALUES, "labels": LABELS + np.nan}, "values", ("finite numbers",)),
         ({"x": VALUES, "labels": VALUES}, "class", ("labels have shape (300, 5)",)),
         ({"x": VALUES[:0], "labels": LABELS[:0]}, "class", ("has no sample",)),
