@@ -16,6 +16,7 @@ import pkgutil
 from functools import cache
 
 import int8gate.targets
+from int8gate.engine.named import class_name
 from int8gate.targets.target import KINDS, Target
 
 HOST = "host_cpu"  # measured in turn with the float artifact, by what executes both
@@ -30,7 +31,7 @@ def register(target: Target) -> None:
             f"target {target.name}: kind {target.kind!r}, expected one of {', '.join(KINDS)}"
         )
     known = _REGISTERED.get(target.name)
-    if target.name == HOST or (known and _class_of(known) != _class_of(target)):
+    if target.name == HOST or (known and class_name(known) != class_name(target)):
         raise ValueError(f"there is a target {target.name} already: choose another name")
     _REGISTERED[target.name] = target
 
@@ -83,7 +84,3 @@ def packages(format: str | None = None) -> tuple[str, ...]:
 def _load_ours() -> None:
     for found in pkgutil.iter_modules(int8gate.targets.__path__):
         importlib.import_module(f"int8gate.targets.{found.name}")
-
-
-def _class_of(target: Target) -> tuple[str, str]:
-    return type(target).__module__, type(target).__qualname__

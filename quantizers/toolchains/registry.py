@@ -8,6 +8,7 @@ import pkgutil
 from functools import cache
 
 import int8gate.quantizers.toolchains
+from int8gate.engine.named import class_name
 from int8gate.quantizers.toolchains.toolchain import Toolchain
 
 _REGISTERED: dict[str, Toolchain] = {}
@@ -16,7 +17,7 @@ _REGISTERED: dict[str, Toolchain] = {}
 def register(toolchain: Toolchain) -> None:
     """Makes a toolchain known by its name; raises ValueError where that is taken."""
     known = _REGISTERED.setdefault(toolchain.name, toolchain)
-    if type(known).__qualname__ != type(toolchain).__qualname__:
+    if class_name(known) != class_name(toolchain):
         raise ValueError(f"there is a toolchain {toolchain.name} already: choose another name")
     _REGISTERED[toolchain.name] = toolchain
 

@@ -45,8 +45,10 @@ def test_a_name_is_taken_once(monkeypatch):
     class Other(type(registry.find("onnx"))):
         pass
 
-    with pytest.raises(ValueError, match="a toolchain onnx already"):
-        registry.register(Other())
+    namesake = type("Onnx", (type(registry.find("onnx")),), {"__module__": "team_toolchain"})
+    for other in (Other, namesake):
+        with pytest.raises(ValueError, match="a toolchain onnx already"):
+            registry.register(other())
 
 
 def test_a_route_that_no_toolchain_has_is_refused_by_it():
