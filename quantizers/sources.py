@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers import network_export as export
+from int8gate.quantizers import network_export
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.onnx import from_torch
 from int8gate.runtimes.file_names import ONNX, PROGRAM, SAVED_MODEL, TFLITE
@@ -52,7 +52,7 @@ class Source:
 
 
 def _keras(name: str, words: str, **settings) -> Source:
-    kept = {"form": SAVED_MODEL, "export": export.export_keras, "kind": "saved_model"}
+    kept = {"form": SAVED_MODEL, "export": network_export.export_keras, "kind": "saved_model"}
     return Source(name=name, words=words, **{**kept, **settings})
 
 
@@ -68,7 +68,7 @@ _OF_ZOO = {
         _keras(
             "frozen_graph",
             "TF1 frozen graph, repaired, its network cut out",
-            export=export.export_frozen_graph,
+            export=network_export.export_frozen_graph,
             kind="imported",
             is_cut=True,
             keeps_names=True,  # those of the network that was cut out of it
@@ -97,13 +97,13 @@ _OF_USERS = _OF_ZOO | {
     "saved_model": _keras(
         "saved_model",
         "SavedModel, traced at its declared size",
-        export=export.export_saved_model,
+        export=network_export.export_saved_model,
         is_reported=False,
     ),
     "tflite": Source(
         name="tflite",
         form=TFLITE,
-        export=export.take_tflite,
+        export=network_export.take_tflite,
         kind="program",
         words="float TFLite file, taken as it is",
         is_reported=False,

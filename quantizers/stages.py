@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models import inspection
-from int8gate.quantizers import activation_audit, auditing
-from int8gate.quantizers import network_export as export
-from int8gate.quantizers import sample_stages as samples
+from int8gate.quantizers import activation_audit, auditing, network_export, sample_stages
 from int8gate.quantizers.recipe import ALL_OPERATORS, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
@@ -20,9 +18,9 @@ from int8gate.runtimes.file_names import TFLITE
 # Called with (file, format, names of inputs, of outputs, whether it is trusted, signature)
 INSPECTION = Stage("inspection", inspection.describe)
 # with (a set of a folder's pictures)
-PICTURE_CHECK = Stage("picture_check", samples.check_pictures)
+PICTURE_CHECK = Stage("picture_check", sample_stages.check_pictures)
 # with (the directory of an imported frozen graph, samples)
-INPUTS = Stage("network_inputs", export.network_inputs)
+INPUTS = Stage("network_inputs", network_export.network_inputs)
 # with (statistics of calibration, of evaluation, recipe, pixel range)
 ACTIVATION_AUDIT = Stage("activation_audit", activation_audit.judge)
 
@@ -49,7 +47,7 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
 
 def preparation_of(spec: ModelSpec) -> Stage:
     """Called with (sample set, preprocessing, whether pixels stay as they are)."""
-    return Stage("samples", samples.prepare, spec.preprocessing.hooks)
+    return Stage("samples", sample_stages.prepare, spec.preprocessing.hooks)
 
 
 def picture_audit_of(spec: ModelSpec) -> Stage:

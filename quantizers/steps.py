@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from int8gate.engine.cache import SHARDS, CacheEntry, cache_key
-from int8gate.quantizers import network_export as export
+from int8gate.quantizers import network_export
 from int8gate.quantizers.sample_stages import sample_file
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.stage_runner import StageRunner
@@ -85,5 +85,5 @@ def run_steps(steps: Iterable[Step | Drawn], runner: StageRunner) -> dict[str, C
 
 def arrays_of(entry: CacheEntry) -> Path:
     """The file of calibration samples in an entry."""
-    behind_the_host = entry.path / export.NETWORK_INPUTS
+    behind_the_host = entry.path / network_export.NETWORK_INPUTS
     return behind_the_host if behind_the_host.is_file() else sample_file(entry.path)

@@ -80,7 +80,7 @@ def matched(inputs: tuple[Input, ...], rows: Rows, place: Path) -> tuple[str, ..
 
     Raises ValueError where they do not fit each other.
     """
-    given = [name for name in rows.shapes if name not in rows.ignored]
+    given = list(rows.shapes)
     if len(inputs) == len(given) == 1:
         return tuple(given)
     missing = [each for each in inputs if each.name not in given]

@@ -6,9 +6,8 @@ No pickle is read. A file is opened when a row of it is asked for, and a few sta
 from __future__ import annotations
 
 import csv
-import importlib
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -17,9 +16,11 @@ import numpy as np
 from int8gate.calibration_data.arrays.kinds import BESIDE, RECORDINGS, TABLES, files_of
 from int8gate.calibration_data.folders.listing import visible_folders
 from int8gate.calibration_data.pictures import shown
+from int8gate.engine.named import resolve
 
 LABELS = ("labels", "label", "class", "target", "y")
 SOURCES = ("sources", "source", "groups", "group")
+ASIDE = (*LABELS, *SOURCES)  # arrays that no input gets
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,6 @@ class Rows:
     place: Path
     files: tuple[Path, ...]
     features: str | None = None
-    ignored: tuple[str, ...] = field(default=(*LABELS, *SOURCES))
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -59,9 +59,7 @@ class Rows:
         inside = number - int(self._starts[part])
         table = self._open(self.files[part])
         return {
-            name: np.asarray(value[inside])
-            for name, value in table.items()
-            if name not in self.ignored
+            name: np.asarray(value[inside]) for name, value in table.items() if name not in ASIDE
         }
 
     @cached_property
@@ -209,8 +207,7 @@ def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
         sound = stored.astype(np.float32)
     sound = sound.mean(axis=1) if sound.ndim == 2 else sound
     if features:
-        module, _, name = features.partition(":")
-        sound = np.asarray(getattr(importlib.import_module(module), name)(sound), np.float32)
+        sound = np.asarray(resolve(features)(sound), np.float32)
     return {"samples": sound[None]}
 
 

@@ -65,10 +65,12 @@ def saves(config: pytest.Config) -> bool:
 
 def store_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
     """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
-    for folder in predictions_folders(config):
-        own = run.evaluation
-        data = run.pipeline.data.known(run.spec, "evaluation").digest
-        scores = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
+    folders = predictions_folders(config)
+    if not folders:
+        return
+    own, data = run.evaluation, run.pipeline.data.known(run.spec, "evaluation").digest
+    scores = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             accuracy["predictions"] = store(folder, scores).sha256

@@ -86,7 +86,7 @@ def _with_listed(file: Path) -> list[Path]:
     if not isinstance(zoo, list) or not all(isinstance(name, str) for name in zoo):
         return [file]
     listed = [_path(file.parent, name) for name in zoo]
-    return [*listed, file] if settings.keys() - {"zoo", "plugins"} or not listed else listed
+    return [*listed, file] if settings.keys() - {"zoo", *PLUGINS} or not listed else listed
 
 
 def _declares(file: Path) -> bool:

@@ -89,6 +89,12 @@ def weight_bytes(model) -> int:
     )
 
 
+def mark_as_arrays(model) -> None:
+    """Says in a loaded model that its inputs are arrays, in a layout that is to stay."""
+    mark = model.metadata_props.add()
+    mark.key = mark.value = ARRAYS
+
+
 def write(model, path: Path) -> None:
     """Writes a loaded model; the weights of a large one go to ``<name>.data`` beside it.
 

@@ -16,13 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from int8gate.runtimes import onnx_file, ort
-from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.onnx_integer_forms import is_integer_kernel
 from int8gate.runtimes.ort import CPU
-from int8gate.runtimes.session import UNKNOWN
 
 INTEGER_PRODUCTS = frozenset(
     {
@@ -253,14 +249,12 @@ def _run(path: Path, provider: str, scratch: Path) -> tuple[list[dict], object]:
         profile_file_prefix=str(scratch / "profile"),
     )
     session = ort.open_model(path, options, [provider], disabled_optimizers=[_BLOCKED_LAYOUT])
-    session.run(None, {found.name: _zeros(ort.spec_of(found)) for found in session.get_inputs()})
+    session.run(
+        None, {spec.name: ort.zeros_of(spec) for spec in map(ort.spec_of, session.get_inputs())}
+    )
     events = json.loads(Path(session.end_profiling()).read_text())
     ran = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(_EVENT)]
     return ran, onnx.load(str(optimized), load_external_data=False).graph
-
-
-def _zeros(spec: TensorSpec) -> np.ndarray:
-    return np.zeros([1 if side == UNKNOWN else side for side in spec.shape], spec.dtype)
 
 
 def _operator(event: dict, known: _Known) -> Operator:

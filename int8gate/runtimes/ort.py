@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.session import UNKNOWN
 
@@ -65,3 +67,8 @@ def spec_of(node: onnxruntime.NodeArg) -> TensorSpec:
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(side if isinstance(side, int) else UNKNOWN for side in node.shape)
     return TensorSpec(node.name, shape, _DTYPES.get(kind, kind))
+
+
+def zeros_of(spec: TensorSpec) -> np.ndarray:
+    """Zeros that an input takes; a side that is open is 1."""
+    return np.zeros([1 if side == UNKNOWN else side for side in spec.shape], spec.dtype)

@@ -69,13 +69,9 @@ class Target(ABC):
         """
 
 
-BLANK = {
-    **dict.fromkeys(("latency_ms", "npu_ops", "cpu_ops")),
-    "cpu_fallback": [],
-    **dict.fromkeys(("cpu_baseline", "speedup")),
-}
+FIELDS = ("latency_ms", "npu_ops", "cpu_ops", "cpu_fallback", "cpu_baseline", "speedup")
 
 
 def blank_entry(target: Target) -> dict:
     """The record's entry of a target of which nothing is known yet."""
-    return {"target": target.name, "kind": target.kind, **BLANK, "cpu_fallback": []}
+    return {"target": target.name, "kind": target.kind, **dict.fromkeys(FIELDS), "cpu_fallback": []}

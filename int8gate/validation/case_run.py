@@ -14,8 +14,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.recipe import Recipe
 from int8gate.targets.target import Target
-from int8gate.validation import cached_test as kept
-from int8gate.validation import case_stages
+from int8gate.validation import cached_test, case_stages
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan
 from int8gate.validation.case_stages import CaseStage
@@ -98,10 +97,10 @@ class CaseRun:
         return self._once(name, lambda: self._run(self._stages[name]))
 
     def fact(self, name: str, find: Callable[[], object], *roots: str):
-        """What `find` finds of the artifact on such a host, a plain value; see `kept.fact`."""
+        """What `find` finds of the artifact on such a host, a plain value: `cached_test.fact`."""
         sha256 = self.built.artifact.sha256
         parts = {"model": sha256, "case": self.case_id, "host": platform.machine()}
-        return kept.fact(self.pipeline.cache, name, parts, find, *roots)
+        return cached_test.fact(self.pipeline.cache, name, parts, find, *roots)
 
     def in_worker(self, function: Callable, *arguments):
         """The value of a function that loads the model, which may crash its process."""

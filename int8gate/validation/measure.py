@@ -15,9 +15,7 @@ import numpy as np
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
-from int8gate.validation import cached_test as kept
-from int8gate.validation import causes, conversion, gates
-from int8gate.validation import preprocessing_mismatch as fed_otherwise
+from int8gate.validation import cached_test, causes, conversion, gates, preprocessing_mismatch
 from int8gate.validation.cached_evaluation import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
@@ -78,7 +76,7 @@ def _too_few_samples(run: CaseRun) -> GateResult | None:
 
 def _as_sentences(findings: list[dict]) -> str:
     told = "\n".join(f"{finding['evidence']}: {finding['cure']}" for finding in findings)
-    of_the_set = any(finding["kind"] != fed_otherwise.KIND for finding in findings)
+    of_the_set = any(finding["kind"] != preprocessing_mismatch.KIND for finding in findings)
     wrong = "the calibration set is wrong" if of_the_set else "the declared preprocessing is wrong"
     return f"{wrong}\n{told}"
 
@@ -105,7 +103,7 @@ def _accuracy(run: CaseRun) -> Measurement:
     if not run.plan.has_float:
         return _accuracy_by_labels(run, own, fields)
     reference, found_by = run.float_evaluation, metric(run.plan.metrics[0])
-    found = kept.compared(
+    found = cached_test.compared(
         run.pipeline.cache,
         run.plan.metrics,
         reference,
@@ -168,7 +166,7 @@ def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Me
 def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a quantized file without a float model: its metric, and that it is above chance."""
     score, seed = metric(run.plan.metrics[0]), run.pipeline.settings.seed
-    against_itself = kept.compared(
+    against_itself = cached_test.compared(
         run.pipeline.cache, run.plan.metrics, own, own, "none", lambda _: 1.0, seed
     )
     fields["accuracy"] = _scores(run, own, against_itself)
@@ -187,7 +185,7 @@ def _no_float(run: CaseRun) -> GateResult:
     return GateResult("not_measured", NO_TWIN + (NAME_TWIN if run.plan.own else ""))
 
 
-def _scores(run: CaseRun, own: KeptEvaluation, found: kept.Compared) -> dict:
+def _scores(run: CaseRun, own: KeptEvaluation, found: cached_test.Compared) -> dict:
     """The record's `accuracy` as far as the quantized model alone can tell."""
     score = metric(run.plan.metrics[0])
     compared = (

@@ -58,12 +58,10 @@ def template(
 
 def _of_pictures(found: ModelFile, made: Guess) -> list[str]:
     data = tasks()[made.task].data if made.task else "the folder of your pictures"
-    decode = _decode(found, made)
-    arrays = _commented('# data = "samples.npz"', "in its place: arrays as inference feeds them")
     return [
         _commented('data = "pictures"', data),
-        arrays,
-        *decode,
+        _commented('# data = "samples.npz"', "in its place: arrays as inference feeds them"),
+        *_decode(found, made),
         *_picture(found),
         *_numbers(found),
     ]
@@ -90,10 +88,6 @@ def _task(made: Guess) -> str:
     if made.task is None:
         return _commented('task = ""', f"the file does not tell: choose one of {names()}")
     return _commented(f'task = "{made.task}"', f"a guess; one of {names()}")
-
-
-def _data(made: Guess) -> str:
-    return tasks()[made.task].data if made.task else "the folder of your pictures"
 
 
 def _decode(found: ModelFile, made: Guess) -> list[str]:

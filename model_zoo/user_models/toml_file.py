@@ -20,13 +20,13 @@ import tomllib
 from pathlib import Path
 
 from int8gate.calibration_data.preprocessing import Hooked, declared_preprocessing
+from int8gate.engine.plugins import KEY as PLUGINS
+from int8gate.engine.plugins import PYPROJECT
 from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, OwnModel, format_of
 from int8gate.tasks import registry as tasks
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 HOOK = re.compile(r"[\w.]+:\w+")
-PYPROJECT = "pyproject.toml"
-PLUGINS = "plugins"  # read by `engine.plugins`
 # What a key takes, and how a message says it.
 KEYS = {
     **dict.fromkeys(("file", "task", "data", "labels", "layout", "signature"), "text"),

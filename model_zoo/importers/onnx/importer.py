@@ -27,7 +27,6 @@ from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.file_names import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
-_NUMPY = {"float": "float32", "double": "float64"}  # ONNX Runtime's names of float inputs
 SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value
 SAME_AS_HALVES = 2e-2  # to a file that rounds what each node gives to float16, or to bfloat16
 
@@ -58,8 +57,7 @@ def import_onnx(
     target = directory / ONNX
     _load_weights(repaired, source)
     if inputs:
-        mark = repaired.metadata_props.add()
-        mark.key = mark.value = onnx_file.ARRAYS
+        onnx_file.mark_as_arrays(repaired)
     onnx_file.write(repaired, target)
     written = _loaded(target)
     is_large = onnx_file.weight_bytes(written) > onnx_file.LARGEST_INSIDE
@@ -105,14 +103,10 @@ def _repaired(model, shape: tuple[int, ...], source: Path, inputs: dict | None =
     failures, missing = [], len(unshaped(model))
     for layout, tried in (("", shape), (" (channels last)", (batch, *sides, channels))):
         for before in _batches(declared):
-            candidate = type(model)()
-            candidate.CopyFrom(model)
+            candidate = _copy(model)
             done = [*repairs, *lifted, *onnx_repairs.set_input_shape(candidate, tried)]
-            if before:
-                done += onnx_repairs.rebatch(candidate, before)
             try:
-                candidate, said = onnx_repairs.infer_shapes(candidate, missing)
-                _try(candidate, source)
+                candidate, said = _running(candidate, before, missing, source)
             except ValueError as error:
                 failures.append(f"{tried}{layout}: {error}")
                 continue
@@ -129,20 +123,34 @@ def _with_inputs(model, inputs: dict[str, tuple[int, ...]], source: Path, repair
     model, lifted = onnx_repairs.lift_opset(model)
     missing, failures = len(unshaped(model)), []
     for before in _batches(model.graph.input[0]):
-        candidate = type(model)()
-        candidate.CopyFrom(model)
+        candidate = _copy(model)
         done = [*repairs, *lifted, *onnx_repairs.set_shapes(candidate, inputs)]
-        if before:
-            done += onnx_repairs.rebatch(candidate, before)
         try:
-            candidate, said = onnx_repairs.infer_shapes(candidate, missing)
-            _try(candidate, source)
+            candidate, said = _running(candidate, before, missing, source)
         except ValueError as error:
             failures.append(str(error))
             continue
         return candidate, done + said
     listed = ", ".join(f"{name} {shape}" for name, shape in inputs.items())
     raise ValueError(f"the graph does not take {listed}: {failures[0]}: save arrays that it takes")
+
+
+def _copy(model):
+    copied = type(model)()
+    copied.CopyFrom(model)
+    return copied
+
+
+def _running(candidate, before: int, missing: int, source: Path):
+    """A model whose inputs have their shapes, with all others inferred, and what was done to it.
+
+    `before` is the batch that its reshapes were exported with, 0 to leave them. Raises ValueError
+    where it does not run.
+    """
+    rebatched = onnx_repairs.rebatch(candidate, before) if before else []
+    candidate, said = onnx_repairs.infer_shapes(candidate, missing)
+    _try(candidate, source)
+    return candidate, rebatched + said
 
 
 def _batches(declared) -> tuple[int, ...]:
@@ -202,11 +210,9 @@ def _outputs(
     try:
         session = ort.open_model(model, options)
         feeds = {}
-        for place, taken in enumerate(session.get_inputs()):
-            sides = [side if isinstance(side, int) else 1 for side in taken.shape]
-            value = np.zeros(sides, np.float32) if fed is None else fed[place]
-            kind = taken.type.removeprefix("tensor(").removesuffix(")")
-            feeds[taken.name] = value.astype(_NUMPY.get(kind, kind))
+        for place, spec in enumerate(map(ort.spec_of, session.get_inputs())):
+            value = ort.zeros_of(spec) if fed is None else fed[place]
+            feeds[spec.name] = value.astype(spec.dtype)
         return session.run(None, feeds)
     # ONNX Runtime raises classes of its own, each a direct child of Exception.
     except Exception as error:

@@ -126,9 +126,7 @@ def set_input_shape(model, shape: tuple[int, ...]) -> list[str]:
     info = the_input(model)
     before, words = fixed_shape(info), sides_in_words(info)
     _write_shape(info, shape)
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    _forget_shapes(model.graph)
     if before == tuple(shape):
         return []
     what = "the wrong shape" if before else "no fixed shape,"
@@ -145,10 +143,15 @@ def set_shapes(model, shapes: dict[str, tuple[int, ...]]) -> list[str]:
                 f"Input {info.name} had the shape {sides_in_words(info)}: it is {shape} now."
             )
         _write_shape(info, shape)
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    _forget_shapes(model.graph)
     return said
+
+
+def _forget_shapes(graph) -> None:
+    """Of what the nodes make, outputs too."""
+    del graph.value_info[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
 
 
 def infer_shapes(model, missing: int):

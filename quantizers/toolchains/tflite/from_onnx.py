@@ -117,8 +117,7 @@ def _mark(model: Path) -> None:
     import onnx
 
     read = onnx.load(str(model), load_external_data=False)
-    mark = read.metadata_props.add()
-    mark.key = mark.value = onnx_file.ARRAYS
+    onnx_file.mark_as_arrays(read)
     onnx.save(read, str(model))
 
 
@@ -204,10 +203,10 @@ def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[f
 
 def _random(rng: np.random.Generator, given) -> np.ndarray:
     """Values of an input; of whole numbers 0 and 1, which stand in any vocabulary."""
-    if given.type == "tensor(float)":
-        return rng.uniform(-1, 1, given.shape).astype(np.float32)
-    kind = given.type.removeprefix("tensor(").removesuffix(")")
-    return rng.integers(0, 2, given.shape).astype(kind)
+    dtype = ort.spec_of(given).dtype
+    if dtype == "float32":
+        return rng.uniform(-1, 1, given.shape).astype(dtype)
+    return rng.integers(0, 2, given.shape).astype(dtype)
 
 
 def _session(source: Path, level: str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from int8gate.quantizers import network_export as export
+from int8gate.quantizers import network_export
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
@@ -42,7 +42,7 @@ class Tflite(Toolchain):
         SAVED_MODEL: Stage("artifact", convert.to_tflite),
         PROGRAM: Stage("artifact", from_torch.to_tflite),
         ONNX: Stage("artifact", from_onnx.to_tflite),
-        TFLITE: Stage("artifact", export.keep_tflite),
+        TFLITE: Stage("artifact", network_export.keep_tflite),
     }
     calibration = Stage("statistics", stages.calibrate)
     naming = Stage("artifact", tensor_names.name_ends)
