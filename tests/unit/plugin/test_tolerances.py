@@ -198,6 +198,17 @@ class TestExceptions:
     def test_judged(self, result, status):
         assert xfails.judged(result, "the peaks are cut", "a file")[0] == status
 
+    def test_the_mark_is_strict_and_takes_no_other_failure(self):
+        """Also where a gate ends without having been judged."""
+        expected = replace(EXPECTED, unsupported={"size": "nothing to shrink"})
+        ((mark,), none) = (xfails.xfail_marks(expected, gate) for gate in ("size", "accuracy"))
+        assert mark.kwargs == {
+            "reason": "nothing to shrink",
+            "raises": xfails.DeclaredUnsupported,
+            "strict": True,
+        }
+        assert none == []
+
     @pytest.mark.parametrize(("losses", "is_stale"), [(2, True), (15, False), (20, False)])
     def test_by_the_interval_of_the_drop(self, losses, is_stale):
         found = unclear(3000, losses)
