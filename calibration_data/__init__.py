@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.tasks.registry import scenes, tasks
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 
 Levels = float | tuple[float, ...]  # of all channels, or of each
 

@@ -101,11 +101,11 @@ MODELS = [
         source_format="tflite",
         preprocessing=EDGETPU,
         compact=_compact(
-            "int8gate.model_zoo.families.efficientnet_edgetpu.network:efficientnet_edgetpu_s",
+            "int8gate.model_zoo.families.efficientnet_edgetpu:efficientnet_edgetpu_s",
             width=0.25,
         ),
         full=Network(
-            "int8gate.model_zoo.families.efficientnet_edgetpu.network:efficientnet_edgetpu_s",
+            "int8gate.model_zoo.families.efficientnet_edgetpu:efficientnet_edgetpu_s",
             (224, 224, 3),
             (224, 224),
             1001,  # class 0 is the background
@@ -120,13 +120,11 @@ MODELS = [
         source_format="pytorch",
         preprocessing=PIXELS,  # the means and standard deviations of ImageNet stand inside
         compact=_compact(
-            "int8gate.model_zoo.families.hf_resnet.network:resnet",
+            "int8gate.model_zoo.families.hf_resnet:resnet",
             embedding=16,
             widths=(32, 64, 128, 256),
         ),
-        full=_hugging_face(
-            "int8gate.model_zoo.families.hf_resnet.network:resnet", "microsoft/resnet-50"
-        ),
+        full=_hugging_face("int8gate.model_zoo.families.hf_resnet:resnet", "microsoft/resnet-50"),
         paper="He et al., Deep Residual Learning for Image Recognition, 2015",
         training="int8gate.model_zoo.training.torch_digits:CLASSIFICATION",
         arm_speedup=2.0,
@@ -138,16 +136,14 @@ MODELS = [
         source_format="pytorch",
         preprocessing=SIGNED_UNIT,
         compact=_compact(
-            "int8gate.model_zoo.families.hf_vit.network:vit",
+            "int8gate.model_zoo.families.hf_vit:vit",
             side=64,
             patch=8,
             layers=12,
             heads=4,
             hidden=64,
         ),
-        full=_hugging_face(
-            "int8gate.model_zoo.families.hf_vit.network:vit", "google/vit-base-patch16-224"
-        ),
+        full=_hugging_face("int8gate.model_zoo.families.hf_vit:vit", "google/vit-base-patch16-224"),
         paper="Dosovitskiy et al., An Image Is Worth 16x16 Words, 2020",
         training="int8gate.model_zoo.training.torch_digits:TRANSFORMER",
         recipes=TRANSFORMER_RECIPES,

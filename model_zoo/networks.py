@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.runtimes.artifact import in_order
 

@@ -10,14 +10,14 @@ MODELS = [
         source_format="keras",
         preprocessing=UNIT,
         compact=Network(
-            "int8gate.model_zoo.families.unet.network:unet",
+            "int8gate.model_zoo.families.unet:unet",
             (None, None, 1),
             (96, 96),
             classes=2,
             arguments={"width": 8},
         ),
         full=Network(
-            "int8gate.model_zoo.families.unet.network:unet",
+            "int8gate.model_zoo.families.unet:unet",
             (None, None, 1),
             (256, 256),
             classes=2,
@@ -32,7 +32,7 @@ MODELS = [
         source_format="pytorch",
         preprocessing=SIGNED_UNIT,
         compact=Network(
-            "int8gate.model_zoo.families.deeplabv3plus.network:deeplabv3plus",
+            "int8gate.model_zoo.families.deeplabv3plus:deeplabv3plus",
             (96, 96, 3),
             (96, 96),
             classes=2,
@@ -40,7 +40,7 @@ MODELS = [
         ),
         # No official weights: the checkpoints of MobileNet v2 have neither pyramid nor decoder.
         full=Network(
-            "int8gate.model_zoo.families.deeplabv3plus.network:deeplabv3plus",
+            "int8gate.model_zoo.families.deeplabv3plus:deeplabv3plus",
             (512, 512, 3),
             (512, 512),
             classes=21,  # of Pascal VOC

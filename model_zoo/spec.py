@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from int8gate.calibration_data.arrays.inputs import Input
+from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.model_zoo.user_models.declaration import OwnModel
 

@@ -21,7 +21,7 @@ from int8gate.calibration_data.preprocessing import PIXELS, UNIT
 from int8gate.model_zoo.spec import TFLITE_RECIPES, TORCH_RECIPES, ModelSpec, Network
 
 EDSR = "int8gate.model_zoo.families.edsr.network:edsr"
-FSRCNN = "int8gate.model_zoo.families.fsrcnn.network:fsrcnn"
+FSRCNN = "int8gate.model_zoo.families.fsrcnn:fsrcnn"
 
 MODELS = [
     ModelSpec(
@@ -38,8 +38,8 @@ MODELS = [
         ),
         full=Network(FSRCNN, (None, None, 1), (128, 128), classes=None),
         paper="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, 2016",
-        graph="int8gate.model_zoo.families.fsrcnn.network:frozen_graph",
-        decode="int8gate.model_zoo.families.fsrcnn.network:pixels",
+        graph="int8gate.model_zoo.families.fsrcnn:frozen_graph",
+        decode="int8gate.model_zoo.families.fsrcnn:pixels",
         recipes=("tflite_int8_pixels", *TFLITE_RECIPES),
     ),
     ModelSpec(
@@ -58,8 +58,8 @@ MODELS = [
             FSRCNN, (None, None, 1), (128, 128), classes=None, arguments={"residual": False}
         ),
         paper="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, 2016",
-        graph="int8gate.model_zoo.families.fsrcnn.network:opencv_frozen_graph",
-        decode="int8gate.model_zoo.families.fsrcnn.network:pixels",
+        graph="int8gate.model_zoo.families.fsrcnn:opencv_frozen_graph",
+        decode="int8gate.model_zoo.families.fsrcnn:pixels",
         training="int8gate.model_zoo.training.super_resolution:WITHOUT_SKIP",
         recipes=("tflite_int16x8", "tflite_fp32", "tflite_int8"),
     ),

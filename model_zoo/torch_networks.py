@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import memory
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec, Network
-from int8gate.model_zoo.weight_tensors import check_fit, read_safetensors
+from int8gate.model_zoo.weights import check_fit, read_safetensors
 
 
 def build(spec: ModelSpec, profile: str, official: bool = False):

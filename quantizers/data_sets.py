@@ -13,18 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from int8gate import calibration_data
-from int8gate.calibration_data.checks import check_calibration
-from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.calibration_data.subset import Subset
+from int8gate.calibration_data.sample_set import SampleSet, Subset, check_calibration
 from int8gate.engine import code_identity
 from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.resolve import is_calibrated, own_samples
 from int8gate.quantizers import activation_audit, stages
-from int8gate.quantizers.sample_stages import sample_file
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
-from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.quantizers.stage import StageRunner
+from int8gate.quantizers.stages import sample_file
 from int8gate.tasks.registry import scenes
 
 
@@ -102,7 +100,7 @@ class DataSets:
             check_calibration(first, *expected)
 
         parts = {"samples": entry.key, "expected": expected}
-        parts |= code_identity.identity("int8gate.calibration_data.checks:check_calibration")
+        parts |= code_identity.identity("int8gate.calibration_data.sample_set:check_calibration")
         self.runner.cache.remembered("sample_check", parts, check)
         return entry
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from int8gate.engine.worker_errors import WorkerError
+from int8gate.engine.errors import WorkerError
 
 TABLE = Path(__file__).with_name("diagnoses.toml")
 SAYS_ITSELF = (  # stages of our own code

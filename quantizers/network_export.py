@@ -17,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo import weights as zoo_weights
 from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.user_models import keras2_file
-from int8gate.runtimes.artifact import in_order
-from int8gate.runtimes.file_names import SAVED_MODEL, TFLITE
+from int8gate.runtimes.artifact import SAVED_MODEL, TFLITE, in_order
 
 SOURCE_GRAPH = "source.pb"
 NETWORK_INPUTS = "network_inputs.npz"
@@ -167,7 +166,7 @@ def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
 
     `samples` (.npy, (n, h, w, c)) are inputs of the whole graph.
     """
-    from int8gate.runtimes.frozen_graph import HostGraph
+    from int8gate.runtimes.tensorflow_graphs import HostGraph
 
     host = HostGraph(imported)
     drawn = np.load(samples, mmap_mode="r", allow_pickle=False)

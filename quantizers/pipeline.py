@@ -20,13 +20,13 @@ from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, declared_spec, resolve
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
 from int8gate.quantizers import stages, steps
+from int8gate.quantizers.calibration.shards import STATISTICS
 from int8gate.quantizers.data_sets import DataSets
-from int8gate.quantizers.ranged import STATISTICS
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.sample_stages import SAMPLES
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
-from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.quantizers.stage import StageRunner
+from int8gate.quantizers.stages import SAMPLES
 from int8gate.quantizers.steps import Calibration, Drawn, Step, arrays_of, run_steps
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds

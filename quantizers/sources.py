@@ -1,6 +1,11 @@
 """How a model's file comes to the network that is quantized, by what its users have.
 
 A new source format is an entry here: what exports it, and the form in which the toolchains get it.
+
+Which packages the way from a model to its artifact needs, so that a run can say before it
+starts what is not installed.
+
+By source format, toolchain and task; `engine.extras` says which extra brings them.
 """
 
 from __future__ import annotations
@@ -9,10 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.user_models.declaration import format_of
 from int8gate.quantizers import network_export
+from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.onnx import from_torch
-from int8gate.runtimes.file_names import ONNX, PROGRAM, SAVED_MODEL, TFLITE
+from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
+from int8gate.tasks.registry import task
 
 WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
 
@@ -24,7 +32,7 @@ class Source:
     Attributes
     ----------
     name : the format, as declarations have it.
-    form : the file or directory that `export` writes (`runtimes.file_names`), which a toolchain
+    form : the file or directory that `export` writes (`runtimes.artifact`), which a toolchain
         starts from.
     export : called in the worker with (spec, profile, weights, seed, [samples where `is_cut`],
         directory); `kind` is that of its cache entry, `needs` packages that no import names.
@@ -116,3 +124,36 @@ _OF_USERS = _OF_ZOO | {
 def source_of(spec: ModelSpec) -> Source:
     """Of a model of the zoo, whose file its declaration writes, or of a user's own file."""
     return (_OF_USERS if spec.own else _OF_ZOO)[spec.source_format]
+
+
+OF_FORMAT = {  # what reads such a file
+    "keras": ("keras", "tensorflow"),
+    "saved_model": ("tensorflow",),
+    "frozen_graph": ("tensorflow",),
+    "pytorch": ("torch",),
+    "darknet": ("torch",),
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("ai_edge_litert",),
+}
+OF_TOOLCHAIN = {"onnx": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert", "tensorflow")}
+TO_TOOLCHAIN = {  # what brings a model of the format there, beside what both need
+    ("pytorch", "onnx"): ("onnxscript",),
+    ("darknet", "onnx"): ("onnxscript",),
+    ("pytorch", "tflite"): ("litert_torch",),
+    ("darknet", "tflite"): ("litert_torch",),
+    ("onnx", "tflite"): ("onnx2tf",),
+}
+OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
+
+
+def packages_of(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:
+    """The packages that a case needs, by the names that are imported."""
+    needed = OF_FORMAT[spec.source_format] + task(spec.task).packages
+    if spec.own and recipe.is_prequantized:
+        twin = spec.own.float_file
+        return needed + (OF_FORMAT[format_of(twin)] + OF_TOOLCHAIN["tflite"] if twin else ())
+    needed += OF_TOOLCHAIN.get(recipe.toolchain, ())
+    needed += TO_TOOLCHAIN.get((spec.source_format, recipe.toolchain), ())
+    if spec.own:
+        return needed
+    return needed + OF_ZOO + (("torch", "transformers") if spec.is_torch else ("keras",))

@@ -1,18 +1,164 @@
-"""Opens a user's arrays for a network: which array each input gets, which samples a split has."""
+"""Opens a user's arrays for a network: which array each input gets, which samples a split has.
+
+The `SampleSet` of a user's arrays.
+
+Which samples calibrate and which are scored: by source, the same on every machine.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from int8gate.calibration_data.arrays.inputs import Input
-from int8gate.calibration_data.arrays.labels import labels_of
-from int8gate.calibration_data.arrays.reading import Rows, rows_of
-from int8gate.calibration_data.arrays.samples import ArraySamples
-from int8gate.calibration_data.arrays.splitting import own_rows, refuse_shared
-from int8gate.calibration_data.folders.splits import SPLITS
+from int8gate.calibration_data import sample_set
+from int8gate.calibration_data.arrays.kinds import Input
+from int8gate.calibration_data.arrays.reading import Rows, labels_of, rows_of
+from int8gate.calibration_data.folders.folder_samples import (
+    SPLITS,
+    calibration_share,
+    content_of,
+    problems_of,
+    refuse_all,
+)
 from int8gate.calibration_data.pictures import shown
+from int8gate.engine import code_identity
+
+
+def sources_of(rows: Rows) -> np.ndarray:
+    """(n,) text: the declared source of each sample, else a digest of its values."""
+    return _sources(rows, tuple(file.stat().st_mtime_ns for file in rows.files))
+
+
+@lru_cache(maxsize=4)  # each split and each recipe asks
+def _sources(rows: Rows, changed_ns: tuple[int, ...]) -> np.ndarray:
+    if rows.sources is not None:
+        return np.array([str(each) for each in rows.sources.reshape(len(rows), -1)])
+    return np.array([_digest(rows.row(number)) for number in range(len(rows))])
+
+
+def own_rows(rows: Rows, labels: np.ndarray | None, split: str) -> np.ndarray:
+    """The numbers of a split's samples, sorted; whole sources, stratified by label where each
+    source has one.
+    """
+    members: dict[str, list[int]] = {}
+    for number, source in enumerate(sources_of(rows)):
+        members.setdefault(source, []).append(number)
+    has_strata = labels is not None and all(
+        len(set(labels[numbers].tolist())) == 1 for numbers in members.values()
+    )
+    strata: dict[object, list[str]] = {}
+    for source in sorted(members, key=_shuffled):
+        stratum = int(labels[members[source][0]]) if has_strata else None
+        strata.setdefault(stratum, []).append(source)
+    share = calibration_share(len(rows))
+    chosen: list[int] = []
+    for stratum, sources in strata.items():
+        draw = int(_shuffled(f"{stratum} {sources[0]}")[:8], 16) / 16**8
+        for_calibration = int(share * len(sources) + draw)
+        if len(strata) == 1 and len(sources) > 1:
+            for_calibration = min(max(for_calibration, 1), len(sources) - 1)
+        part = {"calibration": sources[:for_calibration], "evaluation": sources[for_calibration:]}
+        chosen += [number for source in part[split] for number in members[source]]
+    return np.sort(np.array(chosen, np.int64))
+
+
+def refuse_shared(calibration: Rows, evaluation: Rows, place: Path) -> None:
+    """Raises ValueError on a source, or a sample, that both splits hold."""
+    shared = set(sources_of(calibration).tolist()) & set(sources_of(evaluation).tolist())
+    if shared:
+        what = f"source {min(shared)}" if calibration.sources is not None else "equal samples"
+        raise ValueError(
+            f"data {shown(place)}: calibration and evaluation both hold {what}: what is scored may "
+            "not be seen in calibration, remove it from one of them"
+        )
+
+
+def _shuffled(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(row: dict[str, np.ndarray]) -> str:
+    content = hashlib.sha256()
+    for name in sorted(row):
+        content.update(f"{name} {row[name].dtype} {row[name].shape}".encode())
+        content.update(np.ascontiguousarray(row[name]))
+    return content.hexdigest()
+
+
+NO_LABEL = -1
+
+
+class ArraySamples(sample_set.SampleSet):
+    """Chosen rows of a user's arrays, each an array for every input of the network.
+
+    `names` are those of the inputs' arrays in the data, `labels` (n, ...) of all rows, None
+    without any.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        name: str,
+        rows: Rows,
+        chosen: np.ndarray,
+        inputs: tuple[Input, ...],
+        names: tuple[str, ...],
+        labels: np.ndarray | None,
+    ):
+        self.name, self.rows, self.chosen = name, rows, chosen
+        self.inputs, self.names, self._labels = inputs, names, labels
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def has_labels(self) -> bool:
+        return self._labels is not None
+
+    @cached_property
+    def sources(self) -> np.ndarray:
+        """Int (n,): samples of one source share it."""
+        return np.unique(sources_of(self.rows), return_inverse=True)[1][self.chosen]
+
+    def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first input's array and the label."""
+        arrays, label = self.named(index)
+        return arrays[self.inputs[0].name], label
+
+    def named(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """An array for every input, of its shape (without a batch) and dtype, and the label."""
+        number = int(self.chosen[index])
+        row = self.rows.row(number)
+        where = f"{self.rows.place.name}: sample {number}"
+        arrays = {
+            given.name: given.taken(row[name], f"{where}, array {name},")
+            for given, name in zip(self.inputs, self.names, strict=True)
+        }
+        label = NO_LABEL if self._labels is None else self._labels[number]
+        return arrays, np.asarray(label)
+
+    def check(self) -> None:
+        """Reads every sample; raises one ValueError with all that is wrong."""
+        refuse_all(problems_of(self.named, len(self)), self.name, "samples")
+
+    def digest(self) -> str:
+        """Hex sha256 of what determines every array and label: files, rows, inputs, code."""
+        content = hashlib.sha256(self.code().encode())
+        content.update(repr((self.inputs, self.names)).encode())
+        for file in self.rows.files:
+            content.update(content_of(file).encode())
+        if self.rows.features:
+            content.update(repr(code_identity.identity(self.rows.features)).encode())
+        content.update(self.chosen.tobytes())
+        if self._labels is not None:
+            labels = np.asarray(self._labels)
+            content.update(f"{labels.dtype} {labels.shape}".encode() + labels.tobytes())
+        return content.hexdigest()
+
 
 WHOLE = "whole"  # all samples, where nothing is calibrated
 

@@ -21,16 +21,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from int8gate.calibration_data.audit import (
+    colours,
     counts,
     domain,
     duplicates,
     finite,
-    inverted,
     network_inputs,
-    noise,
 )
 from int8gate.calibration_data.audit.findings import SEVERITIES, AuditSet, Finding
-from int8gate.calibration_data.checks import MINIMUM_SAMPLES
+from int8gate.calibration_data.sample_set import MINIMUM_SAMPLES
 
 __all__ = ["DETECTORS", "AuditSet", "Audited", "Finding", "audit"]
 
@@ -51,12 +50,12 @@ DETECTORS: dict[str, Callable[[Audited], Iterator[Finding]]] = {
     "classes": lambda a: counts.classes(a.calibration, a.evaluation, a.classes),
     "finite": lambda a: finite.not_finite(a.calibration),
     "constant": lambda a: finite.constant(a.calibration),
-    "noise": lambda a: noise.noise(a.calibration),
+    "noise": lambda a: finite.noise(a.calibration),
     "duplicates": lambda a: duplicates.within(a.calibration),
     "overlap": lambda a: duplicates.overlap(a.calibration, a.evaluation),
     "range": lambda a: network_inputs.declared_range(a.calibration, a.value_range),
     "preprocessing": lambda a: network_inputs.against_evaluation(a.calibration, a.evaluation),
-    "inverted": lambda a: inverted.inverted(a.calibration, a.evaluation),
+    "inverted": lambda a: colours.inverted(a.calibration, a.evaluation),
     "domain": lambda a: domain.mismatch(a.calibration, a.evaluation),
 }
 

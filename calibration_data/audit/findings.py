@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from int8gate.calibration_data.audit.fingerprints import thumbnails
+from int8gate.calibration_data.audit.alignment import thumbnails
 
 SEVERITIES = ("error", "warning", "advice")  # worst first
 NAMED = 5  # samples that a finding names

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from int8gate.calibration_data.audit.alignment import Alignment, align
-from int8gate.calibration_data.audit.fingerprints import SYMMETRIES, Symmetry, spectra, windowed
+from int8gate.calibration_data.audit.alignment import (
+    SYMMETRIES,
+    Alignment,
+    Symmetry,
+    align,
+    spectra,
+    windowed,
+)
 
 NEAREST = 2  # pictures of the other set that are looked at for each one
 LEAST_LIKENESS = 0.3  # of spectra: less likely pairs are not aligned

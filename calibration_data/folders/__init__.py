@@ -24,17 +24,16 @@ import os
 from pathlib import Path
 
 from int8gate.calibration_data.fit import Fit
-from int8gate.calibration_data.folders.examples import Wanted
-from int8gate.calibration_data.folders.folder_samples import FolderSamples
-from int8gate.calibration_data.folders.forms import FORMS, form_of
-from int8gate.calibration_data.folders.listing import check_inside
-from int8gate.calibration_data.folders.soundness import fitting
-from int8gate.calibration_data.folders.splits import (
+from int8gate.calibration_data.folders.folder_samples import (
     CALIBRATION_SHARE,
     SPLITS,
+    FolderSamples,
+    fitting,
     own_split,
     refuse_shared,
 )
+from int8gate.calibration_data.folders.forms import FORMS, form_of
+from int8gate.calibration_data.folders.listing import Wanted, check_inside
 from int8gate.calibration_data.pictures import shown
 from int8gate.tasks.registry import tasks
 

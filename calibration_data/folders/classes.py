@@ -11,8 +11,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from int8gate.calibration_data.folders.examples import Example, Listing, Wanted
 from int8gate.calibration_data.folders.listing import (
+    Example,
+    Listing,
+    Wanted,
     check_inside,
     named_picture,
     pictures_in,

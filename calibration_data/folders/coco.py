@@ -18,7 +18,7 @@ from int8gate.calibration_data.folders.coco_file import (
     Picture,
     open_coco,
 )
-from int8gate.calibration_data.folders.examples import Example, Listing, Objects, Wanted
+from int8gate.calibration_data.folders.listing import Example, Listing, Objects, Wanted
 from int8gate.calibration_data.pictures import by, check_resolution, open_picture, shown
 from int8gate.tasks.registry import task
 

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from int8gate.calibration_data.folders.examples import Wanted
-from int8gate.calibration_data.folders.listing import check_inside, is_visible, named_picture
+from int8gate.calibration_data.folders.listing import (
+    Wanted,
+    check_inside,
+    is_visible,
+    named_picture,
+)
 from int8gate.calibration_data.pictures import picture_size, shown
 from int8gate.tasks import registry as tasks
 

@@ -11,8 +11,11 @@ import numpy as np
 from int8gate.calibration_data.folders.classes import TABLE, list_folders, list_table
 from int8gate.calibration_data.folders.coco import list_objects, read_objects
 from int8gate.calibration_data.folders.coco_file import coco_files
-from int8gate.calibration_data.folders.examples import NO_LABEL, Example, Listing, Wanted
 from int8gate.calibration_data.folders.listing import (
+    NO_LABEL,
+    Example,
+    Listing,
+    Wanted,
     holds_pictures,
     pictures_below,
     visible_folders,

@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from int8gate.calibration_data.folders.examples import Example, Listing, Wanted
-from int8gate.calibration_data.folders.listing import check_inside, pictures_in
+from int8gate.calibration_data.folders.listing import (
+    Example,
+    Listing,
+    Wanted,
+    check_inside,
+    pictures_in,
+)
 from int8gate.calibration_data.pictures import (
     by,
     check_resolution,

@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 
 from int8gate.calibration_data.synthetic.detection_scenes import free_corner
-from int8gate.calibration_data.synthetic.drawn_scenes import DrawnScenes
 from int8gate.calibration_data.synthetic.picture_sources import SPLITS, TILE, tiles
 from int8gate.calibration_data.synthetic.scenes import (
     SEED,
+    DrawnScenes,
     SceneStyle,
     blend,
     draw_background,

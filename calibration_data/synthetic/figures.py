@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from int8gate.calibration_data.synthetic.drawn_scenes import DrawnScenes
 from int8gate.calibration_data.synthetic.figure_drawing import (
     KEYPOINTS,
     draw_person,
@@ -20,7 +19,7 @@ from int8gate.calibration_data.synthetic.figure_drawing import (
     paint,
 )
 from int8gate.calibration_data.synthetic.picture_sources import SPLITS
-from int8gate.calibration_data.synthetic.scenes import draw_background
+from int8gate.calibration_data.synthetic.scenes import DrawnScenes, draw_background
 
 SEED = 20260117
 PEOPLE = 3  # rows of a label: so many people at most

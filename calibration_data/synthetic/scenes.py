@@ -4,6 +4,8 @@ A scene is drawn from one *source*: a private set of digits and a private backgr
 one source are not independent (statistics resample whole sources); scenes of different sources
 share neither a labelled digit nor a background. Scene `i` of a split depends on nothing but the
 seed, the split, its size and `i`: the same on every machine, in any order.
+
+Scenes that are drawn when asked for: a count of them, one style, going round a split's tiles.
 """
 
 from __future__ import annotations
@@ -221,3 +223,42 @@ def blend(canvas: np.ndarray, coverage: np.ndarray, rng, contrast: tuple[float, 
     lighter = below.mean() + difference < 250 and (below.mean() < 110 or rng.random() < 0.5)
     colour = below + (difference if lighter else -difference) + rng.normal(0, 12, 3)
     canvas += coverage[..., None] * (np.clip(colour, 0, 255).astype(np.float32) - canvas)
+
+
+class DrawnScenes(SampleSet):
+    """Scenes of one split, `count` of them, at `size` (h, w).
+
+    A kind of scenes sets `title` and `usual_style` (a frozen dataclass).
+    """
+
+    title: str
+    usual_style: object
+
+    def __init__(
+        self, split: str, size: tuple[int, int], channels: int, count: int, style: object = None
+    ):
+        style = style or self.usual_style
+        self.split, self.size, self.channels, self.style = split, size, channels, style
+        self.name = f"{self.title}, {split}"
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def sources(self) -> np.ndarray:
+        """Source of each scene, int (n,): scenes go round the split's tiles."""
+        return np.arange(self._count) % len(tiles(self.split))
+
+    def digest(self) -> str:
+        """Hex sha256 of what determines every scene: sources, code, parameters, libraries."""
+        content = hashlib.sha256(self.code().encode())
+        for array in self._drawn_from():
+            content.update(array.tobytes())
+        parameters = (self.split, self.size, self.channels, len(self), self.style)
+        content.update(repr(parameters).encode())
+        return content.hexdigest()
+
+    def _drawn_from(self) -> tuple[np.ndarray, ...]:
+        """The arrays of the split that scenes are made of."""
+        return (tiles(self.split),)

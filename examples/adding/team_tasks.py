@@ -13,6 +13,6 @@ register(
         decode="int8gate.model_zoo.user_models.decoding:class_scores",
         agreement="int8gate.validation.agreement:same_class",
         least_agreement=0.95,
-        classes_of="int8gate.model_zoo.user_models.output_checks:of_classifier",
+        classes_of="int8gate.model_zoo.user_models.decoding:of_classifier",
     )
 )

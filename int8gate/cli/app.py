@@ -83,7 +83,7 @@ def train(
     from int8gate.model_zoo import torch_networks, weights
     from int8gate.model_zoo.training import loop, torch_loop
     from int8gate.quantizers.recipe import RECIPES
-    from int8gate.quantizers.required_packages import packages_of
+    from int8gate.quantizers.sources import packages_of
 
     try:
         spec = model(name)
@@ -157,7 +157,7 @@ def import_graph(
     from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
     from int8gate.engine import extras
     from int8gate.model_zoo.importers.tf1.importer import explain, import_frozen_graph
-    from int8gate.quantizers.required_packages import OF_FORMAT, OF_ZOO
+    from int8gate.quantizers.sources import OF_FORMAT, OF_ZOO
 
     ranges = {"0..255": PIXELS, "0..1": UNIT, "-1..1": SIGNED_UNIT}
     if pixels not in ranges:

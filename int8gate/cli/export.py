@@ -31,7 +31,7 @@ def export(
     Refused where the report says that the case did not pass. `pytest --artifacts=DIR` writes what
     passed in the run itself.
     """
-    from int8gate.validation.shipped_files import export as write
+    from int8gate.validation.shipping import export as write
 
     try:
         gated, why_not = gated_record(case, profile, report)
@@ -85,11 +85,11 @@ def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chose
     from int8gate.engine import extras
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
-    from int8gate.model_zoo.user_models.lookup import spec_of
+    from int8gate.model_zoo.user_models.resolve import spec_of
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.recipe import recipe
-    from int8gate.quantizers.required_packages import packages_of
     from int8gate.quantizers.settings import Settings
+    from int8gate.quantizers.sources import packages_of
 
     model, _, name = case.partition("-")
     spec = spec_of(model, zoo)

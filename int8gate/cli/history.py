@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from int8gate.validation.comparing.saved_runs import RUNS
+from int8gate.validation.comparing.history import RUNS
 
 app = typer.Typer(help=__doc__)
 WIDTH = 140  # where the output is no terminal
@@ -27,7 +27,7 @@ def history(
     storage: StorageOption = RUNS,
 ) -> None:
     """Show a case over the saved runs: a line for each, and a sparkline for each figure."""
-    from int8gate.reporting.history import history_table
+    from int8gate.reporting.comparison import history_table
     from int8gate.validation.comparing.history import runs_in
 
     found = _or_exit(runs_in, storage, results or [])

@@ -11,7 +11,7 @@ from int8gate.engine.worker import TaskFailed, Worker, WorkerError
 from int8gate.model_zoo.user_models.declaration import format_of
 from int8gate.model_zoo.user_models.inspection import ModelFile, inspect
 from int8gate.model_zoo.user_models.template import check_name, template
-from int8gate.quantizers.required_packages import OF_FORMAT
+from int8gate.quantizers.sources import OF_FORMAT
 
 TIME_LIMIT_S = 120
 

@@ -3,6 +3,11 @@
 Two limits. What a file declares is counted in Python's whole numbers, which do not wrap, and
 compared with `LARGEST_TENSOR`. What a library asks for while it reads a file is limited by the
 kernel, so that an allocation fails, as an error that the library reports, instead of succeeding.
+
+Converters that lift Python's limit of recursion do so for themselves alone.
+
+What reads a file later in the same process would overflow the stack where it is nested too deeply,
+instead of a RecursionError.
 """
 
 from __future__ import annotations
@@ -88,3 +93,14 @@ def _reserved() -> int:
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+@contextlib.contextmanager
+def recursion(depth: int) -> Iterator[None]:
+    """Up to `depth` calls deep within, and then as before, whatever is set within."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(depth)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -5,6 +5,8 @@
 
 They are imported before anything is collected, and in worker processes before their first task;
 each calls the `register` of what it adds.
+
+What declarations name as ``module:name``, looked up where it is used.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import importlib
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 PYPROJECT = "pyproject.toml"
 KEY = "plugins"
@@ -66,3 +69,14 @@ def _load(name: str, file: Path) -> None:
         raise ValueError(
             f"{file}: {KEY}: {name} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
+
+
+def resolve(place: str) -> Any:
+    """What ``module:name`` names, a function as a rule; imports the module."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def class_name(thing: object) -> str:
+    """``module:Class`` of a thing: that of a module which was loaded again is the same."""
+    return f"{type(thing).__module__}:{type(thing).__qualname__}"

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from int8gate.engine.worker_errors import (
+from int8gate.engine.errors import (
     TaskFailed,
     TaskLog,
     WorkerCrashed,

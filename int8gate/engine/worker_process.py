@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from int8gate.engine import plugins
+from int8gate.engine.errors import TaskLog
 from int8gate.engine.worker_child import serve
-from int8gate.engine.worker_errors import TaskLog
 
 OWN_LOG = "task.log"
 

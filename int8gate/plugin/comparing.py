@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 from int8gate.plugin.models import MODELS, declared_metrics
 from int8gate.plugin.recording import RECORDS, Records
 from int8gate.plugin.workarounds import report_as_failed
@@ -26,10 +26,9 @@ from int8gate.validation.comparing.baseline import (
     update,
 )
 from int8gate.validation.comparing.changes import Change
-from int8gate.validation.comparing.history import Run, compare_runs, find_run, run_of
+from int8gate.validation.comparing.history import PREDICTIONS, Run, compare_runs, find_run, run_of
 from int8gate.validation.comparing.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
 from int8gate.validation.comparing.sample_scores import Predictions, store
-from int8gate.validation.comparing.saved_runs import PREDICTIONS
 from int8gate.validation.verdict import why_not_accepted
 
 DEFAULT_BASELINE = Path("int8gate-baseline.toml")

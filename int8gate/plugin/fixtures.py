@@ -9,8 +9,8 @@ import json
 
 import pytest
 
+from int8gate.engine.errors import plain_text
 from int8gate.engine.extras import explained
-from int8gate.engine.plain_text import plain_text
 from int8gate.plugin.comparing import store_predictions
 from int8gate.plugin.hints import pasteable
 from int8gate.plugin.models import MODELS
@@ -92,8 +92,8 @@ def int8_errors() -> dict[tuple[str, str], str]:
 @pytest.fixture
 def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
     """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
-    from int8gate.validation.conversion import describe
     from int8gate.validation.expectations import CONVERSION
+    from int8gate.validation.record import describe
 
     name = gate_of(request.function)
 

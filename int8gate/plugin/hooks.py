@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import pytest
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 from int8gate.engine.plugins import PYPROJECT, load_plugins
 from int8gate.plugin.cases import check_choice, parameters
 from int8gate.plugin.collecting import Collecting
 from int8gate.plugin.comparing import Comparing
 from int8gate.plugin.fixtures import gate_of
 from int8gate.plugin.models import MODELS, find_models
-from int8gate.plugin.option_checks import check_options
+from int8gate.plugin.options import check_options
 from int8gate.plugin.progress import StageLine
 from int8gate.plugin.publishing import Publishing
 from int8gate.plugin.recording import RECORDS, Records

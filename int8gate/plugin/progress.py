@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 
 BEGINS_AFTER_S = 2.0
 EVERY_S = 1.0

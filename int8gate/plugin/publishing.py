@@ -14,8 +14,8 @@ from int8gate.plugin.comparing import runs_folder, saves
 from int8gate.plugin.models import MODELS_IN_FILE
 from int8gate.plugin.recording import RECORDS, Records
 from int8gate.reporting import ReportError, github, write_results
-from int8gate.validation import shipped_files
-from int8gate.validation.comparing.saved_runs import RESULTS, new_folder
+from int8gate.validation import shipping
+from int8gate.validation.comparing.history import RESULTS, new_folder
 from int8gate.validation.verdict import run_answer
 
 SUMMARY, ON_GITHUB, WORKSPACE = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"
@@ -50,9 +50,9 @@ class Publishing:
         for record in results["cases"]:
             try:
                 if id(record) in ships:
-                    self.lines.append(f"to ship: {shipped_files.export(record, directory)}")
+                    self.lines.append(f"to ship: {shipping.export(record, directory)}")
                 else:
-                    shipped_files.withdraw(record, directory)
+                    shipping.withdraw(record, directory)
             except (OSError, ValueError) as error:
                 self.failures.append(f"NOT EXPORTED: {error}")
 

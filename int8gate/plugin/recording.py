@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 from int8gate.plugin.cases import Gate
 from int8gate.plugin.selecting import gate_id
 from int8gate.reporting import ReportError, ResultsFile, begin_report, write_report

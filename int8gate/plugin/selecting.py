@@ -14,7 +14,7 @@ from int8gate.plugin.cases import Gate, case_id, gates_of
 from int8gate.plugin.models import MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.quantizers.recipe import ALL_GATES, RECIPES
-from int8gate.quantizers.required_packages import packages_of
+from int8gate.quantizers.sources import packages_of
 from int8gate.targets.registry import HOST, needed_by
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")

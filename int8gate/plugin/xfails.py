@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 from int8gate.validation.expectations import CONVERSION, Expectations
 
 if TYPE_CHECKING:

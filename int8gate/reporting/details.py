@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from int8gate.reporting import audit, calibration
+from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
 from int8gate.reporting.rows import CaseRow
 
@@ -39,7 +39,7 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Float for want of a kernel", operators(dig(record, "integer_ops", "float_by_kernel"))),
         *_origin(record.get("error_origin")),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
-        *audit.details(record),
+        *calibration.details(record),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
         ("Artifact", text(dig(record, "artifact", "path"))),
         ("SHA-256", text(dig(record, "artifact", "sha256"))),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 
 DASH = "–"
 

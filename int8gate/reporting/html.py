@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from int8gate.engine.plain_text import plain_text
+from int8gate.engine.errors import plain_text
 from int8gate.reporting import calibration
 from int8gate.reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
 from int8gate.reporting.details import Fact, facts, tensors
 from int8gate.reporting.fields import DASH, change, dig, size_change, text
-from int8gate.reporting.legend import LEGEND, environment_pairs, setups
-from int8gate.reporting.messages import Finding, findings
 from int8gate.reporting.plots import Mark, Picture, is_reference, marks, pictures
-from int8gate.reporting.rows import Baseline, CaseRow, about, rows_of
-from int8gate.reporting.verdicts import headline
+from int8gate.reporting.rows import Baseline, CaseRow, Finding, about, findings, rows_of
+from int8gate.reporting.verdicts import LEGEND, environment_pairs, headline, setups
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_FROM = 120  # characters

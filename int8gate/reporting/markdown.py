@@ -7,9 +7,8 @@ from itertools import groupby
 
 from int8gate.reporting.conversion import Conversion, Told, conversions
 from int8gate.reporting.fields import DASH, printable, text
-from int8gate.reporting.legend import LEGEND, environment_pairs, setups
 from int8gate.reporting.rows import CaseRow, NpuFigure, about, rows_of
-from int8gate.reporting.verdicts import headline
+from int8gate.reporting.verdicts import LEGEND, environment_pairs, headline, setups
 
 CASE_HEADER = (
     "case",

@@ -1,13 +1,16 @@
 """A case record as the row that the terminal, the Markdown and the HTML all show.
 
 One place turns fields into words, so that the three documents cannot disagree.
+
+What the gates of a case say, in parts: the figures first, each sentence once.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from int8gate.reporting import audit
+from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, divided, metric, percent, text, three_digits, times
 from int8gate.validation.verdict import case_state
 
@@ -142,7 +145,7 @@ def _row(case: dict) -> CaseRow:
         gates=dict(case.get("gates") or {}),
         deselected=tuple(case.get("deselected") or ()),
         messages={gate: said for gate, said in (case.get("messages") or {}).items() if said},
-        notes=(*(case.get("notes") or ()), *audit.remarks(case)),
+        notes=(*(case.get("notes") or ()), *calibration.remarks(case)),
     )
 
 
@@ -180,3 +183,38 @@ def _npu_figure(entry: dict) -> NpuFigure:
 def _input_dtype(case: dict) -> str:
     dtypes = dict.fromkeys(spec.get("dtype") for spec in dig(case, "io", "inputs") or [])
     return "+".join(text(dtype) for dtype in dtypes) or DASH
+
+
+PART = re.compile(r"^(measured|allowed|likely cause|where|next): ", re.MULTILINE)
+SETTLED = ("passed", "recorded", "unsupported", None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One message, the gates that it came from, and its labelled parts in order; text without a
+    label stands under "".
+    """
+
+    gates: tuple[str, ...]
+    state: str
+    parts: tuple[tuple[str, str], ...]
+
+
+def findings(row: CaseRow) -> list[Finding]:
+    """What stands against a case, in the order of its gates; a message of several gates once."""
+    by_message: dict[tuple[str, str], list[str]] = {}
+    for gate, state in row.gates.items():
+        if state not in SETTLED:
+            by_message.setdefault((state, row.messages.get(gate) or row.reason), []).append(gate)
+    found = [
+        Finding(tuple(gates), state, parts_of(message))
+        for (state, message), gates in by_message.items()
+    ]
+    return found or [Finding((), row.verdict, parts_of(row.reason))]
+
+
+def parts_of(message: str) -> tuple[tuple[str, str], ...]:
+    """`measured: a\\nallowed: b` as (("measured", "a"), ("allowed", "b"))."""
+    pieces = PART.split(message)
+    pairs = [("", pieces[0]), *zip(pieces[1::2], pieces[2::2], strict=True)]
+    return tuple((label, text.strip()) for label, text in pairs if text.strip())

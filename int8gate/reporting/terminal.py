@@ -8,12 +8,11 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from int8gate.reporting import audit
+from int8gate.reporting import calibration
 from int8gate.reporting.conversion import conversions
 from int8gate.reporting.fields import DASH, printable
-from int8gate.reporting.legend import setups
 from int8gate.reporting.rows import CaseRow, rows_of
-from int8gate.reporting.verdicts import headline
+from int8gate.reporting.verdicts import headline, setups
 
 Style = dict[str, bool]
 
@@ -82,7 +81,7 @@ def summary_lines(results: dict, width: int) -> list[tuple[str, Style]]:
     if unconverted:
         said = f"Not converted: {'; '.join(unconverted)}."
         lines += _wrapped(printable(said), width, STYLES["failed"])
-    for said in audit.summaries({row.id: row.record for row in rows}):
+    for said in calibration.summaries({row.id: row.record for row in rows}):
         lines += _wrapped(printable(said), width, STYLES["inconclusive"])
     for setup in setups(results):
         lines += _wrapped(printable(setup), width, {})

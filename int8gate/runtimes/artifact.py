@@ -4,6 +4,8 @@ Quantization follows the TFLite specification
 (https://ai.google.dev/edge/litert/models/quantization_spec):
 ``real = (quantized - zero_point) * scale``. How reals are rounded is not in it:
 `TensorSpec.quantize` states the rule.
+
+What the files are called that a stage leaves in its directory.
 """
 
 from __future__ import annotations
@@ -151,3 +153,10 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+SAVED_MODEL = "saved_model"  # a directory, as TensorFlow writes it
+PROGRAM = "program.pt2"  # `torch.export`
+ONNX = "model.onnx"
+TFLITE = "model.tflite"
+ARTIFACT = {"onnx": ONNX, "tflite": TFLITE}  # by toolchain

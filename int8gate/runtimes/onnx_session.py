@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.runtimes import onnx_file, ort, qnn
+from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.ort import CPU
 from int8gate.runtimes.session import UNKNOWN, ChannelsFirstSession
@@ -64,7 +64,7 @@ def describe(path: Path) -> dict:
 def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
     import onnxruntime
 
-    if provider == qnn.PROVIDER:  # a plug-in, which is registered when it is asked for
+    if provider == ort.QNN:  # a plug-in, which is registered when it is asked for
         return _open_on_htp(path, threads)
     available = onnxruntime.get_available_providers()
     if provider not in available and not allow_fallback:
@@ -101,9 +101,9 @@ def _open_on_htp(path: Path, threads: int):
 
     `targets.qnn_htp.compile_for_htp` says what that is.
     """
-    if reason := qnn.unavailable():
+    if reason := ort.qnn_unavailable():
         raise ValueError(reason)
-    return qnn.session_on_htp(path, ort.options(threads=threads))
+    return ort.session_on_htp(path, ort.options(threads=threads))
 
 
 def _check_fixed(path: Path, inputs: tuple[TensorSpec, ...]) -> None:

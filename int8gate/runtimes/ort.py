@@ -1,7 +1,14 @@
-"""How ONNX Runtime is set up, in one place: options, providers, the description of a tensor."""
+"""How ONNX Runtime is set up, in one place: options, providers, the description of a tensor.
+
+ONNX Runtime's QNN provider: Qualcomm's Hexagon NPU, on x86-64 a simulator of its HTP backend.
+
+The optional package `onnxruntime-qnn` comes under Qualcomm's own licence, which its user agrees to
+by installing it (``pip install int8gate[qnn]``).
+"""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +20,7 @@ from int8gate.runtimes.session import UNKNOWN
 
 if TYPE_CHECKING:
     import onnxruntime
+
 
 CPU = "CPUExecutionProvider"
 ERRORS_ONLY, FATAL_ONLY = 3, 4  # severities of the log
@@ -72,3 +80,43 @@ def spec_of(node: onnxruntime.NodeArg) -> TensorSpec:
 def zeros_of(spec: TensorSpec) -> np.ndarray:
     """Zeros that an input takes; a side that is open is 1."""
     return np.zeros([1 if side == UNKNOWN else side for side in spec.shape], spec.dtype)
+
+
+QNN = "QNNExecutionProvider"
+QNN_PACKAGE = "onnxruntime_qnn"
+
+
+def qnn_unavailable() -> str | None:
+    """Why the target cannot be used here; None when it can."""
+    if importlib.util.find_spec(QNN_PACKAGE):
+        return None
+    return (
+        "qnn_htp is not available: the package onnxruntime-qnn is not installed (it comes under "
+        "Qualcomm's licence: read it, then pip install int8gate[qnn])"
+    )
+
+
+def session_on_htp(model: Path, options):
+    """An `onnxruntime.InferenceSession` on the simulated HTP, with the given `SessionOptions`.
+
+    Raises ImportError where the package is missing, and what ONNX Runtime raises.
+    """
+    import onnxruntime
+    import onnxruntime_qnn  # pyright: ignore[reportMissingImports]
+
+    devices = _qnn_devices(onnxruntime)
+    if not devices:
+        onnxruntime.register_execution_provider_library(QNN, onnxruntime_qnn.get_library_path())
+        devices = _qnn_devices(onnxruntime)
+    if not devices:
+        raise ValueError(
+            f"{QNN_PACKAGE} is installed but offers no device: install the version that fits this "
+            f"ONNX Runtime ({onnxruntime.__version__})"
+        )
+    backend = {"backend_path": onnxruntime_qnn.get_qnn_htp_path()}
+    options.add_provider_for_qnn_devices(devices[:1], backend)
+    return open_model(model, options, providers=())
+
+
+def _qnn_devices(onnxruntime) -> list:
+    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == QNN]

@@ -14,7 +14,7 @@ def open_session(path: Path, threads: int = 1, provider: str | None = None) -> S
     be loaded. `provider` is an execution provider of ONNX Runtime.
     """
     if path.is_dir():
-        from int8gate.runtimes.saved_model import SavedModelSession
+        from int8gate.runtimes.tensorflow_graphs import SavedModelSession
 
         return SavedModelSession(path)
     if path.suffix == ".pt2":

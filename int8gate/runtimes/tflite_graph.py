@@ -3,6 +3,10 @@
 The schema is https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
 as generated in `ai_edge_litert`. Operators of every subgraph are listed; the body of a loop is
 counted once, because its number of turns is not in the file.
+
+A `.tflite` file as Python objects that can be changed, and back.
+
+How unlike the channels of a layer are: from the weight scales of a per-channel TFLite file.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from int8gate.engine import memory
 
@@ -250,3 +255,51 @@ def check_sizes(path: Path) -> None:
     for tensor in read_graph(path).tensors:
         itemsize = max(1, BITS[tensor.dtype] // 8)
         memory.check_tensor(str(path), tensor.name[:80], tensor.shape, itemsize)
+
+
+def opened(model: bytes | bytearray) -> Any:
+    """The file's `ModelT` of LiteRT's schema: attributes and lists, to be changed in place."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+
+
+def written(whole: Any) -> bytes:
+    """The file of a `ModelT`."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(2**20)  # grows
+    builder.Finish(whole.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+@dataclass(frozen=True)
+class ChannelSpread:
+    """The weight tensor whose channels' scales differ most.
+
+    `ratio` is the largest over the 10th percentile: with one scale for the whole tensor, a tenth
+    of the channels would be left 127 / `ratio` levels or fewer.
+    """
+
+    tensor: str
+    ratio: float
+
+
+def channel_spread(model: Path) -> ChannelSpread:
+    """Looks at every per-channel weight tensor of a `.tflite` file, which it loads.
+
+    Raises ValueError where no tensor has a scale for each channel.
+    """
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    spreads = []
+    for details in Interpreter(str(model)).get_tensor_details():
+        scales = details["quantization_parameters"]["scales"]
+        if len(scales) > 1:
+            ratio = float(scales.max() / np.percentile(scales, 10))
+            name = details["name"].partition(";")[0]  # of a fused tensor: the names of its parts
+            spreads.append(ChannelSpread(name, ratio))
+    if not spreads:
+        raise ValueError(f"{model} has no weight tensor with a scale for each channel")
+    return max(spreads, key=lambda spread: spread.ratio)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from int8gate.runtimes import ort, qnn
+from int8gate.runtimes import ort
 from int8gate.targets.registry import register
 from int8gate.targets.target import SIMULATED, Target
 
@@ -28,10 +28,10 @@ class QnnHtp(Target):
     format = "onnx"
     kind = SIMULATED
     packages = ("onnxruntime-qnn",)
-    provider = qnn.PROVIDER
+    provider = ort.QNN
 
     def unavailable(self) -> str | None:
-        return qnn.unavailable()
+        return ort.qnn_unavailable()
 
     def entry(self, model: Path, core: str, directory: Path, timeout_s: float) -> dict:
         return compile_for_htp(model, directory) | {"compiled": CONTEXT}
@@ -54,7 +54,7 @@ def compile_for_htp(model: Path, directory: Path) -> dict:
         "ep.context_file_path": str(directory / CONTEXT),
         "ep.context_embed_mode": "1",
     }
-    qnn.session_on_htp(model, ort.options(threads=0, entries=entries))
+    ort.session_on_htp(model, ort.options(threads=0, entries=entries))
     if not (directory / CONTEXT).is_file():  # nothing was compiled, so nothing was written
         left = _operators(onnx.load(model, load_external_data=False))
     else:

@@ -16,7 +16,7 @@ import pkgutil
 from functools import cache
 
 import int8gate.targets
-from int8gate.engine.named import class_name
+from int8gate.engine.plugins import class_name
 from int8gate.targets.target import KINDS, Target
 
 HOST = "host_cpu"  # measured in turn with the float artifact, by what executes both

@@ -8,5 +8,5 @@ TASK = Task(
     metrics=("auc",),
     array_labels="1 of anomalies, else 0",
     arrays="anomaly",
-    decode="int8gate.model_zoo.user_models.array_decoding:anomaly_scores",
+    decode="int8gate.model_zoo.user_models.decoding:anomaly_scores",
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.tasks.registry import task
 from int8gate.validation.metrics.pck import ALPHA, DIAGONALS, KEYPOINTS
 

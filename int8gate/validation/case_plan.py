@@ -4,6 +4,8 @@
     plan_scoring(case_plan, pipeline)      -> ScoringPlan, which opens a user's evaluation set
 
 Nothing is converted or run here, but that a user's model file is looked at.
+
+Whether a run can score a model.
 """
 
 from __future__ import annotations
@@ -18,9 +20,27 @@ from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import Source, source_of
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.quantizers.toolchains.toolchain import Toolchain
-from int8gate.tasks.registry import task
+from int8gate.tasks.registry import scenes, task
 from int8gate.validation.evaluation import FIDELITY_SAMPLES
-from int8gate.validation.tasks import unscored_reason
+
+
+def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
+    """Why accuracy cannot be measured in this run; None when it can."""
+    if settings.random_weights:
+        return (
+            "accuracy not measured: the weights are random (structure only): leave it out of such "
+            'a run with -m "not accuracy"'
+        )
+    if spec.own:
+        return None
+    classes = spec.network(settings.profile).classes
+    if settings.data_dir is None and classes != scenes()[spec.data].classes:
+        return (
+            f"accuracy not measured: the {settings.profile} network has {classes} classes and no "
+            "labelled pictures of them come with the project"
+            f"{': pass --data-dir DIR' if task(spec.task).from_data_dir else ''}"
+        )
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

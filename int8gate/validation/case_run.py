@@ -9,18 +9,17 @@ import platform
 from collections.abc import Callable
 from functools import cached_property, partial
 
-from int8gate.engine.again import again
+from int8gate.engine.errors import again
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.recipe import Recipe
 from int8gate.targets.target import Target
-from int8gate.validation import cached_test, case_stages
-from int8gate.validation.cached_evaluation import KeptEvaluation
+from int8gate.validation import cached_results, case_stages
+from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan
 from int8gate.validation.case_stages import CaseStage
 from int8gate.validation.expectations import Expectations, expectations_of
-from int8gate.validation.npu_entry import npu_entry
-from int8gate.validation.speed import Interleaved
+from int8gate.validation.speed import Interleaved, npu_entry
 
 
 class CaseRun:
@@ -100,7 +99,7 @@ class CaseRun:
         """What `find` finds of the artifact on such a host, a plain value: `cached_test.fact`."""
         sha256 = self.built.artifact.sha256
         parts = {"model": sha256, "case": self.case_id, "host": platform.machine()}
-        return cached_test.fact(self.pipeline.cache, name, parts, find, *roots)
+        return cached_results.fact(self.pipeline.cache, name, parts, find, *roots)
 
     def in_worker(self, function: Callable, *arguments):
         """The value of a function that loads the model, which may crash its process."""

@@ -22,7 +22,7 @@ from int8gate.quantizers.auditing import worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.sources import source_of
-from int8gate.validation.cached_evaluation import KeptEvaluation
+from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan_scoring
 from int8gate.validation.evaluation import Scoring, evaluate
 from int8gate.validation.expectations import Expectations

@@ -15,7 +15,7 @@ import numpy as np
 
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.sessions import open_session
@@ -267,7 +267,7 @@ class _Around:
 
 
 def _host_graph(directory: Path):
-    from int8gate.runtimes.frozen_graph import HostGraph  # TensorFlow, for these models alone
+    from int8gate.runtimes.tensorflow_graphs import HostGraph  # TensorFlow, for these models alone
 
     return HostGraph(directory)
 

@@ -15,8 +15,8 @@ import numpy as np
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
-from int8gate.validation import cached_test, causes, conversion, gates, preprocessing_mismatch
-from int8gate.validation.cached_evaluation import KeptEvaluation
+from int8gate.validation import cached_results, error_origin, gates, preprocessing_mismatch, record
+from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
 from int8gate.validation.metrics.registry import metric
@@ -53,7 +53,7 @@ def accuracy(run: CaseRun) -> Measurement:
     if too_few := _too_few_samples(run):
         return Measurement("accuracy", too_few)
     found = _accuracy(run)
-    if found.result.status == "failed" and (origin := causes.error_origin(run)):
+    if found.result.status == "failed" and (origin := error_origin.error_origin(run)):
         result = gates.with_origin(found.result, origin["sentence"])
         found = replace(found, result=result, fields=found.fields | {"error_origin": origin})
     audited = run.audit
@@ -103,7 +103,7 @@ def _accuracy(run: CaseRun) -> Measurement:
     if not run.plan.has_float:
         return _accuracy_by_labels(run, own, fields)
     reference, found_by = run.float_evaluation, metric(run.plan.metrics[0])
-    found = cached_test.compared(
+    found = cached_results.compared(
         run.pipeline.cache,
         run.plan.metrics,
         reference,
@@ -122,16 +122,16 @@ def _accuracy(run: CaseRun) -> Measurement:
         "tolerance_rule": run.expected.accuracy,
         "also": found.also,
     }
-    can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
+    can_tell = run.recipe.is_full_integer and error_origin.UNCALIBRATED.name in run.spec.recipes
     if can_tell and result.drop > NOTICEABLE_DROP * abs(float_score):
-        fields["notes"] += causes.whose_drop(run, result.drop, float_score, result.samples)
+        fields["notes"] += error_origin.whose_drop(run, result.drop, float_score, result.samples)
     gate = gates.accuracy_gate(
         result,
         run.expected.accuracy,
         found_by,
         (float_score, found.quantized_score, own.chance),
         run.case_id,
-        causes.known_cause(run),
+        error_origin.known_cause(run),
         run.plan.own.where if run.plan.own else None,
     )
     if gate.status == "passed" and run.recipe.is_reference:
@@ -166,7 +166,7 @@ def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Me
 def _accuracy_by_labels(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:
     """Of a quantized file without a float model: its metric, and that it is above chance."""
     score, seed = metric(run.plan.metrics[0]), run.pipeline.settings.seed
-    against_itself = cached_test.compared(
+    against_itself = cached_results.compared(
         run.pipeline.cache, run.plan.metrics, own, own, "none", lambda _: 1.0, seed
     )
     fields["accuracy"] = _scores(run, own, against_itself)
@@ -185,7 +185,7 @@ def _no_float(run: CaseRun) -> GateResult:
     return GateResult("not_measured", NO_TWIN + (NAME_TWIN if run.plan.own else ""))
 
 
-def _scores(run: CaseRun, own: KeptEvaluation, found: cached_test.Compared) -> dict:
+def _scores(run: CaseRun, own: KeptEvaluation, found: cached_results.Compared) -> dict:
     """The record's `accuracy` as far as the quantized model alone can tell."""
     score = metric(run.plan.metrics[0])
     compared = (
@@ -214,7 +214,7 @@ def io_dtype(run: CaseRun) -> Measurement:
     real = run.float_built.artifact if run.plan.has_float else None
     result = gates.io_dtype_gate(artifact, recipe, _pixel_range(run), run.case_id, real)
     if result.status == "passed" and recipe.io != "float32":
-        refused_by = "int8gate.validation.gates.io_dtype:float_refused_by"
+        refused_by = "int8gate.validation.gates.form:float_refused_by"
         result = GateResult(**run.fact("float_refused", lambda: _float_refused(run), refused_by))
     is_scored = result.status == "passed" and not run.scoring.unscored_reason
     own = run.evaluation if is_scored and artifact.inputs[0].dtype == "uint8" else None
@@ -308,7 +308,7 @@ def _artifact(run: CaseRun) -> dict:
     artifact = run.built.artifact
     return {
         "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
-        "conversion": conversion.describe(run),
+        "conversion": record.describe(run),
     }
 
 

@@ -20,19 +20,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Hooked, Preprocessing
-from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.calibration_data.subset import Subset
-from int8gate.engine.named import resolve
+from int8gate.calibration_data.sample_set import SampleSet, Subset
+from int8gate.engine.plugins import resolve
 from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.runtimes.sessions import open_session
-from int8gate.validation.cached_test import fact
+from int8gate.validation.cached_results import fact
 from int8gate.validation.metrics.registry import metric
 
 if TYPE_CHECKING:  # the code of `right_answers` is part of a key, which is to stay narrow
     from int8gate.quantizers.pipeline import Built, Pipeline
-    from int8gate.validation.cached_evaluation import KeptEvaluation
+    from int8gate.validation.cached_results import KeptEvaluation
     from int8gate.validation.case_plan import CasePlan, ScoringPlan
 
 KIND = "other_preprocessing"

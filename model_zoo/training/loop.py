@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.networks import build, layers
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training import training_of

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.torch_networks import build
 from int8gate.model_zoo.training import training_of

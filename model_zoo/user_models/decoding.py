@@ -15,14 +15,24 @@ its `colours`, a Darknet file's `heads`). It returns one float32 array:
 
 Each `Task` names its default; `decode` in the declaration replaces it by one of its `heads`, or by
 a function of the user's, ``module:function``.
+
+From the outputs of a team's own model of arrays to what its task's metric takes.
+
+Called as the functions of `decoding` are; one that has a third parameter `inputs` gets what the
+network was fed, too: a list of arrays (n, ...) in the order of its inputs.
+
+How many classes an own model tells apart, by its declaration and by its outputs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import Network
-from int8gate.tasks.registry import tasks
+from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.model_zoo.user_models.inspection import ModelFile
+from int8gate.tasks.registry import task, tasks
 
 DETECTION, PERSON = 6, 52  # columns of a row
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -139,3 +149,72 @@ def shape_of(values: np.ndarray) -> str:
 
 def _by(sides) -> str:
     return ", ".join(map(str, sides))
+
+
+def values(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """The first output as (n, values)."""
+    return outputs[0].reshape(len(outputs[0]), -1)
+
+
+def anomaly_scores(
+    outputs: list[np.ndarray], declared: Network, inputs: list[np.ndarray]
+) -> np.ndarray:
+    """Scores (n,): a first output of one number as it is; one of the first input's shape is its
+    reconstruction, whose mean squared error is the score.
+
+    Raises ValueError for other outputs.
+    """
+    first, fed = outputs[0], inputs[0]
+    if first[0].size == 1:
+        return first.reshape(-1)
+    if first[0].size != fed[0].size:
+        raise ValueError(
+            f"task anomaly: the first output is {first.shape[1:]}, expected one score, or the "
+            f"input's reconstruction {fed.shape[1:]}: add decode, a function that makes (n,) of it"
+        )
+    apart = first.reshape(len(first), -1) - fed.reshape(len(fed), -1).astype(np.float32)
+    return np.square(apart).mean(axis=1)
+
+
+def classes_of(own: OwnModel, file: ModelFile, size: tuple[int, int], heads=None) -> int | None:
+    """Those of the declaration, else of the file; None where it does not tell.
+
+    `heads` are those of a Darknet file. Raises ValueError where the two contradict each other.
+    """
+    found = heads[0].classes if heads else None
+    count = task(own.task).classes_of
+    if own.decode is None and count:
+        found = resolve(count)(own, file, size)
+    if own.classes and found not in (None, own.classes):
+        raise ValueError(
+            f"{own.where}: classes = {own.classes} contradicts the file, whose output is "
+            f"{file.outputs[0]}: a network has an output for each class"
+        )
+    return own.classes or found
+
+
+def of_classifier(own: OwnModel, file: ModelFile, size) -> int | None:
+    """The one side of the first output that is not 1."""
+    output = file.outputs[0]
+    sides = [side for side in output.shape[1:] if side != 1]
+    if len(sides) == 1:
+        return sides[0]
+    if not output.shape:
+        return None
+    cure = 'add decode, a function that makes (n, classes) of it, or declare task = "other"'
+    if not sides:
+        raise ValueError(
+            f"{own.where}: output {output} is one number, which does not say which of two classes "
+            f"it is for: {cure}"
+        )
+    raise ValueError(f"{own.where}: output {output} is no row of a score for each class: {cure}")
+
+
+def of_label_map(own: OwnModel, file: ModelFile, size: tuple[int, int]) -> int | None:
+    """The channels of a first output of the input's height and width."""
+    shape = file.outputs[0].shape
+    if len(shape) != 4 or None in shape[1:]:
+        return None
+    if shape[1:3] == size and shape[2:] != size:
+        return shape[3]
+    return shape[1] if shape[2:] == size else None

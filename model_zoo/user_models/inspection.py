@@ -154,7 +154,7 @@ def _onnx(file: Path, inputs, outputs):
     from onnx import helper
 
     from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
-    from int8gate.model_zoo.importers.onnx import floats as onnx_floats
+    from int8gate.model_zoo.importers.onnx import repairs as onnx_floats
 
     graph = onnx_reading.read(file).graph
     constants = {tensor.name for tensor in graph.initializer}

@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from int8gate.quantizers.calibration.magnitudes import Magnitudes
-from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.statistics import Magnitudes, TensorStatistics
 
 _GRID = 128  # places for each end that are tried together, before one moves at a time
 

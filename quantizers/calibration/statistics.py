@@ -3,12 +3,24 @@
 Everything kept is a count, an extreme, or a sum without rounding (`ExactSum`), so that batches may
 come in any order and on any number of workers: merging equals one pass, bit for bit. Only a batch's
 own sums, which the mean and variance are made of, are rounded, as its CPU does it.
+
+Which elements of a large tensor are counted: every `step`-th, from a start drawn anew for each
+sample, so that every element is as likely as any other.
+
+Elements, and not places of a picture with all of their channels: what is at one place is alike.
+Sampled so, the percentiles of a ResNet-50 left their intervals (`sampling.percentile_bounds`, of
+95%) more than four times as often as they may; by elements they keep them, see
+benchmarks/calibration.py.
+
+A tensor's histogram as seen from zero: how often which |x|, above and below apart.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -207,3 +219,110 @@ class TensorStatistics:
         if self.channel_low is None:
             return None
         return int(np.count_nonzero(self.channel_low == self.channel_high))
+
+
+COUNTED = 4_000_000  # elements of a tensor that go into its histogram, over all samples, about,
+COUNTED_OF_EACH = 8192  # but of no sample fewer than this
+PLACES = 64  # of a picture, at which its channels' extremes are taken
+
+
+def step_of(size: int, samples: int, every: int | None = None) -> int:
+    """The step of a tensor of `size` elements in each of so many samples; `every`, where given."""
+    if every is not None:
+        return min(every, size)
+    return stride(size, max(COUNTED_OF_EACH, -(-COUNTED // samples)))
+
+
+def stride(length: int, counted: int) -> int:
+    """1 for at most `counted` elements; else a step that leaves about so many of them.
+
+    The step shares no factor with the length, and so with no side of the tensor: it passes through
+    all channels, rows and columns instead of along one.
+    """
+    ideal = -(-length // counted)
+    if ideal <= 1:
+        return 1
+    below = next(step for step in range(ideal, 0, -1) if math.gcd(step, length) == 1)
+    above = next(step for step in itertools.count(ideal) if math.gcd(step, length) == 1)
+    return below if ideal * ideal <= below * above else above
+
+
+def step_of_places(places: int, step: int) -> int:
+    """The step through a picture's places for its channels' extremes: 1 where all is counted."""
+    return stride(places, PLACES) if step > 1 else 1
+
+
+def start_of(sample: int, step: int) -> int:
+    """Where sample number `sample` starts: in [0, step), as good as random, always the same."""
+    return int(np.random.default_rng((sample, step)).integers(step)) if step > 1 else 0
+
+
+def channels_of(shape: tuple[int, ...]) -> int:
+    """Of a picture (1, channels, h, w); 0 for every other tensor."""
+    return shape[1] if len(shape) == 4 and shape[0] == 1 else 0
+
+
+MAGNITUDE_BINS = 4096
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Counts (int64) of |x| in bins [i * width, (i + 1) * width), zeros left out.
+
+    `negative` and `positive` end with the farthest value of their sign; `both` is their sum.
+    Zeros are left out because every quantizer holds them exactly, wherever it clips.
+    """
+
+    negative: np.ndarray
+    positive: np.ndarray
+    width: float
+
+    @property
+    def both(self) -> np.ndarray:
+        longer, shorter = sorted((self.negative, self.positive), key=len, reverse=True)
+        total = longer.copy()
+        total[: len(shorter)] += shorter
+        return total
+
+
+def magnitudes(stats: TensorStatistics, bins: int = MAGNITUDE_BINS) -> Magnitudes:
+    """Of the tensor's histogram, its bins joined by powers of two until `bins` hold every |x|.
+
+    More than half of `bins` are in use, unless the histogram itself is coarser.
+    """
+    histogram = stats.histogram
+    counts = histogram.counts.copy()
+    first, last = histogram.first, histogram.first + len(counts) - 1
+    if stats.zeros:
+        counts[-first] -= stats.zeros
+    shift = max(0, (max(last, -first - 1) // bins).bit_length())
+    places = np.arange(first, last + 1)
+    # A negative bin k holds -(k + 1) * width < |x| <= -k * width.
+    sizes, below = np.where(places < 0, ~places, places) >> shift, places < 0
+    return Magnitudes(
+        _counted(sizes[below], counts[below]),
+        _counted(sizes[~below], counts[~below]),
+        histogram.width * 2**shift,
+    )
+
+
+def outlier_ratio(stats: TensorStatistics, fraction: float = 0.9999) -> float:
+    """How many times the largest |x| is that |x| which this fraction of the nonzero elements do not
+    exceed (the upper edge of its bin); 1.0 when every value is 0.
+    """
+    sizes = magnitudes(stats)
+    running = np.cumsum(sizes.both)
+    if not len(running):
+        return 1.0
+    place = int(np.searchsorted(running, fraction * running[-1]))
+    largest = max(-stats.histogram.low, stats.histogram.high)
+    return max(1.0, largest / ((place + 1) * sizes.width))
+
+
+def _counted(places: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    held = counts > 0
+    if not held.any():
+        return np.zeros(0, np.int64)
+    total = np.zeros(places[held].max() + 1, np.int64)
+    np.add.at(total, places[held], counts[held])
+    return total

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.quantizers.calibration.expected_error import levels_used, saturation, sqnr
-from int8gate.quantizers.calibration.magnitudes import outlier_ratio
-from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.statistics import TensorStatistics, outlier_ratio
 from int8gate.quantizers.calibration.thresholds import Range
 
 FORMAT = 1

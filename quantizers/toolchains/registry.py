@@ -8,7 +8,7 @@ import pkgutil
 from functools import cache
 
 import int8gate.quantizers.toolchains
-from int8gate.engine.named import class_name
+from int8gate.engine.plugins import class_name
 from int8gate.quantizers.toolchains.toolchain import Toolchain
 
 _REGISTERED: dict[str, Toolchain] = {}

@@ -23,7 +23,7 @@ def sound(path: Path) -> Path:
 def read(file: Path) -> str:
     """By its name: a declaration, a baseline, a run, predictions, weights."""
     from int8gate.model_zoo.user_models.toml_file import read_zoo
-    from int8gate.model_zoo.weight_tensors import read_safetensors
+    from int8gate.model_zoo.weights import read_safetensors
     from int8gate.validation.comparing import baseline_file, history
     from int8gate.validation.comparing import sample_scores as predictions
 

@@ -10,7 +10,7 @@ import worker_tasks as tasks
 
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite import convert as tflite
-from int8gate.runtimes.file_names import PROGRAM, TFLITE
+from int8gate.runtimes.artifact import PROGRAM, TFLITE
 
 PICTURE = (1, 8, 8, 3)
 

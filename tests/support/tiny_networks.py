@@ -21,7 +21,7 @@ def classifier(filters: int = 8, side: int | None = 16):
 
 def u_net(width: int = 2):
     """The zoo's U-Net, grey pictures of any size to 3 classes."""
-    from int8gate.model_zoo.families.unet.network import unet
+    from int8gate.model_zoo.families.unet import unet
 
     return unet((None, None, 1), 3, width)
 

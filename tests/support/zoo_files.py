@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.registry import model
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
 

@@ -12,12 +12,13 @@ from int8gate.validation.gates.accuracy import (
     too_few_samples,
 )
 from int8gate.validation.gates.fidelity import export_gate, fidelity_gate, floor_gate
-from int8gate.validation.gates.form import integer_only_gate, size_gate
-from int8gate.validation.gates.io_dtype import (
+from int8gate.validation.gates.form import (
     float_refused_by,
     float_refused_gate,
+    integer_only_gate,
     io_dtype_gate,
     raw_pixels_gate,
+    size_gate,
 )
 from int8gate.validation.gates.result import GateResult, failed, with_origin
 from int8gate.validation.gates.speed import (

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 
 IGNORE_LABEL = 255
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from int8gate.model_zoo.families.hf_resnet.network import MEAN, STD, STRIDE
+from int8gate.model_zoo.families.hf_resnet import MEAN, STD, STRIDE
 
 WITHOUT_TIMM = "no_timm"  # the revision of the official weights whose ResNet is transformers' own
 

@@ -26,8 +26,7 @@ def start(spec: ModelSpec, network) -> None:
     """Sets the ResNet from the zoo's trained classifier, as the paper's comes from ImageNet's."""
     import torch
 
-    from int8gate.model_zoo.weight_tensors import read_safetensors
-    from int8gate.model_zoo.weights import SHIPPED
+    from int8gate.model_zoo.weights import SHIPPED, read_safetensors
 
     trained = read_safetensors(SHIPPED / f"{CLASSIFIER}.safetensors")
     network.backbone.load_state_dict(

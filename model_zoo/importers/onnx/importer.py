@@ -15,16 +15,16 @@ import numpy as np
 
 from int8gate.engine import memory
 from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
-from int8gate.model_zoo.importers.onnx import floats as onnx_floats
+from int8gate.model_zoo.importers.onnx import repairs as onnx_floats
 from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
-from int8gate.model_zoo.importers.onnx.onnx_shapes import (
+from int8gate.model_zoo.importers.onnx.structure import (
     fixed_shape,
     plainly,
     sides_in_words,
     unshaped,
 )
 from int8gate.runtimes import onnx_file, ort
-from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.artifact import ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value

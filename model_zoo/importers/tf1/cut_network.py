@@ -1,28 +1,94 @@
-"""Takes the network out of a graph, writes the parts, and proves that they make the whole."""
+"""Takes the network out of a graph, writes the parts, and proves that they make the whole.
+
+The static shapes at a cut, as real inputs show them.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from int8gate.model_zoo.importers.tf1 import control_flow, folding, proof
+import numpy as np
+
+from int8gate.model_zoo.importers.tf1 import control_flow, leftovers, proof
 from int8gate.model_zoo.importers.tf1.cut import Cut
 from int8gate.model_zoo.importers.tf1.graphs import (
     Graph,
     constant,
     extract,
     free_name,
+    listed,
     node_of,
     placeholder,
     replace,
+    tensor_of,
 )
-from int8gate.model_zoo.importers.tf1.operators import INPUTS
-from int8gate.model_zoo.importers.tf1.shapes import (
-    frozen_shapes,
-    host_without_network,
-    static_shapes,
-)
-from int8gate.runtimes.file_names import SAVED_MODEL
+from int8gate.model_zoo.importers.tf1.operators import INPUTS, SHAPES
+from int8gate.model_zoo.importers.tf1.proof import run
+from int8gate.runtimes.artifact import SAVED_MODEL
+
+
+def static_shapes(graph: Graph, tensors, images: list[dict]) -> dict[str, tuple[int, ...]]:
+    """By tensor, its shape, which must be the same on every image."""
+    tensors = tuple(dict.fromkeys(tensors))
+    seen: dict[str, set] = {tensor: set() for tensor in tensors}
+    for values in run(graph, tensors, images):
+        for tensor, value in zip(tensors, values, strict=True):
+            seen[tensor].add(value.shape)
+    for tensor, found in seen.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"{tensor} has shapes {sorted(found)} on different samples, expected one static "
+                "shape: name another cut, or export the graph with a fixed size"
+            )
+    return {tensor: found.pop() for tensor, found in seen.items()}
+
+
+def frozen_shapes(graph: Graph, cut: Cut, images: list[dict], repairs: list[str]) -> dict:
+    """By integer tensor that the network reads, its value, which no image may change."""
+    if not cut.shapes:
+        return {}
+    scrambled = [{t: np.flip(v) for t, v in feed.items()} for feed in images]
+    blank = [{t: np.zeros_like(v) for t, v in images[0].items()}]
+    values = list(run(graph, cut.shapes, [*images, *scrambled, *blank]))
+    for place, tensor in enumerate(cut.shapes):
+        if any(not np.array_equal(row[place], values[0][place]) for row in values):
+            raise ValueError(
+                f"the network reads {tensor} ({graph.dtype(tensor).name}), which changes with the "
+                "image, expected a shape: name another cut"
+            )
+    repairs.append(f"Fixed as seen on {len(values)} inputs: {listed(cut.shapes)}.")
+    return dict(zip(cut.shapes, values[0], strict=True))
+
+
+def host_without_network(graph: Graph, cut: Cut, image: dict):
+    """The GraphDef of the host, where shapes of the network's tensors are constants.
+
+    Otherwise the host would run the network to learn its shapes.
+    """
+    network = graph.above(map(node_of, cut.outputs), stop=cut.inputs) & graph.below(graph.anchors)
+    reads = [
+        tensor_of(name if port == 0 else f"{name}:{port}")
+        for name, node in graph.nodes.items()
+        if node.op in SHAPES and node_of(node.input[0]) in network
+        for port in range(len(graph.imported.get_operation_by_name(name).outputs))
+    ]
+    if not reads:
+        return graph.graph_def
+    values = next(run(graph, reads, [image]))
+    known = {
+        tensor: constant(free_name(graph, f"known_{tensor}"), value)
+        for tensor, value in zip(reads, values, strict=True)
+    }
+    changed = type(graph.graph_def)()
+    changed.CopyFrom(graph.graph_def)
+    for node in changed.node:
+        for place, edge in enumerate(node.input):
+            if not edge.startswith("^") and tensor_of(edge) in known:
+                node.input[place] = known[tensor_of(edge)].name
+    changed.node.extend(known.values())
+    return changed
+
 
 HOST, REPORT = "host.pb", "import.json"
 BEFORE, AFTER = "preprocessing.pb", "postprocessing.pb"
@@ -74,7 +140,7 @@ def take_out(graph: Graph, cut: Cut, shapes: dict, frozen: dict) -> tuple[Graph,
     missing = [t for t, node in begins.items() if node.name not in part.nodes]
     if missing:
         raise ValueError(f"the network does not read {', '.join(missing)}: name another cut")
-    part = Graph(extract(folding.fold(part, (*cut.outputs, *kept)), (*cut.outputs, *kept)))
+    part = Graph(extract(leftovers.fold(part, (*cut.outputs, *kept)), (*cut.outputs, *kept)))
     for name in part.order:
         node = part.nodes[name]
         if node.op in control_flow.OPERATORS or (node.op in INPUTS and name not in kept):
@@ -157,7 +223,7 @@ def _prove(graph: Graph, ends, cut: Cut, images: list[dict], directory: Path) ->
     """
     import tensorflow as tf
 
-    from int8gate.runtimes.frozen_graph import HostGraph
+    from int8gate.runtimes.tensorflow_graphs import HostGraph
 
     host = HostGraph(directory, optimize=False)
     loaded = tf.saved_model.load(str(directory / SAVED_MODEL))

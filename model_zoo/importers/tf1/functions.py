@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from int8gate.model_zoo.importers.tf1.graphs import (
     Graph,
+    NotRewritten,
     data_edges,
     edge_of,
     free_name,
@@ -18,7 +19,6 @@ from int8gate.model_zoo.importers.tf1.graphs import (
     node_of,
     tensor_of,
 )
-from int8gate.model_zoo.importers.tf1.wording import NotRewritten
 
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 CONDITIONS = {"If", "StatelessIf"}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from int8gate.quantizers.toolchains.tflite.ranges import activations
-from int8gate.runtimes.tflite_editing import opened, written
+from int8gate.runtimes.tflite_graph import opened, written
 
 MARGIN = 12.0  # of scores: e ** -12 is 6e-6
 

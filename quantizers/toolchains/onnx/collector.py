@@ -15,10 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.quantizers.calibration.sample_file import SampleFile
-from int8gate.quantizers.calibration.statistics import TensorStatistics
-from int8gate.quantizers.calibration.strides import channels_of, start_of, step_of, step_of_places
-from int8gate.quantizers.toolchains.onnx.tap_nodes import start_name
-from int8gate.quantizers.toolchains.onnx.taps import Tap, TappedModel, tapped_model
+from int8gate.quantizers.calibration.statistics import (
+    TensorStatistics,
+    channels_of,
+    start_of,
+    step_of,
+    step_of_places,
+)
+from int8gate.quantizers.toolchains.onnx.taps import Tap, TappedModel, start_name, tapped_model
 from int8gate.runtimes.session import in_layout
 
 

@@ -13,13 +13,13 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo import torch_networks
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.runtimes import onnx_file
-from int8gate.runtimes.file_names import ONNX, PROGRAM
+from int8gate.runtimes.artifact import ONNX, PROGRAM
 from int8gate.runtimes.onnx_session import describe
 
 INPUT, OUTPUT = "image", "output_{}"

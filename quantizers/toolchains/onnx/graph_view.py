@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from int8gate.model_zoo.importers.onnx.names import Names, read_by_subgraphs
+from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
 from int8gate.runtimes import onnx_file
 
 

@@ -14,10 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from int8gate.model_zoo.importers.onnx.names import Names, read_by_subgraphs
-from int8gate.model_zoo.importers.onnx.onnx_shapes import untyped, with_shapes
-from int8gate.model_zoo.importers.onnx.order import sort_nodes
 from int8gate.model_zoo.importers.onnx.repairs import name_nodes
+from int8gate.model_zoo.importers.onnx.structure import (
+    Names,
+    read_by_subgraphs,
+    sort_nodes,
+    untyped,
+    with_shapes,
+)
 from int8gate.quantizers.toolchains.onnx.rewrites import rewrite
 from int8gate.runtimes import onnx_file, ort
 

@@ -13,11 +13,11 @@ import math
 import tempfile
 from pathlib import Path
 
-from int8gate.model_zoo.importers.onnx.onnx_shapes import plainly
+from int8gate.model_zoo.importers.onnx.structure import plainly
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.onnx import static as onnx_static
 from int8gate.runtimes import onnx_file
-from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import describe
 
 

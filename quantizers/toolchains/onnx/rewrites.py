@@ -14,11 +14,9 @@ import math
 
 import numpy as np
 
-from int8gate.quantizers.toolchains.onnx.affine import Affines
-from int8gate.quantizers.toolchains.onnx.einsum import as_product
+from int8gate.quantizers.toolchains.onnx.convolution_forms import Affines, as_convolution
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
-from int8gate.quantizers.toolchains.onnx.scatter import as_moves
-from int8gate.quantizers.toolchains.onnx.transposed import as_convolution
+from int8gate.quantizers.toolchains.onnx.tensor_forms import as_moves, as_product
 
 MOVES = ("DepthToSpace", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.quantizers.calibration.sample_file import SampleFile
-from int8gate.quantizers.calibration.statistics import TensorStatistics
-from int8gate.quantizers.calibration.strides import start_of, step_of
+from int8gate.quantizers.calibration.statistics import TensorStatistics, start_of, step_of
 from int8gate.quantizers.toolchains.tflite.ranges import activations, with_outputs
 from int8gate.runtimes.artifact import in_order
 

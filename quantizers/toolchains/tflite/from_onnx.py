@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.model_zoo.importers.onnx.names import Names
+from int8gate.model_zoo.importers.onnx.structure import Names
 from int8gate.quantizers.toolchains.onnx.prepare import fold
 from int8gate.quantizers.toolchains.tflite.onnx2tf_runner import converted
 from int8gate.quantizers.toolchains.tflite.onnx_forms import rewrite_for_tflite
 from int8gate.runtimes import onnx_file, ort
-from int8gate.runtimes.artifact import in_order
-from int8gate.runtimes.file_names import ONNX, TFLITE
-from int8gate.runtimes.tflite_editing import opened, written
+from int8gate.runtimes.artifact import ONNX, TFLITE, in_order
+from int8gate.runtimes.tflite_graph import opened, written
 
 # How far an output may be off, as a part of its largest value: float32's rounding. Deep networks
 # amplify it, so ONNX Runtime is asked what another order of summation and inputs of one last digit

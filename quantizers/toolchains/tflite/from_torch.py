@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.engine.recursion import recursion
-from int8gate.runtimes.file_names import PROGRAM, TFLITE
-from int8gate.runtimes.tflite_editing import opened, written
+from int8gate.engine.memory import recursion
+from int8gate.runtimes.artifact import PROGRAM, TFLITE
+from int8gate.runtimes.tflite_graph import opened, written
 
 DEPTH = 100_000  # what litert-torch sets Python's limit of recursion to, once, when it needs it
 _KEPT_APART = b"keep_stablehlo_constant"

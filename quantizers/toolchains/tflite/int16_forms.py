@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.runtimes.tflite_editing import opened, written
+from int8gate.runtimes.tflite_graph import opened, written
 
 
 def with_int16_forms(model: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.engine.recursion import recursion
+from int8gate.engine.memory import recursion
 from int8gate.runtimes import onnx_file
 
 # onnx2tf loads this file from the working directory, or from the network if it is not there, though

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.quantizers.toolchains.onnx.einsum import as_product
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
-from int8gate.quantizers.toolchains.onnx.scatter import as_moves
+from int8gate.quantizers.toolchains.onnx.tensor_forms import as_moves, as_product
 
 OF_EACH_VALUE = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip", "Elu")
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
-from int8gate.calibration_data.folders.soundness import NAMED
+from int8gate.calibration_data.folders.folder_samples import NAMED
 from int8gate.calibration_data.preprocessing import declared_preprocessing
 from int8gate.model_zoo.user_models.toml_file import read_zoo
 from int8gate.validation.preprocessing_mismatch import RANGES, alternatives, change_of_keys

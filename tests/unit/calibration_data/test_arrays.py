@@ -9,8 +9,7 @@ import pytest
 from data_folders import refused
 from scipy.io import wavfile
 
-from int8gate.calibration_data.arrays.inputs import Input
-from int8gate.calibration_data.arrays.kinds import holds_arrays
+from int8gate.calibration_data.arrays.kinds import Input, holds_arrays
 from int8gate.calibration_data.arrays.opening import open_arrays
 
 VALUES = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)

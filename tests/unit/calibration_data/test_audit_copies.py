@@ -14,7 +14,7 @@ from PIL import Image
 
 from int8gate.calibration_data.audit import AuditSet, duplicates
 from int8gate.calibration_data.audit import picture_pairs as pairs
-from int8gate.calibration_data.audit.fingerprints import SYMMETRIES, spectra, thumbnails
+from int8gate.calibration_data.audit.alignment import SYMMETRIES, spectra, thumbnails
 
 COPIES = {"exact_duplicates", "near_duplicates", "augmented_samples"}
 OVERLAPS = {"evaluation_overlap", "evaluation_near_overlap"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from int8gate.calibration_data.audit import AuditSet
-from int8gate.calibration_data.audit.inverted import inverted, signed_figures
+from int8gate.calibration_data.audit.colours import inverted, signed_figures
 
 PICTURES = arrays.arrays(np.uint8, (2, 24, 24, 3))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.audit import DETECTORS, Audited, AuditSet
-from int8gate.calibration_data.audit.value_lattice import values_of
+from int8gate.calibration_data.audit.network_inputs import values_of
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)

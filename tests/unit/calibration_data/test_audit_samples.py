@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.audit import AuditSet, Finding, audit
-from int8gate.calibration_data.audit.noise import structure
+from int8gate.calibration_data.audit.finite import structure
 
 LABELS = np.arange(200) % 10
 permutations = st.permutations(range(10))

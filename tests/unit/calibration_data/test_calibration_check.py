@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from int8gate import calibration_data
-from int8gate.calibration_data.checks import MINIMUM_SAMPLES, check_calibration
 from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Preprocessing
+from int8gate.calibration_data.sample_set import MINIMUM_SAMPLES, check_calibration
 
 SHAPE = (8, 8, 3)
 DECLARED = [PIXELS, UNIT, SIGNED_UNIT]

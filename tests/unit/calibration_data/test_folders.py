@@ -12,7 +12,7 @@ from data_folders import load, load_all, refused, write, write_classes, write_ma
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from int8gate.calibration_data.checks import check_calibration
+from int8gate.calibration_data.sample_set import check_calibration
 
 SPLITS = ("calibration", "evaluation")
 counts = st.lists(st.integers(0, 12), min_size=1, max_size=4).filter(any)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from int8gate.cli.history import app
 from int8gate.reporting import write_results
-from int8gate.reporting.history import BARS, GAP, sparkline
+from int8gate.reporting.comparison import BARS, GAP, sparkline
 from int8gate.validation.case_summary import case_key
 
 ONE = "mobilenet_v2-tflite_int8"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from int8gate.cli.app import app
 from int8gate.reporting import github
 from int8gate.runtimes.artifact import sha256_of
-from int8gate.validation import shipped_files as exporting
+from int8gate.validation import shipping as exporting
 
 IO = {
     kind: [{"name": name, "shape": [1, 4], "dtype": "int8", "scale": 0.5, "zero_point": -3}]

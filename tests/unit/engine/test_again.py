@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.engine.again import again
-from int8gate.engine.worker_errors import TaskFailed, TaskLog
+from int8gate.engine.errors import TaskFailed, TaskLog, again
 from int8gate.quantizers.diagnosis import ConversionFailed
 
 ERRORS = [

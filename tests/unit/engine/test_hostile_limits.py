@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from int8gate.engine import memory
 from int8gate.model_zoo.weights import Weights
 from int8gate.runtimes import archive, onnx_file
-from int8gate.runtimes.program_graph import _is_arithmetic, check_graph
+from int8gate.runtimes.program_archive import _is_arithmetic, check_graph
 
 SIDES = st.lists(st.integers(0, 2**70), max_size=5)
 EXPRESSIONS = st.recursive(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from int8gate.engine.recursion import recursion
+from int8gate.engine.memory import recursion
 
 
 def set_and_fail(within: int) -> None:

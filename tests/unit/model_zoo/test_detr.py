@@ -178,7 +178,7 @@ def test_training_shows_every_stage_the_last_as_in_eval_mode():
 def test_training_starts_from_the_classifiers_residual_network(tmp_path, monkeypatch):
     from int8gate.model_zoo import torch_networks, weights
     from int8gate.model_zoo.families.detr.training import CLASSIFIER, start
-    from int8gate.model_zoo.families.hf_resnet.network import resnet
+    from int8gate.model_zoo.families.hf_resnet import resnet
 
     torch.manual_seed(6)
     of = TINY["backbone"]

@@ -12,7 +12,7 @@ from data_folders import refused
 from frozen_graphs import FOUR_INPUTS, TWO_PREDICATES, frozen, images
 
 from int8gate.model_zoo.importers.tf1.importer import explain, import_frozen_graph
-from int8gate.runtimes.frozen_graph import HostGraph
+from int8gate.runtimes.tensorflow_graphs import HostGraph
 
 WHOLE = ["dynamic", "training", "nested", "refined", "arrays", "nested_loops", "chosen_shape"]
 WHOLE += ["upscaled"]

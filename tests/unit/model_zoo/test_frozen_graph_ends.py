@@ -11,7 +11,7 @@ from frozen_graphs import frozen, graph_def, images
 
 from int8gate.model_zoo.importers.tf1.graph_ends import find_ends
 from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph, read_graph_def
-from int8gate.runtimes.frozen_graph import HostGraph
+from int8gate.runtimes.tensorflow_graphs import HostGraph
 
 
 def built(build) -> object:
@@ -197,6 +197,6 @@ def test_package_loads_without_tensorflow():
 
     check = (
         "import sys; from int8gate.model_zoo.importers.tf1 import importer, cut_network; "
-        "import int8gate.runtimes.frozen_graph; sys.exit('tensorflow' in sys.modules)"
+        "import int8gate.runtimes.tensorflow_graphs; sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -8,16 +8,25 @@ from frozen_graphs import graph_def, images
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.model_zoo.importers.tf1 import liveness, proof
-from int8gate.model_zoo.importers.tf1.control_flow import OUTSIDE, Places, loop_name
-from int8gate.model_zoo.importers.tf1.folding import fold
+from int8gate.model_zoo.importers.tf1 import control_flow, proof
+from int8gate.model_zoo.importers.tf1.control_flow import (
+    OUTSIDE,
+    Places,
+    loop_name,
+    without_free_control_edges,
+)
 from int8gate.model_zoo.importers.tf1.graph_ends import find_ends
-from int8gate.model_zoo.importers.tf1.graphs import Graph, is_control
-from int8gate.model_zoo.importers.tf1.leftovers import without_leftovers
-from int8gate.model_zoo.importers.tf1.ordering import without_free_control_edges
+from int8gate.model_zoo.importers.tf1.graphs import (
+    MOST_NAMES,
+    Graph,
+    cause,
+    is_control,
+    listed,
+    refusal,
+)
+from int8gate.model_zoo.importers.tf1.leftovers import fold, without_leftovers
 from int8gate.model_zoo.importers.tf1.proof import Proof, feeds, with_static_inputs
 from int8gate.model_zoo.importers.tf1.simplify import TAKEN_BACK, Steps, simplify
-from int8gate.model_zoo.importers.tf1.wording import MOST_NAMES, cause, listed, refusal
 
 BRANCHING = ["training", "nested", "checked", "batch_mapped", "detector", "suppressed", "dimmed"]
 
@@ -106,12 +115,12 @@ def test_text_beside_values_is_no_output():
 
 def test_condition_that_ends_inside_another_leaves_that_one():
     def both(*pairs):
-        return liveness.all_of(liveness.literal(*pair) for pair in pairs)
+        return control_flow.all_of(control_flow.literal(*pair) for pair in pairs)
 
-    outer = liveness.literal("outer", True)
+    outer = control_flow.literal("outer", True)
     ends = [both(("outer", True), ("inner", outcome)) for outcome in (True, False)]
-    assert liveness.any_of(ends) == outer
-    assert liveness.any_of([outer, liveness.literal("outer", False)]) == liveness.ALWAYS
+    assert control_flow.any_of(ends) == outer
+    assert control_flow.any_of([outer, control_flow.literal("outer", False)]) == control_flow.ALWAYS
 
 
 def test_step_that_changes_an_answer_is_taken_back():

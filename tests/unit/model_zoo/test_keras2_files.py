@@ -14,7 +14,7 @@ from int8gate.model_zoo.user_models.inspection import inspect
 from int8gate.model_zoo.user_models.resolve import resolve
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.network_export import export_keras
-from int8gate.runtimes.saved_model import SavedModelSession
+from int8gate.runtimes.tensorflow_graphs import SavedModelSession
 
 SIDE = 16
 

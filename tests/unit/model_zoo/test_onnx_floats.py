@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside
 
 from int8gate.model_zoo.importers.onnx.importer import import_onnx
-from int8gate.model_zoo.importers.onnx.order import sort_nodes
-from int8gate.runtimes.file_names import ONNX
+from int8gate.model_zoo.importers.onnx.structure import sort_nodes
+from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
 KINDS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16, "float64": 11}
@@ -66,7 +66,7 @@ def test_another_precision_is_float32_after_import(tmp_path, kind, is_whole, is_
 
 def test_a_repair_that_changes_values_is_still_refused(tmp_path, monkeypatch):
     """Halves may be off by what they round, not by more."""
-    from int8gate.model_zoo.importers.onnx import floats as onnx_floats
+    from int8gate.model_zoo.importers.onnx import repairs as onnx_floats
 
     def spoiled(tensor, home):
         values = numpy_helper.to_array(tensor, str(home)).astype(np.float32) * np.float32(1.2)

@@ -13,7 +13,7 @@ from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside, we
 
 from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
 from int8gate.model_zoo.importers.onnx.importer import explain, import_onnx
-from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
 

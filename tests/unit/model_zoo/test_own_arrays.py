@@ -11,7 +11,7 @@ import pytest
 from data_folders import refused
 from tiny_run import cases, environment
 
-from int8gate.calibration_data.arrays.inputs import Input
+from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.resolve import declared_spec

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.synthetic.super_resolution import luminance
-from int8gate.engine.named import resolve
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.importers.darknet.cfg import YoloHead
 from int8gate.model_zoo.spec import Network
 from int8gate.tasks.registry import tasks

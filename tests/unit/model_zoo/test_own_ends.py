@@ -15,7 +15,7 @@ from int8gate.model_zoo.user_models.resolve import resolve
 from int8gate.model_zoo.user_models.toml_file import read_zoo
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.network_export import export_saved_model
-from int8gate.runtimes.saved_model import SavedModelSession
+from int8gate.runtimes.tensorflow_graphs import SavedModelSession
 
 SIDE = 8
 PICTURES = np.random.default_rng(0).random((2, SIDE, SIDE, 3), np.float32)

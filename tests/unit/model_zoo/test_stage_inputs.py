@@ -26,8 +26,7 @@ from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, recipe
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.stage_inputs import InputChanged, unchanged
-from int8gate.quantizers.stage_runner import StageRunner
+from int8gate.quantizers.stage import InputChanged, StageRunner, unchanged
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 

@@ -17,7 +17,7 @@ from int8gate.calibration_data.synthetic.super_resolution import (
     luminance,
     regions,
 )
-from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.artifact import TFLITE
 
 SPLITS = ("train", "calibration", "evaluation")
 seeds = st.integers(0, 2**32 - 1)
@@ -109,7 +109,7 @@ def small_network():
     """FSRCNN with weights that leave traces of every layer in its output."""
     import keras
 
-    from int8gate.model_zoo.families.fsrcnn.network import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn import fsrcnn
 
     keras.utils.set_random_seed(0)
     network = fsrcnn((None, None, 1), features=8, shrunk=4, mapping=2)
@@ -127,7 +127,7 @@ def test_nine_by_nine_transposed_convolution_is_the_networks_end(seed):
     """What the architecture says of the paper's last layer: stride 2, padding "same"."""
     import tensorflow as tf
 
-    from int8gate.model_zoo.families.fsrcnn.network import interleaving_kernel
+    from int8gate.model_zoo.families.fsrcnn import interleaving_kernel
 
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(2, 7, 9, 3)).astype(np.float32)
@@ -148,7 +148,7 @@ def test_nine_by_nine_transposed_convolution_is_the_networks_end(seed):
 def test_interleaving_is_depth_to_space():
     import tensorflow as tf
 
-    from int8gate.model_zoo.families.fsrcnn.network import interleaving_kernel
+    from int8gate.model_zoo.families.fsrcnn import interleaving_kernel
 
     squares = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype(np.float32)
     found = tf.nn.conv2d_transpose(squares, interleaving_kernel(), (2, 10, 12, 1), 2, "VALID")
@@ -156,7 +156,7 @@ def test_interleaving_is_depth_to_space():
 
 
 def test_without_its_trunk_the_network_enlarges_bicubically():
-    from int8gate.model_zoo.families.fsrcnn.network import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn import fsrcnn
 
     network = fsrcnn((None, None, 1), features=8, shrunk=4, mapping=2)
     last = network.get_layer("subpixels")
@@ -169,7 +169,7 @@ def test_without_its_trunk_the_network_enlarges_bicubically():
 
 
 def frozen(written_as: str):
-    from int8gate.model_zoo.families.fsrcnn import network as fsrcnn
+    from int8gate.model_zoo.families import fsrcnn as fsrcnn
     from int8gate.model_zoo.super_resolution import MODELS
 
     return getattr(fsrcnn, written_as)(small_network(), MODELS[0].compact)
@@ -249,7 +249,7 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
 def test_noise_of_training_is_not_there_at_inference():
     import keras
 
-    from int8gate.model_zoo.families.fsrcnn.network import fsrcnn
+    from int8gate.model_zoo.families.fsrcnn import fsrcnn
 
     networks = []
     for noise in (0.0, 2.0):

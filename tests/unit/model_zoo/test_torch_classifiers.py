@@ -12,13 +12,13 @@ TRANSFORMER = {"patch": 8, "layers": 2, "heads": 2, "hidden": 16}
 
 
 def resnet(side: int = 64, weights: str | None = None):
-    from int8gate.model_zoo.families.hf_resnet.network import resnet
+    from int8gate.model_zoo.families.hf_resnet import resnet
 
     return resnet((side, side, 3), 5, weights=weights, **RESNET).eval()
 
 
 def transformer(side: int = 32, weights: str | None = None):
-    from int8gate.model_zoo.families.hf_vit.network import vit
+    from int8gate.model_zoo.families.hf_vit import vit
 
     return vit((side, side, 3), 5, weights=weights, **TRANSFORMER).eval()
 

@@ -14,7 +14,7 @@ from int8gate.model_zoo import torch_networks
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weights import store
 
-BUILDER = "int8gate.model_zoo.families.hf_resnet.network:resnet"
+BUILDER = "int8gate.model_zoo.families.hf_resnet:resnet"
 SMALL = {"depths": (1, 1, 1, 1), "embedding": 8, "widths": (8, 16, 16, 16)}
 
 
@@ -113,7 +113,7 @@ def test_settling_gives_every_normalization_the_statistics_of_its_inputs():
 
 @given(side=st.integers(16, 2048))
 def test_atrous_rates_keep_proportion_and_order(side):
-    from int8gate.model_zoo.families.deeplabv3plus.network import RATED_SIDE, RATES, atrous_rates
+    from int8gate.model_zoo.families.deeplabv3plus import RATED_SIDE, RATES, atrous_rates
 
     rates = atrous_rates(side)
     assert len(rates) == len(RATES)
@@ -126,7 +126,7 @@ def test_atrous_rates_keep_proportion_and_order(side):
 
 
 def small_segmenter(size: tuple[int, int], classes: int = 3):
-    from int8gate.model_zoo.families.deeplabv3plus.network import deeplabv3plus
+    from int8gate.model_zoo.families.deeplabv3plus import deeplabv3plus
 
     return deeplabv3plus((*size, 3), classes, backbone_width=0.1, width=8).eval()
 
@@ -161,7 +161,7 @@ def test_upsampling_keeps_slopes_away_from_the_border(small, factor, more):
     """Bilinear, whatever the steps: a plane stays one, and no value leaves the range."""
     import torch
 
-    from int8gate.model_zoo.families.deeplabv3plus.network import upsample
+    from int8gate.model_zoo.families.deeplabv3plus import upsample
 
     rows, columns = small
     plane = torch.arange(rows)[:, None] + 10.0 * torch.arange(columns)[None]
@@ -193,7 +193,7 @@ def test_the_decoder_reads_the_low_level_features():
 def test_each_rate_of_the_pyramid_widens_what_a_place_sees():
     import torch
 
-    from int8gate.model_zoo.families.deeplabv3plus.network import AtrousPyramid
+    from int8gate.model_zoo.families.deeplabv3plus import AtrousPyramid
 
     pyramid = without_dead_ends(AtrousPyramid(2, 4, (31, 31), (3, 6, 9)).eval())
     reach = []

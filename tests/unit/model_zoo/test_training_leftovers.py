@@ -7,10 +7,9 @@ import pytest
 from data_folders import refused
 
 from int8gate.model_zoo.importers.tf1 import functions
-from int8gate.model_zoo.importers.tf1.graphs import Graph
+from int8gate.model_zoo.importers.tf1.graphs import Graph, NotRewritten
 from int8gate.model_zoo.importers.tf1.importer import explain, import_frozen_graph
-from int8gate.model_zoo.importers.tf1.wording import NotRewritten
-from int8gate.runtimes.frozen_graph import HostGraph
+from int8gate.runtimes.tensorflow_graphs import HostGraph
 
 SIDE, CHANNELS = 8, 4
 IMAGES = np.random.default_rng(0).random((4, SIDE, SIDE, 3), np.float32)

@@ -18,7 +18,7 @@ from tiny_run import cases, without
 
 from int8gate.engine import extras
 from int8gate.model_zoo.user_models.declaration import FORMAT_OF_SUFFIX
-from int8gate.quantizers.required_packages import OF_FORMAT
+from int8gate.quantizers.sources import OF_FORMAT
 
 # What `pip install "int8gate[onnx]"` does not bring.
 ABSENT = (

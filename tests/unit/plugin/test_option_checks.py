@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.plugin.option_checks import check_options
+from int8gate.plugin.options import check_options
 
 CHECKOUT = Path(__file__).parents[3]
 DEFAULTS = {

@@ -19,9 +19,9 @@ from int8gate.quantizers.data_sets import DataSets, SetFacts
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.validation import cached_test as kept
+from int8gate.validation import cached_results as kept
 from int8gate.validation import measure
-from int8gate.validation.cached_evaluation import KeptEvaluation
+from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import non_inferiority

@@ -11,7 +11,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.attention_masks import MARGIN, _near, with_near_masks
 from int8gate.quantizers.toolchains.tflite.convert import quantize
 from int8gate.quantizers.toolchains.tflite.ranges import activations
-from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 
 SIDE = 8

@@ -13,8 +13,12 @@ from int8gate.quantizers.calibration.expected_error import (
     saturation,
     sqnr,
 )
-from int8gate.quantizers.calibration.magnitudes import Magnitudes, magnitudes, outlier_ratio
-from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.statistics import (
+    Magnitudes,
+    TensorStatistics,
+    magnitudes,
+    outlier_ratio,
+)
 
 SIDE = st.lists(st.integers(0, 50), max_size=12).map(lambda counts: np.array([*counts, 1]))
 RANDOM = np.random.default_rng(0)

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from int8gate.quantizers.calibration import divergence, thresholds
+from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.calibration.expected_error import mean_square
-from int8gate.quantizers.calibration.magnitudes import magnitudes
-from int8gate.quantizers.calibration.statistics import TensorStatistics
+from int8gate.quantizers.calibration.statistics import TensorStatistics, magnitudes
 
 MILD = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**99))
 ANY_TENSOR = hnp.arrays(np.float32, st.integers(1, 40), elements=MILD)
@@ -56,7 +55,7 @@ def best_length(counts: list[int], bits: int, smaller: int) -> int:
         length: divergence_of(counts, length, bits, smaller)
         for length in range(1, len(counts) + 1)
         if length + min(length, smaller) >= 2**bits
-        and sum(counts[:length]) >= (1 - divergence.OUTLIERS) * sum(counts)
+        and sum(counts[:length]) >= (1 - thresholds.OUTLIERS) * sum(counts)
     }
     least = min(found.values(), default=0.0)
     return max((i for i, value in found.items() if value <= least + 1e-9), default=len(counts))
@@ -64,13 +63,13 @@ def best_length(counts: list[int], bits: int, smaller: int) -> int:
 
 @given(COUNTS, st.integers(2, 4), st.integers(0, 60))
 def test_entropy_agrees_with_brute_force(counts, bits, smaller):
-    lengths = divergence.candidates(counts, bits, smaller)
+    lengths = thresholds.candidates(counts, bits, smaller)
     if len(lengths):
-        found = divergence.divergences(counts, lengths, bits, smaller)
+        found = thresholds.divergences(counts, lengths, bits, smaller)
         reference = [divergence_of(counts.tolist(), int(i), bits, smaller) for i in lengths]
         assert found == pytest.approx(reference, abs=1e-12)
     expected = best_length(counts.tolist(), bits, smaller)
-    assert divergence.best_length(counts, bits, smaller) == expected
+    assert thresholds.best_length(counts, bits, smaller) == expected
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -80,7 +79,7 @@ def test_entropy_of_a_tensor_agrees_with_brute_force(symmetric):
     sizes = magnitudes(stats, 256)  # as coarse as brute force can bear
     sides = len(sizes.negative), len(sizes.positive)
     smaller = max(sides) if symmetric else min(sides)
-    found = divergence.best_length(sizes.both, 5, smaller)
+    found = thresholds.best_length(sizes.both, 5, smaller)
     assert found == best_length(sizes.both.tolist(), 5, smaller)
     assert found < len(sizes.both)
 
@@ -120,7 +119,7 @@ def test_a_symmetric_quantizer_has_half_the_levels_for_one_sign():
     stats = of(np.maximum(normal() ** 3, 0))
     sizes, ends = magnitudes(stats), []
     for symmetric, smaller in ((False, 0), (True, len(sizes.both))):
-        length = divergence.best_length(sizes.both, 8, smaller)
+        length = thresholds.best_length(sizes.both, 8, smaller)
         ends.append(length * sizes.width)
         assert thresholds.entropy(stats, symmetric=symmetric) == (0, ends[-1])
     assert ends[0] > ends[1]
@@ -128,7 +127,7 @@ def test_a_symmetric_quantizer_has_half_the_levels_for_one_sign():
 
 def test_a_long_histogram_is_searched_at_evenly_spaced_lengths():
     counts = np.append(np.full(4000, 5), np.ones(96, np.int64))
-    lengths = divergence.candidates(counts, 8, 0)
+    lengths = thresholds.candidates(counts, 8, 0)
     assert lengths[0] == len(counts)
     assert set(np.diff(lengths)) == {-2}
 

@@ -8,8 +8,8 @@ import worker_tasks as tasks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from int8gate.engine.errors import TaskLog
 from int8gate.engine.worker import TaskFailed, Worker, WorkerError
-from int8gate.engine.worker_errors import TaskLog
 from int8gate.quantizers.diagnosis import Diagnosis, diagnose, entries, tried_in
 
 # entry of diagnoses.toml: (the operator and the node that it must name, what it must say)

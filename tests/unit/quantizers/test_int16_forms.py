@@ -16,7 +16,7 @@ from int8gate.quantizers import stages
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite import convert as tflite
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
-from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import cnn, pictures, save, save_outside, with_weights
 
-from int8gate.quantizers.calibration import strides
+from int8gate.quantizers.calibration import statistics
 from int8gate.quantizers.calibration.table import merge_tables
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx.collector import collect
@@ -292,15 +292,15 @@ def test_sample_files_that_do_not_fit_are_refused(tmp_path, small):
 )
 def test_a_step_goes_through_every_side_and_counts_enough(shape, samples, sample):
     size = math.prod(shape)
-    step = strides.step_of(size, samples)
-    wanted = max(strides.COUNTED_OF_EACH, strides.COUNTED / samples)
-    assert 0 <= strides.start_of(sample, step) < step
+    step = statistics.step_of(size, samples)
+    wanted = max(statistics.COUNTED_OF_EACH, statistics.COUNTED / samples)
+    assert 0 <= statistics.start_of(sample, step) < step
     assert step == 1 or size > wanted
     assert all(math.gcd(step, side) == 1 for side in shape)
-    counted = len(range(strides.start_of(sample, step), size, step))
+    counted = len(range(statistics.start_of(sample, step), size, step))
     assert min(size, wanted / 4) <= counted <= 4 * wanted
 
 
 def test_every_element_is_counted_sooner_or_later():
-    step = strides.step_of(1_000_003, samples=1000)
-    assert {strides.start_of(sample, step) for sample in range(30 * step)} == set(range(step))
+    step = statistics.step_of(1_000_003, samples=1000)
+    assert {statistics.start_of(sample, step) for sample in range(30 * step)} == set(range(step))

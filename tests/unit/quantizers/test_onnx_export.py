@@ -17,7 +17,7 @@ from int8gate.model_zoo import torch_networks
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.toolchains.onnx.from_torch import export_onnx, export_torch, to_onnx
-from int8gate.runtimes.file_names import ONNX, PROGRAM
+from int8gate.runtimes.artifact import ONNX, PROGRAM
 from int8gate.runtimes.onnx_session import OnnxSession
 from int8gate.runtimes.torch_program import TorchProgramSession
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from onnx_files import cnn, pictures, ranges_of, reference, save
 
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.toolchains.onnx.numbering import Numbering
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
-from int8gate.runtimes.file_names import ONNX
+from int8gate.quantizers.toolchains.onnx.static import Numbering
+from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
 STATIC = RECIPES["onnx_int8"]

@@ -12,7 +12,7 @@ from int8gate.model_zoo.weights import SHIPPED
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.runtimes.weight_scales import channel_spread
+from int8gate.runtimes.tflite_graph import channel_spread
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from int8gate.quantizers.pixel_ranges import MARGIN, OVERSHOOT, SAME, snapped_to_pixels
+from int8gate.quantizers.toolchains.tflite.ranges import MARGIN, OVERSHOOT, SAME, snapped_to_pixels
 
 RANGES = st.lists(
     st.one_of(st.none(), st.tuples(st.floats(-2, 2, width=32), st.floats(-2, 2, width=32))),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from int8gate.quantizers.calibration.strides import step_of
+from int8gate.quantizers.calibration.statistics import step_of
 from int8gate.quantizers.toolchains.tflite.collector import close, collect
 from int8gate.quantizers.toolchains.tflite.ranges import activations
 

@@ -11,7 +11,7 @@ from tiny_run import ROOT, environment
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stages import check_route
 from int8gate.quantizers.toolchains import registry
-from int8gate.runtimes.file_names import ONNX, PROGRAM, SAVED_MODEL, TFLITE
+from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
 
 ALONE = """
 import sys

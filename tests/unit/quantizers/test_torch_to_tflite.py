@@ -23,7 +23,7 @@ from int8gate.quantizers.toolchains.tflite.from_torch import (
     with_plain_padding,
 )
 from int8gate.quantizers.toolchains.tflite.ranges import activations
-from int8gate.runtimes.file_names import TFLITE
+from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from int8gate.reporting import audit, html, markdown
+from int8gate.reporting import calibration, html, markdown
 from int8gate.reporting.rows import rows_of
 from int8gate.reporting.terminal import summary_lines
 
@@ -54,12 +54,12 @@ def test_a_case_that_passed_with_a_warning_has_a_remark():
 def test_a_wrong_preprocessing_is_not_said_of_the_set():
     of = results(finding("error", "other_preprocessing"), verdict="invalid")
     assert "Preprocessing of m-r: error" in printed(of)
-    assert audit.details(of["cases"][0])[0][0] == "Preprocessing: error"
+    assert calibration.details(of["cases"][0])[0][0] == "Preprocessing: error"
 
 
 def test_a_set_without_fault_and_no_set():
-    assert audit.details({"calibration_audit": []}) == [
+    assert calibration.details({"calibration_audit": []}) == [
         ("Calibration set", "nothing found to be wrong")
     ]
-    assert audit.details({"calibration_audit": None}) == audit.details({}) == []
-    assert audit.summaries({"m-r": {}}) == []
+    assert calibration.details({"calibration_audit": None}) == calibration.details({}) == []
+    assert calibration.summaries({"m-r": {}}) == []

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from int8gate.reporting import html
 from int8gate.reporting.details import operators
-from int8gate.reporting.messages import findings, parts_of
 from int8gate.reporting.plots import pareto_front, view
-from int8gate.reporting.rows import rows_of
+from int8gate.reporting.rows import findings, parts_of, rows_of
 
 changes = st.floats(-0.5, 0.1)
 

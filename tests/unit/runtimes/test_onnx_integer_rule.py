@@ -15,7 +15,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
-from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
 STATIC = RECIPES["onnx_int8"]

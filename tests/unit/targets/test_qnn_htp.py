@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from int8gate.runtimes import qnn
+from int8gate.runtimes import ort
 from int8gate.runtimes.onnx_session import OnnxSession
 from int8gate.targets.registry import check_target, find, taking
 from int8gate.validation import gates
@@ -53,8 +53,8 @@ def test_another_score_than_the_hosts_fails_it():
     assert judged(accuracy=scored(0.95)).status == "recorded"
 
 
-@pytest.mark.skipif(importlib.util.find_spec(qnn.PACKAGE), reason="the extra is installed")
+@pytest.mark.skipif(importlib.util.find_spec(ort.PACKAGE), reason="the extra is installed")
 def test_without_the_extra_it_says_what_to_install(tmp_path):
-    assert "int8gate[qnn]" in qnn.unavailable()
+    assert "int8gate[qnn]" in ort.qnn_unavailable()
     with pytest.raises(ValueError, match="Qualcomm's licence"):
-        OnnxSession(tmp_path / "model.onnx", provider=qnn.PROVIDER)
+        OnnxSession(tmp_path / "model.onnx", provider=ort.QNN)

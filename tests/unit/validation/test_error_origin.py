@@ -12,7 +12,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.reporting import html
-from int8gate.runtimes.file_names import ONNX
+from int8gate.runtimes.artifact import ONNX
 from int8gate.validation.error_origin import LEAST_FALL_DB, find, origin, sentence
 from int8gate.validation.error_trace import CEILING_DB, Step, trace
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed, with_origin

@@ -8,8 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.validation.expectations import DEFAULT_FILE, expectations_for
-from int8gate.validation.known_failures import known_failures
+from int8gate.validation.expectations import DEFAULT_FILE, expectations_for, known_failures
 
 COMPLETE = """
 ["*"]

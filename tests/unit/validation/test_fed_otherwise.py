@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from inked_digits import CLASSES, painted, write_model
 
 from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT, Hooked, Preprocessing
-from int8gate.calibration_data.sample_set import SampleSet
-from int8gate.calibration_data.subset import Subset
+from int8gate.calibration_data.sample_set import SampleSet, Subset
 from int8gate.model_zoo.spec import Network
 from int8gate.validation.preprocessing_mismatch import (
     FEWEST_WRONG,

@@ -19,7 +19,7 @@ from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.validation import gates
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.fidelity import OutputFidelity
-from int8gate.validation.gates import fidelity, io_dtype
+from int8gate.validation.gates import fidelity, form
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import NonInferiority
 
@@ -251,7 +251,7 @@ def test_io_gate_names_the_cause_of_what_it_found():
 
 @pytest.mark.parametrize("off", [-1, 1])
 def test_io_gate_scale_must_map_raw_pixels(off):
-    limit = io_dtype.SCALE_TOLERANCE
+    limit = form.SCALE_TOLERANCE
     within, beyond = (1 + off * limit * f for f in (0.99, 1.01))
     assert io_gate(artifact(scale=within / 255)).status == "passed"
     assert_failed(io_gate(artifact(scale=beyond / 255)), "raw pixels need 0.00392157")

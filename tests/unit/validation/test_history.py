@@ -11,9 +11,14 @@ from sample_records import sample_results
 
 from int8gate.reporting import write_results
 from int8gate.validation.case_summary import case_key
-from int8gate.validation.comparing.history import compare_runs, find_run, read_run, runs_in
+from int8gate.validation.comparing.history import (
+    compare_runs,
+    find_run,
+    new_folder,
+    read_run,
+    runs_in,
+)
 from int8gate.validation.comparing.sample_scores import store
-from int8gate.validation.comparing.saved_runs import new_folder
 
 ONE = "mobilenet_v2-tflite_int8"
 RESULTS = sample_results()  # of schema 1

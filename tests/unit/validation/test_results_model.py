@@ -12,7 +12,7 @@ from int8gate.cli.app import app
 from int8gate.plugin.options import pytest_addoption
 from int8gate.reporting import write_results
 from int8gate.validation import record as records
-from int8gate.validation.comparing.saved_runs import RUNS
+from int8gate.validation.comparing.history import RUNS
 from int8gate.validation.results_model import SCHEMA_FILE, Case, check, schema_text
 
 SHA256 = "1f" * 32

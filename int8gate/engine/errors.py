@@ -1,7 +1,13 @@
-"""What `engine.worker` raises, with the last words of the task that did not return."""
+"""What `engine.worker` raises, with the last words of the task that did not return.
+
+The same failure raised anew.
+
+Text of others, made fit for a terminal: names in model files and folders are anybody's.
+"""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import signal
@@ -92,3 +98,41 @@ def cause_of_death(exit_code: int, peak_bytes: int) -> str:
         return f"SIGKILL (killed, most likely out of memory: {seen}), exit code {exit_code}"
     name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
     return f"{name} ({(signal.strsignal(number) or 'unknown').lower()}), exit code {exit_code}"
+
+
+def again(error: Exception) -> Exception:
+    """A fresh exception of the same type, message, notes and attributes, without a traceback.
+
+    An exception object that is raised twice collects the tracebacks of both: whoever met it second
+    is told where the first was. One that cannot be copied is returned itself.
+    """
+    try:
+        twin = copy.copy(error)
+    except Exception:  # its class takes other arguments than it keeps in `args`
+        twin = _rebuilt(error)
+    if type(twin) is not type(error) or str(twin) != str(error):
+        return error
+    twin.__cause__, twin.__suppress_context__ = error.__cause__, True
+    if notes := getattr(error, "__notes__", None):
+        twin.__notes__ = list(notes)
+    return twin
+
+
+def _rebuilt(error: Exception) -> Exception:
+    twin = type(error).__new__(type(error), *error.args)
+    twin.args = error.args
+    twin.__dict__.update(error.__dict__)
+    return twin
+
+
+KEPT = "\n\t\N{NO-BREAK SPACE}"
+
+
+def plain_text(text: str) -> str:
+    """The text with `?` for every character that steers a terminal; lines and tabs stay.
+
+    Escape codes, carriage returns, marks that turn the direction of writing, half surrogates.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in KEPT else "?" for char in text)

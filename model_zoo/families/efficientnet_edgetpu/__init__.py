@@ -1,1 +1,0 @@
-"""EfficientNet-EdgeTPU: fused MBConv without squeeze-and-excitation."""

@@ -1,1 +1,0 @@
-"""FSRCNN: super-resolution on luminance, with and without the skip around it."""

@@ -1,1 +1,0 @@
-"""ResNet-50 of `transformers`."""

@@ -1,1 +1,0 @@
-"""U-Net with an input of dynamic shape."""
