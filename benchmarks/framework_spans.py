@@ -48,7 +48,7 @@ DOORS = {  # module:function to label; the innermost counts
     "int8gate.validation.measure:cpu_speedup": "gates: cpu_speedup",
     "int8gate.validation.measure:npu_speedup": "gates: npu_speedup",
     "int8gate.validation.case_run:expectations_of": "gates: expectations",
-    "int8gate.plugin.fixtures:keep_predictions": "report: predictions kept",
+    "int8gate.plugin.predictions:store_predictions": "report: predictions kept",
     "int8gate.plugin.recording:Records.take": "report: records",
     "int8gate.plugin.recording:Records.results": "report: records",
     "int8gate.plugin.recording:Records.begin": "report: results.json",

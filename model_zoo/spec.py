@@ -9,6 +9,7 @@ from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.model_zoo.user_models.declaration import OwnModel
 
 PROFILES = ("compact", "full")
+PREQUANTIZED = ("prequantized",)
 TFLITE_RECIPES = (
     "tflite_int8",
     "tflite_fp32",
@@ -105,6 +106,13 @@ class ModelSpec:
     @property
     def default_recipe(self) -> str:
         return self.recipes[0]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether part of a user's samples is held out for calibration: a quantized file needs
+        none.
+        """
+        return self.recipes != PREQUANTIZED
 
     @property
     def is_torch(self) -> bool:

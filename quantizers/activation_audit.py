@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BITS = 8
 SAMPLES = 128  # of evaluation that the float network runs over: two shards
+SEVERITIES = ("error", "warning", "advice")  # as in calibration_data.audit, slow to import
 # Share of a tensor's evaluated elements that may be clipped beyond those that calibration's own
 # elements lose to the range. Two of 128 samples, wholly clipped, are beyond it; clean splits reach
 # 0.86%, in a head of ten outputs (benchmarks/activation_audit.py).
@@ -168,3 +169,8 @@ def _snapped(found: Range, low: float, high: float) -> Range:
     """What `pixel_ranges` makes of a range."""
     inset = (found[0] - low) / (high - low), (high - found[1]) / (high - low)
     return (low, high) if all(-OVERSHOOT <= end <= MARGIN for end in inset) else found
+
+
+def worst_first(found: list[dict]) -> list[dict]:
+    """Findings of several audits, as the record has them, in the order of their severity."""
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding["severity"]))

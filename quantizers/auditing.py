@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from int8gate.calibration_data.audit import AuditSet
 
 MOST_CALIBRATION, MOST_EVALUATION = 500, 1000  # pictures: what is looked at is held in memory
-SEVERITIES = ("error", "warning", "advice")  # as in calibration_data.audit, slow to import
 INPUTS = 300  # samples whose network inputs are compared
 
 
@@ -39,11 +38,6 @@ def findings(
     ]
     found = audit(*sets, classes, preprocessing.range, min(minimum, MOST_CALIBRATION))
     return [finding.as_dict() for finding in found if _is_new(finding, len(calibration))]
-
-
-def worst_first(found: list[dict]) -> list[dict]:
-    """Findings of several audits, as the record has them, in the order of their severity."""
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding["severity"]))
 
 
 def _is_new(finding, samples: int) -> bool:

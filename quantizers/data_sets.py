@@ -17,12 +17,11 @@ from int8gate.calibration_data.sample_set import SampleSet, Subset, check_calibr
 from int8gate.engine import code_identity
 from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.user_models.resolve import is_calibrated, own_samples
 from int8gate.quantizers import activation_audit, stages
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import StageRunner
-from int8gate.quantizers.stages import sample_file
+from int8gate.runtimes.artifact import sample_file
 from int8gate.tasks.registry import scenes
 
 
@@ -53,7 +52,7 @@ class DataSets:
         """Reads a user's pictures of both splits, once; raises one ValueError with all faults."""
         if _is_drawn(spec, self.settings):
             return
-        for split in ("calibration", "evaluation") if is_calibrated(spec) else ("evaluation",):
+        for split in ("calibration", "evaluation") if spec.is_calibrated else ("evaluation",):
             samples = self.samples(spec, split)
             parts = {"samples": samples.digest()}
             self.runner.run(stages.PICTURE_CHECK, parts, lambda read=samples: (read,))
@@ -67,7 +66,7 @@ class DataSets:
 
     def audit(self, spec: ModelSpec) -> list[dict] | None:
         """What is wrong with a user's calibration pictures; None for the project's own data."""
-        if _is_drawn(spec, self.settings) or not is_calibrated(spec):
+        if _is_drawn(spec, self.settings) or not spec.is_calibrated:
             return None
         if spec.network(self.settings.profile).inputs:
             return []  # what is wrong with arrays was refused when they were read
@@ -124,6 +123,8 @@ class DataSets:
 def _open(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
     """The model's samples of a split, at the size of the run's profile."""
     if spec.own:
+        from int8gate.model_zoo.user_models.resolve import own_samples
+
         return own_samples(spec, split)
     data, size, channels, classes = _wanted(spec, settings)
     return calibration_data.load(data, split, size, channels, settings.data_dir, classes)

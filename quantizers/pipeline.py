@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.engine.worker import Worker
-from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.user_models.inspection import ModelFile
-from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, declared_spec, resolve
+from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
 from int8gate.quantizers import stages, steps
 from int8gate.quantizers.calibration.shards import STATISTICS
@@ -26,12 +25,14 @@ from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import StageRunner
-from int8gate.quantizers.stages import SAMPLES
 from int8gate.quantizers.steps import Calibration, Drawn, Step, arrays_of, run_steps
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
-from int8gate.runtimes.artifact import Artifact, as_artifact, sha256_of
+from int8gate.runtimes.artifact import SAMPLES, Artifact, as_artifact, sha256_of
+
+if TYPE_CHECKING:
+    from int8gate.model_zoo.user_models.inspection import ModelFile
 
 ALONE = (".safetensors", ".h5", ".pb", ".tflite")  # suffixes of weights that are one file
 
@@ -100,13 +101,19 @@ class Pipeline:
 
     def resolved(self, spec: ModelSpec) -> ModelSpec:
         """The model itself; a team's own one with its input as its file has it."""
-        return resolve(spec.own, self._inspected(spec)) if spec.own else spec
+        if not spec.own:
+            return spec
+        from int8gate.model_zoo.user_models.resolve import resolve
+
+        return resolve(spec.own, self._inspected(spec))
 
     def float_twin(self, spec: ModelSpec) -> ModelSpec:
         """What an own quantized model was made from, at the quantized file's input.
 
         Raises ValueError naming table and key where that file is no float model of such an input.
         """
+        from int8gate.model_zoo.user_models.resolve import declared_spec, resolve
+
         own, network = spec.own, spec.network(self.settings.profile)
         twin = declared_spec(own.twin(network.size, network.input_shape[-1]))
         found = self._inspected(twin)
@@ -122,6 +129,8 @@ class Pipeline:
         return tuple(output.name for output in self._inspected(spec).outputs)
 
     def _inspected(self, spec: ModelSpec) -> ModelFile:
+        from int8gate.model_zoo.user_models.inspection import ModelFile
+
         own = spec.own
         parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs, own.signature]}
         ends = own.inputs, own.outputs

@@ -10,18 +10,17 @@ By source format, toolchain and task; `engine.extras` says which extra brings th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import format_of
-from int8gate.quantizers import network_export
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
-from int8gate.quantizers.toolchains.onnx import from_torch
 from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
 from int8gate.tasks.registry import task
 
+_EXPORT = "int8gate.quantizers.network_export"
+_FROM_TORCH = "int8gate.quantizers.toolchains.onnx.from_torch"
 WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
 
 
@@ -34,8 +33,9 @@ class Source:
     name : the format, as declarations have it.
     form : the file or directory that `export` writes (`runtimes.artifact`), which a toolchain
         starts from.
-    export : called in the worker with (spec, profile, weights, seed, [samples where `is_cut`],
-        directory); `kind` is that of its cache entry, `needs` packages that no import names.
+    export : ``module:function``, called in the worker with (spec, profile, weights, seed, [samples
+        where `is_cut`], directory); `kind` is that of its cache entry, `needs` packages that no
+        import names.
     words : how it is done, for the record.
     is_reported : `export` returns what was repaired and left out.
     is_cut : the host runs what stands around the network, so that calibration samples go through
@@ -45,7 +45,7 @@ class Source:
 
     name: str
     form: str
-    export: Callable
+    export: str
     kind: str
     words: str
     needs: tuple[str, ...] = ()
@@ -60,12 +60,12 @@ class Source:
 
 
 def _keras(name: str, words: str, **settings) -> Source:
-    kept = {"form": SAVED_MODEL, "export": network_export.export_keras, "kind": "saved_model"}
+    kept = {"form": SAVED_MODEL, "export": f"{_EXPORT}:export_keras", "kind": "saved_model"}
     return Source(name=name, words=words, **{**kept, **settings})
 
 
 def _torch(name: str, words: str, **settings) -> Source:
-    kept = {"form": PROGRAM, "export": from_torch.export_torch, "needs": WRITES_ONNX}
+    kept = {"form": PROGRAM, "export": f"{_FROM_TORCH}:export_torch", "needs": WRITES_ONNX}
     return Source(name=name, kind="program", words=words, **{**kept, **settings})
 
 
@@ -76,7 +76,7 @@ _OF_ZOO = {
         _keras(
             "frozen_graph",
             "TF1 frozen graph, repaired, its network cut out",
-            export=network_export.export_frozen_graph,
+            export=f"{_EXPORT}:export_frozen_graph",
             kind="imported",
             is_cut=True,
             keeps_names=True,  # those of the network that was cut out of it
@@ -95,7 +95,7 @@ _OF_ZOO = {
         Source(
             name="onnx",
             form=ONNX,
-            export=from_torch.export_onnx,
+            export=f"{_FROM_TORCH}:export_onnx",
             kind="program",
             words="ONNX file, checked and repaired",
         ),
@@ -105,13 +105,13 @@ _OF_USERS = _OF_ZOO | {
     "saved_model": _keras(
         "saved_model",
         "SavedModel, traced at its declared size",
-        export=network_export.export_saved_model,
+        export=f"{_EXPORT}:export_saved_model",
         is_reported=False,
     ),
     "tflite": Source(
         name="tflite",
         form=TFLITE,
-        export=network_export.take_tflite,
+        export=f"{_EXPORT}:take_tflite",
         kind="program",
         words="float TFLite file, taken as it is",
         is_reported=False,

@@ -19,27 +19,28 @@ from pathlib import Path
 from int8gate.engine import code_identity
 from int8gate.engine.cache import BUILDING, LOGS, SHARDS, ArtifactCache, CacheEntry, cache_key
 from int8gate.engine.errors import again
-from int8gate.engine.worker import TaskResult, Worker, WorkerError
+from int8gate.engine.worker import TaskResult, Worker, WorkerError, task_name
 from int8gate.quantizers.diagnosis import ConversionFailed, diagnosed
 from int8gate.quantizers.settings import Settings
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A function, and what it looks up by name: functions (``module:name``), packages.
+    """A function (``module:name``), and what it looks up by name: functions likewise, packages.
 
     It writes into the directory that is its last argument. Which code a result depends on follows
-    from the function: nothing is listed but what no import names.
+    from the function: nothing is listed but what no import names. Its module is loaded where it
+    runs: a run that finds everything in the cache loads no converter.
     """
 
     kind: str
-    function: Callable
+    function: str
     named: tuple[str, ...] = ()
 
     @property
     def roots(self) -> tuple[str, ...]:
         """What reaches all the code that the result depends on."""
-        return (f"{self.function.__module__}:{self.function.__name__}", *self.named)
+        return (self.function, *self.named)
 
     def identity(self) -> dict:
         """What a cache key holds of the code, ours, a user's and that of libraries."""
@@ -130,22 +131,23 @@ class StageRunner:
         return self.kept(stage.kind, parts | stage.identity(), stage.function, arguments)
 
     def in_worker(
-        self, function: Callable, *arguments, log: Path | None = None, grace_s: float = 0.0
+        self, function: str | Callable, *arguments, log: Path | None = None, grace_s: float = 0.0
     ) -> TaskResult:
-        """What a function gives in the worker process, within the time limit of a stage.
+        """What a function (or ``module:name``) gives in the worker process, within the time limit
+        of a stage.
 
         It writes into the directory that is being built and leaves all else that its arguments
         name as it is: raises InputChanged where it does not.
         """
         limit, root = self.settings.stage_timeout_s + grace_s, self.cache.root
-        with unchanged(function.__name__, arguments, root, (root / BUILDING, root / SHARDS)):
+        with unchanged(task_name(function), arguments, root, (root / BUILDING, root / SHARDS)):
             return self.worker.run(function, *arguments, timeout_s=limit, log=log)
 
     def kept(
-        self, kind: str, parts: dict, function: Callable, arguments: Callable[[], tuple]
+        self, kind: str, parts: dict, function: str | Callable, arguments: Callable[[], tuple]
     ) -> CacheEntry:
-        """The cached result of a function that is called with a directory as last argument: run in
-        the worker on a miss, its log kept either way.
+        """The cached result of a function (or ``module:name``) that is called with a directory as
+        last argument: run in the worker on a miss, its log kept either way.
 
         The other `arguments` are asked for on a miss alone, which is when the files that they name
         are read and so have to be whole.

@@ -17,7 +17,7 @@ from pathlib import Path
 from int8gate.engine.cache import SHARDS, CacheEntry, cache_key
 from int8gate.quantizers import network_export
 from int8gate.quantizers.stage import Stage, StageRunner
-from int8gate.quantizers.stages import sample_file
+from int8gate.runtimes.artifact import sample_file
 
 # The names of steps.
 CALIBRATION_SAMPLES, EXPORTED, FLOAT = "samples", "exported", "float"

@@ -41,7 +41,7 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
     from int8gate.model_zoo.user_models.resolve import spec_of
-    from int8gate.quantizers.auditing import worst_first
+    from int8gate.quantizers.activation_audit import worst_first
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.settings import Settings
     from int8gate.quantizers.sources import OF_FORMAT, packages_of

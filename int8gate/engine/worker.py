@@ -59,6 +59,13 @@ class TaskResult:
     peak_rss_bytes: int | None
 
 
+def task_name(function: str | Callable) -> str:
+    """What a task is called: the name of its function (or ``module:name``)."""
+    if isinstance(function, str):
+        return function.rpartition(":")[2]
+    return getattr(function, "__qualname__", repr(function))
+
+
 class Worker:
     """One worker process, started by the first task and replaced whenever it dies.
 
@@ -95,7 +102,7 @@ class Worker:
 
     def run(
         self,
-        function: Callable[..., Any],
+        function: str | Callable[..., Any],
         /,
         *args: Any,
         timeout_s: float,
@@ -103,12 +110,13 @@ class Worker:
         **kwargs: Any,
     ) -> TaskResult:
         """`function(*args, **kwargs)` in the worker; its output (descriptors 1, 2) goes to `log`.
+        Of a function named as ``module:name`` the worker alone loads the module.
 
         The time limit covers the imports of the function's module, not the start of the worker.
         Raises WorkerCrashed, WorkerTimeout, TaskFailed (the task raised, or its value cannot be
         pickled), and TypeError when the function or its arguments cannot be pickled.
         """
-        name = getattr(function, "__qualname__", repr(function))
+        name = task_name(function)
         try:
             payload = pickle.dumps((function, args, kwargs))
         except (pickle.PicklingError, AttributeError, TypeError) as error:

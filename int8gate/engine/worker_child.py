@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from int8gate.engine import extras
+from int8gate.engine.plugins import resolve
 
 _LINE_BUFFERED = 1  # stdio.h, _IOLBF
 _DYING_S = 2.0  # between SIGKILL and being gone
@@ -59,6 +60,8 @@ def _execute(payload: bytes, log: str, plugins: tuple[str, ...]) -> tuple:
         for name in plugins:
             importlib.import_module(name)
         function, args, kwargs = pickle.loads(payload)
+        if isinstance(function, str):
+            function = resolve(function)
         value = pickle.dumps(function(*args, **kwargs))
         seconds = time.perf_counter() - started
         return "done", value, seconds, _peak_rss() if peak_is_ours else None

@@ -96,6 +96,11 @@ def parameters(config: pytest.Config, file: Path, gate_name: str) -> list:
     ]
 
 
+def gate_of(function) -> str:
+    """The gate that a test is, as in the record: `test_size` is `size`."""
+    return function.__name__.removeprefix("test_")
+
+
 def case_id(spec: ModelSpec, recipe_name: str) -> str:
     return f"{spec.name}-{recipe_name}"
 

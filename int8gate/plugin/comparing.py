@@ -6,7 +6,6 @@ that every test of it passed. What a gate's own tolerance says is not touched.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from int8gate.engine.errors import plain_text
 from int8gate.plugin.models import MODELS, declared_metrics
+from int8gate.plugin.predictions import predictions_folders, runs_folder
 from int8gate.plugin.recording import RECORDS, Records
 from int8gate.plugin.workarounds import report_as_failed
 from int8gate.reporting import comparison as reporting
@@ -26,63 +26,19 @@ from int8gate.validation.comparing.baseline import (
     update,
 )
 from int8gate.validation.comparing.changes import Change
-from int8gate.validation.comparing.history import PREDICTIONS, Run, compare_runs, find_run, run_of
+from int8gate.validation.comparing.history import Run, compare_runs, find_run, run_of
 from int8gate.validation.comparing.limits import BASELINE_LIMITS, Limit, beyond, parse_limits
-from int8gate.validation.comparing.sample_scores import Predictions, store
 from int8gate.validation.verdict import why_not_accepted
 
 DEFAULT_BASELINE = Path("int8gate-baseline.toml")
 REGRESSION = "int8gate_regression"  # an attribute of the reports of what got worse
-KEPT_FOR = (
-    "int8_baseline",
-    "int8_update_baseline",
-    "int8_gate_compare_fail",
-)
-SAVING = ("benchmark_autosave", "benchmark_save")
-
-
-def predictions_folders(config: pytest.Config) -> list[Path]:
-    """Where this run keeps what each sample scored; none where nothing will ask for it."""
-    report = config.getoption("int8_report")
-    compared = not report and any(config.getoption(name) for name in KEPT_FOR)
-    beside_runs = saves(config) or compared
-    return [
-        *([report / PREDICTIONS] if report else []),
-        *([runs_folder(config) / PREDICTIONS] if beside_runs else []),
-    ]
-
-
-def runs_folder(config: pytest.Config) -> Path:
-    """Where runs are saved, see `saved_runs.py`."""
-    return config.rootpath / config.getoption("int8_runs")
-
-
-def saves(config: pytest.Config) -> bool:
-    """Whether the run is to be saved: pytest-benchmark's options, which then save both."""
-    return any(config.getoption(name, None) for name in SAVING)
-
-
-def store_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
-    """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
-    folders = predictions_folders(config)
-    if not folders:
-        return
-    own, data = run.evaluation, run.pipeline.data.known(run.spec, "evaluation").digest
-    scores = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            accuracy["predictions"] = store(folder, scores).sha256
-        except OSError as error:
-            warnings.warn(
-                f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "
-                "comparison with this run will go by intervals",
-                stacklevel=2,
-            )
 
 
 class Comparing:
-    """Compares the run in the process that reports it; `begin` reads what it is compared with."""
+    """Compares the run in the process that reports it; `begin` reads what it is compared with.
+
+    A run with none of the options `predictions.COMPARED_BY` has none.
+    """
 
     def __init__(self, config: pytest.Config):
         self.config = config

@@ -5,34 +5,22 @@ Their names begin with `int8_`: other plugins have `settings`, a conftest.py may
 
 from __future__ import annotations
 
-import json
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
-from int8gate.engine.errors import plain_text
-from int8gate.engine.extras import explained
-from int8gate.plugin.comparing import store_predictions
-from int8gate.plugin.hints import pasteable
 from int8gate.plugin.models import MODELS
-from int8gate.plugin.recording import GATE_RESULTS, RECORDS
-from int8gate.plugin.selecting import gate_id
-from int8gate.plugin.xfails import DeclaredUnsupported, is_ignored, judged, past_its_date
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.settings import Settings
-from int8gate.validation.case_summary import case_key
-from int8gate.validation.verdict import fails
 
-JUNIT_PROPERTY = "int8gate"  # of a test in JUnit's XML: case, gate, status and message as JSON
-EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)  # sentences for people, see the rooms' docs
-
-
-def gate_of(function) -> str:
-    """The gate that a test is, as in the record: `test_size` is `size`."""
-    return function.__name__.removeprefix("test_")
+if TYPE_CHECKING:
+    from int8gate.quantizers.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def int8_settings(pytestconfig: pytest.Config) -> Settings:
+    from int8gate.quantizers.settings import Settings
+
     option = pytestconfig.getoption
     return Settings(
         profile=option("int8_profile"),
@@ -91,84 +79,30 @@ def int8_errors() -> dict[tuple[str, str], str]:
 
 @pytest.fixture
 def int8_gate(request: pytest.FixtureRequest, int8_case, int8_errors: dict):
-    """Calls a measurement, puts it into the record, and lets the test end as its result asks."""
-    from int8gate.validation.expectations import CONVERSION
-    from int8gate.validation.record import describe
+    """Called with the name of a measurement (`validation.measure`), or a function like those, and
+    its arguments: see `gating.gate_case`.
+    """
+    from int8gate.plugin.gating import gate_case
 
-    name = gate_of(request.function)
-
-    def check(measurement, *arguments, history=None) -> None:
-        declared = {} if is_ignored(request.config) else int8_case.expected.unsupported
-        try:
-            found = measurement(int8_case, *arguments)
-        except Exception as error:
-            fields = {"conversion": describe(int8_case)}
-            if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
-                _record_result(
-                    request.node, int8_case, name, "unsupported", declared[CONVERSION], fields
-                )
-                raise DeclaredUnsupported(plain_text(declared[CONVERSION])) from None
-            missing = explained(error, int8_case.case_id)
-            message = missing or plain_text(str(error))
-            _record_result(request.node, int8_case, name, "error", message, fields)
-            first = int8_errors.setdefault((int8_case.case_id, message), name)
-            if first != name:
-                message = f"the same as in its {first}"
-            elif not missing and not isinstance(error, EXPECTED_ERRORS):
-                raise
-            message = f"error: {int8_case.case_id}: {message}"
-            raise pytest.fail.Exception(message, pytrace=False) from None
-        if scores := found.fields.get("accuracy"):
-            key = case_key(request.config.stash[RECORDS].of(_case(int8_case)))
-            store_predictions(request.config, int8_case, key, scores)
-        reason = declared.get(CONVERSION) or declared.get(name)
-        status, message = judged(found.result, reason, _exceptions_of(int8_case.declared))
-        if status == "unsupported" and (past := past_its_date(int8_case.expected, name)):
-            status, message = "failed", past
-        message = pasteable(plain_text(message), request.config)
-        record = _record_result(request.node, int8_case, name, status, message, found.fields)
-        if history and found.rounds_s:
-            history(found.rounds_s, record)
-        _end(int8_case.case_id, name, status, message)
-
-    return check
+    return partial(gate_case, request, int8_case, int8_errors)
 
 
-def _exceptions_of(spec) -> str:
-    """Where a model's exceptions are declared, for a message."""
-    return f"{spec.own.where}, expect" if spec.own else "int8gate/validation/expectations.toml"
+class RecordedClock:
+    """A timer that moves only by the seconds it is told, for benchmark histories.
 
+    It lets pytest-benchmark keep rounds that were measured in turn with float ones, or modelled.
+    """
 
-def _case(run) -> tuple[str, str, str, str]:
-    """What the run's records are kept by."""
-    spec = run.declared
-    return spec.name, run.recipe.name, spec.task, spec.source_format
+    __name__ = "recorded_clock"
 
+    def __init__(self):
+        self._now = 0.0
 
-def _record_result(
-    item: pytest.Item, run, gate_name: str, status: str, message: str, fields: dict
-) -> dict:
-    case, found = _case(run), gate_id(item.nodeid)
-    assert found is not None, item.nodeid
-    label = found[1]
-    about = {"gate": gate_name, "status": status, "message": message}
-    result = {"case": case, "label": label, "fields": fields} | about
-    item.stash.setdefault(GATE_RESULTS, []).append(result)
-    item.user_properties.append((JUNIT_PROPERTY, json.dumps({"case": run.case_id} | about)))
-    item.config.stash[RECORDS].take(result)
-    return item.config.stash[RECORDS].of(case)
+    def __call__(self) -> float:
+        return self._now
 
-
-def _end(case_id: str, gate_name: str, status: str, message: str) -> None:
-    """The status comes first: of a long line pytest's last lines show the beginning."""
-    if fails(gate_name, status):
-        word = "not judged" if status == "not_measured" else status
-        said = f"\n{message}" if "\n" in message else f": {message}"
-        pytest.fail(f"{word}: {case_id} {gate_name}{said}", pytrace=False)
-    if status == "unsupported":
-        raise DeclaredUnsupported(message)
-    if status == "not_measured":
-        pytest.skip(message)
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
 
 
 @pytest.fixture

@@ -12,19 +12,13 @@ import pytest
 
 from int8gate.engine.errors import plain_text
 from int8gate.engine.plugins import PYPROJECT, load_plugins
-from int8gate.plugin.cases import check_choice, parameters
+from int8gate.plugin.cases import check_choice, gate_of, parameters
 from int8gate.plugin.collecting import Collecting
-from int8gate.plugin.comparing import Comparing
-from int8gate.plugin.fixtures import gate_of
 from int8gate.plugin.models import MODELS, find_models
 from int8gate.plugin.options import check_options
-from int8gate.plugin.progress import StageLine
-from int8gate.plugin.publishing import Publishing
-from int8gate.plugin.recording import RECORDS, Records
 from int8gate.plugin.requested import REQUESTED
 from int8gate.plugin.selecting import Selection
 from int8gate.plugin.workarounds import leave_out_warning
-from int8gate.reporting import ReportError
 
 MARKERS = (  # a gate each
     "accuracy: the drop from float is within tolerance",
@@ -44,8 +38,6 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     for line in MARKERS:
         config.addinivalue_line("markers", line)
-    config.stash[RECORDS] = Records(config)
-    config.pluginmanager.register(config.stash[RECORDS], "int8gate-records")
     for file in dict.fromkeys((config.rootpath / PYPROJECT, *config.stash[REQUESTED].files)):
         _usage(load_plugins, file)
     _usage(check_options, config)
@@ -54,25 +46,39 @@ def pytest_configure(config: pytest.Config) -> None:
     collecting = Collecting(config)
     config.pluginmanager.register(collecting, "int8gate-collecting")
     collecting.add_files()
-    selection = Selection(config, config.stash[RECORDS])
-    config.pluginmanager.register(selection, "int8gate-selection")
     leave_out_warning(NOT_OURS, config)
-    if config.option.collectonly:
-        return
-    _usage(config.stash[RECORDS].begin)
+    records = None if config.option.collectonly else _records(config)
+    config.pluginmanager.register(Selection(config, records), "int8gate-selection")
+
+
+def _records(config: pytest.Config):
+    """What a run that executes its gates keeps of them; loaded for such a run alone."""
+    from int8gate.plugin.recording import RECORDS, Records
+
+    records = config.stash[RECORDS] = Records(config)
+    config.pluginmanager.register(records, "int8gate-records")
+    _usage(records.begin)
     if not hasattr(config, "workerinput"):
-        comparing = Comparing(config)
-        config.pluginmanager.register(comparing, "int8gate-comparing")
-        _usage(comparing.begin)
+        from int8gate.plugin.predictions import is_compared
+        from int8gate.plugin.progress import StageLine
+        from int8gate.plugin.publishing import Publishing
+
+        if is_compared(config):
+            from int8gate.plugin.comparing import Comparing
+
+            comparing = Comparing(config)
+            config.pluginmanager.register(comparing, "int8gate-comparing")
+            _usage(comparing.begin)
         config.pluginmanager.register(Publishing(config), "int8gate-publishing")
         if StageLine.is_wanted(config):
             config.pluginmanager.register(StageLine(config), "int8gate-progress")
+    return records
 
 
 def _usage(function, *arguments):
     try:
         return function(*arguments)
-    except (ValueError, OSError, ReportError) as error:
+    except (ValueError, OSError) as error:
         raise pytest.UsageError(plain_text(str(error))) from error
 
 

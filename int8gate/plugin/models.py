@@ -10,14 +10,7 @@ import pytest
 from int8gate.engine.plugins import find_modules_in
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.user_models.declaration import OwnModel
-from int8gate.model_zoo.user_models.resolve import declared_spec
-from int8gate.model_zoo.user_models.toml_file import read_tables
-from int8gate.model_zoo.user_models.user_hooks import check_hook
 from int8gate.plugin.requested import REQUESTED
-from int8gate.quantizers.recipe import recipe
-from int8gate.targets.registry import check_target
-from int8gate.validation.expectations import check_entry
 
 MODELS = pytest.StashKey[dict[str, ModelSpec]]()
 MODELS_IN_FILE = pytest.StashKey[dict[Path, list[str]]]()
@@ -32,15 +25,9 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
     models = dict(zoo()) if requested.zoo else {}
     in_file: dict[Path, list[str]] = {}
     for file in requested.files:
-        declared = read_tables(file)
-        find_modules_in(file.parent)
-        for own in declared:
-            if own.name in models or own.name in zoo():
-                where = "in the zoo" if own.name in zoo() else "declared twice"
-                raise ValueError(f"{own.where}: the name {own.name} is {where}: choose another")
-            _check(own)
-            models[own.name] = declared_spec(own)
-        in_file[file] = [own.name for own in declared]
+        declared = _declared_in(file, models)
+        models |= declared
+        in_file[file] = list(declared)
     config.stash[MODELS_IN_FILE] = in_file
     return models
 
@@ -58,13 +45,30 @@ def declared_metrics(models: Iterable[ModelSpec]) -> frozenset[str]:
     return frozenset(spec.own.metric for spec in models if spec.own and spec.own.metric)
 
 
-def _check(model: OwnModel) -> None:
-    for names, check in ((model.recipes, recipe), (model.targets, check_target)):
-        for name in names:
-            try:
-                check(name)
-            except ValueError as error:
-                raise ValueError(f"{model.where}: {error}") from error
-    check_entry(f"{model.where}, expect", model.expect)
-    for key, place in model.hooks.items():
-        check_hook(model.where, key, place)
+def _declared_in(file: Path, taken: Iterable[str]) -> dict[str, ModelSpec]:
+    """The models of a TOML. What reads them is loaded for such a run alone."""
+    from int8gate.model_zoo.user_models.resolve import declared_spec
+    from int8gate.model_zoo.user_models.toml_file import read_tables
+    from int8gate.model_zoo.user_models.user_hooks import check_hook
+    from int8gate.quantizers.recipe import recipe
+    from int8gate.targets.registry import check_target
+    from int8gate.validation.expectations import check_entry
+
+    found: dict[str, ModelSpec] = {}
+    declared = read_tables(file)
+    find_modules_in(file.parent)
+    for own in declared:
+        if own.name in taken or own.name in found or own.name in zoo():
+            where = "in the zoo" if own.name in zoo() else "declared twice"
+            raise ValueError(f"{own.where}: the name {own.name} is {where}: choose another")
+        for names, check in ((own.recipes, recipe), (own.targets, check_target)):
+            for name in names:
+                try:
+                    check(name)
+                except ValueError as error:
+                    raise ValueError(f"{own.where}: {error}") from error
+        check_entry(f"{own.where}, expect", own.expect)
+        for key, place in own.hooks.items():
+            check_hook(own.where, key, place)
+        found[own.name] = declared_spec(own)
+    return found

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.plugin.comparing import runs_folder, saves
 from int8gate.plugin.models import MODELS_IN_FILE
+from int8gate.plugin.predictions import runs_folder, saves
 from int8gate.plugin.recording import RECORDS, Records
-from int8gate.reporting import ReportError, github, write_results
-from int8gate.validation import shipping
-from int8gate.validation.comparing.history import RESULTS, new_folder
+from int8gate.reporting import ReportError, write_results
 from int8gate.validation.verdict import run_answer
 
 SUMMARY, ON_GITHUB, WORKSPACE = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"
@@ -40,12 +38,16 @@ class Publishing:
         if saves(self.config):
             self._save(results)
         if file := os.environ.get(SUMMARY):
+            from int8gate.reporting import github
+
             self._append(Path(file), github.summary(results))
         if self.failures and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _export(self, results: dict, directory: Path) -> None:
         """Those that may ship; of the others of this run nothing stays from a run before."""
+        from int8gate.validation import shipping
+
         ships = {id(record) for record in run_answer(results).may_ship}
         for record in results["cases"]:
             try:
@@ -58,6 +60,8 @@ class Publishing:
 
     def _save(self, results: dict) -> None:
         """As the next run of `--runs`, under the name that `--benchmark-save` gives."""
+        from int8gate.validation.comparing.history import RESULTS, new_folder
+
         storage = runs_folder(self.config)
         about, name = results["environment"], self.config.getoption("benchmark_save", None)
         try:
@@ -83,6 +87,8 @@ class Publishing:
         for line in self.failures:
             terminalreporter.write_line(line, red=True)
         if os.environ.get(ON_GITHUB) == "true":
+            from int8gate.reporting import github
+
             for command in github.annotations(self.records.results(), self._places()):
                 terminalreporter.write_line(command)
 

@@ -7,14 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from int8gate.engine import extras
-from int8gate.model_zoo import weights
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.cases import Gate, case_id, gates_of
 from int8gate.plugin.models import MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.quantizers.recipe import ALL_GATES, RECIPES
-from int8gate.quantizers.sources import packages_of
 from int8gate.targets.registry import HOST, needed_by
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")
@@ -81,6 +78,8 @@ class Selection:
 
     def _no_weights(self, selected: list[Gate]) -> str | None:
         """That the zoo's trained weights are wanted and not installed; else None."""
+        from int8gate.model_zoo import weights
+
         option = self.config.getoption
         takes_them = option("int8_profile") == "compact" and option("int8_weights") == "trained"
         is_of_zoo = any(not gate.spec.own for gate in selected)
@@ -96,6 +95,9 @@ class Selection:
 
 def _not_installed(gates: Iterable[Gate]) -> str | None:
     """What the gates need and is not installed, in a sentence for all of them; else None."""
+    from int8gate.engine import extras
+    from int8gate.quantizers.sources import packages_of
+
     lacking: dict[str, list[str]] = {}  # by case, before what its targets need
     for gate in gates:
         needed = {

@@ -160,3 +160,10 @@ PROGRAM = "program.pt2"  # `torch.export`
 ONNX = "model.onnx"
 TFLITE = "model.tflite"
 ARTIFACT = {"onnx": ONNX, "tflite": TFLITE}  # by toolchain
+SAMPLES, SEVERAL = "samples.npy", "samples.npz"  # of one input; of several, `input_0` and so on
+
+
+def sample_file(directory: Path) -> Path:
+    """The calibration samples that a stage wrote: of one input, or of several."""
+    several = directory / SEVERAL
+    return several if several.is_file() else directory / SAMPLES

@@ -17,8 +17,7 @@ from int8gate.engine import code_identity
 from int8gate.engine.cache import CacheEntry
 from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers.activation_audit import not_compared
-from int8gate.quantizers.auditing import worst_first
+from int8gate.quantizers.activation_audit import not_compared, worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.sources import source_of

@@ -15,6 +15,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.targets import registry as targets
 
+PREDICTIONS = "predictions"  # the folder of what each sample scored, beside `results.json`
 DIGITS = 6  # significant ones: a latency of 0.615107 ms, a score of 0.913980
 # Packages that the figures of every case depend on.
 ANY_TOOLCHAIN = ("int8gate", "numpy", "onnx", "torch", "transformers")

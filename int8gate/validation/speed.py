@@ -78,24 +78,6 @@ def _seconds(session) -> float:
     return time.perf_counter() - started
 
 
-class RecordedClock:
-    """A timer that moves only by the seconds it is told, for benchmark histories.
-
-    It lets pytest-benchmark keep rounds that were measured in turn with float ones, or modelled.
-    """
-
-    __name__ = "recorded_clock"
-
-    def __init__(self):
-        self._now = 0.0
-
-    def __call__(self) -> float:
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-
-
 SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
 GRACE_S = 10.0  # for a compiler that is to say itself that its time is up
 # (provider, count) -> the scores of the artifact there, and on this host; None where there are none

@@ -13,7 +13,7 @@ from pathlib import Path
 from int8gate.calibration_data.preprocessing import AS_THEY_ARE
 from int8gate.engine.plugins import find_modules_in, load_plugins
 from int8gate.model_zoo.registry import model, zoo
-from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec, Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.decoding import classes_of
 from int8gate.model_zoo.user_models.input_checks import (
@@ -33,7 +33,6 @@ RECIPES = {  # by format: what such a file is brought to, the default first
     "pytorch": ("onnx_int8",),
 }
 OTHERS = ("tflite_int8",)
-PREQUANTIZED = ("prequantized",)
 
 
 def default_recipes(own: OwnModel) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ def own_samples(spec: ModelSpec, split: str):
 
         kind = task(own.task).arrays
         named = kind, network.classes, own.class_names, own.features
-        split = split if is_calibrated(spec) else WHOLE
+        split = split if spec.is_calibrated else WHOLE
         return open_arrays(own.data, split, network.inputs, *named)
     if own.data is None:
         raise ValueError(
@@ -111,13 +110,8 @@ def own_samples(spec: ModelSpec, split: str):
 
     fit = checked_fit(own, network.size, network.input_shape[-1])
     labels = own.labels, network.classes, own.class_names
-    split = split if is_calibrated(spec) else WHOLE
+    split = split if spec.is_calibrated else WHOLE
     return open_data(own.data, own.task, split, fit, *labels)
-
-
-def is_calibrated(spec: ModelSpec) -> bool:
-    """Whether part of the pictures is held out for calibration: a quantized file needs none."""
-    return spec.recipes != PREQUANTIZED
 
 
 def _spec(own: OwnModel, network: Network) -> ModelSpec:

@@ -11,9 +11,10 @@ from math import prod
 from pathlib import Path
 
 from int8gate.model_zoo.registry import zoo
+from int8gate.model_zoo.spec import PREQUANTIZED
 from int8gate.model_zoo.user_models.guesses import Guess, guess
 from int8gate.model_zoo.user_models.inspection import End, ModelFile
-from int8gate.model_zoo.user_models.resolve import PREQUANTIZED, recipes_of
+from int8gate.model_zoo.user_models.resolve import recipes_of
 from int8gate.model_zoo.user_models.toml_file import NAME
 from int8gate.tasks.registry import names, tasks
 

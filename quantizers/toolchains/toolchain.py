@@ -38,8 +38,8 @@ class Toolchain(ABC):
     name : as recipes have it; also the format of the artifact.
     file : what the artifact is called in the directory of its stage.
     packages : distributions that its figures depend on.
-    floats : what makes the float artifact, by the form that an export has (`sources.py`); called
-        with (the directory that the export wrote).
+    floats : what makes the float artifact, by the form that an export has
+        (`sources.py`); called with (the directory that the export wrote).
     calibration : called with (float artifact, samples, where shards are kept, jobs).
     naming : gives an artifact the names of inputs and outputs that a user's file has; called with
         (file, names of inputs, of outputs). None where conversion keeps them.

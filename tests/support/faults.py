@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from int8gate.engine.plugins import resolve
+
 RUN = "run"
 WORDS = "folding the last constant"
 TIME_LIMIT_S = 20  # of a stage that takes a second or two on an idle machine
@@ -115,6 +117,7 @@ class Injector:
         """`Worker.run`, with the faults."""
 
         def faulty(worker, function, /, *arguments, **named):
+            function = resolve(function) if isinstance(function, str) else function
             is_first = self._note(function, arguments)
             stage, fault = self.chosen.get(self.case, (None, None))
             if function.__name__ == stage and fault == RUN:

@@ -25,14 +25,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from int8gate.validation.case_summary import case_key, figures_of, relevant_environment
+from int8gate.validation.case_summary import (
+    PREDICTIONS,
+    case_key,
+    figures_of,
+    relevant_environment,
+)
 from int8gate.validation.comparing.baseline import Baseline, both_predictions, compare_to_baseline
 from int8gate.validation.comparing.changes import Change, compare
 from int8gate.validation.verdict import case_state
 
 RUNS = Path(".int8gate") / "runs"
 RESULTS = "results.json"
-PREDICTIONS = "predictions"
 NUMBERED = "[0-9][0-9][0-9][0-9]_*"
 
 

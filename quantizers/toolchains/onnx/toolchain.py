@@ -1,43 +1,19 @@
-"""ONNX files, quantized as QDQ or dynamically, run by ONNX Runtime.
-
-Calibration and quantization as stages of the ONNX toolchain, run in the worker process.
-"""
+"""ONNX files, quantized as QDQ or dynamically, run by ONNX Runtime."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from int8gate.quantizers.calibration import shards
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
-from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
-from int8gate.quantizers.toolchains.onnx import from_torch
-from int8gate.quantizers.toolchains.onnx import quantize as onnx_quantize
 from int8gate.quantizers.toolchains.registry import register
 from int8gate.quantizers.toolchains.toolchain import FLOAT, STATISTICS, Quantization, Toolchain
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.artifact import ONNX, PROGRAM
 
-
-def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
-    """Writes `directory`/statistics.npz of an ONNX model; see `ranged.collect`."""
-    shards.collect(onnx_collector, float_model, samples, kept, jobs, directory)
-
-
-def quantize(
-    float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
-) -> dict:
-    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
-    return shards.quantized(
-        lambda ranges: onnx_quantize.quantize(float_model, recipe, ranges, directory),
-        recipe,
-        statistics,
-    )
-
-
 QUANTIZER = "ONNX Runtime's quantizer"
-_TO_ONNX = Stage("artifact", from_torch.to_onnx)
+_HERE = "int8gate.quantizers.toolchains.onnx"
+_TO_ONNX = Stage("artifact", f"{_HERE}.from_torch:to_onnx")
 
 
 class Onnx(Toolchain):
@@ -45,7 +21,7 @@ class Onnx(Toolchain):
     file = ONNX
     packages = ("onnxruntime",)
     floats: ClassVar = {PROGRAM: _TO_ONNX, ONNX: _TO_ONNX}
-    calibration = Stage("statistics", calibrate)
+    calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
 
     def refusal(self, form: str, recipe: Recipe) -> str | None:
@@ -55,7 +31,7 @@ class Onnx(Toolchain):
 
     def quantization(self, recipe: Recipe) -> Quantization:
         takes = STATISTICS if recipe.is_calibrated else None
-        return Quantization(Stage("artifact", quantize), FLOAT, takes)
+        return Quantization(Stage("artifact", f"{_HERE}.stages:quantize"), FLOAT, takes)
 
     def words(self, form: str, recipe: Recipe) -> list[str]:
         steps = [] if form == ONNX else ["ONNX exporter"]

@@ -1,22 +1,12 @@
-"""TFLite files, quantized by TensorFlow's MLIR quantizer or its converter, run by LiteRT.
-
-Calibration and quantization as stages of the TFLite toolchain, run in the worker process.
-"""
+"""TFLite files, quantized by TensorFlow's MLIR quantizer or its converter, run by LiteRT."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import ClassVar
 
-from int8gate.quantizers import network_export
-from int8gate.quantizers.calibration import shards
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
-from int8gate.quantizers.toolchains.tflite import collector as tflite_collector
-from int8gate.quantizers.toolchains.tflite import convert, from_onnx, from_torch
-from int8gate.quantizers.toolchains.tflite import convert as tflite
 from int8gate.quantizers.toolchains.toolchain import (
     EXPORTED,
     FLOAT,
@@ -25,33 +15,10 @@ from int8gate.quantizers.toolchains.toolchain import (
     Quantization,
     Toolchain,
 )
-from int8gate.runtimes import litert, tflite_graph
+from int8gate.runtimes import tflite_graph
 from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
 
-
-def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
-    """Writes `directory`/statistics.npz of a TFLite model; see `ranged.collect`."""
-    shards.collect(tflite_collector, float_model, samples, kept, jobs, directory)
-
-
-def quantize(
-    float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
-) -> dict:
-    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
-    return shards.quantized(
-        lambda ranges: tflite.quantize(float_model, recipe, ranges, pixel_range, directory),
-        recipe,
-        statistics,
-    )
-
-
-def take(source: Path, directory: Path) -> dict:
-    """Copies a quantized file into the cache; returns its description."""
-    described = litert.describe(source)
-    shutil.copyfile(source, directory / TFLITE)
-    return described
-
-
+_HERE = "int8gate.quantizers.toolchains.tflite"
 _CONVERTERS = {  # by the form of the export, for the record
     SAVED_MODEL: ["SavedModel", "TFLite converter"],
     PROGRAM: ["litert-torch"],
@@ -65,14 +32,14 @@ class Tflite(Toolchain):
     file = TFLITE
     packages = ("ai-edge-litert", "keras", "litert-torch", "onnx2tf", "tensorflow")
     floats: ClassVar = {
-        SAVED_MODEL: Stage("artifact", convert.to_tflite),
-        PROGRAM: Stage("artifact", from_torch.to_tflite),
-        ONNX: Stage("artifact", from_onnx.to_tflite),
-        TFLITE: Stage("artifact", network_export.keep_tflite),
+        SAVED_MODEL: Stage("artifact", f"{_HERE}.convert:to_tflite"),
+        PROGRAM: Stage("artifact", f"{_HERE}.from_torch:to_tflite"),
+        ONNX: Stage("artifact", f"{_HERE}.from_onnx:to_tflite"),
+        TFLITE: Stage("artifact", "int8gate.quantizers.network_export:keep_tflite"),
     }
-    calibration = Stage("statistics", calibrate)
-    naming = Stage("artifact", convert.name_ends)
-    taking = Stage("prequantized", take)
+    calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
+    naming = Stage("artifact", f"{_HERE}.convert:name_ends")
+    taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_graph.what_is_integer_in)
 
     def refusal(self, form: str, recipe: Recipe) -> str | None:
@@ -89,9 +56,9 @@ class Tflite(Toolchain):
 
     def quantization(self, recipe: Recipe) -> Quantization:
         if recipe.is_calibrated:
-            return Quantization(Stage("artifact", quantize), FLOAT, STATISTICS)
+            return Quantization(Stage("artifact", f"{_HERE}.stages:quantize"), FLOAT, STATISTICS)
         takes = SAMPLES if recipe.activations == "int16" else None  # its quantizer calibrates
-        return Quantization(Stage("artifact", convert.convert), EXPORTED, takes)
+        return Quantization(Stage("artifact", f"{_HERE}.convert:convert"), EXPORTED, takes)
 
     def words(self, form: str, recipe: Recipe) -> list[str]:
         steps = list(_CONVERTERS[form])

@@ -12,7 +12,7 @@ from tiny_run import ROOMS
 
 # What a case goes through in several rooms: made in one, asserted, drawn or asked for in another.
 ONE_THING = {
-    *("fidelity", "history", "speed", "registry", "toolchain"),
+    *("fidelity", "history", "speed", "stages", "registry", "toolchain"),
     *("classification", "detection", "segmentation", "pose", "super_resolution"),  # tasks
     "decoding",  # of a family, of the zoo for users
 }

@@ -78,7 +78,7 @@ def roots() -> dict[str, tuple[str, ...]]:
     tflite = toolchains.find("tflite")
     converted = tflite.quantization(RECIPES["tflite_int16x8"]).stage
     for stage in (converted, tflite.taking, tflite.naming):
-        found[stage.function.__name__] = stage.roots
+        found[stage.function] = stage.roots
     for name in ("INSPECTION", "INPUTS", "ACTIVATION_AUDIT"):
         found[name] = getattr(stages, name).roots
     for data, drawn in scenes().items():

@@ -29,8 +29,7 @@ from int8gate.quantizers.calibration.table import read_table
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.stages import SAMPLES
-from int8gate.runtimes.artifact import ONNX, Artifact, TensorSpec
+from int8gate.runtimes.artifact import ONNX, SAMPLES, Artifact, TensorSpec
 from int8gate.validation import cached_results as kept
 from int8gate.validation import error_origin, measure, speed
 from int8gate.validation import gates as judged

@@ -21,8 +21,7 @@ from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.quantizers.stages import SAMPLES
-from int8gate.runtimes.artifact import TFLITE
+from int8gate.runtimes.artifact import SAMPLES, TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import float_operators, read_graph
 from int8gate.validation import measure
