@@ -1,10 +1,8 @@
 """Stages that no toolchain changes, and which way a model may go.
 
-A stage's function runs in the worker process. What differs between source formats stands in
-`sources.py`, what differs between toolchains in `toolchains/NAME/toolchain.py`.
-
-Calibration samples as networks take them, written batch by batch. Runs in the worker process:
-pictures of a user are files like any other.
+A stage's function runs in the worker process: pictures of a user are files that may crash it, like
+any other. What differs between source formats stands in `sources.py`, what differs between
+toolchains in `toolchains/NAME/toolchain.py`.
 """
 
 from __future__ import annotations

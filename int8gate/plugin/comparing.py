@@ -53,7 +53,7 @@ def predictions_folders(config: pytest.Config) -> list[Path]:
 
 
 def runs_folder(config: pytest.Config) -> Path:
-    """Where runs are saved, see `saved_runs.py`."""
+    """Where runs are saved, see `validation/comparing/history.py`."""
     return config.rootpath / config.getoption("int8_runs")
 
 

@@ -96,7 +96,7 @@ class CaseRun:
         return self._once(name, lambda: self._run(self._stages[name]))
 
     def fact(self, name: str, find: Callable[[], object], *roots: str):
-        """What `find` finds of the artifact on such a host, a plain value: `cached_test.fact`."""
+        """What `find` says of the artifact on such a host; see `cached_results.fact`."""
         sha256 = self.built.artifact.sha256
         parts = {"model": sha256, "case": self.case_id, "host": platform.machine()}
         return cached_results.fact(self.pipeline.cache, name, parts, find, *roots)
@@ -106,7 +106,7 @@ class CaseRun:
         return self.pipeline.runner.in_worker(function, *arguments).value
 
     def npu_entry(self, target: Target, core: str) -> dict:
-        """The record's entry for a target against a modelled core; see `npu_entry`."""
+        """The record's entry for a target against a modelled core; see `speed.npu_entry`."""
         return self._once(f"npu {target.name} {core}", lambda: self._npu_entry(target, core))
 
     def _npu_entry(self, target: Target, core: str) -> dict:

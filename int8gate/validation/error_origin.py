@@ -1,14 +1,13 @@
-"""Where along the graph a quantized network leaves the float one, in a sentence with its figures.
+"""Why a quantized model scores less than the float one, as far as measured figures tell it.
 
-A cause is named only where a measured figure shows it: the operator at which the signal to noise
-ratio falls most, what rounding to its tensor's levels costs by itself, and what its values span.
+`find` says where along the graph the quantized network leaves the float one, in a sentence with its
+figures. A cause is named only where a measured figure shows it: the operator at which the signal to
+noise ratio falls most, what rounding to its tensor's levels costs by itself, and what its values
+span. Of a drop in a case's score, `known_cause` and `whose_drop` tell what is known.
 
-Why a quantized model scores less than the float one, as far as that can be told.
-
-The command that a failure names: one gate of one case, exactly.
-
-`-k tflite_int8` would take `tflite_int8_entropy` along. The options have the long names that no
-other plugin has; `int8gate/plugin/hints.py` adds those that the run was started with.
+`rerun` is the command that a failure names: one gate of one case, exactly. `-k tflite_int8` would
+take `tflite_int8_entropy` along. The options have the long names that no other plugin has;
+`int8gate/plugin/hints.py` adds those that the run was started with.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ SAMPLES = 16
 EIGHT_BITS_DB = 42.0  # what 8 bits leave of well spread values; above it no fall counts
 LEAST_FALL_DB = 6.0  # a smaller one is not told as the origin: noise adds up over the graph
 ROUNDING_MARGIN_DB = 3.0  # a ratio this close to that of rounding alone is explained by it
-LASTING_DB = (
-    10.0  # an error behind which the ratio is again so much better than the output's is over
-)
+# An error behind which the ratio is again so much better than the output's is over.
+LASTING_DB = 10.0
 SHARED = 2.5  # times the level that an operator's own values need: the scale is another tensor's
 FAR = 20.0  # extremes beyond so many standard deviations are outliers
 STEEP = {"LOG", "RSQRT", "SQRT", "DIV", "EXP", "POW", "SOFTMAX", "TANH"}
@@ -42,6 +40,12 @@ STEEP |= {"Log", "Sqrt", "Reciprocal", "Div", "Exp", "Pow", "Softmax", "Tanh"}
 SOFTMAX = ("SOFTMAX", "Softmax")
 JOINED = ("CONCATENATION", "Concat")
 LEVELS = 255
+
+UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
+PER_CHANNEL = RECIPES["tflite_int8"]
+MISMATCH = "activation_mismatch"  # a finding of the audit
+
+REPORT = "--int8-report=report"
 
 
 def locate(float_model: Path, quantized: Path, scoring: Scoring) -> dict | None:
@@ -168,11 +172,6 @@ def _why(step: Step, scale_from: Step | None) -> str:
     )
 
 
-UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample
-PER_CHANNEL = RECIPES["tflite_int8"]
-MISMATCH = "activation_mismatch"  # a finding of the audit
-
-
 def error_origin(run: CaseRun) -> dict | None:
     """Where along the graph the artifact leaves the float one, the record's `error_origin`; None
     where there is nothing to compare with.
@@ -232,9 +231,6 @@ def whose_drop(run: CaseRun, drop: float, float_score: float, count: int) -> lis
         f"the drop is {share:.2%} of float; with the same weights and the range "
         f"of each sample ({UNCALIBRATED.name}) it is {without:.4f} instead of {drop:.4f}: {advice}"
     ]
-
-
-REPORT = "--int8-report=report"
 
 
 def rerun(case: str, gate: str = "", options: str = "", remark: str = "", beside: str = "") -> str:

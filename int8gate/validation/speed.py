@@ -1,9 +1,8 @@
-"""Latency on the host CPU: float and quantized in turn, so that drift of the machine cancels.
+"""Latency of a case: on the host CPU, and on a target (compiled and timed, modelled or simulated).
 
-A case on a target, as the record has it: compiled for it and timed, modelled or simulated.
-
-What is modelled or simulated is kept in the cache, with the compiled model that an integrator
-flashes; what is measured is measured in every run.
+On the host, float and quantized run in turn, so that drift of the machine cancels. The record's
+entry for a target is `npu_entry`. What is modelled or simulated is kept in the cache, with the
+compiled model that an integrator flashes; what is measured is measured in every run.
 """
 
 from __future__ import annotations
@@ -31,6 +30,11 @@ ROUNDS = 200
 WARM_UP = 5
 LONGEST_S = 2.0  # a slow model gets fewer rounds, at least LEAST_ROUNDS
 LEAST_ROUNDS = 5
+
+SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
+GRACE_S = 10.0  # for a compiler that is to say itself that its time is up
+# (provider, count) -> the scores of the artifact there, and on this host; None where there are none
+Evaluated = Callable[[str, int], tuple[KeptEvaluation, KeptEvaluation] | None]
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,6 @@ class RecordedClock:
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
-
-
-SIMULATED_SAMPLES = 300  # of the evaluation set: a simulator takes some 100 ms a sample
-GRACE_S = 10.0  # for a compiler that is to say itself that its time is up
-# (provider, count) -> the scores of the artifact there, and on this host; None where there are none
-Evaluated = Callable[[str, int], tuple[KeptEvaluation, KeptEvaluation] | None]
 
 
 def npu_entry(

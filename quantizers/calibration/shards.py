@@ -10,7 +10,8 @@ On a cluster the model, the samples and the directory must be on a file system t
 see. A finished shard is a file in the directory, named by all that its content depends on: a run
 that was killed goes on where it was, and never takes a shard of another model or other samples.
 
-What the two toolchains share of calibration: statistics to a file, and ranges from it.
+Both toolchains calibrate so: `collect` writes the statistics to a file, `quantized` makes ranges of
+them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from int8gate.runtimes.artifact import sha256_of
 
 SHARD = 64  # samples: seconds of work, and little lost by a kill
 Collect = Callable[[Path, Path, range], Table]
+
+STATISTICS = "statistics.npz"
 
 
 def calibrate(
@@ -139,9 +142,6 @@ def _shown(finished: Iterator[int], float_model: Path, done: int, total: int) ->
         for samples in finished:
             progress.advance(task, samples)
             yield samples
-
-
-STATISTICS = "statistics.npz"
 
 
 def collect(

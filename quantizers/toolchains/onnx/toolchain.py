@@ -1,6 +1,6 @@
-"""ONNX files, quantized as QDQ or dynamically, run by ONNX Runtime.
+"""The ONNX toolchain: ONNX files, quantized as QDQ or dynamically, run by ONNX Runtime.
 
-Calibration and quantization as stages of the ONNX toolchain, run in the worker process.
+The stages here run in the worker process.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ from int8gate.quantizers.toolchains.toolchain import FLOAT, STATISTICS, Quantiza
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.artifact import ONNX, PROGRAM
 
+QUANTIZER = "ONNX Runtime's quantizer"
+_TO_ONNX = Stage("artifact", from_torch.to_onnx)
+
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
-    """Writes `directory`/statistics.npz of an ONNX model; see `ranged.collect`."""
+    """Writes `directory`/statistics.npz of an ONNX model; see `shards.collect`."""
     shards.collect(onnx_collector, float_model, samples, kept, jobs, directory)
 
 
 def quantize(
     float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
 ) -> dict:
-    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
+    """Writes the artifact; returns its description and calibration, see `shards.quantized`."""
     return shards.quantized(
         lambda ranges: onnx_quantize.quantize(float_model, recipe, ranges, directory),
         recipe,
         statistics,
     )
-
-
-QUANTIZER = "ONNX Runtime's quantizer"
-_TO_ONNX = Stage("artifact", from_torch.to_onnx)
 
 
 class Onnx(Toolchain):

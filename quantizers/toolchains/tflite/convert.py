@@ -1,11 +1,10 @@
-"""The TFLite toolchain: from a SavedModel (`export.py`) or a float `.tflite` to quantized TFLite.
+"""TFLite files made by TensorFlow: converted, quantized, named as the model they come from.
 
-These functions run in the worker process (`worker.py`): TensorFlow's converter can segfault.
+They are made of a SavedModel or of a float `.tflite`. These functions run in the worker process
+(`engine/worker.py`): TensorFlow's converter can segfault.
 
-Gives the inputs and outputs of a `.tflite` the names of the model that it was made from.
-
-Converters call them `serving_default_image:0`, `StatefulPartitionedCall:1`, `output_0`; an
-integrator looks for `boxes` and `scores`.
+Converters call inputs and outputs `serving_default_image:0`, `StatefulPartitionedCall:1`,
+`output_0`; an integrator looks for `boxes` and `scores` (`name_ends`).
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ NO_PICTURE = (
     "{} had no effect: no tensor has a range that is nearly that of pixels ({:g}..{:g}) and not "
     "exactly that; the figures are those of tflite_int8"
 )
+
+INNER = b"/inner"  # behind the name of another tensor that is called as an output
 
 
 def to_tflite(exported: Path, directory: Path) -> dict:
@@ -46,7 +47,7 @@ def quantize(
     with `notes` for the record.
 
     `float_model` is a float `.tflite`, whoever wrote it, `ranges` are those of its tensors
-    (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become, None of
+    (`collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become, None of
     arrays.
     """
     import tensorflow as tf
@@ -140,9 +141,6 @@ def _input_names(saved_model: Path) -> list[str]:
 
     signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     return in_order(signature.structured_input_signature[1])
-
-
-INNER = b"/inner"  # behind the name of another tensor that is called as an output
 
 
 def name_ends(model: Path, inputs: Sequence[str], outputs: Sequence[str], directory: Path) -> dict:

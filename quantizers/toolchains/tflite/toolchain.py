@@ -1,6 +1,6 @@
-"""TFLite files, quantized by TensorFlow's MLIR quantizer or its converter, run by LiteRT.
+"""The TFLite toolchain: quantized by TensorFlow's MLIR quantizer or its converter, run by LiteRT.
 
-Calibration and quantization as stages of the TFLite toolchain, run in the worker process.
+The stages here run in the worker process.
 """
 
 from __future__ import annotations
@@ -28,16 +28,23 @@ from int8gate.quantizers.toolchains.toolchain import (
 from int8gate.runtimes import litert, tflite_graph
 from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
 
+_CONVERTERS = {  # by the form of the export, for the record
+    SAVED_MODEL: ["SavedModel", "TFLite converter"],
+    PROGRAM: ["litert-torch"],
+    ONNX: ["onnx2tf"],
+    TFLITE: [],
+}
+
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
-    """Writes `directory`/statistics.npz of a TFLite model; see `ranged.collect`."""
+    """Writes `directory`/statistics.npz of a TFLite model; see `shards.collect`."""
     shards.collect(tflite_collector, float_model, samples, kept, jobs, directory)
 
 
 def quantize(
     float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
 ) -> dict:
-    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
+    """Writes the artifact; returns its description and calibration, see `shards.quantized`."""
     return shards.quantized(
         lambda ranges: tflite.quantize(float_model, recipe, ranges, pixel_range, directory),
         recipe,
@@ -50,14 +57,6 @@ def take(source: Path, directory: Path) -> dict:
     described = litert.describe(source)
     shutil.copyfile(source, directory / TFLITE)
     return described
-
-
-_CONVERTERS = {  # by the form of the export, for the record
-    SAVED_MODEL: ["SavedModel", "TFLite converter"],
-    PROGRAM: ["litert-torch"],
-    ONNX: ["onnx2tf"],
-    TFLITE: [],
-}
 
 
 class Tflite(Toolchain):
