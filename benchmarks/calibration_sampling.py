@@ -2,9 +2,9 @@
 
     python benchmarks/calibration_sampling.py MODEL SAMPLES COUNT
 
-calibrates twice, counting every element and counting those that `strides` chooses, and prints JSON.
-`noise` is the error of quantizing *all* the elements with the ranges found from the sample, in dB
-above that with the ranges found from all elements.
+calibrates twice, counting every element and counting those that `statistics.step_of` chooses, and
+prints JSON. `noise` is the error of quantizing *all* the elements with the ranges found from the
+sample, in dB above that with the ranges found from all elements.
 """
 
 from __future__ import annotations

@@ -1,19 +1,16 @@
-"""Data sets of each task, their splits, preprocessing, and the check of a calibration set.
+"""Data sets of each task, their splits, preprocessing, and the audit of a calibration set.
 
-    sample_set.py     `SampleSet`: images by index, labels, sources
-    scenes.py         scenes composed from real pictures (the compact profile's data)
-    sources.py        the real pictures and digits, and which split owns which
-    figures.py        scenes of drawn people, their drawing in figure_drawing.py
-    single_figures.py crops around one of them
-    folders/          a user's own folder: its layout, its labels, its splits
+    sample_set.py     `SampleSet`: images by index, labels, sources; the check of a calibration set
+    synthetic/        scenes drawn from real pictures and digits (the compact profile's data)
+    folders/          a user's own folder of pictures: its layout, its labels, its splits
     arrays/           a user's arrays of any shape: files, labels, splits
-    pictures.py       reading its pictures and masks
+    pictures.py       reading a user's pictures and masks
     fit.py            from a picture to the network's frame: size, crop, colour order
     preprocessing.py  from pixels to what a network takes
-    checks.py         what a calibration set must satisfy before it is used
+    audit/            what is wrong with a calibration set, before it is used
 
-`load` is the door to a task's data, `folders.open_data` to that of a model that a user declares.
-Of ours this room imports `engine.code_identity` and the tasks alone.
+`load` is the door to a task's data, `folders.open_data` and `arrays.opening.open_arrays` to that of
+a model that a user declares. Of ours this room imports `engine` and the tasks alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What every data set offers: images by index, labels, and which samples share a source.
+"""`SampleSet`, what every data set offers; a `Subset` of one; the check of a calibration set.
 
-A bounded number of a set's samples, from all over it: the head of a folder is one class.
-
-What a calibration set must satisfy before a converter sees it.
+A set gives images by index, labels, and which samples share a source. A subset takes a bounded
+number of samples from all over a set: the head of a folder is one class. `check_calibration` says
+what must hold before a converter sees the samples.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy as np
 from int8gate.engine import code_identity
 
 PICTURE = "image"  # what the one input of a picture is called
+
+MINIMUM_SAMPLES = 100
+RANGE_MARGIN = 0.01  # of the declared range: so much beyond it, and so little of it, is wrong
 
 
 class SampleSet(ABC):
@@ -117,10 +120,6 @@ class Subset(SampleSet):
     def digest(self) -> str:
         """Of the whole set's and the numbers of its samples: the samples are not read."""
         return hashlib.sha256(self.whole.digest().encode() + self.rows.tobytes()).hexdigest()
-
-
-MINIMUM_SAMPLES = 100
-RANGE_MARGIN = 0.01  # of the declared range: so much beyond it, and so little of it, is wrong
 
 
 def check_calibration(

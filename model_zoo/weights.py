@@ -1,6 +1,7 @@
-"""Weights as safetensors, and the manifest of those that come with the project.
+"""Weights files: safetensors and others, which of them a network gets, and the zoo's manifest.
 
-The tensors of a `.safetensors` file, and whether they are those of a network.
+The tensors of a file are checked against the network's before they are set (`check_fit`). The
+manifest names the weights that come with the project.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from int8gate.engine import atomic_file
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import sha256_of
+
+MANIFEST = "manifest.json"
+DISTRIBUTION = "int8gate-zoo-weights"
+SUFFIXES = (".safetensors", ".weights.h5", ".h5")
+TORCH_SUFFIXES = (".safetensors",)
+SOURCE_SUFFIXES = {"frozen_graph": ".pb", "onnx": ".onnx", "darknet": ".cfg"}  # users' own files
+NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weights.h5` may hold
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -67,14 +75,6 @@ def check_finite(tensor: np.ndarray, name: str, path: Path) -> None:
             f"weights file {path}: tensor {name} holds NaN or infinity: the training diverged or "
             "the file is damaged, train or copy it again"
         )
-
-
-MANIFEST = "manifest.json"
-DISTRIBUTION = "int8gate-zoo-weights"
-SUFFIXES = (".safetensors", ".weights.h5", ".h5")
-TORCH_SUFFIXES = (".safetensors",)
-SOURCE_SUFFIXES = {"frozen_graph": ".pb", "onnx": ".onnx", "darknet": ".cfg"}  # users' own files
-NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weights.h5` may hold
 
 
 def _shipped() -> Path:

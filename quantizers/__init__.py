@@ -2,8 +2,13 @@
 
 recipe.py     the named ways to quantize
 settings.py   what the command line chose
-pipeline.py   export, calibrate, quantize: each stage once, cached
-tflite.py     the TFLite toolchain (runs in the worker)
-worker.py     a process of its own for what may crash, hang or eat memory
-cache.py      artifacts on disk, addressed by what they were made of
+pipeline.py   from a declaration to an artifact: each step once, cached (steps.py)
+sources.py    how a model's file comes to its network; network_export.py: Keras and TensorFlow
+stage.py      `Stage`, a function in the worker process, and what runs it
+stages.py     the stages that no toolchain changes
+toolchains/   a folder for each way to quantized files
+calibration/  statistics of each tensor, and the ranges made of them
+data_sets.py  the data sets of a run
+auditing.py   the audit of calibration pictures; activation_audit.py: of activations
+diagnosis.py  what converters say, and what it means (diagnoses.toml)
 """

@@ -19,7 +19,6 @@ from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
 from int8gate.quantizers import stages, steps
-from int8gate.quantizers.calibration.shards import STATISTICS
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.settings import Settings
@@ -29,7 +28,7 @@ from int8gate.quantizers.steps import Calibration, Drawn, Step, arrays_of, run_s
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
-from int8gate.runtimes.artifact import SAMPLES, Artifact, as_artifact, sha256_of
+from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact, sha256_of
 
 if TYPE_CHECKING:
     from int8gate.model_zoo.user_models.inspection import ModelFile

@@ -1,11 +1,8 @@
-"""How a model's file comes to the network that is quantized, by what its users have.
+"""How a model's file comes to the network that is quantized, by its format, and what that needs.
 
-A new source format is an entry here: what exports it, and the form in which the toolchains get it.
-
-Which packages the way from a model to its artifact needs, so that a run can say before it
-starts what is not installed.
-
-By source format, toolchain and task; `engine.extras` says which extra brings them.
+A new source format is an entry here: what exports it, the form in which the toolchains get it, and
+the packages that a run needs, so that it can say before it starts what is not installed;
+`engine.extras` says which extra brings them.
 """
 
 from __future__ import annotations
@@ -22,6 +19,25 @@ from int8gate.tasks.registry import task
 _EXPORT = "int8gate.quantizers.network_export"
 _FROM_TORCH = "int8gate.quantizers.toolchains.onnx.from_torch"
 WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
+
+OF_FORMAT = {  # what reads such a file
+    "keras": ("keras", "tensorflow"),
+    "saved_model": ("tensorflow",),
+    "frozen_graph": ("tensorflow",),
+    "pytorch": ("torch",),
+    "darknet": ("torch",),
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("ai_edge_litert",),
+}
+OF_TOOLCHAIN = {"onnx": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert", "tensorflow")}
+TO_TOOLCHAIN = {  # what brings a model of the format there, beside what both need
+    ("pytorch", "onnx"): ("onnxscript",),
+    ("darknet", "onnx"): ("onnxscript",),
+    ("pytorch", "tflite"): ("litert_torch",),
+    ("darknet", "tflite"): ("litert_torch",),
+    ("onnx", "tflite"): ("onnx2tf",),
+}
+OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,26 +140,6 @@ _OF_USERS = _OF_ZOO | {
 def source_of(spec: ModelSpec) -> Source:
     """Of a model of the zoo, whose file its declaration writes, or of a user's own file."""
     return (_OF_USERS if spec.own else _OF_ZOO)[spec.source_format]
-
-
-OF_FORMAT = {  # what reads such a file
-    "keras": ("keras", "tensorflow"),
-    "saved_model": ("tensorflow",),
-    "frozen_graph": ("tensorflow",),
-    "pytorch": ("torch",),
-    "darknet": ("torch",),
-    "onnx": ("onnx", "onnxruntime"),
-    "tflite": ("ai_edge_litert",),
-}
-OF_TOOLCHAIN = {"onnx": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert", "tensorflow")}
-TO_TOOLCHAIN = {  # what brings a model of the format there, beside what both need
-    ("pytorch", "onnx"): ("onnxscript",),
-    ("darknet", "onnx"): ("onnxscript",),
-    ("pytorch", "tflite"): ("litert_torch",),
-    ("darknet", "tflite"): ("litert_torch",),
-    ("onnx", "tflite"): ("onnx2tf",),
-}
-OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
 
 
 def packages_of(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:

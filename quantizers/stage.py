@@ -1,12 +1,10 @@
-"""`Stage`: a function that makes something of files, in the worker process.
+"""`Stage`, a function that makes something of files, and `StageRunner`, which runs each once.
 
-A stage writes into its own directory alone: what it reads is the same before and after.
-
-Converters write where they please: onnx2tf saves the graph that it simplified over the file that it
-was given. Modes do not stop a process that runs as root, so that known writers get copies, and
-whatever a stage is handed is looked at when it ends: sizes and times, which costs no reading.
-
-Stages, each once: looked up in the cache, run in the worker process where it is not there.
+A stage runs in the worker process where the cache does not have its result. It writes into its own
+directory alone: what it reads is the same before and after. Converters write where they please:
+onnx2tf saves the graph that it simplified over the file that it was given. Modes do not stop a
+process that runs as root, so that known writers get copies, and whatever a stage is handed is
+looked at when it ends: sizes and times, which costs no reading.
 """
 
 from __future__ import annotations
@@ -22,6 +20,10 @@ from int8gate.engine.errors import again
 from int8gate.engine.worker import TaskResult, Worker, WorkerError, task_name
 from int8gate.quantizers.diagnosis import ConversionFailed, diagnosed
 from int8gate.quantizers.settings import Settings
+
+State = tuple[int, int]  # size in bytes, time of the last change in ns
+
+RECYCLE_ABOVE = 2e9  # bytes
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,6 @@ class Stage:
     def identity(self) -> dict:
         """What a cache key holds of the code, ours, a user's and that of libraries."""
         return code_identity.identity(*self.roots)
-
-
-State = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
 class InputChanged(RuntimeError):
@@ -114,9 +113,6 @@ def _states(places: list[Path]) -> dict[Path, State]:
             if not path.is_dir():
                 found[path] = state.st_size, state.st_mtime_ns
     return found
-
-
-RECYCLE_ABOVE = 2e9  # bytes
 
 
 class StageRunner:

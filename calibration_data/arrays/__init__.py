@@ -12,6 +12,6 @@ Samples of one source (a speaker, a machine, a day) never stand on both sides of
 sources, samples of equal values share one. ``calibration`` and ``evaluation`` in a folder, files or
 folders, are the splits themselves.
 
-`opening.open_arrays` is the door; kinds.py tells arrays from pictures, reading.py reads files,
-inputs.py and labels.py say what fits, splitting.py who calibrates, samples.py is the `SampleSet`.
+`opening.open_arrays` is the door: opening.py splits the samples and makes the `SampleSet` of them,
+reading.py reads files and labels, kinds.py tells arrays from pictures, and what fits an input.
 """

@@ -1,7 +1,4 @@
-"""What is data of arrays, told by names alone; no library is needed for it.
-
-The inputs of a network that takes arrays, and whether a value fits one.
-"""
+"""Which files hold data of arrays, told by their names alone; and the inputs that they must fit."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Opens a user's arrays for a network: which array each input gets, which samples a split has.
 
-The `SampleSet` of a user's arrays.
-
-Which samples calibrate and which are scored: by source, the same on every machine.
+`open_arrays` gives the `SampleSet` of a split. Where the data do not hold the splits themselves,
+whole sources are divided between them, the same on every machine (`own_rows`).
 """
 
 from __future__ import annotations
@@ -25,6 +24,10 @@ from int8gate.calibration_data.folders.folder_samples import (
 )
 from int8gate.calibration_data.pictures import shown
 from int8gate.engine import code_identity
+
+NO_LABEL = -1
+
+WHOLE = "whole"  # all samples, where nothing is calibrated
 
 
 def sources_of(rows: Rows) -> np.ndarray:
@@ -86,9 +89,6 @@ def _digest(row: dict[str, np.ndarray]) -> str:
         content.update(f"{name} {row[name].dtype} {row[name].shape}".encode())
         content.update(np.ascontiguousarray(row[name]))
     return content.hexdigest()
-
-
-NO_LABEL = -1
 
 
 class ArraySamples(sample_set.SampleSet):
@@ -158,9 +158,6 @@ class ArraySamples(sample_set.SampleSet):
             labels = np.asarray(self._labels)
             content.update(f"{labels.dtype} {labels.shape}".encode() + labels.tobytes())
         return content.hexdigest()
-
-
-WHOLE = "whole"  # all samples, where nothing is calibrated
 
 
 def open_arrays(

@@ -1,8 +1,7 @@
-"""Files of arrays, read row by row: `.npz`, `.npy`, CSV, recordings, folders of them.
+"""Files of arrays, read row by row: `.npz`, `.npy`, CSV, recordings, folders of them; their labels.
 
-No pickle is read. A file is opened when a row of it is asked for, and a few stay open.
-
-Labels of arrays, as the metrics take them: class numbers, values, 0 and 1.
+No pickle is read. A file is opened when a row of it is asked for, and a few stay open. Labels come
+as the metrics take them: class numbers, values, 0 and 1.
 """
 
 from __future__ import annotations

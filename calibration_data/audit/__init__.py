@@ -2,13 +2,11 @@
 
     findings.py        `AuditSet`, `Finding`
     counts.py          too few samples; classes missing, unbalanced, or one alone
-    finite.py          NaN, infinity, constant pictures
-    noise.py           random numbers in place of pictures
+    finite.py          NaN, infinity, constant pictures, random numbers in place of pictures
     duplicates.py      copies of one another, augmented copies, overlap with the evaluation set
-      pairs.py         who shows the same, by fingerprints.py and, to be sure, alignment.py
-    network_inputs.py  scale, mean and layout against inference's, by value_lattice.py
-    colour_order.py    BGR for RGB
-    inverted.py        negatives
+    picture_pairs.py   who shows the same, by alignment.py
+    network_inputs.py  scale, mean and layout against inference's
+    colours.py         BGR for RGB, negatives
     domain.py          pictures of another kind than those that are scored
 
 `audit` is the one door. A new detector is a function of an `Audited` and its entry in `DETECTORS`.

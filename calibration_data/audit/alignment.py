@@ -1,13 +1,12 @@
-"""Small grey copies of pictures, and the low frequencies by which likely pairs are found.
+"""Which pictures may show the same, and whether one does show what another shows.
 
-A picture that was re-encoded, rescaled or lightened keeps its low frequencies: pHash (Zauner 2010)
-stores their signs, here their values are kept, which tell more.
+Likely pairs are found by the low frequencies of small grey copies (`thumbnails`, `spectra`): a
+picture that was re-encoded, rescaled or lightened keeps them. pHash (Zauner 2010) stores their
+signs; here their values are kept, which tell more.
 
-Whether one thumbnail shows what another shows, once laid over it.
-
-The alignment of Lucas and Kanade (1981) with gain and offset, for many pairs at once. Scale and
-shift of each axis are sought and no more, so that warping is a product with a matrix on either
-side.
+`align` then lays one thumbnail over the other: the alignment of Lucas and Kanade (1981) with gain
+and offset, for many pairs at once. Only the scale and shift of each axis are sought, so that
+warping is a product with a matrix on either side.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ THUMBNAIL = 48  # pixels a side
 FREQUENCIES = 12  # of each axis: so many cosines
 FLAT = 1e-3  # grey levels, root of a sum of squares: a picture that shows nothing
 # Windows of a picture that a crop of it may show: centre y, centre x and side in halves of the
-# picture's side, so that (0, 0, 1) is the whole. `alignment` finds what lies between them.
+# picture's side, so that (0, 0, 1) is the whole. `align` finds what lies between them.
 WINDOWS = (
     (0.0, 0.0, 1.0),
     (0.0, 0.0, 0.88),
@@ -32,6 +31,18 @@ WINDOWS = (
     (0.1, -0.1, 0.9),
     (0.1, 0.1, 0.9),
 )
+
+# How one thumbnail is laid over another, and what is judged then.
+COARSE_STEPS, FINE_STEPS = 6, 4
+HOPELESS = 0.75  # correlation: pairs that agree less after the coarse steps are left there
+CHUNK = 128  # pairs at a time: their temporaries stay small
+BLOCK = 8  # pixels of a side over which a disagreement is averaged
+DETAIL = 3.0  # pixels: what is coarser is no detail
+FAINT = 1.5  # grey levels, standard deviation: a block with less detail says nothing
+FURTHEST = 0.3  # in halves of the side: the windows of small crops lie nearer to the centre
+SIDES = (0.7, 1.4)
+LONGEST_STEP = 0.08  # in halves of the side
+EDGE = 1 / 24  # of the side, left out of the judgement: filters and crops disturb it
 
 
 @dataclass(frozen=True)
@@ -126,18 +137,6 @@ def interpolation(centres: np.ndarray, sides: np.ndarray, size: int) -> np.ndarr
     middle = (size - 1) / 2
     points = (np.arange(size) - middle) * sides[:, None] + middle + centres[:, None] * size / 2
     return np.maximum(0, 1 - np.abs(points[..., None] - np.arange(size))).astype(np.float32)
-
-
-COARSE_STEPS, FINE_STEPS = 6, 4
-HOPELESS = 0.75  # correlation: pairs that agree less after the coarse steps are left there
-CHUNK = 128  # pairs at a time: their temporaries stay small
-BLOCK = 8  # pixels of a side over which a disagreement is averaged
-DETAIL = 3.0  # pixels: what is coarser is no detail
-FAINT = 1.5  # grey levels, standard deviation: a block with less detail says nothing
-FURTHEST = 0.3  # in halves of the side: the windows of small crops lie nearer to the centre
-SIDES = (0.7, 1.4)
-LONGEST_STEP = 0.08  # in halves of the side
-EDGE = 1 / 24  # of the side, left out of the judgement: filters and crops disturb it
 
 
 @dataclass(frozen=True)

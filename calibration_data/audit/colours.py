@@ -1,10 +1,9 @@
-"""Red and blue exchanged: BGR where inference has RGB.
+"""Calibration pictures in wrong colours: red and blue exchanged (BGR for RGB), and negatives.
 
-Negatives: calibration pictures whose values run the other way, 255 - pixel.
-
-It happens where black ink meets white ink (scans, handwriting), and where a reader takes a TIFF's
-WhiteIsZero for BlackIsZero. Natural pictures keep contrast, colourfulness and detail; what changes
-its sign says it: colours, and whether few bright or few dark places stand out.
+Negatives are 255 - pixel. They happen where black ink meets white ink (scans, handwriting), and
+where a reader takes a TIFF's WhiteIsZero for BlackIsZero. Natural pictures keep contrast,
+colourfulness and detail when they are inverted; what changes its sign tells a negative: colours,
+and whether few bright or few dark places stand out.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from int8gate.calibration_data.audit.domain import (
 )
 from int8gate.calibration_data.audit.findings import AuditSet, Finding, layout_of, spread
 
+# Red and blue exchanged.
 SAMPLES = 48  # whose pixels are compared with their inputs
 STEP = 3  # every so manieth row and column of them
 EXACT = 0.995  # correlation of an input's channel with the picture's that it comes from
@@ -33,6 +33,10 @@ CURE = (
     "decode calibration pictures in the order that inference uses: OpenCV gives BGR, Pillow and "
     "TensorFlow give RGB"
 )
+
+# Negatives.
+LEVELS = 255
+FLAT = 1e-3  # grey levels: less has no skewness
 
 
 def swapped_by_pictures(calibration: AuditSet, evaluation: AuditSet) -> Iterator[Finding]:
@@ -118,10 +122,6 @@ def _warmth(audited: AuditSet) -> np.ndarray | None:
             )
         )
     return np.array(rows).reshape(-1, 3)
-
-
-LEVELS = 255
-FLAT = 1e-3  # grey levels: less has no skewness
 
 
 def inverted(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
-"""Calibration pictures that do not look like those of evaluation.
+"""Calibration pictures that do not look like those of evaluation, and how far two sets are apart.
 
-Figures of pictures, and how far those of two sets are apart.
+What is compared are figures of each picture (brightness, contrast, detail and so on), by the
+Kolmogorov-Smirnov distance of the two sets. `colours` compares its own figures in the same way.
 """
 
 from __future__ import annotations
@@ -17,6 +18,22 @@ PICTURES = 500  # of each set
 THUMBNAIL = 24  # pixels a side
 APART, CLOSER = 0.3, 0.15  # Kolmogorov-Smirnov distances as given, and how much less turned
 BY_CHANCE = 1.63  # Kolmogorov-Smirnov: 1% level, times sqrt(1/n + 1/m)
+
+FEWEST = 30  # pictures: fewer do not tell
+PATCH = 128  # pixels a side, from the middle, at full resolution
+# Figures of a picture, and the Kolmogorov-Smirnov distance (0..1) between the two sets from which
+# on they differ. Splits of one source of pictures reach 0.25 with 100 samples; the scenes' own
+# splits, made of different photographs, as much as the rest allows for (benchmarks/audit.py).
+LIMITS = {
+    "brightness": 0.6,
+    "contrast": 0.44,
+    "colourfulness": 0.62,
+    "red against blue": 0.8,
+    "green against the others": 0.66,
+    "fine detail": 0.62,
+    "coarse detail": 0.6,
+    "share of black or white pixels": 0.5,
+}
 
 
 def figures_of_both(
@@ -69,23 +86,6 @@ def tints(small: np.ndarray) -> tuple[float, float]:
     """Red against blue, and green against both, of a thumbnail; 0 where it has one channel."""
     red, green, blue = small.mean((0, 1))[[0, 1, 2] if small.shape[-1] == 3 else [0, 0, 0]]
     return red - blue, green - (red + blue) / 2
-
-
-FEWEST = 30  # pictures: fewer do not tell
-PATCH = 128  # pixels a side, from the middle, at full resolution
-# Figures of a picture, and the Kolmogorov-Smirnov distance (0..1) between the two sets from which
-# on they differ. Splits of one source of pictures reach 0.25 with 100 samples; the scenes' own
-# splits, made of different photographs, as much as the rest allows for (benchmarks/audit.py).
-LIMITS = {
-    "brightness": 0.6,
-    "contrast": 0.44,
-    "colourfulness": 0.62,
-    "red against blue": 0.8,
-    "green against the others": 0.66,
-    "fine detail": 0.62,
-    "coarse detail": 0.6,
-    "share of black or white pixels": 0.5,
-}
 
 
 def mismatch(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:

@@ -1,6 +1,4 @@
-"""Samples that no converter may see: NaN, infinity, and pictures that show nothing.
-
-Random numbers in place of pictures.
+"""Samples that no converter may see: NaN, infinity, pictures of one value, and random numbers.
 
 White noise has no structure at any scale: averages over blocks of b x b pixels vary 1 / b**2 as
 much as pixels do. Of real pictures, textures and noisy ones included, they vary several times more.
@@ -17,6 +15,15 @@ from int8gate.calibration_data.audit.findings import AuditSet, Finding, listed
 FLATTEST = 2  # grey levels between a picture's darkest and lightest value: less shows nothing
 FLATTEST_SHARE = FLATTEST / 255  # the same, of the values of all inputs
 MANY_CONSTANT = 0.1  # of the samples: so many constant pictures are an error
+
+# Random numbers.
+BLOCKS = (4, 8)
+PATCH = 128  # pixels a side, from the middle: enough to tell
+SMALLEST_SIDE = 16
+LEAST_BLOCKS = 16  # of a picture: of fewer the variance says nothing
+STRUCTURE = 3.2  # variance of averages, relative to white noise's; noise resized a little has 2.7
+MANY, FEWEST = 0.05, 3  # of the samples, and samples: fewer may be odd pictures
+MOST = 0.5  # share: the set is noise
 
 
 def not_finite(calibration: AuditSet) -> Iterator[Finding]:
@@ -82,15 +89,6 @@ def _spans(picture: np.ndarray) -> int:
     if (np.ptp(corner, axis=(0, 1)) >= FLATTEST).any():
         return FLATTEST
     return int(np.ptp(picture, axis=(0, 1)).max())
-
-
-BLOCKS = (4, 8)
-PATCH = 128  # pixels a side, from the middle: enough to tell
-SMALLEST_SIDE = 16
-LEAST_BLOCKS = 16  # of a picture: of fewer the variance says nothing
-STRUCTURE = 3.2  # variance of averages, relative to white noise's; noise resized a little has 2.7
-MANY, FEWEST = 0.05, 3  # of the samples, and samples: fewer may be odd pictures
-MOST = 0.5  # share: the set is noise
 
 
 def noise(calibration: AuditSet) -> Iterator[Finding]:

@@ -1,11 +1,10 @@
 """Preprocessing of calibration that is not that of inference: scale, mean, layout, colour order.
 
-Which values inputs take: what they were scaled by, and what was subtracted.
-
-Pixels are whole numbers, so that ``(pixel - mean) / std`` takes at most 256 values, evenly spaced
-by ``1 / std``. The spacing tells the scale exactly, the values' place modulo the spacing tells the
-fraction of the mean, whatever the pictures show. Inputs resized after scaling have no such lattice;
-of these only the extent is known.
+It is told from the values that inputs take. Pixels are whole numbers, so that
+``(pixel - mean) / std`` takes at most 256 values, evenly spaced by ``1 / std``: a lattice. The
+spacing tells the scale exactly, the values' place modulo the spacing tells the fraction of the
+mean, whatever the pictures show. Inputs resized after scaling have no such lattice; of these only
+the extent is known.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from int8gate.calibration_data.audit.findings import (
     spread,
 )
 
+# The values that inputs take.
 SAMPLES_READ = 48  # that are looked at
 VALUES = 400_000  # of a channel
 BYTE_VALUES = 256
@@ -38,6 +38,17 @@ CONVENTIONS = {
     "ImageNet's mean and standard deviation": (-2.118, 2.64),
     "ImageNet's mean subtracted": (-123.7, 151.1),
 }
+
+# Whether they are those of the declaration, and of evaluation.
+MARGIN = 0.01  # of the declared range
+SAME_SPACING = 0.005  # relative
+SAME_PHASE = 0.06  # of a spacing
+LEVELS = 255  # spacings that pixels span
+WIDER = 1.7  # times the span: without a lattice, spans that differ less may be the pictures'
+SHIFTED = 0.35  # of the span, the same for the middle
+SMOOTHER = 0.95  # times the roughness: right layouts are 1.2 times rougher read wrongly, or more
+SAMPLES = 32
+CURE = "preprocess calibration samples with the very code that inference runs"
 
 
 @dataclass(frozen=True)
@@ -98,17 +109,6 @@ def convention(low: float, high: float) -> str:
         if abs(low - least) <= margin and abs(high - most) <= margin:
             return said if said == name else f"{said} (like {name})"
     return said
-
-
-MARGIN = 0.01  # of the declared range
-SAME_SPACING = 0.005  # relative
-SAME_PHASE = 0.06  # of a spacing
-LEVELS = 255  # spacings that pixels span
-WIDER = 1.7  # times the span: without a lattice, spans that differ less may be the pictures'
-SHIFTED = 0.35  # of the span, the same for the middle
-SMOOTHER = 0.95  # times the roughness: right layouts are 1.2 times rougher read wrongly, or more
-SAMPLES = 32
-CURE = "preprocess calibration samples with the very code that inference runs"
 
 
 def declared_range(

@@ -1,11 +1,9 @@
-"""The `SampleSet` of a user's folder.
+"""The `SampleSet` of a user's folder: its splits, and the pictures that cannot be used.
 
-Which pictures calibrate and which are scored, where the folder does not say so itself.
-
-Pictures that cannot be used, all told at once: before anything is converted, not one a run.
-
-A few that are too small or too thin for the network's frame are left out with a note; one that
-cannot be read, or many that are too small, are refused.
+Where the folder does not hold the splits itself, `own_split` says which pictures calibrate and
+which are scored. Pictures that cannot be used are told all at once, before anything is converted,
+not one a run: a few that are too small or too thin for the network's frame are left out with a
+note; one that cannot be read, or many that are too small, are refused.
 """
 
 from __future__ import annotations
@@ -29,6 +27,9 @@ CALIBRATION_SHARE = 0.2
 CALIBRATION_MOST = 500
 CALIBRATION_LEAST = 110  # static INT8 asks for 100, and shares are rounded
 FEW = 200  # pictures, of which about half is enough to calibrate
+
+NAMED = 10  # pictures that a message names
+FEW_UNUSABLE = 0.1  # of all pictures: so many may be left out with a note
 
 
 def own_split(examples: list[Example], split: str) -> list[Example]:
@@ -102,10 +103,6 @@ def _strata(examples: list[Example]):
         return label if isinstance(label, int) else None
 
     return stratum
-
-
-NAMED = 10  # pictures that a message names
-FEW_UNUSABLE = 0.1  # of all pictures: so many may be left out with a note
 
 
 def fitting(

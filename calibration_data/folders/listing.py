@@ -1,6 +1,7 @@
-"""Which files of a folder are pictures, and that none lies outside it.
+"""Which files of a folder are pictures, that none lies outside it, and pictures with their labels.
 
-What a form of labels lists: pictures with their labels as the folder has them.
+A form of labels (`classes.py`, `coco.py`, `pairs.py`) makes a `Listing` of `Example`: pictures
+with their labels as the folder has them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.pictures import SUFFIXES, shown
+
+NO_LABEL = -1
 
 
 def pictures_in(folder: Path, home: Path) -> list[Path]:
@@ -94,9 +97,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name too long for the file system
         return False
-
-
-NO_LABEL = -1
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,12 @@
-"""Scenes composed from real pictures: handwritten digits on natural textures.
+"""Scenes composed from real pictures: handwritten digits on natural textures (`DigitScenes`).
 
 A scene is drawn from one *source*: a private set of digits and a private background tile. Scenes of
 one source are not independent (statistics resample whole sources); scenes of different sources
 share neither a labelled digit nor a background. Scene `i` of a split depends on nothing but the
 seed, the split, its size and `i`: the same on every machine, in any order.
 
-Scenes that are drawn when asked for: a count of them, one style, going round a split's tiles.
+`DrawnScenes` is what other kinds of scenes (faces, people) have in common: a count of
+them in one style, drawn when asked for, going round a split's tiles.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.calibration_data.synthetic.picture_sources import SPLITS, TILE, digits, tiles
 
 SEED = 20260101
+
+SAMPLES = {
+    "classification": {"calibration": 300, "evaluation": 4000},
+    "segmentation": {"calibration": 300, "evaluation": 2000},
+}
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,6 @@ EASY_STYLES = {
     "segmentation": replace(
         SEGMENTATION, contrast=(120, 200), strokes=(0, 0), noise=(0, 2), texture=(0.05, 0.3)
     ),
-}
-SAMPLES = {
-    "classification": {"calibration": 300, "evaluation": 4000},
-    "segmentation": {"calibration": 300, "evaluation": 2000},
 }
 
 

@@ -5,8 +5,9 @@ MATLAB's ``rgb2ycbcr`` convention (ITU-R BT.601, black 16, white 235, kept in ui
 the small picture is the large one reduced by an antialiased bicubic filter, which is what MATLAB's
 ``imresize`` and Pillow's ``BICUBIC`` do.
 
-A source is a region of a real picture (`sources.PICTURES`); regions do not overlap, and those that
-bicubic enlargement restores anyway are left out: no network can be told from another on them.
+A source is a region of a real picture (`picture_sources.PICTURES`); regions do not overlap, and
+those that bicubic enlargement restores anyway are left out: no network can be told from another on
+them.
 """
 
 from __future__ import annotations

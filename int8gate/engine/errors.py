@@ -1,8 +1,7 @@
-"""What `engine.worker` raises, with the last words of the task that did not return.
+"""What `engine.worker` raises of a task that did not return, and how errors are told to people.
 
-The same failure raised anew.
-
-Text of others, made fit for a terminal: names in model files and folders are anybody's.
+Errors carry the last words of the task. `again` raises the same failure anew. `plain_text` makes
+the text of others fit for a terminal: names in model files and folders are anybody's.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ _NOISE = re.compile(
     r'|  File ".*/(multiprocessing|engine)/(process|spawn|worker_child)\.py"'
     r'|  File "<string>", line 1 in <module>'
 )
+
+KEPT = "\n\t\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,6 @@ def _rebuilt(error: Exception) -> Exception:
     twin.args = error.args
     twin.__dict__.update(error.__dict__)
     return twin
-
-
-KEPT = "\n\t\N{NO-BREAK SPACE}"
 
 
 def plain_text(text: str) -> str:

@@ -1,13 +1,13 @@
-"""How much memory a model file may ask for: refused before it is taken.
+"""Limits of memory and of recursion, for what reads model files.
 
-Two limits. What a file declares is counted in Python's whole numbers, which do not wrap, and
-compared with `LARGEST_TENSOR`. What a library asks for while it reads a file is limited by the
-kernel, so that an allocation fails, as an error that the library reports, instead of succeeding.
+Memory is refused before it is taken, in two ways. What a file declares is counted in Python's whole
+numbers, which do not wrap, and compared with `LARGEST_TENSOR`. What a library asks for while it
+reads a file is limited by the kernel, so that an allocation fails, as an error that the library
+reports, instead of succeeding.
 
-Converters that lift Python's limit of recursion do so for themselves alone.
-
-What reads a file later in the same process would overflow the stack where it is nested too deeply,
-instead of a RecursionError.
+A converter that needs deeper recursion lifts Python's limit for itself alone (`recursion`): what
+reads a file later in the same process would otherwise overflow the stack where the file is nested
+too deeply, instead of raising a RecursionError.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Modules of a user's own that add targets, recipes and the like to int8gate.
+"""Code of a user's own: modules that a TOML lists as plugins, and what is named ``module:name``.
 
     [tool.int8gate]                  # in pyproject.toml; at the top of another TOML of models
     plugins = ["team_npu"]           # team_npu.py beside the file, or a module that is installed
 
-They are imported before anything is collected, and in worker processes before their first task;
-each calls the `register` of what it adds.
-
-What declarations name as ``module:name``, looked up where it is used.
+Plugins add targets, recipes and the like: each calls the `register` of what it adds. They are
+imported before anything is collected, and in worker processes before their first task. What a
+declaration names as ``module:name`` is looked up where it is used (`resolve`).
 """
 
 from __future__ import annotations

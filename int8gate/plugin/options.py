@@ -3,8 +3,8 @@
 An installation loads this module into every run of pytest, also in repositories that gate nothing.
 So it imports nothing but pytest and modules of `int8gate` that do the same; the rest of the plugin
 is loaded once a run asks for gates (`requested.py`), before pytest reads the options for good.
-
-What is wrong with the values of options, told once before anything is collected.
+What is wrong with the values of options is told once, before anything is collected
+(`check_options`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ GATING = ("int8gate.plugin.fixtures", "int8gate.plugin.grouping", "int8gate.plug
 # What a table of speed gates shows where the user does not say: 10 columns are 200 characters wide.
 BENCHMARK_TABLE = ("--benchmark-columns=median,iqr,rounds", "--benchmark-sort=name")
 WHOLE_CASES = "--dist=worksteal"  # under `-n`: see `grouping.py`
+
+POSITIVE = ("stage_timeout", "memory_limit")
+COUNTS = {"calibration_jobs": 1, "min_calibration_samples": 1}  # the least that has a meaning
+FOLDERS = ("data_dir", "weights_dir")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -191,11 +195,6 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     arguments.refuse_hidden_settings(config)
-
-
-POSITIVE = ("stage_timeout", "memory_limit")
-COUNTS = {"calibration_jobs": 1, "min_calibration_samples": 1}  # the least that has a meaning
-FOLDERS = ("data_dir", "weights_dir")
 
 
 def check_options(config: pytest.Config) -> None:

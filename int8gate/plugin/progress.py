@@ -72,7 +72,7 @@ class StageLine:
 
 
 def doing(stage: str) -> str:
-    """`export_keras` as `shipped_files`; a function that has no word here by its own name."""
+    """`export_keras` as `exporting`; a function that has no word here by its own name."""
     name = stage.rpartition(".")[2].strip("_")
     return next(
         (words for begin, words in DOING.items() if name.startswith(begin)), name.replace("_", " ")

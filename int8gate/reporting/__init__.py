@@ -1,15 +1,18 @@
 """Case records to what people read: a terminal summary, Markdown, and one HTML file.
 
-    rows.py       a case record as the row of texts that all three documents show
-    conversion.py what became of each model's conversion, its cases merged into a row
+    rows.py        a case record as the row of texts that all three documents show; its findings
+    fields.py      values of a record as text
+    verdicts.py    may these ship: the headline over all cases; legend and set-ups of the figures
+    conversion.py  what became of each model's conversion, its cases merged into a row
+    calibration.py statistics of each tensor, and what was found wrong with a calibration set
+    details.py     what the HTML shows of an opened case
+    terminal.py    `summary_lines`: aligned, coloured lines for the end of a pytest run
+    markdown.py    `report.md`
+    html.py        `report.html`, self-contained; template and style in `templates/`
+    plots.py       accuracy against size and latency, as inline SVG
     results_file.py  `results.json`, while a run goes on and at its end
-    audit.py      what was found wrong with a calibration set
-    verdicts.py   may these ship: the headline over all cases
-    legend.py     measured, simulated, modelled; the set-ups behind the speed figures
-    terminal.py   `summary_lines`: aligned, coloured lines for the end of a pytest run
-    markdown.py   `report.md`
-    html.py       `report.html`, self-contained; template and style in `templates/`
-    plots.py      accuracy against size and latency, as inline SVG
+    comparison.py  what changed between two runs, and a case over many
+    github.py      annotations, and the summary of a step
 
 Everything is drawn from the records alone. A new figure is a field of `rows.CaseRow` and a
 column in each document. Jinja2 and matplotlib load when an HTML report is drawn, not before.

@@ -1,13 +1,15 @@
-"""The layer-wise statistics of a calibrated case, from the record's `calibration`:
+"""A case's calibration in words: statistics of each tensor, and what the audit of the set found.
 
-`{"method": str, "tensors": [{"name", "count", "minimum", "maximum", "mean", "std", "zeros",
-"percentile_0.1", "percentile_99.9", "outlier_ratio", "dead_channels", "channels", "low", "high",
-"saturation", "sqnr_db", "levels_used"}, ...]}`, or null for a case without calibrated ranges.
+Statistics are the record's `calibration`, null for a case without calibrated ranges:
 
-What the audit of a calibration set found, from the record's `calibration_audit`: a list of
-`{"kind", "severity": "error" | "warning" | "advice", "evidence", "cure", "samples"}`, worst first.
+    {"method": str, "tensors": [{"name", "count", "minimum", "maximum", "mean", "std", "zeros",
+     "percentile_0.1", "percentile_99.9", "outlier_ratio", "dead_channels", "channels", "low",
+     "high", "saturation", "sqnr_db", "levels_used"}, ...]}
 
-Advice stands among a case's details alone; the rest is said wherever the case is.
+Findings are the record's `calibration_audit`, worst first; advice stands among a case's details
+alone, the rest is said wherever the case is:
+
+    [{"kind", "severity": "error" | "warning" | "advice", "evidence", "cure", "samples"}, ...]
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ MEANING = (
     "range. Expected SQNR: modelled from the histogram of float values and this tensor's range "
     "alone, not measured in the quantized network. Levels: those of 256 that values fall on."
 )
+
+SAID = ("error", "warning")  # severities
+# What a kind is about, where it is not the calibration set alone.
+ABOUT = {"other_preprocessing": "Preprocessing"}
 
 
 def table(record: dict) -> list[tuple[str, ...]]:
@@ -79,11 +85,6 @@ def _row(tensor: dict) -> tuple[str, ...]:
         figure("sqnr_db"),
         text(tensor.get("levels_used")),
     )
-
-
-SAID = ("error", "warning")  # severities
-# What a kind is about, where it is not the calibration set alone.
-ABOUT = {"other_preprocessing": "Preprocessing"}
 
 
 def details(record: dict) -> list[tuple[str, str]]:

@@ -1,12 +1,11 @@
-"""What got better or worse from one run to another: a table for the terminal, and Markdown.
+"""What changed from one run to another, and one case over many runs, for the terminal and Markdown.
 
 A comparison has `before` and `now` (runs with `name`, `time`, `commit`), `changes`
 (`comparing.changes.Change`), the cases `only_before` and `only_now`, and `not_passed` in words.
 
-A case over runs: a line for each run, and a sparkline for each figure.
-
-Runs are objects with the texts `name`, `time`, `commit` and `machine`, and `case(key)`, the case's
-record or None; the oldest comes first.
+The history of a case (`history_table`) has a line for each run, and a sparkline for each figure.
+Its runs are objects with the texts `name`, `time`, `commit` and `machine`, and `case(key)`, the
+case's record or None; the oldest comes first.
 """
 
 from __future__ import annotations
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
 STYLES = {"worse": "red", "better": "green", "drifted": "yellow", "same": "dim"}
 LISTED_FIRST = ("worse", "better", "drifted")
 HEADER = ("case", "figure", "before", "now", "change", "verdict")
+
+BARS = "▁▂▃▄▅▆▇█"
+GAP = "·"  # not measured
+ABOUT = ("run", "time", "commit", "machine", "verdict")
 
 
 def comparison_table(comparison) -> Table:
@@ -110,11 +113,6 @@ def _missing(comparison) -> list[str]:
 
 def _name(run) -> str:
     return f"{run.name} ({run.commit})" if run.commit else run.name
-
-
-BARS = "▁▂▃▄▅▆▇█"
-GAP = "·"  # not measured
-ABOUT = ("run", "time", "commit", "machine", "verdict")
 
 
 @dataclass(frozen=True)

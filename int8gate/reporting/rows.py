@@ -1,8 +1,7 @@
-"""A case record as the row that the terminal, the Markdown and the HTML all show.
+"""A case record as the row that the terminal, the Markdown and the HTML all show, and its findings.
 
-One place turns fields into words, so that the three documents cannot disagree.
-
-What the gates of a case say, in parts: the figures first, each sentence once.
+One place turns fields into words, so that the three documents cannot disagree. `findings` are what
+the gates of a case say, in parts: the figures first, each sentence once.
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ from int8gate.reporting.fields import DASH, dig, divided, metric, percent, text,
 from int8gate.validation.verdict import case_state
 
 SETTLED_GATES = ("passed", "recorded", None)
+
+PART = re.compile(r"^(measured|allowed|likely cause|where|next): ", re.MULTILINE)
+SETTLED = ("passed", "recorded", "unsupported", None)
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,6 @@ def _npu_figure(entry: dict) -> NpuFigure:
 def _input_dtype(case: dict) -> str:
     dtypes = dict.fromkeys(spec.get("dtype") for spec in dig(case, "io", "inputs") or [])
     return "+".join(text(dtype) for dtype in dtypes) or DASH
-
-
-PART = re.compile(r"^(measured|allowed|likely cause|where|next): ", re.MULTILINE)
-SETTLED = ("passed", "recorded", "unsupported", None)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""The answer to `may these ship?` in words; its rule is in `validation/verdict.py`.
+"""The answer to `may these ship?` in words, and what a reader needs beside the figures.
 
-What a reader needs beside the figures: their kinds, the set-ups behind them, where it ran.
+The rule of the answer is in `validation/verdict.py`. Beside the figures stand their kinds
+(`LEGEND`), the set-ups behind them and the environment in which they were measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,36 @@ SHOWN_FIRST = (
 )
 HELD = ("passed", "partly", "unsupported")  # what makes no run fail
 STRUCTURE_ONLY = "Structure only, the weights are random"
+
+LEGEND = (
+    ("Measured", "it ran on the hardware named, and was timed or scored there."),
+    (
+        "Simulated",
+        "a simulator executed it: the numbers it computes count, its wall time does not.",
+    ),
+    ("Modelled", "a compiler or a roofline computed the time; nothing ran on that hardware."),
+    (
+        "Accuracy and size",
+        (
+            "measured: the models scored evaluation samples on this host, and the files were "
+            "weighed. Size is float bytes over quantized bytes: more is smaller."
+        ),
+    ),
+    (
+        "Drop",
+        (
+            "how much worse than the float model, in units of the metric, with its upper 95% bound "
+            "(≤). The accuracy gate passes where that bound is within what is allowed."
+        ),
+    ),
+    (
+        "Partly",
+        "the selected gates of the case hold; others were not selected, so this is no yes.",
+    ),
+    ("Not judged", "accuracy, or an NPU that was asked for, could not be measured: the run fails."),
+    ("To ship", RULE),
+    (DASH, "not measured, or does not apply."),
+)
 
 
 @dataclass(frozen=True)
@@ -156,37 +187,6 @@ def _tone(answer: Answer, rows: list[CaseRow]) -> str:
     if answer.kind == "no":
         return "bad"
     return "good" if answer.kind == "yes" and not _having(rows, "not_measured") else "warn"
-
-
-LEGEND = (
-    ("Measured", "it ran on the hardware named, and was timed or scored there."),
-    (
-        "Simulated",
-        "a simulator executed it: the numbers it computes count, its wall time does not.",
-    ),
-    ("Modelled", "a compiler or a roofline computed the time; nothing ran on that hardware."),
-    (
-        "Accuracy and size",
-        (
-            "measured: the models scored evaluation samples on this host, and the files were "
-            "weighed. Size is float bytes over quantized bytes: more is smaller."
-        ),
-    ),
-    (
-        "Drop",
-        (
-            "how much worse than the float model, in units of the metric, with its upper 95% bound "
-            "(≤). The accuracy gate passes where that bound is within what is allowed."
-        ),
-    ),
-    (
-        "Partly",
-        "the selected gates of the case hold; others were not selected, so this is no yes.",
-    ),
-    ("Not judged", "accuracy, or an NPU that was asked for, could not be measured: the run fails."),
-    ("To ship", RULE),
-    (DASH, "not measured, or does not apply."),
-)
 
 
 def setups(results: dict) -> list[str]:

@@ -1,11 +1,9 @@
-"""A model file on disk and the tensors it takes and gives.
+"""A model file on disk: the tensors it takes and gives, and what the files of a stage are called.
 
 Quantization follows the TFLite specification
 (https://ai.google.dev/edge/litert/models/quantization_spec):
 ``real = (quantized - zero_point) * scale``. How reals are rounded is not in it:
 `TensorSpec.quantize` states the rule.
-
-What the files are called that a stage leaves in its directory.
 """
 
 from __future__ import annotations
@@ -22,6 +20,14 @@ _PARTS = re.compile(r"(\d+)")
 # By which part of itself a quotient of a float32 and a scale may be off: its last two bits.
 # Nearer to a half than that is a half.
 SAME = 2.0**-22
+
+SAVED_MODEL = "saved_model"  # a directory, as TensorFlow writes it
+PROGRAM = "program.pt2"  # `torch.export`
+ONNX = "model.onnx"
+TFLITE = "model.tflite"
+ARTIFACT = {"onnx": ONNX, "tflite": TFLITE}  # by toolchain
+STATISTICS = "statistics.npz"  # of every tensor, from calibration
+SAMPLES, SEVERAL = "samples.npy", "samples.npz"  # of one input; of several, `input_0` and so on
 
 
 @dataclass(frozen=True)
@@ -153,14 +159,6 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-SAVED_MODEL = "saved_model"  # a directory, as TensorFlow writes it
-PROGRAM = "program.pt2"  # `torch.export`
-ONNX = "model.onnx"
-TFLITE = "model.tflite"
-ARTIFACT = {"onnx": ONNX, "tflite": TFLITE}  # by toolchain
-SAMPLES, SEVERAL = "samples.npy", "samples.npz"  # of one input; of several, `input_0` and so on
 
 
 def sample_file(directory: Path) -> Path:

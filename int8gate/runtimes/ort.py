@@ -1,9 +1,8 @@
 """How ONNX Runtime is set up, in one place: options, providers, the description of a tensor.
 
-ONNX Runtime's QNN provider: Qualcomm's Hexagon NPU, on x86-64 a simulator of its HTP backend.
-
-The optional package `onnxruntime-qnn` comes under Qualcomm's own licence, which its user agrees to
-by installing it (``pip install int8gate[qnn]``).
+One provider is QNN: Qualcomm's Hexagon NPU, on x86-64 a simulator of its HTP backend. The optional
+package `onnxruntime-qnn` comes under Qualcomm's own licence, which its user agrees to by installing
+it (``pip install int8gate[qnn]``).
 """
 
 from __future__ import annotations
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 CPU = "CPUExecutionProvider"
 ERRORS_ONLY, FATAL_ONLY = 3, 4  # severities of the log
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
+
+QNN = "QNNExecutionProvider"
+QNN_PACKAGE = "onnxruntime_qnn"
 
 
 def options(
@@ -80,10 +82,6 @@ def spec_of(node: onnxruntime.NodeArg) -> TensorSpec:
 def zeros_of(spec: TensorSpec) -> np.ndarray:
     """Zeros that an input takes; a side that is open is 1."""
     return np.zeros([1 if side == UNKNOWN else side for side in spec.shape], spec.dtype)
-
-
-QNN = "QNNExecutionProvider"
-QNN_PACKAGE = "onnxruntime_qnn"
 
 
 def qnn_unavailable() -> str | None:

@@ -4,13 +4,12 @@
 libraries (AOTInductor), evaluates expressions of shapes and calls operators by name: each of these
 runs code of whoever wrote the file (https://docs.pytorch.org/docs/stable/export/pt2_archive.html,
 and torch/export/pt2_archive/_package.py of PyTorch 2.13, which this follows). So the archive is
-read first, with PyTorch's own reader, and only what is data may be in it: raw tensors, a graph of
-known operators (`program_graph.py`), and sample inputs that PyTorch's restricted unpickler takes.
+read first, with PyTorch's own reader, and only what is data may be in it: raw tensors, a graph that
+is data (`check_graph`), and sample inputs that PyTorch's restricted unpickler takes.
 
-Whether the graph of a `.pt2` archive is data: known operators, plain names, plain arithmetic.
-
-PyTorch finds operators by attribute (``torch.os.system`` is one), evaluates shapes with SymPy,
-which evaluates Python, and writes names of nodes into Python code that it compiles.
+A graph is data where it has known operators, plain names and plain arithmetic alone. PyTorch finds
+operators by attribute (``torch.os.system`` is one), evaluates shapes with SymPy, which evaluates
+Python, and writes names of nodes into Python code that it compiles.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from pathlib import Path
 from int8gate.engine import memory
 from int8gate.runtimes import archive
 
+# What a graph may name.
 OPERATORS = re.compile(
     r"torch\.ops\.(aten|prims|quantized_decomposed|torchvision)\.\w+(\.\w+)?"
     r"|torch\.ops\.higher_order\.\w+|torch\.(_sym_|sym_)\w+|math\.[a-z]\w*"
@@ -52,6 +52,16 @@ ARITHMETIC = (
 MOST_EXPRESSION = 2000  # characters
 LARGEST_NUMBER = 2**63
 LARGEST_POWER = 8
+
+# The members of an archive.
+NEEDED = "archive_format"
+GRAPHS, SAMPLES = "models/", "data/sample_inputs/"
+TENSORS = {"data/weights/": r"weight_\d+", "data/constants/": r"tensor_\d+"}
+CONFIG = re.compile(r"[\w.]+_(weights|constants)_config\.json")
+PASSIVE = re.compile(r"archive_format|archive_version|byteorder|version|\.data/\w+|extra/.*")
+MOST_TEXT = 10**8  # bytes of a graph
+ITEMSIZE = 16  # of the widest dtype, complex128
+TRUST = "export the model again from plain tensors or, if you trust the file, pass --trust"
 
 
 def check_graph(where: str, content: bytes, cure: str) -> None:
@@ -159,16 +169,6 @@ def _kinds(tree: object) -> Iterator[str | None]:
     elif isinstance(tree, list):
         for inner in tree:
             yield from _kinds(inner)
-
-
-NEEDED = "archive_format"
-GRAPHS, SAMPLES = "models/", "data/sample_inputs/"
-TENSORS = {"data/weights/": r"weight_\d+", "data/constants/": r"tensor_\d+"}
-CONFIG = re.compile(r"[\w.]+_(weights|constants)_config\.json")
-PASSIVE = re.compile(r"archive_format|archive_version|byteorder|version|\.data/\w+|extra/.*")
-MOST_TEXT = 10**8  # bytes of a graph
-ITEMSIZE = 16  # of the widest dtype, complex128
-TRUST = "export the model again from plain tensors or, if you trust the file, pass --trust"
 
 
 def check(path: Path) -> None:

@@ -1,6 +1,7 @@
-"""A TensorFlow SavedModel on the host: what an export is compared with.
+"""TensorFlow graphs on the host: SavedModels, and a TF1 graph whose network runs elsewhere.
 
-A TF1 graph on the host, around a network that runs elsewhere.
+A `SavedModelSession` is what an export is compared with. A `HostGraph` is what an imported frozen
+graph computes before and after its network.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 
 from int8gate.runtimes.artifact import TensorSpec, in_order
 from int8gate.runtimes.session import UNKNOWN, Session
+
+GRAPH, REPORT = "host.pb", "import.json"
 
 
 class SavedModelSession(Session):
@@ -42,9 +45,6 @@ def _spec(name: str, tensor) -> TensorSpec:
     sides = tensor.shape.as_list() if tensor.shape.rank is not None else []
     shape = tuple(UNKNOWN if side is None else side for side in sides)
     return TensorSpec(name, shape, tensor.dtype.name)
-
-
-GRAPH, REPORT = "host.pb", "import.json"
 
 
 def session(graph, optimize: bool):

@@ -1,12 +1,10 @@
-"""Operators, tensors and multiply-accumulates of a TFLite file, read without TensorFlow.
+"""A TFLite file read and changed without TensorFlow: operators, tensors, multiply-accumulates.
 
 The schema is https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
-as generated in `ai_edge_litert`. Operators of every subgraph are listed; the body of a loop is
-counted once, because its number of turns is not in the file.
-
-A `.tflite` file as Python objects that can be changed, and back.
-
-How unlike the channels of a layer are: from the weight scales of a per-channel TFLite file.
+as generated in `ai_edge_litert`. `read_graph` lists the operators of every subgraph; the body of a
+loop is counted once, because its number of turns is not in the file. `opened` gives a file as
+Python objects that can be changed, `written` makes a file of them again. `channel_spread` tells how
+unlike the channels of a layer are, by the weight scales of a per-channel file.
 """
 
 from __future__ import annotations

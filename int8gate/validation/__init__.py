@@ -5,18 +5,18 @@
     measure.py       what each gate measures: the door of this room
     gates/           from values to passed, failed, inconclusive or invalid, with a message
     evaluation.py    scores an artifact on the evaluation set (runs in the worker)
-    metrics.py       accuracy metrics (one registry, one signature), fidelity
-    statistics.py    the paired non-inferiority test behind the accuracy gate
+    metrics/         accuracy metrics (one registry, one signature)
+    fidelity.py      how far outputs are from the float model's; agreement.py: its answers
+    noninferiority.py  the paired test behind the accuracy gate; bootstrap.py: its resampling
+    cached_results.py  what follows from files and evaluations alone, kept in the cache
+    speed.py         latency on the host, float and quantized in turn, and on targets
+    error_origin.py  why a model scores less (error_trace.py); the command that a failure names
+    preprocessing_mismatch.py  whether a team's own classifier is fed as it was trained
     expectations.py  tolerances and declared exceptions of each case, from expectations.toml
-    known_failures.py  gates that are known not to hold, and until when
-    baseline.py      accepted results (baseline_file.py, baseline_tables.py: their TOML)
-    history.py       runs of the past, and what changed from one to another
-    changes.py       two sets of figures compared (by paired.py; limits.py says what may be lost)
-    predictions.py   what each sample scored, kept for paired comparisons
-    activation_audit.py  how much of the evaluation's activations calibration would clip
-    speed.py         latency on the host, float and quantized in turn
-    tasks.py         what a task is scored by
-    record.py        the case record
+    record.py        the case record; results_model.py: `results.json` as types
+    verdict.py       how cases and runs end; shipping.py: which recipe ships, and its file
+    case_summary.py  the figures of a case that are followed over runs
+    comparing/       runs beside each other: baselines, histories, limits
 
 Nothing is imported here: `expectations` is read while pytest collects and needs no numpy.
 """

@@ -1,9 +1,8 @@
-"""An evaluation in the cache: its scalars are at hand, its arrays read when one is asked for.
-
-What follows from files and evaluations alone, found once and kept in the artifact cache.
+"""What follows from files and evaluations alone, found once and kept in the artifact cache.
 
 Keys hold contents: an artifact's digest, the key of an evaluation; and the code and the libraries
-that the finding depends on. So a gate that is run again only measures what is of this moment.
+that the finding depends on. So a gate that is run again only measures what is of this moment. Of an
+evaluation in the cache the scalars are at hand; its arrays are read when one is asked for.
 """
 
 from __future__ import annotations

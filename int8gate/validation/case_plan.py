@@ -2,10 +2,9 @@
 
     plan(spec, recipe, pipeline)           -> CasePlan
     plan_scoring(case_plan, pipeline)      -> ScoringPlan, which opens a user's evaluation set
+    unscored_reason(spec, settings)        -> why a run cannot score a model; None where it can
 
 Nothing is converted or run here, but that a user's model file is looked at.
-
-Whether a run can score a model.
 """
 
 from __future__ import annotations

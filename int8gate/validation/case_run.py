@@ -19,7 +19,8 @@ from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan
 from int8gate.validation.case_stages import CaseStage
 from int8gate.validation.expectations import Expectations, expectations_of
-from int8gate.validation.speed import Interleaved, npu_entry
+from int8gate.validation.npu_entry import npu_entry
+from int8gate.validation.speed import Interleaved
 
 
 class CaseRun:
@@ -96,7 +97,7 @@ class CaseRun:
         return self._once(name, lambda: self._run(self._stages[name]))
 
     def fact(self, name: str, find: Callable[[], object], *roots: str):
-        """What `find` finds of the artifact on such a host, a plain value: `cached_test.fact`."""
+        """What `find` says of the artifact on such a host; see `cached_results.fact`."""
         sha256 = self.built.artifact.sha256
         parts = {"model": sha256, "case": self.case_id, "host": platform.machine()}
         return cached_results.fact(self.pipeline.cache, name, parts, find, *roots)
@@ -106,7 +107,7 @@ class CaseRun:
         return self.pipeline.runner.in_worker(function, *arguments).value
 
     def npu_entry(self, target: Target, core: str) -> dict:
-        """The record's entry for a target against a modelled core; see `npu_entry`."""
+        """The record's entry for a target against a modelled core; see `npu_entry.py`."""
         return self._once(f"npu {target.name} {core}", lambda: self._npu_entry(target, core))
 
     def _npu_entry(self, target: Target, core: str) -> dict:

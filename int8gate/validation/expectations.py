@@ -1,14 +1,13 @@
-"""What a case must reach, read from `expectations.toml`; the file explains its keys.
+"""What a case must reach, read from `expectations.toml`, and which gates are known not to hold.
 
-Read while pytest collects: nothing heavy is imported. To add a key: a field of `Expectations`, a
-line in the file.
-
-Gates that are known not to hold: why, where that is followed up, and until when.
+The TOML explains its keys. To add a key: a field of `Expectations`, a line in the file. A gate that
+is known not to hold says why, where that is followed up, and until when; the first form never
+expires:
 
     unsupported.cpu_speedup = "no fast kernel for PRELU on x86"
     unsupported.accuracy = { reason = "clips", link = "https://...", expires = 2027-03-01 }
 
-The first form never expires. Nothing heavy is imported: it is read while pytest collects.
+It is read while pytest collects: nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -34,6 +33,18 @@ if TYPE_CHECKING:
 
 EXCEPTION_KEYS = ("reason", "link", "expires")
 FORM = 'gate = "reason", or gate = {reason = "...", link = "https://...", expires = 2027-03-01}'
+
+CONVERSION = "conversion"  # declared unsupported as a gate is: no artifact, so no gate can hold
+DEFAULT_FILE = Path(__file__).with_suffix(".toml")
+NOTHING: Mapping = MappingProxyType({})
+
+OPTIONAL = {
+    "unsupported",
+    "least_metric",
+    "least_sqnr_db",
+    "least_channel_sqnr_db",
+    "least_agreement",
+}
 
 
 @dataclass(frozen=True)
@@ -97,11 +108,6 @@ def _check(where: str, known: dict) -> None:
         )
 
 
-CONVERSION = "conversion"  # declared unsupported as a gate is: no artifact, so no gate can hold
-DEFAULT_FILE = Path(__file__).with_suffix(".toml")
-NOTHING: Mapping = MappingProxyType({})
-
-
 @dataclass(frozen=True)
 class Expectations:
     """What one case must reach; `unsupported` maps a gate to the reason why it cannot hold, in
@@ -141,13 +147,6 @@ class Expectations:
 
 
 KEYS = {entry.name for entry in fields(Expectations)} - {"known_failures"}
-OPTIONAL = {
-    "unsupported",
-    "least_metric",
-    "least_sqnr_db",
-    "least_channel_sqnr_db",
-    "least_agreement",
-}
 NUMBERS = KEYS - {"accuracy", "unsupported"}
 
 

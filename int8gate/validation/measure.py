@@ -15,7 +15,7 @@ import numpy as np
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
-from int8gate.validation import cached_results, error_origin, gates, preprocessing_mismatch, record
+from int8gate.validation import cached_results, causes, gates, preprocessing_mismatch, record
 from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
@@ -53,7 +53,7 @@ def accuracy(run: CaseRun) -> Measurement:
     if too_few := _too_few_samples(run):
         return Measurement("accuracy", too_few)
     found = _accuracy(run)
-    if found.result.status == "failed" and (origin := error_origin.error_origin(run)):
+    if found.result.status == "failed" and (origin := causes.error_origin(run)):
         result = gates.with_origin(found.result, origin["sentence"])
         found = replace(found, result=result, fields=found.fields | {"error_origin": origin})
     audited = run.audit
@@ -122,16 +122,16 @@ def _accuracy(run: CaseRun) -> Measurement:
         "tolerance_rule": run.expected.accuracy,
         "also": found.also,
     }
-    can_tell = run.recipe.is_full_integer and error_origin.UNCALIBRATED.name in run.spec.recipes
+    can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
     if can_tell and result.drop > NOTICEABLE_DROP * abs(float_score):
-        fields["notes"] += error_origin.whose_drop(run, result.drop, float_score, result.samples)
+        fields["notes"] += causes.whose_drop(run, result.drop, float_score, result.samples)
     gate = gates.accuracy_gate(
         result,
         run.expected.accuracy,
         found_by,
         (float_score, found.quantized_score, own.chance),
         run.case_id,
-        error_origin.known_cause(run),
+        causes.known_cause(run),
         run.plan.own.where if run.plan.own else None,
     )
     if gate.status == "passed" and run.recipe.is_reference:

@@ -1,11 +1,9 @@
 """The case record: what the run says of a case, put together from what its gates measured.
 
-Its form is the README's "case record"; a field that was not measured is None.
-
-How a model came to its artifact: the record's `conversion`, for the report's readers.
-
-It tells a model that was not converted, and why, from one that was; and of a frozen graph what was
-repaired and what was cut where.
+Its form is the README's "case record"; a field that was not measured is None. The record's
+`conversion` (`describe`) says how a model came to its artifact, for the report's readers: it tells
+a model that was not converted, and why, from one that was; and of a frozen graph what was repaired
+and what was cut where.
 """
 
 from __future__ import annotations

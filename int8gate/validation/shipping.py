@@ -1,6 +1,6 @@
-"""Which of the recipes of a model that passed is the one to ship.
+"""Which recipe of a model that passed is the one to ship, and its file out of the cache.
 
-The file to ship, out of the cache: under the name of its case, with a description beside it.
+The file gets the name of its case, and a description beside it.
 """
 
 from __future__ import annotations

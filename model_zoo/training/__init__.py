@@ -1,10 +1,12 @@
 """Trains compact networks: what `int8gate train NAME` runs before it measures and stores.
 
-training_task.py  `Stage`, `TrainingTask`: what a task brings
-digits.py   classification and segmentation
-pose.py     pose estimation
-loop.py     `train`: the stages, one after another (Keras)
-torch_loop.py  the same for PyTorch
+    training_task.py     `Stage`, `TrainingTask`: what a task brings
+    loop.py              `train`: the stages, one after another (Keras)
+    digits.py            classification and segmentation
+    super_resolution.py  super-resolution
+    torch_*.py           the same for PyTorch
+
+Other tasks stand with their networks: `families/NAME/training.py`.
 """
 
 from int8gate.model_zoo.spec import ModelSpec

@@ -1,9 +1,11 @@
-"""From the outputs of a team's own model to what its task's metric takes.
+"""From an own model's outputs to what its task's metric takes, and how many classes it has.
 
 A function here is called as a `decode` hook is: with the outputs, a list of float32 arrays (n, ...)
 in the file's order and layout, and the `Network` of the declaration (`size`, `classes`, and in
 `arguments` what `resolve` knows: the input's `layout`, the `mean` and `std` of its preprocessing,
-its `colours`, a Darknet file's `heads`). It returns one float32 array:
+its `colours`, a Darknet file's `heads`). One that has a third parameter `inputs` gets what the
+network was fed, too: a list of arrays (n, ...) in the order of its inputs. It returns one float32
+array:
 
     classification      (n, classes)         scores
     segmentation        (n, h, w, classes)   scores of each pixel of the input
@@ -12,16 +14,11 @@ its `colours`, a Darknet file's `heads`). It returns one float32 array:
     pose, keypoints     (n, P, 52)           [score, 17 x (y, x, score)], pixels of the input, in
                                              COCO's order; score -1 pads
     super_resolution    (n, 2h, 2w, 1)       luminance in grey levels (BT.601, 16..235)
+    regression          (n, values)          values
+    anomaly             (n,)                 scores
 
 Each `Task` names its default; `decode` in the declaration replaces it by one of its `heads`, or by
 a function of the user's, ``module:function``.
-
-From the outputs of a team's own model of arrays to what its task's metric takes.
-
-Called as the functions of `decoding` are; one that has a third parameter `inputs` gets what the
-network was fed, too: a list of arrays (n, ...) in the order of its inputs.
-
-How many classes an own model tells apart, by its declaration and by its outputs.
 """
 
 from __future__ import annotations

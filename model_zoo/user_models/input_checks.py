@@ -1,6 +1,6 @@
-"""The input of an own model: one picture, as the file and the declaration agree on it.
+"""The inputs of an own model, as the file, the declaration and the data agree on them.
 
-The inputs of an own model of arrays, as the file, the data and the declaration agree on them.
+One picture (`picture_input`), or arrays of any shape (`array_inputs`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from int8gate.model_zoo.user_models.inspection import LAYOUT_OF_FORMAT, End, Mod
 from int8gate.tasks.registry import task, tasks
 
 PICTURES = (1, 3)  # channels of what a data folder gives
+
+FORMATS = ("keras", "saved_model", "onnx", "tflite")
+OF_PICTURES = ("size", "channels", "layout", "fit", "interpolation", "colours", "crop", "pad")
+OF_PICTURES += ("enlarge", "mean", "std", "scale", "range", "preprocess")
 
 
 def picture_input(own: OwnModel, file: ModelFile) -> tuple[str, tuple[int, int], int]:
@@ -116,11 +120,6 @@ def _agreed(own: OwnModel, key: str, declared, found, entry: End):
             f"file, whose input is {entry}: leave the key out, or export the model at that size"
         )
     return declared
-
-
-FORMATS = ("keras", "saved_model", "onnx", "tflite")
-OF_PICTURES = ("size", "channels", "layout", "fit", "interpolation", "colours", "crop", "pad")
-OF_PICTURES += ("enlarge", "mean", "std", "scale", "range", "preprocess")
 
 
 def check_keys(own: OwnModel) -> None:

@@ -1,9 +1,7 @@
 """A Keras model from a file of a user, without running code that stands in it.
 
-HDF5 files of weights that somebody else made: nothing in them may stand outside, or be absurd.
-
-HDF5 can link to other files, keep a dataset in any file of the system, compose it of those, and
-declare far more than it stores
+Its weights are HDF5, of which nothing may stand outside or be absurd: HDF5 can link to other files,
+keep a dataset in any file of the system, compose it of those, and declare far more than it stores
 (https://support.hdfgroup.org/documentation/hdf5/latest/_h5_d__u_g.html, external storage, virtual
 datasets).
 """
@@ -23,6 +21,12 @@ from int8gate.engine import memory
 from int8gate.model_zoo.user_models import keras2_file
 from int8gate.runtimes import archive
 from int8gate.runtimes.artifact import in_order
+
+CODE = ("Lambda", "lambda", "safe_mode", "deserialization")  # in what Keras says of refused code
+MOST_SAID = 160  # characters of what Keras says, which may be pages
+WEIGHTS = "model.weights.h5"  # in a .keras archive
+MOST_TEXT = 10**8  # bytes of the archive's JSON
+SLACK = 2**24  # bytes of variables that are not stored: seeds, counters
 
 
 def stored_bytes(path: Path, content: BinaryIO | None = None) -> int:
@@ -77,13 +81,6 @@ def _datasets(file) -> list[tuple]:
 
     file.visititems(note)
     return found
-
-
-CODE = ("Lambda", "lambda", "safe_mode", "deserialization")  # in what Keras says of refused code
-MOST_SAID = 160  # characters of what Keras says, which may be pages
-WEIGHTS = "model.weights.h5"  # in a .keras archive
-MOST_TEXT = 10**8  # bytes of the archive's JSON
-SLACK = 2**24  # bytes of variables that are not stored: seeds, counters
 
 
 def load(file: Path, trust: bool = False):

@@ -23,7 +23,7 @@ def heatmaps(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     first, wherever in the picture the map's places lie evenly; a score is the map's value, 0 or
     more.
 
-    A peak is moved a quarter of a place towards the higher neighbours (`cpn_decoding.peaks`).
+    A peak is moved a quarter of a place towards the higher neighbours (`cpn.decoding.peaks`).
     """
     from int8gate.model_zoo.families.cpn.decoding import peaks
 
@@ -171,7 +171,7 @@ def tf_detection(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
 
 def posenet(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
-    """The five outputs of PoseNet's graph for several people; see `posenet_decoding`.
+    """The five outputs of PoseNet's graph for several people; see `posenet.decoding`.
 
     A graph may resize its pictures: the maps tell the size that their pixels are of.
     """

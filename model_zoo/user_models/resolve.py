@@ -1,9 +1,7 @@
 """From a declaration and its file to a `ModelSpec`, which goes the way of every model.
 
 What the declaration leaves out is taken from the file; what contradicts the file is refused in a
-sentence that names the key.
-
-One model by name: of a user's TOML, or of the zoo.
+sentence that names the key. `spec_of` finds one model by name: in a user's TOML, or in the zoo.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The TOML that `int8gate init FILE` begins with: what the file tells, and what is left to say.
 
-What `int8gate init FILE` proposes for a model whose inputs are arrays, not one picture.
+The inputs are one picture, or arrays (`takes_arrays`): each asks for other keys.
 """
 
 from __future__ import annotations
@@ -17,6 +17,17 @@ from int8gate.model_zoo.user_models.inspection import End, ModelFile
 from int8gate.model_zoo.user_models.resolve import recipes_of
 from int8gate.model_zoo.user_models.toml_file import NAME
 from int8gate.tasks.registry import names, tasks
+
+LIKELY_SIZE = 224
+COMMENT_AT = 34  # column
+LONGEST_REMARK = 200  # characters
+KEY_REMARKS = {
+    "box_order": 'a guess; or "yxyx"',
+    "box_unit": 'of the input, a guess; or "pixels"',
+    "background": 'which of the scores is no class, a guess; or "last", "none"',
+    "classes": "how many, a number: a map of class numbers does not tell",
+}
+BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 def takes_arrays(found: ModelFile) -> bool:
@@ -67,18 +78,6 @@ def _array(end: End) -> str:
     sides = ", ".join("?" if side is None else str(side) for side in ("n", *end.shape[1:]))
     name = "".join(c if c.isprintable() else "?" for c in end.name)
     return f"{name} ({sides}) {end.dtype}: values as inference feeds them"
-
-
-LIKELY_SIZE = 224
-COMMENT_AT = 34  # column
-LONGEST_REMARK = 200  # characters
-KEY_REMARKS = {
-    "box_order": 'a guess; or "yxyx"',
-    "box_unit": 'of the input, a guess; or "pixels"',
-    "background": 'which of the scores is no class, a guess; or "last", "none"',
-    "classes": "how many, a number: a map of class numbers does not tell",
-}
-BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 def template(

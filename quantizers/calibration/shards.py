@@ -9,24 +9,19 @@ default, threads, or a cluster, by the caller's own choice::
 On a cluster the model, the samples and the directory must be on a file system that all its machines
 see. A finished shard is a file in the directory, named by all that its content depends on: a run
 that was killed goes on where it was, and never takes a shard of another model or other samples.
-
-What the two toolchains share of calibration: statistics to a file, and ranges from it.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 from int8gate.engine import code_identity
 from int8gate.engine.cache import cache_key
-from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.calibration.table import Table, merge_tables, read_table, write_table
-from int8gate.quantizers.recipe import Recipe
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import sha256_of
 
@@ -139,48 +134,3 @@ def _shown(finished: Iterator[int], float_model: Path, done: int, total: int) ->
         for samples in finished:
             progress.advance(task, samples)
             yield samples
-
-
-STATISTICS = "statistics.npz"
-
-
-def collect(
-    collector: ModuleType,
-    float_model: Path,
-    samples: Path,
-    kept: Path,
-    jobs: int,
-    directory: Path,
-) -> None:
-    """Writes `directory`/statistics.npz of a model; finished shards stay in `kept`.
-
-    `collector` has the functions `collect` and `close`.
-    """
-    found = calibrate(collector.collect, float_model, samples, kept, jobs)
-    collector.close()
-    table.write_table(directory / STATISTICS, found)
-
-
-def quantized(
-    quantize: Callable[[Mapping[str, thresholds.Range] | None], dict],
-    recipe: Recipe,
-    statistics: Path | None,
-) -> dict:
-    """The description of the artifact that `quantize` writes of ranges (None without statistics).
-
-    With statistics it holds the record's `calibration`: the recipe's method, and of each tensor
-    what it found and chose.
-    """
-    found = _table(statistics) if statistics else None
-    ranges = found and thresholds.ranges(found, recipe.calibration)
-    described = quantize(ranges)
-    if found:
-        rows = table.summary(found, ranges)
-        described["calibration"] = {"method": recipe.calibration, "tensors": rows}
-    return described
-
-
-def _table(statistics: Path) -> table.Table:
-    """The statistics of every tensor that held values: a mask of -inf alone has no range."""
-    found = table.read_table(statistics)
-    return {name: of_tensor for name, of_tensor in found.items() if of_tensor.count}

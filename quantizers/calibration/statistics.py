@@ -4,15 +4,13 @@ Everything kept is a count, an extreme, or a sum without rounding (`ExactSum`), 
 come in any order and on any number of workers: merging equals one pass, bit for bit. Only a batch's
 own sums, which the mean and variance are made of, are rounded, as its CPU does it.
 
-Which elements of a large tensor are counted: every `step`-th, from a start drawn anew for each
-sample, so that every element is as likely as any other.
+Of a large tensor every `step`-th element is counted, from a start drawn anew for each sample, so
+that every element is as likely as any other. Elements, and not places of a picture with all of
+their channels: what is at one place is alike. Sampled by places, the percentiles of a ResNet-50
+left their intervals (`percentile_bounds` of benchmarks/sampling_bounds.py, of 95%) more than four
+times as often as they may; by elements they keep them, see benchmarks/calibration.py.
 
-Elements, and not places of a picture with all of their channels: what is at one place is alike.
-Sampled so, the percentiles of a ResNet-50 left their intervals (`sampling.percentile_bounds`, of
-95%) more than four times as often as they may; by elements they keep them, see
-benchmarks/calibration.py.
-
-A tensor's histogram as seen from zero: how often which |x|, above and below apart.
+`magnitudes` is a tensor's histogram as seen from zero: how often which |x|, above and below apart.
 """
 
 from __future__ import annotations
@@ -32,6 +30,12 @@ MASKED = -1e30
 _COUNTS = "count", "zeros", "masked", "batches"
 _SUMS = "_sum", "_squares", "_minima", "_maxima"
 _BLOCK = 8192  # elements whose float64 copy stays in a core's cache
+
+COUNTED = 4_000_000  # elements of a tensor that go into its histogram, over all samples, about,
+COUNTED_OF_EACH = 8192  # but of no sample fewer than this
+PLACES = 64  # of a picture, at which its channels' extremes are taken
+
+MAGNITUDE_BINS = 4096
 
 
 class ExactSum:
@@ -221,11 +225,6 @@ class TensorStatistics:
         return int(np.count_nonzero(self.channel_low == self.channel_high))
 
 
-COUNTED = 4_000_000  # elements of a tensor that go into its histogram, over all samples, about,
-COUNTED_OF_EACH = 8192  # but of no sample fewer than this
-PLACES = 64  # of a picture, at which its channels' extremes are taken
-
-
 def step_of(size: int, samples: int, every: int | None = None) -> int:
     """The step of a tensor of `size` elements in each of so many samples; `every`, where given."""
     if every is not None:
@@ -260,9 +259,6 @@ def start_of(sample: int, step: int) -> int:
 def channels_of(shape: tuple[int, ...]) -> int:
     """Of a picture (1, channels, h, w); 0 for every other tensor."""
     return shape[1] if len(shape) == 4 and shape[0] == 1 else 0
-
-
-MAGNITUDE_BINS = 4096
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ the quantizer search for one of -t..t (int8 as TensorRT has it), whose t is the 
 
 A new method is a function here and its entry in `METHODS`.
 
-The Kullback-Leibler search of entropy calibration, over all candidates at once.
-
-For each length i of the clipped histogram (Migacz, "8-bit inference with TensorRT", GTC 2017):
-P is the first i bins, with everything beyond added to the last of them; Q is the first i bins
-without that, summed within each quantization level and spread evenly over the level's bins that P
-does not leave empty; both are normalized, and the i with the least KL(P || Q) wins.
+Entropy calibration searches for the least Kullback-Leibler divergence over all candidates at once
+(`best_length`). For each length i of the clipped histogram (Migacz, "8-bit inference with
+TensorRT", GTC 2017): P is the first i bins, with everything beyond added to the last of them; Q is
+the first i bins without that, summed within each quantization level and spread evenly over the
+level's bins that P does not leave empty; both are normalized, and the i with the least KL(P || Q)
+wins.
 
 Where the talk is silent:
 - Levels are spaced evenly; when the bins do not divide, no last level is longer.
@@ -37,6 +37,10 @@ CANDIDATES = 2048
 OUTLIERS = 0.01
 _ROWS = 128  # candidates at a time, so that the temporaries stay in a core's cache
 _TIE = 1e-9  # nats; divergences closer than this differ by rounding only
+
+Range = tuple[float, float]
+# A narrower range would have a step that is not a normal float32 number; it is taken for all zeros.
+NARROWEST = 2.0**-100
 
 
 def best_length(counts: np.ndarray, bits: int, smaller: int) -> int:
@@ -110,11 +114,6 @@ def _x_log_x(values: np.ndarray) -> np.ndarray:
     return values * np.log(np.maximum(values, 1))
 
 
-Range = tuple[float, float]
-# A narrower range would have a step that is not a normal float32 number; it is taken for all zeros.
-NARROWEST = 2.0**-100
-
-
 def min_max(stats: TensorStatistics) -> Range:
     """The smallest and largest value: nothing is clipped."""
     return _valid(stats.minimum, stats.maximum)
@@ -135,10 +134,11 @@ def percentile(stats: TensorStatistics, percent: float = 99.99) -> Range:
 def entropy(stats: TensorStatistics, bits: int = 8, symmetric: bool = False) -> Range:
     """The clipping threshold on |x| with the least Kullback-Leibler divergence.
 
-    Migacz, "8-bit inference with TensorRT" (GTC 2017); `divergence` tells what is done where the
-    talk is silent. The range is -t..t cut to the observed minimum and maximum, so that the outputs
-    of a ReLU get 0..t, and all the levels for it. The threshold is at least 2**bits bins of the
-    histogram: against outliers beyond 16 times the rest, `percentile` is the sharper knife.
+    Migacz, "8-bit inference with TensorRT" (GTC 2017); what is done where the talk is silent
+    stands at the head of this file. The range is -t..t cut to the observed minimum and maximum, so
+    that the outputs of a ReLU get 0..t, and all the levels for it. The threshold is at least
+    2**bits bins of the histogram: against outliers beyond 16 times the rest, `percentile` is the
+    sharper knife.
     """
     sizes = magnitudes(stats)
     if not len(sizes.both):

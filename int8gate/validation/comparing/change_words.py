@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from int8gate.validation.case_summary import Accuracy, Figures
 from int8gate.validation.comparing.paired import MetricChange
-from int8gate.validation.error_origin import REPORT, rerun
+from int8gate.validation.rerun import REPORT, rerun
 
 FORMATS = {"B": "{:.0f} bytes", "ms": "{:.6g} ms", "dB": "{:.2f} dB", "x": "{:.2f}x"}
 

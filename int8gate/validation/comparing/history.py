@@ -1,19 +1,17 @@
 """Runs of the past, from `results.json` alone: those of reports, and those that were saved.
 
-    runs, damaged = runs_in(Path(".int8gate/runs"), [Path("report")])
+    found = runs_in(Path(".int8gate/runs"), [Path("report")])     `runs`, and files `damaged`
     before = find_run("0003", storage)           a number, a file, a report's folder, or "latest"
     comparison = compare_runs(before, find_run("report", storage))
 
-`saved_runs.py` says how runs are kept. What pytest-benchmark saves is its own: `pytest-benchmark
-compare` reads it.
-
-Where runs are kept for `int8gate history` and comparisons: a folder each, with `results.json`.
+Saved runs have a folder each:
 
     .int8gate/runs/0001_1f0c2ab4d_20260302_091405/results.json
     .int8gate/runs/predictions/         what each sample scored, of all runs, by its digest
 
 `pytest --benchmark-autosave` and `--benchmark-save=NAME` add one, also under `-n`, where
-pytest-benchmark saves nothing.
+pytest-benchmark saves nothing. What pytest-benchmark saves is its own: `pytest-benchmark compare`
+reads it.
 """
 
 from __future__ import annotations
@@ -39,6 +37,10 @@ RUNS = Path(".int8gate") / "runs"
 RESULTS = "results.json"
 NUMBERED = "[0-9][0-9][0-9][0-9]_*"
 
+SCHEMAS = (1, 2)  # that can be read
+LATEST = "latest"
+FINE = ("passed", "unsupported", None)  # verdicts; None: its gates were not run
+
 
 def saved_runs(storage: Path) -> list[Path]:
     """The `results.json` of each run, in the order of their numbers."""
@@ -61,11 +63,6 @@ def new_folder(storage: Path, commit: str | None, started: str, name: str | None
         except FileExistsError:  # another run took the number and the label just now
             continue
         return folder
-
-
-SCHEMAS = (1, 2)  # that can be read
-LATEST = "latest"
-FINE = ("passed", "unsupported", None)  # verdicts; None: its gates were not run
 
 
 @dataclass(frozen=True)

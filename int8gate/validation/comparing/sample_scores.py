@@ -33,7 +33,7 @@ DIGITS = 16  # of the digest in a file's name
 class Predictions:
     """Rows (n, k) float64 of `metric`'s statistics, and sources (n,) of the same samples.
 
-    `case` is the case's key (`figures.case_key`), `evaluation_set` the digest of its samples.
+    `case` is the case's key (`case_summary.case_key`), `evaluation_set` the digest of its samples.
     """
 
     case: str

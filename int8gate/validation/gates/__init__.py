@@ -1,5 +1,11 @@
 """The gates: each is one function from measured values to a `GateResult`.
 
+    accuracy.py  the score, and the test of its drop
+    fidelity.py  the outputs against the float model's, where nothing is scored
+    form.py      operators, size, what goes in and out
+    speed.py     latency on the host and on NPUs
+    result.py    `GateResult`
+
 A gate never raises for what it judges: it says passed, failed, inconclusive or invalid, with the
 numbers. A failed one's message says what was measured, what was allowed, the likely cause, and the
 command to run next.

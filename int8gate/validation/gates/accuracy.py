@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from int8gate.validation.error_origin import REPORT, other_recipe, rerun
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
 from int8gate.validation.metrics.registry import Metric
 from int8gate.validation.noninferiority import NonInferiority
+from int8gate.validation.rerun import REPORT, other_recipe, rerun
 
 UNSEEN = -math.log(0.05)  # the rule of three: n samples without a loss leave room for 3/n
 OUT_OF_REACH = 2  # times the samples at hand: more are another data set

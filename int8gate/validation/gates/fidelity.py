@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from int8gate.tasks import registry as tasks
-from int8gate.validation.error_origin import REPORT, other_recipe, rerun
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.fidelity import STEPS
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
+from int8gate.validation.rerun import REPORT, other_recipe, rerun
 
 EXPORT_SQNR_DB = 60.0  # float32 in another order of summation stays above 90
 EXPORT_EQUAL = 0.999  # of whole numbers: a tie may fall the other way

@@ -1,6 +1,6 @@
-"""Gates of what an artifact is: its operators and its size.
+"""Gates of what an artifact is: its operators, its size, and what goes in and out.
 
-Gates of what goes in and out: dtypes, scales, pixels, and the refusal of the wrong ones.
+In and out: dtypes, scales, pixels, and the refusal of the wrong ones.
 """
 
 from __future__ import annotations
@@ -13,10 +13,30 @@ import numpy as np
 from int8gate.quantizers.recipe import Recipe
 from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.runtimes.sessions import open_session
-from int8gate.validation.error_origin import rerun
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import GateResult, failed
 from int8gate.validation.metrics.registry import Metric
+from int8gate.validation.rerun import rerun
+
+_WITHIN = re.compile(r", inside (If|Loop|Scan) ")
+_KERNELS = (
+    "the converter has no integer kernel for these operators and leaves them in float silently",
+    "replace the operators in the network",
+)
+_SUBGRAPHS = (
+    "the quantizer takes the graph itself, not what stands inside an If or a Loop",
+    "export the network with the condition constant, or with the loop written out",
+)
+
+SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
+ZERO_POINT_LEVELS = 1.0  # levels a zero point may be off
+NUMBERS = ("int64", "int32", "bool")  # dtypes of class numbers and places (ArgMax, TopK)
+
+_CHANGED = "the converter changed the type of an input or output that is a number, not a value"
+_FLOAT_BORDER = "the converter kept a float border"
+_OTHER_BORDER = "the file was quantized to another type than the recipe's"
+_NO_SCALE = "the converter gave a border no scale that can be used"
+_PIXELS = "the calibration pictures do not span 0..255"
 
 
 def integer_only_gate(float_operators: list[str], case_id: str) -> GateResult:
@@ -37,17 +57,6 @@ def integer_only_gate(float_operators: list[str], case_id: str) -> GateResult:
     )
 
 
-_WITHIN = re.compile(r", inside (If|Loop|Scan) ")
-_KERNELS = (
-    "the converter has no integer kernel for these operators and leaves them in float silently",
-    "replace the operators in the network",
-)
-_SUBGRAPHS = (
-    "the quantizer takes the graph itself, not what stands inside an If or a Loop",
-    "export the network with the condition constant, or with the loop written out",
-)
-
-
 def _first(names: list[str], most: int = 5) -> str:
     """The first names of a list for a message; the record has them all."""
     rest = len(names) - most
@@ -64,13 +73,6 @@ def size_gate(ratio: float, expected: Expectations, case_id: str) -> GateResult:
         "weights stayed in float, or the network is so small that its metadata dominates",
         rerun(case_id, "integer_only"),
     )
-
-
-SCALE_TOLERANCE = 0.03  # of the scale that maps pixel 0..255 exactly
-ZERO_POINT_LEVELS = 1.0  # levels a zero point may be off
-
-
-NUMBERS = ("int64", "int32", "bool")  # dtypes of class numbers and places (ArgMax, TopK)
 
 
 def io_dtype_gate(
@@ -122,13 +124,6 @@ def _beside_float(artifact: Artifact, real: Artifact | None, kind: str):
     own = getattr(artifact, kind)
     theirs = getattr(real, kind) if real else ()
     return zip(own, theirs if len(theirs) == len(own) else (None,) * len(own), strict=True)
-
-
-_CHANGED = "the converter changed the type of an input or output that is a number, not a value"
-_FLOAT_BORDER = "the converter kept a float border"
-_OTHER_BORDER = "the file was quantized to another type than the recipe's"
-_NO_SCALE = "the converter gave a border no scale that can be used"
-_PIXELS = "the calibration pictures do not span 0..255"
 
 
 def _dtype_of_numbers(spec: TensorSpec, real: TensorSpec | None) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 
 from int8gate.quantizers.recipe import Recipe
-from int8gate.validation.error_origin import rerun
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import GateResult, failed
 from int8gate.validation.metrics.registry import Metric
+from int8gate.validation.rerun import rerun
 
 NOISE = 0.1  # of a measured speedup, between runs on one host
 

@@ -1,6 +1,6 @@
 """A face detector: SSD with MobileNet v1 in PyTorch, and the ONNX file that its users have.
 
-The network of `ssd_mobilenet_v1.py` (Huang et al. 2017), with its anchors, for one class. Strided
+The network of `ssd_mobilenet_v1` (Huang et al. 2017), with its anchors, for one class. Strided
 convolutions pad both sides alike, as PyTorch's do; the maps have the same sizes.
 """
 

@@ -1,4 +1,4 @@
-"""Training the face detector: SSD's targets and losses (`detection.py`), with PyTorch."""
+"""Training the face detector: the targets and losses of `ssd_mobilenet_v1`, with PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndar
 
 
 def targets(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `detection.encode`, the classes int64."""
+    """As `encode`, the classes int64."""
     boxes, classes = encode(spec, labels)
     return boxes, classes.astype(np.int64)
 

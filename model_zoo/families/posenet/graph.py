@@ -25,7 +25,7 @@ CANDIDATES = 10  # local maxima of each keypoint, the highest first
 def frozen_graph(network, declared: Network):
     """A `GraphDef` of the built Keras `network` with its weights, at the size that is declared.
 
-    Input ``image`` float32 (n, h, w, 3), pixels; outputs `OUTPUTS`, as `posenet_decoding.decode`
+    Input ``image`` float32 (n, h, w, 3), pixels; outputs `OUTPUTS`, as `decoding.decode`
     describes them. Serialized deterministically, equal weights give equal bytes.
     """
     import tensorflow as tf

@@ -1,7 +1,7 @@
 """SSD as the object-detection API exports it: one TF1 frozen graph from pictures to detections.
 
 `image_tensor`, uint8 (n, h, w, 3) of any size, is resized picture by picture in a loop; the network
-follows; its outputs become detections in a second loop (`ssd_detections.py`). Both loops are made
+follows; its outputs become detections in a second loop (`detections.py`). Both loops are made
 of TF1's dataflow operators: Enter, Switch, Merge, NextIteration, Exit and TensorArrays.
 """
 

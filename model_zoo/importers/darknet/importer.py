@@ -1,17 +1,12 @@
 """Darknet networks: `.cfg` and `.weights` to a PyTorch module, and back.
 
-    darknet_cfg.py      reads sections and options
-    darknet_sections.py from sections to modules and their shapes
-    darknet_layers.py   the modules
-    darknet_weights.py  the file of weights
+`import_darknet` reads a user's pair of files, `write_darknet` writes one. `cfg.py` reads sections
+and options, `layers.py` makes modules of them.
 
-`import_darknet` reads a user's pair of files, `write_darknet` writes one.
-
-Darknet's `.weights`: a header, then the layers' float32 values one after another, little-endian.
-
-The header is major, minor and revision (int32) and the number of pictures seen in training: int64
-from version 0.2 on, int32 before. Files of versions above 1000 hold the matrices of connected
-layers transposed. (`load_weights_upto` of Darknet's `parser.c`.)
+A `.weights` file is a header, then the layers' float32 values one after another, little-endian. The
+header is major, minor and revision (int32) and the number of pictures seen in training: int64 from
+version 0.2 on, int32 before. Files of versions above 1000 hold the matrices of connected layers
+transposed. (`load_weights_upto` of Darknet's `parser.c`.)
 """
 
 from __future__ import annotations
@@ -35,6 +30,9 @@ from int8gate.model_zoo.importers.darknet.layers import FLOAT_BYTES, make
 
 VERSION = (0, 2, 5)  # written
 TRANSPOSED_ABOVE = 1000
+
+LEFT_TO_HOST = ("yolo", "softmax", "cost")
+ENDS = ("softmax", "cost", "dropout")  # what computes nothing here
 
 
 def load(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
@@ -124,10 +122,6 @@ def _check_values(path: Path, section, name: str, values: np.ndarray) -> None:
     raise ValueError(
         f"{path}: the {name} of {section} {what}: the file is damaged or of another network"
     )
-
-
-LEFT_TO_HOST = ("yolo", "softmax", "cost")
-ENDS = ("softmax", "cost", "dropout")  # what computes nothing here
 
 
 class DarknetNetwork(torch.nn.Module):

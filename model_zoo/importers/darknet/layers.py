@@ -1,11 +1,8 @@
 """The layers of a Darknet network as PyTorch modules, exact to Darknet's arithmetic.
 
-Each takes its options from a `Section`; what it takes for an input, it is told.
-
-From the sections of a Darknet cfg to modules: who reads what, and which shape comes out.
-
-`make` builds the module of a section. Its forward takes the outputs of its `sources`, numbers of
-layers, -1 being the image.
+`make` builds the module of a `Section` of the cfg: which layers it reads and which shape comes out
+follow from the section and the shapes before it. A module's forward takes the outputs of its
+`sources`, numbers of layers, -1 being the image.
 """
 
 from __future__ import annotations
@@ -37,6 +34,8 @@ _OFF = {  # of convolutions: what makes them compute, or load, otherwise
     **dict.fromkeys(("dontloadscales", "assisted_excitation"), "0"),
     "share_index": "none",
 }
+
+Shape = tuple[int, int, int]  # channels, height, width
 
 
 class Convolution(nn.Module):
@@ -211,9 +210,6 @@ def _normalization_in_file_order(layer) -> list[tuple[str, torch.Tensor]]:
         ("rolling mean", layer.running_mean),
         ("rolling variance", layer.running_var),
     ]
-
-
-Shape = tuple[int, int, int]  # channels, height, width
 
 
 def make(section: Section, shapes: list[Shape], image: Shape) -> tuple[nn.Module, Shape]:

@@ -1,9 +1,8 @@
-"""Reading an ONNX file that somebody else made: what it is, and whether it is whole.
+"""Reading an ONNX file that somebody else made: what it is, whether it is whole, what it asks for.
 
 Nothing of it is believed. Its weights may lie outside (external data), and the paths it names may
-lead anywhere; its operators may be of nobody's.
-
-What an ONNX model asks for, counted before anything of it is allocated or run.
+lead anywhere; its operators may be of nobody's. The memory and the nodes that it asks for are
+counted before anything of it is allocated or run.
 """
 
 from __future__ import annotations
@@ -19,6 +18,17 @@ from int8gate.runtimes import onnx_file
 SMALL = 2**10  # bytes of a tensor whose values shape inference may look at
 MOST_NODES = 10**6  # of a model whose functions are written out
 WIDEST = 8  # times the bytes that a packed tensor takes in the file (4 bits to 4 bytes)
+
+LARGEST = 2**31  # protobuf's limit for one message
+OTHER_KINDS = (
+    (b"PK\x03\x04", "a zip archive, such as PyTorch's"),
+    (b"\x89HDF", "an HDF5 file, such as Keras'"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself (git lfs pull)"),
+)
+TFLITE = b"TFL3"
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu")
+RUNTIME_DOMAINS = ("com.microsoft",)
+QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QGemm")
 
 
 def check_functions(path: Path, model) -> None:
@@ -113,18 +123,6 @@ def _itemsize(data_type: int) -> int:
         return helper.tensor_dtype_to_np_dtype(data_type).itemsize
     except KeyError:
         return 1
-
-
-LARGEST = 2**31  # protobuf's limit for one message
-OTHER_KINDS = (
-    (b"PK\x03\x04", "a zip archive, such as PyTorch's"),
-    (b"\x89HDF", "an HDF5 file, such as Keras'"),
-    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself (git lfs pull)"),
-)
-TFLITE = b"TFL3"
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu")
-RUNTIME_DOMAINS = ("com.microsoft",)
-QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QGemm")
 
 
 def read(path: Path):

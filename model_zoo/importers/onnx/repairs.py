@@ -1,10 +1,9 @@
-"""Repairs of an ONNX graph: its inputs, its operator set. Each says in a sentence what it did.
+"""Repairs of an ONNX graph: its inputs, its operator set, its precision (float32).
 
-An ONNX graph in half or double precision, written in float32.
-
-float16 files are written for graphics cards: whole (input and output too), or with a Cast at either
-end. INT8 starts from float32, which holds every value of a half exactly, so the weights stay what
-they are. float64 loses digits that 8 bits do not keep either.
+Each says in a sentence what it did. A graph in half or double precision is written in float32
+(`in_float32`): float16 files are made for graphics cards, whole (input and output too) or with a
+Cast at either end. INT8 starts from float32, which holds every value of a half exactly, so the
+weights stay what they are. float64 loses digits that 8 bits do not keep either.
 """
 
 from __future__ import annotations
@@ -31,6 +30,12 @@ SMALL = 1024  # elements of a constant that the converter may have to read
 OPSETS = (17, 13)  # what old files are lifted to, the first that the converter reaches
 OLDEST_IR = 8
 BATCH = 1
+
+# Attributes that name a type, by the operators that have them: Cast and its like; random numbers,
+# windows and EyeLike; what normalizations and attention compute with inside.
+TYPE_ATTRIBUTES = frozenset(
+    {"to", "dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision"}
+)
 
 
 def free_constants(model) -> list[str]:
@@ -222,13 +227,6 @@ def _write_shape(info, shape: tuple[int, ...]) -> None:
     kind.ClearField("shape")
     for side in shape:
         kind.shape.dim.add().dim_value = side
-
-
-# Attributes that name a type, by the operators that have them: Cast and its like; random numbers,
-# windows and EyeLike; what normalizations and attention compute with inside.
-TYPE_ATTRIBUTES = frozenset(
-    {"to", "dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision"}
-)
 
 
 def widened(kind: int) -> int:

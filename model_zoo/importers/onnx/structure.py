@@ -1,8 +1,8 @@
-"""Names in an ONNX graph: of tensors and nodes, those of subgraphs too, and new ones among them.
+"""What stands in an ONNX graph: names, the order of its nodes, types and shapes of its tensors.
 
-The nodes of an ONNX graph, each behind those whose results it reads.
-
-Types and shapes of an ONNX graph's tensors, by ONNX's inference and else by ONNX Runtime's.
+Names are those of tensors and nodes, those of subgraphs too, and new ones among them. In order,
+each node stands behind those whose results it reads. Types and shapes come from ONNX's inference,
+else from ONNX Runtime's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import heapq
 import re
 
 from int8gate.runtimes import onnx_file
+
+_AT_NODE = re.compile(r"running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
+_ASSERTED = re.compile(r"^\S*onnxruntime\S*:\d+ .*? was false\. ")
+_LONGEST = 220  # characters
 
 
 class Names:
@@ -107,11 +111,6 @@ def _in_order(graph) -> list[int]:
             "others, its own result: that is no graph that runs; export the model again"
         )
     return ordered
-
-
-_AT_NODE = re.compile(r"running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
-_ASSERTED = re.compile(r"^\S*onnxruntime\S*:\d+ .*? was false\. ")
-_LONGEST = 220  # characters
 
 
 def with_shapes(model):

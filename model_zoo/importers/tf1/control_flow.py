@@ -1,18 +1,13 @@
-"""Which nodes of a graph run in a loop or under a condition.
+"""Which nodes of a graph run in a loop or under a condition, and which control edges say so.
 
 A loop (a frame) is what lies between its `Enter` and its `Exit`. A node is conditional when it is
-alive under some outcomes of the predicates of `Switch` only (`liveness`).
+alive under some outcomes of the predicates of `Switch` only. Under which outcomes a tensor is alive
+is kept as a disjunction of conjunctions of (predicate, outcome), `Alive`, so a `Merge` of two,
+three or four inputs, nested or not, ends a condition exactly when one of its inputs is alive
+whatever the outcomes are.
 
-Control edges: those that only order nodes, and those that say where a node runs.
-
-A node without data inputs, a `Const` above all, runs in a loop or under a condition only because of
-a control edge from there.
-
-Under which outcomes of which predicates a tensor is alive.
-
-That is kept as a disjunction of conjunctions of (predicate, outcome), so a `Merge` of two, three or
-four inputs, nested or not, ends a condition exactly when one of its inputs is alive whatever the
-outcomes are.
+Some control edges only order nodes, others say where a node runs: a node without data inputs, a
+`Const` above all, runs in a loop or under a condition only because of a control edge from there.
 """
 
 from __future__ import annotations
@@ -35,6 +30,14 @@ Literal = tuple[str, bool]
 Term = frozenset[Literal]
 Alive = frozenset[Term]  # a disjunction of terms
 ALWAYS: Alive = frozenset({frozenset()})
+
+ENTER, EXIT = {"Enter", "RefEnter"}, {"Exit", "RefExit"}
+SWITCH, MERGE = {"Switch", "RefSwitch", "_SwitchN"}, {"Merge", "RefMerge"}
+NEXT = {"NextIteration", "RefNextIteration"}
+FUNCTIONAL = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "For"}
+OPERATORS = ENTER | EXIT | SWITCH | MERGE | NEXT | FUNCTIONAL | {"LoopCond"}
+FRAME_NOISE = "/while_context"
+OUTSIDE = ""  # the frame of what runs in no loop
 
 
 def literal(predicate: str, outcome: bool) -> Alive:
@@ -91,15 +94,6 @@ def _tautology(terms: Alive) -> bool:
         _tautology(frozenset(t - {(name, value)} for t in terms if (name, not value) not in t))
         for value in (True, False)
     )
-
-
-ENTER, EXIT = {"Enter", "RefEnter"}, {"Exit", "RefExit"}
-SWITCH, MERGE = {"Switch", "RefSwitch", "_SwitchN"}, {"Merge", "RefMerge"}
-NEXT = {"NextIteration", "RefNextIteration"}
-FUNCTIONAL = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "For"}
-OPERATORS = ENTER | EXIT | SWITCH | MERGE | NEXT | FUNCTIONAL | {"LoopCond"}
-FRAME_NOISE = "/while_context"
-OUTSIDE = ""  # the frame of what runs in no loop
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ The rule, from structure and not from names:
   coordinate, slices that take boxes apart), more than four axes and what is not float (NMS, TopK,
   Where, ArgMax) are post-processing.
 - Cuts are float32 tensors. An integer edge into the network is a shape: it becomes a constant
-  (`network.frozen_shapes`).
-
-The parts of a graph around its layers: the rule is told in `cut`.
+  (`cut_network.frozen_shapes`).
 """
 
 from __future__ import annotations

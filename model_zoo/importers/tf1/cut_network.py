@@ -1,6 +1,6 @@
 """Takes the network out of a graph, writes the parts, and proves that they make the whole.
 
-The static shapes at a cut, as real inputs show them.
+Shapes at the cut become static: those that real inputs show.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from int8gate.model_zoo.importers.tf1.graphs import (
 from int8gate.model_zoo.importers.tf1.operators import INPUTS, SHAPES
 from int8gate.model_zoo.importers.tf1.proof import run
 from int8gate.runtimes.artifact import SAVED_MODEL
+
+HOST, REPORT = "host.pb", "import.json"
+BEFORE, AFTER = "preprocessing.pb", "postprocessing.pb"
+OBSERVED = 16  # samples on which static shapes are read
 
 
 def static_shapes(graph: Graph, tensors, images: list[dict]) -> dict[str, tuple[int, ...]]:
@@ -88,11 +92,6 @@ def host_without_network(graph: Graph, cut: Cut, image: dict):
                 node.input[place] = known[tensor_of(edge)].name
     changed.node.extend(known.values())
     return changed
-
-
-HOST, REPORT = "host.pb", "import.json"
-BEFORE, AFTER = "preprocessing.pb", "postprocessing.pb"
-OBSERVED = 16  # samples on which static shapes are read
 
 
 def write(graph: Graph, ends, cut: Cut, samples, directory: Path) -> dict:

@@ -1,6 +1,7 @@
-"""Where a frozen graph begins and ends: its image, its outputs, and what training left in it.
+"""Where a frozen graph begins and ends: its images, its outputs, and flags of training.
 
-Which tensors are a graph's outputs, where nobody named them.
+Where nobody named the outputs, they are found (`outputs_of`). Training flags and keep probabilities
+become constants of inference.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ from int8gate.model_zoo.importers.tf1.operators import INPUTS
 
 READING = {"IteratorGetNext", "QueueDequeueV2"}
 MOST_DESCRIBED = 24
+
+TRAINING_FLAGS = re.compile(r"train|phase|learning|dropout", re.I)
+INFERENCE_FLAGS = re.compile(r"infer|eval|predict|test", re.I)
+FLOAT_BYTES = 4
+KEEP = re.compile(r"keep", re.I)
+RATE = re.compile(r"drop|rate", re.I)
 
 
 def outputs_of(graph: Graph, file: str) -> tuple[str, ...]:
@@ -111,13 +118,6 @@ def _is_text_or_handle(graph: Graph, tensor: str) -> bool:
 
 def _rank(graph: Graph, tensor: str) -> int | None:
     return graph.imported.get_tensor_by_name(tensor).shape.rank
-
-
-TRAINING_FLAGS = re.compile(r"train|phase|learning|dropout", re.I)
-INFERENCE_FLAGS = re.compile(r"infer|eval|predict|test", re.I)
-FLOAT_BYTES = 4
-KEEP = re.compile(r"keep", re.I)
-RATE = re.compile(r"drop|rate", re.I)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
-"""Small tools over a `GraphDef`: names, edges, surgery, and running it.
+"""Small tools over a `GraphDef`: names, edges, surgery, and words for people.
 
 A tensor is named "node:0", a node "node". An edge in a `NodeDef` is "node", "node:1" or, for a
-control edge, "^node".
-
-How graphs are spoken of: tensors, loops and TensorFlow's errors, in words for people.
+control edge, "^node". `listed`, `refusal` and `cause` tell people of tensors and errors.
 """
 
 from __future__ import annotations
@@ -16,6 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from int8gate.model_zoo.importers.tf1.operators import CONVOLUTIONS, INPUTS, PRODUCTS, SHAPES
+
+MOST_NAMES = 4
+_NODE = re.compile(r"\{\{node ([^}\s]+)\}\}|[Nn]ode '([^']+)'|[Nn]ode:? \[\[([^\]]+)\]\]")
+_TRACE = re.compile(
+    r"Graph execution error|Detected at node|Node: '|\[\[|Original stack trace|File "
+)
 
 
 def node_of(edge: str) -> str:
@@ -219,13 +223,6 @@ def free_name(graph: Graph, wish: str) -> str:
     while (name := f"{wish}_{count}" if count else wish) in graph.nodes:
         count += 1
     return name
-
-
-MOST_NAMES = 4
-_NODE = re.compile(r"\{\{node ([^}\s]+)\}\}|[Nn]ode '([^']+)'|[Nn]ode:? \[\[([^\]]+)\]\]")
-_TRACE = re.compile(
-    r"Graph execution error|Detected at node|Node: '|\[\[|Original stack trace|File "
-)
 
 
 class NotRewritten(ValueError):

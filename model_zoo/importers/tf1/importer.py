@@ -4,7 +4,7 @@ TFLite's converter functionalizes the control flow of a whole TF1 graph before i
 asked of it, and fails on loops and conditions that only prepare the image or suppress boxes. So the
 graph is read here, its ends are found (`graph_ends`), what is constant at inference is folded
 (`simplify`, `unroll`), and the network is cut out of what the host keeps running (`cut`,
-`network`). `runtimes.tensorflow_graphs.HostGraph` runs the rest around the quantized network.
+`cut_network`). `runtimes.tensorflow_graphs.HostGraph` runs the rest around the quantized network.
 """
 
 from __future__ import annotations

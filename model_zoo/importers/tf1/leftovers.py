@@ -1,8 +1,9 @@
-"""What training leaves in a graph: savers, summaries, assertions, optimizers.
+"""What training leaves in a graph: what is taken out, folded away, or refused.
 
-Whether a graph trains: what of it does so, and which value of a flag switches that off.
-
-TensorFlow's own simplification of graphs, and the static shapes that it distrusts.
+Savers, summaries, assertions, optimizers and what only these read are taken out. TensorFlow's own
+simplification folds constants (`fold`); static shapes, which it distrusts, are put in as constants.
+A normalization by the statistics of its batch is refused (`check`). `value_of_inference` tells
+which value of a flag switches training off.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ PASSIVE = {"Identity", "ReadVariableOp", "Switch", "All", "Any", "IsFinite", "Lo
     "GreaterEqual",
 }
 REDUCING = {"Max", "Min", "Mean", "Sum", "Prod"}
+
+FOLDING = ("debug_stripper", "pruning", "constfold", "loop", "dependency", "constfold", "pruning")
+PASSED_ON = {"StopGradient", "CheckNumerics", "PreventGradient", "Snapshot", "Print"}
+
+SCALING = {"RealDiv", "Div", "Mul"}
 
 
 def without_leftovers(graph_def, named: Iterable[str] = ()):
@@ -102,10 +108,6 @@ def _ends_a_check(graph: Graph, name: str) -> bool:
 def _reads_variable(graph: Graph, name: str) -> bool:
     above = graph.above([name])
     return len(above) <= 3 and any(graph.nodes[other].op in STORED for other in above)
-
-
-FOLDING = ("debug_stripper", "pruning", "constfold", "loop", "dependency", "constfold", "pruning")
-PASSED_ON = {"StopGradient", "CheckNumerics", "PreventGradient", "Snapshot", "Print"}
 
 
 def fold(graph: Graph, kept: Iterable[str]):
@@ -182,9 +184,6 @@ def without_identities(graph: Graph, kept: Iterable[str]):
     spliced.library.CopyFrom(graph.graph_def.library)
     spliced.versions.CopyFrom(graph.graph_def.versions)
     return spliced
-
-
-SCALING = {"RealDiv", "Div", "Mul"}
 
 
 def normalizing_batches(graph: Graph) -> list[str]:

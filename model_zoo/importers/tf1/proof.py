@@ -1,7 +1,4 @@
-"""What a graph answers on real inputs, which a rewritten graph must answer too.
-
-Runs graphs, and reads what they answer.
-"""
+"""Runs graphs, and proves that a rewritten graph answers on real inputs what it answered before."""
 
 from __future__ import annotations
 
@@ -21,6 +18,10 @@ from int8gate.model_zoo.importers.tf1.graphs import (
     tensor_of,
 )
 from int8gate.model_zoo.importers.tf1.operators import INPUTS
+
+PROVEN_ON = 3  # samples
+RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of each value, of the largest value of its tensor
+ROUNDING, MOST_ROUNDING = 4, 5e-4  # an int8 step is 4e-3 of the largest value and more
 
 
 def run(
@@ -52,11 +53,6 @@ def constant_value(graph: Graph, tensor: str) -> np.ndarray:
         del node.input[:]
         node.input.extend(data_edges(graph.nodes[name]))
     return next(run(Graph(part), [tensor_of(tensor)], [{}]))[0]
-
-
-PROVEN_ON = 3  # samples
-RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of each value, of the largest value of its tensor
-ROUNDING, MOST_ROUNDING = 4, 5e-4  # an int8 step is 4e-3 of the largest value and more
 
 
 class Proof:

@@ -3,7 +3,8 @@
 The steps are proven together; only where that fails, each by itself. A step that changes an output
 by more than rounding is taken back, and said to be.
 
-Dropout that a training graph left behind: x / keep * mask, where the mask is drawn at random.
+One step takes out the dropout of a training graph: x / keep * mask, where the mask is drawn at
+random.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from int8gate.model_zoo.importers.tf1.proof import Proof, feeds, with_static_inp
 
 RANDOM = ("Random", "StatelessRandom", "Multinomial", "TruncatedNormal")
 SELECT = {"Select", "SelectV2"}
+
+TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
 
 
 def masks(graph: Graph) -> dict[str, str]:
@@ -69,9 +72,6 @@ def _unscaled(graph: Graph, edge: str) -> str:
     if len(variable) != 1 or graph.imported.get_tensor_by_name(tensor_of(fixed[0])).shape.rank:
         return edge
     return variable[0]
-
-
-TAKEN_BACK, NOT_POSSIBLE = "was taken back", "was not possible"
 
 
 def simplify(graph_def, ends, samples, keep: Iterable[str] = ()) -> tuple[Graph, list[str]]:

@@ -1,6 +1,6 @@
 """Unrolls TF1 loops (`Enter` to `Exit`) whose number of turns is a small constant.
 
-Replaces the tensor arrays of unrolled loops by the tensors that they held.
+The tensor arrays of unrolled loops are replaced by the tensors that they held (`lowered`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from int8gate.model_zoo.importers.tf1.graphs import (
 from int8gate.model_zoo.importers.tf1.proof import constant_value
 
 MOST_TURNS = 64
+
+ARRAY = "TensorArray"
 
 
 class Loop:
@@ -139,9 +141,6 @@ def _goes_on(graph_def, condition: str) -> bool:
         return bool(constant_value(Graph(graph_def), condition))
     except NotRewritten as error:
         raise NotRewritten(f"its number of turns {error}") from error
-
-
-ARRAY = "TensorArray"
 
 
 def lowered(graph: Graph):

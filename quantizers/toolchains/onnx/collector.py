@@ -1,9 +1,10 @@
 """Statistics of the activations of a float ONNX model, in one pass over the samples.
 
 Of every tensor the minimum and maximum over all elements of all samples are exact. The histogram
-counts a sample of a large tensor's elements (`strides`), others in each picture; what that may do
-to a threshold, `sampling` bounds. Nothing that is kept grows with the number of samples, and
-everything depends on a sample's number alone, so that shards merge to what one pass finds.
+counts a sample of a large tensor's elements (`statistics.step_of`), others in each picture; what
+that may do to a threshold, benchmarks/sampling_bounds.py bounds. Nothing that is kept grows with
+the number of samples, and everything depends on a sample's number alone, so that shards merge to
+what one pass finds.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ def collect(
     every: int | None = None,
     threads: int = 1,
 ) -> dict[str, TensorStatistics]:
-    """Runs the float `.onnx` (`onnx_prepare`) on the samples; returns statistics by tensor name.
+    """Runs the float `.onnx` (`prepare`) on the samples; returns statistics by tensor name.
 
     `samples` are float32 (n, h, w, c), turned where the model takes (1, c, h, w); see `SampleFile`.
     `rows` are the samples to run (a shard), all by default. `tensors` are those that get a
     quantizer (`tensors_to_quantize`) by default. `every`: count every that many elements, 1 for
-    all of them; by default about `strides.COUNTED` of a tensor over all samples of the file.
+    all of them; by default about `statistics.COUNTED` of a tensor over all samples of the file.
     Channels are those of tensors of rank 4; their extremes are of
-    `strides.PLACES` places of each where not all elements are counted.
+    `statistics.PLACES` places of each where not all elements are counted.
 
     The model stays open for the next shard until `close` is called or another one is opened. Raises
     ValueError naming tensor and sample where a value that is looked at is NaN or any is infinite,

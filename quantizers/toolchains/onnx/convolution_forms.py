@@ -1,14 +1,14 @@
-"""A normalization of channels that stands alone, as a convolution of one weight a channel.
+"""Operators written as convolutions, which ONNX Runtime has for integers: two forms.
 
-A batch normalization before its convolution, ImageNet's mean and deviation at the input: its int8
-weights are exact, its int32 bias nearly so. Several in a row become one.
+`Affines`: a normalization of channels that stands alone (a batch normalization before its
+convolution, ImageNet's mean and deviation at the input) is a convolution of one weight a channel.
+Its int8 weights are exact, its int32 bias nearly so. Several in a row become one.
 
-A transposed convolution as a convolution and DepthToSpace, which ONNX Runtime has for integers.
-
-Of a stride s, output pixel Y = s * q + r (before cropping) sums the weights k = r + s * m over the
-inputs q - m: each of the s * s phases r is a convolution of the input with every s-th weight, and
-DepthToSpace sets the phases beside each other (Shi et al., 2016, arXiv:1609.07009). Bias, groups,
-padding and output padding keep their meaning; the values stay the same.
+`as_convolution`: a transposed convolution is a convolution and DepthToSpace. Of a stride s, output
+pixel Y = s * q + r (before cropping) sums the weights k = r + s * m over the inputs q - m: each of
+the s * s phases r is a convolution of the input with every s-th weight, and DepthToSpace sets the
+phases beside each other (Shi et al., 2016, arXiv:1609.07009). Bias, groups, padding and output
+padding keep their meaning; the values stay the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which nodes of a float ONNX graph compute with integers, and which stay float.
+"""Which nodes of a float ONNX graph compute with integers, which stay float, which move integers.
 
 Convolutions and matrix products are integer always. What lies between them falls into islands:
 nodes joined by tensors without crossing a product. An island that holds a normalization, a softmax
@@ -13,11 +13,10 @@ from end to end. A transposed convolution has no integer kernel in ONNX Runtime:
 int8 and it computes on floats; with float weights it would get int8 ones of a single scale when it
 is loaded.
 
-Operators of a QDQ graph that only move values, on the integers themselves.
-
-ONNX Runtime takes the Q/DQ pairs from around a Reshape or a Transpose and leaves those around
-others, which then move floats. Between a DQ and Qs of the same scale they get what the DQ reads,
-and give what the Q gave: the values are the same, bit for bit.
+Operators that only move values do so on the integers themselves (`move_integers`). ONNX Runtime
+takes the Q/DQ pairs from around a Reshape or a Transpose and leaves those around others, which then
+move floats. Between a DQ and Qs of the same scale they get what the DQ reads, and give what the Q
+gave: the values are the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -45,6 +44,8 @@ ONE_TO_ONE = frozenset(  # operators of one activation, as they stand between a 
     }
 )
 
+MOVED_AS_FLOATS = ("Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth")
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -59,7 +60,7 @@ class Placement:
 
 
 def place(model) -> Placement:
-    """Where integers go in a prepared float model (`onnx_prepare`)."""
+    """Where integers go in a prepared float model (`prepare`)."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     floats = _float_tensors(graph)
@@ -169,9 +170,6 @@ def _with_float_output(graph, products, integer, islands, token_streams) -> set[
         if consumers[result] or (result in outputs and from_float):
             found.add(node.name)
     return found
-
-
-MOVED_AS_FLOATS = ("Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth")
 
 
 def move_integers(graph) -> None:

@@ -4,7 +4,7 @@ What goes wrong without it: tensors without a type stay float without an error; 
 name are mixed up when their biases are copied; a constant that is one node's weights and another's
 operand gets one scale for both; shapes of constants that were kept contradict the dynamic
 quantizer, which transposes them; operators without an integer kernel split the graph
-(`onnx_rewrites`).
+(`rewrites`).
 """
 
 from __future__ import annotations

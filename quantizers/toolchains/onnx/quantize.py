@@ -1,4 +1,4 @@
-"""The ONNX toolchain: a prepared float model (`onnx_export.to_onnx`) to INT8, with our ranges.
+"""The ONNX toolchain: a prepared float model (`from_torch.to_onnx`) to INT8, with our ranges.
 
 Static INT8 is written as QDQ. A recipe's activations are uint8, the one type that is fast on x86
 together with int8 weights (int8 activations leave convolutions in float there, and suit ARM).

@@ -1,11 +1,11 @@
 """Operators that have no integer kernel in ONNX Runtime, written as others that have one.
 
 A mean over a picture is a global pooling. A normalization of channels that stands alone is a
-convolution (`onnx_affine`), Einstein's sum a matrix product (`onnx_einsum`), a transposed
-convolution a plain one (`onnx_transposed`). A bias of a matrix
-product is a vector, whatever shape broadcasting allows. One pixel that is enlarged is repeated. A
-division by a constant is a product, a square the product of a tensor with itself. Zeros that are
-put around a map belong to the convolution behind them. The values stay the same.
+convolution, a transposed convolution a plain one (`convolution_forms`). Einstein's sum is a matrix
+product, an assignment to a slice a Slice and Concat (`tensor_forms`). A bias of a matrix product is
+a vector, whatever shape broadcasting allows. One pixel that is enlarged is repeated. A division by
+a constant is a product, a square the product of a tensor with itself. Zeros that are put around a
+map belong to the convolution behind them. The values stay the same.
 """
 
 from __future__ import annotations

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.quantizers.calibration import shards
+from int8gate.quantizers import ranged
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx import quantize as onnx_quantize
 
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
-    """Writes `directory`/statistics.npz of an ONNX model; see `shards.collect`."""
-    shards.collect(onnx_collector, float_model, samples, kept, jobs, directory)
+    """Writes `directory`/statistics.npz of an ONNX model; see `ranged.collect`."""
+    ranged.collect(onnx_collector, float_model, samples, kept, jobs, directory)
 
 
 def quantize(
     float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
 ) -> dict:
-    """Writes the artifact; returns its description and calibration, see `shards.quantized`."""
-    return shards.quantized(
+    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
+    return ranged.quantized(
         lambda ranges: onnx_quantize.quantize(float_model, recipe, ranges, directory),
         recipe,
         statistics,

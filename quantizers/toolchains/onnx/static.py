@@ -1,11 +1,9 @@
-"""Static INT8 (QDQ) by ONNX Runtime's quantizer: where scales go, by `onnx_placement`.
+"""Static INT8 (QDQ) by ONNX Runtime's quantizer: where scales go, by `placement`.
 
-Its class is used without its calibration, which keeps every activation in memory.
-
-Numbers in the place of an ONNX model's names, while ONNX Runtime's quantizer works on it.
-
-The quantizer makes names out of others (`w_quantized`, `b_scale`, `x_QuantizeLinear_Output`) and
-does not look whether something bears them. Of numbers it can make none that stands in the model.
+Its class is used without its calibration, which keeps every activation in memory. The quantizer
+makes names out of others (`w_quantized`, `b_scale`, `x_QuantizeLinear_Output`) and does not look
+whether something bears them. So while it works numbers stand in the place of the model's names
+(`Numbering`): of numbers it can make none that stands in the model.
 """
 
 from __future__ import annotations
@@ -27,6 +25,9 @@ from int8gate.runtimes import onnx_file
 from int8gate.runtimes.onnx_graph import KEPT_FLOAT
 
 _MADE = re.compile(r"([tn])(\d+)(.*)", re.DOTALL)  # t: a tensor, n: a node; and what was put behind
+
+ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
+SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
 
 class Numbering:
@@ -86,10 +87,6 @@ def _rename(graphs: list, of_tensor: Callable, of_node: Callable) -> None:
                 for position, name in enumerate(ends):
                     if name:
                         ends[position] = of_tensor(name)
-
-
-ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
-SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
 
 def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dict):

@@ -2,19 +2,17 @@
 
 Copying 60 MB of activations out of every inference costs as much as half of a ResNet's arithmetic.
 So the extremes (ReduceMin, ReduceMax) and the sample (a strided Slice) are taken in the graph, and
-only they leave it.
-
-ONNX Runtime computes convolutions on tensors in blocks of channels (com.microsoft.nchwc), and puts
-a ReorderOutput before whatever else reads one. Neither extremes nor a sample care for the order, so
-the taps go into the graph that ONNX Runtime has optimized, before the reordering, which then has no
-reader left and is taken out.
-
-The nodes that tap a tensor inside an ONNX graph (operator set 10 or later).
+only they leave it. `TapNodes` are the nodes that do so (operator set 10 or later).
 
 Outputs, in this order: of each tensor the counted elements (n,); then, each of all tensors end to
 end, the minima (tensors,), the maxima, and, if any tensor has channels, the channels' minima and
 maxima (channels of all tensors,), those at `step_of_places`.
 Inputs besides the model's own: for each step > 1 where to start, `start_name(step)`, int64 (1,).
+
+ONNX Runtime computes convolutions on tensors in blocks of channels (com.microsoft.nchwc), and puts
+a ReorderOutput before whatever else reads one. Neither extremes nor a sample care for the order, so
+the taps go into the graph that ONNX Runtime has optimized, before the reordering, which then has no
+reader left and is taken out.
 """
 
 from __future__ import annotations
@@ -36,6 +34,9 @@ SLICE_WITH_STEPS = 10
 _REDUCE_TAKES_AXES = 18
 _PREFIX = "int8gate"
 _END = 2**62
+
+_BLOCKS = "com.microsoft.nchwc"
+_BATCH = 1
 
 
 def start_name(step: int) -> str:
@@ -142,16 +143,12 @@ class TapNodes:
         self._figures.setdefault(figure, []).append(name)
 
 
-_BLOCKS = "com.microsoft.nchwc"
-_BATCH = 1
-
-
 @dataclass(frozen=True)
 class Tap:
     """A tensor, and how it is tapped.
 
     `in_graph`: every `step`-th of `size` elements leaves the graph; else the whole tensor does.
-    `channels` as `strides.channels_of`.
+    `channels` as `statistics.channels_of`.
     """
 
     tensor: str

@@ -1,14 +1,14 @@
-"""Einstein's sum of two tensors as a matrix product: Transpose, Reshape, MatMul, and back.
+"""Einsum and ScatterND as operators that ONNX Runtime has for integers.
 
-ONNX Runtime has no integer kernel for Einsum, and onnx2tf converts some of them wrongly. Letters
-fall into four groups: those of both inputs and the output are a batch, those of both inputs alone
-are summed over, those of one input and the output are rows or columns.
+It has no integer kernel for either, and onnx2tf converts ScatterND and some Einsums wrongly.
 
-A ScatterND to constant places (an assignment to a slice) as Slice and Concat, or as a Gather.
+`as_product`: Einstein's sum of two tensors is a matrix product: Transpose, Reshape, MatMul, and
+back. Letters fall into four groups: those of both inputs and the output are a batch, those of both
+inputs alone are summed over, those of one input and the output are rows or columns.
 
-PyTorch exports ``y[:, :, 4:8, 4:8] = x`` so. ONNX Runtime has no integer kernel for it, and onnx2tf
-converts it wrongly. Each element of the result is one of the data or one of the updates: which one
-is known.
+`as_moves`: a ScatterND to constant places (an assignment to a slice, which PyTorch exports for
+``y[:, :, 4:8, 4:8] = x``) is Slice and Concat, or a Gather. Each element of the result is one of
+the data or one of the updates: which one is known.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def collect(
     `samples` are float32 arrays (n, ...) in the model's layout, see `SampleFile`; `rows` those to
     run (a shard), all by default. Minimum and maximum, of a tensor and of the channels of one of
     rank 4 (last axis), are exact. `every`: count every that many elements in the histogram, 1 for
-    all; by default about `strides.COUNTED` of a tensor over all samples of the file. Everything
+    all; by default about `statistics.COUNTED` of a tensor over all samples of the file. Everything
     depends on a sample's number alone, so that shards merge to what one pass finds. The model stays
     open for the next shard until `close` is called or another one is opened.
     Raises ValueError naming tensor and sample where a value is NaN or infinite, and where samples

@@ -8,12 +8,11 @@ A file can be 550 MB, so it is not taken apart: the new tables are appended behi
 each tensor's reference is turned to them. References of a flatbuffer point forward, which is why
 the end is a good place (https://flatbuffers.dev/internals/).
 
-Ranges of pictures in a calibrated TFLite model: declared ones, where calibration guessed.
-
-Luminance spans 16..235 only, and calibration sees less still, so that a step of 8 bits would be
-0.86 grey levels, another for each of a network's pictures, and every sum of two of them would round
-to a third grid. With the range of pixels they all step by one grey level: the input loses nothing,
-the output what any picture of bytes loses.
+Pictures can get declared ranges, where calibration guessed (`snapped_to_pixels`). Luminance spans
+16..235 only, and calibration sees less still, so that a step of 8 bits would be 0.86 grey levels,
+another for each of a network's pictures, and every sum of two of them would round to a third grid.
+With the range of pixels they all step by one grey level: the input loses nothing, the output what
+any picture of bytes loses.
 """
 
 from __future__ import annotations
@@ -31,6 +30,15 @@ _OUTPUTS = 8  # place of a SubGraph's field `outputs` in its vtable
 _VTABLE = struct.pack("<4H", 8, 12, 4, 8)  # of a table of 12 bytes with fields `min` and `max`
 # The table (its vtable, min, max: all relative), then the vectors (length, value) of both.
 _TABLE = struct.Struct("<iIIIfIf")
+
+MARGIN = 0.1  # of the span, that a picture's calibrated range may end short of the pixels'
+# Features of a network's inside overshoot more, and clipping them costs: with 0.1 here too, a
+# super-resolution network lost 0.41 dB and not 0.09.
+OVERSHOOT = 0.02
+# What is a picture for certain, the network's input and an output that enlarges it: its range may
+# be further off, since pixels end where theirs ends.
+MARGIN_OF_ENDS = 0.4
+SAME = 1e-6  # of the span: what float32 makes of one number
 
 
 def activations(model: bytes) -> dict[str, int]:
@@ -141,16 +149,6 @@ def _indices(table, field: str) -> list[int]:
     return [int(getattr(table, field)(at)) for at in range(getattr(table, f"{field}Length")())]
 
 
-MARGIN = 0.1  # of the span, that a picture's calibrated range may end short of the pixels'
-# Features of a network's inside overshoot more, and clipping them costs: with 0.1 here too, a
-# super-resolution network lost 0.41 dB and not 0.09.
-OVERSHOOT = 0.02
-# What is a picture for certain, the network's input and an output that enlarges it: its range may
-# be further off, since pixels end where theirs ends.
-MARGIN_OF_ENDS = 0.4
-SAME = 1e-6  # of the span: what float32 makes of one number
-
-
 def snapped_to_pixels(calibrated: bytes, low: float, high: float) -> tuple[bytes, list[str]]:
     """The model with the range `low`..`high` (of pixels 0 and 255) for every tensor that has
     nearly that, and the names of those whose range that changed.
@@ -158,7 +156,7 @@ def snapped_to_pixels(calibrated: bytes, low: float, high: float) -> tuple[bytes
     Nearly is within `MARGIN` of the span inside it, or `OVERSHOOT` outside, at either end; for the
     network's input, and for an output of rank 4 that is larger than it and has its channels, within
     `MARGIN_OF_ENDS` on either side. `calibrated` is a float model with each tensor's range
-    (`tflite_ranges.with_ranges`).
+    (`with_ranges`).
     """
 
     model = opened(calibrated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from int8gate.quantizers.calibration import shards
+from int8gate.quantizers import ranged
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.tflite import collector as tflite_collector
 from int8gate.quantizers.toolchains.tflite import convert as tflite
@@ -14,15 +14,15 @@ from int8gate.runtimes.artifact import TFLITE
 
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:
-    """Writes `directory`/statistics.npz of a TFLite model; see `shards.collect`."""
-    shards.collect(tflite_collector, float_model, samples, kept, jobs, directory)
+    """Writes `directory`/statistics.npz of a TFLite model; see `ranged.collect`."""
+    ranged.collect(tflite_collector, float_model, samples, kept, jobs, directory)
 
 
 def quantize(
     float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
 ) -> dict:
-    """Writes the artifact; returns its description and calibration, see `shards.quantized`."""
-    return shards.quantized(
+    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
+    return ranged.quantized(
         lambda ranges: tflite.quantize(float_model, recipe, ranges, pixel_range, directory),
         recipe,
         statistics,

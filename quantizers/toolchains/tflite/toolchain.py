@@ -38,7 +38,7 @@ class Tflite(Toolchain):
         TFLITE: Stage("artifact", "int8gate.quantizers.network_export:keep_tflite"),
     }
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
-    naming = Stage("artifact", f"{_HERE}.convert:name_ends")
+    naming = Stage("artifact", f"{_HERE}.tensor_names:name_ends")
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_graph.what_is_integer_in)
 

@@ -29,12 +29,12 @@ from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models import inspection
 from int8gate.quantizers import auditing, stages
-from int8gate.quantizers import stages as samples
+from int8gate.quantizers import sample_stages as samples
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains import registry as toolchains
-from int8gate.quantizers.toolchains.onnx import toolchain as onnx_stages
+from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
 from int8gate.targets.registry import targets
 from int8gate.tasks.registry import scenes, task
 from int8gate.validation.case_stages import scored_by
@@ -181,7 +181,7 @@ def without_type_checking(source: str) -> str:
     "root",
     [
         "int8gate.quantizers.network_export",
-        "int8gate.quantizers.toolchains.onnx.toolchain",
+        "int8gate.quantizers.toolchains.onnx.stages",
         "int8gate.validation.evaluation",
         "int8gate.validation.cached_results",
         "int8gate.model_zoo.user_models.inspection",
@@ -271,7 +271,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
     runs = {
         "samples": (
             (samples.prepare, pictures[0], hooked, False, tmp_path),
-            ("int8gate.quantizers.stages", *hooked.hooks, of_pictures),
+            ("int8gate.quantizers.sample_stages", *hooked.hooks, of_pictures),
         ),
         "audit": (
             (auditing.findings, *pictures, UNIT, 5, 100),

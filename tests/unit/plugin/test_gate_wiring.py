@@ -24,14 +24,13 @@ from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_zoo
 from int8gate.plugin import gates
-from int8gate.quantizers.calibration.shards import STATISTICS
 from int8gate.quantizers.calibration.table import read_table
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.runtimes.artifact import ONNX, SAMPLES, Artifact, TensorSpec
+from int8gate.runtimes.artifact import ONNX, SAMPLES, STATISTICS, Artifact, TensorSpec
 from int8gate.validation import cached_results as kept
-from int8gate.validation import error_origin, measure, speed
+from int8gate.validation import causes, measure, speed
 from int8gate.validation import gates as judged
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.evaluation import evaluate
@@ -197,7 +196,7 @@ def test_what_one_gate_within_a_measurement_refuses_is_refused(
         passed = None if gate in UNLESS else PASSED
         result = FAILED if gate == fails else passed
         monkeypatch.setattr(judged, gate, lambda *_, result=result: result)
-    monkeypatch.setattr(error_origin, "error_origin", lambda _: None)
+    monkeypatch.setattr(causes, "error_origin", lambda _: None)
     one = CaseRun(case.declared, RECIPES[name], case.pipeline)
     one._results["audit"] = None
     one._results["timed"] = case.timed

@@ -12,7 +12,7 @@ from int8gate.plugin.cases import has_test
 from int8gate.plugin.hints import pasteable
 from int8gate.plugin.models import MODELS
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.validation.error_origin import REPORT, other_recipe, rerun
+from int8gate.validation.rerun import REPORT, other_recipe, rerun
 
 CASE = "tiny-tflite_int8"
 SEVERAL = replace(TINY, recipes=("tflite_int8", "tflite_int8_entropy", "tflite_int16x8"))

@@ -35,7 +35,7 @@ def normal(size: int = 200_000, seed: int = 0) -> np.ndarray:
 
 
 def divergence_of(counts: list[int], length: int, bits: int, smaller: int) -> float:
-    """KL(P || Q) bin by bin, as the talk has it, with the choices of `divergence`."""
+    """KL(P || Q) bin by bin, as the talk has it, with the choices of `thresholds`."""
     span = length + min(length, smaller)
     p = list(counts[:length])
     p[-1] += sum(counts[length:])

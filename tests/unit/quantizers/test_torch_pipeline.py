@@ -15,10 +15,10 @@ import tiny_zoo
 from int8gate.engine.cache import ArtifactCache
 from int8gate.engine.worker import Worker
 from int8gate.quantizers.calibration import table, thresholds
-from int8gate.quantizers.calibration.shards import STATISTICS
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, REFERENCES
 from int8gate.quantizers.settings import Settings
+from int8gate.runtimes.artifact import STATISTICS
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun

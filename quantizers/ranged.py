@@ -1,0 +1,53 @@
+"""What the two toolchains share of calibration: statistics to a file, and ranges from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+from int8gate.quantizers.calibration import shards, table, thresholds
+from int8gate.quantizers.recipe import Recipe
+from int8gate.runtimes.artifact import STATISTICS
+
+
+def collect(
+    collector: ModuleType,
+    float_model: Path,
+    samples: Path,
+    kept: Path,
+    jobs: int,
+    directory: Path,
+) -> None:
+    """Writes `directory`/statistics.npz of a model; finished shards stay in `kept`.
+
+    `collector` has the functions `collect` and `close`.
+    """
+    found = shards.calibrate(collector.collect, float_model, samples, kept, jobs)
+    collector.close()
+    table.write_table(directory / STATISTICS, found)
+
+
+def quantized(
+    quantize: Callable[[Mapping[str, thresholds.Range] | None], dict],
+    recipe: Recipe,
+    statistics: Path | None,
+) -> dict:
+    """The description of the artifact that `quantize` writes of ranges (None without statistics).
+
+    With statistics it holds the record's `calibration`: the recipe's method, and of each tensor
+    what it found and chose.
+    """
+    found = _table(statistics) if statistics else None
+    ranges = found and thresholds.ranges(found, recipe.calibration)
+    described = quantize(ranges)
+    if found:
+        rows = table.summary(found, ranges)
+        described["calibration"] = {"method": recipe.calibration, "tensors": rows}
+    return described
+
+
+def _table(statistics: Path) -> table.Table:
+    """The statistics of every tensor that held values: a mask of -inf alone has no range."""
+    found = table.read_table(statistics)
+    return {name: of_tensor for name, of_tensor in found.items() if of_tensor.count}
