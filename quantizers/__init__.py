@@ -5,9 +5,10 @@ settings.py   what the command line chose
 pipeline.py   from a declaration to an artifact: each step once, cached (steps.py)
 sources.py    how a model's file comes to its network; network_export.py: Keras and TensorFlow
 stage.py      `Stage`, a function in the worker process, and what runs it
-stages.py     the stages that no toolchain changes
+stages.py     the stages that no toolchain changes; sample_stages.py: those that write samples
 toolchains/   a folder for each way to quantized files
 calibration/  statistics of each tensor, and the ranges made of them
+ranged.py     what the toolchains share of it: statistics to a file, and ranges from it
 data_sets.py  the data sets of a run
 auditing.py   the audit of calibration pictures; activation_audit.py: of activations
 diagnosis.py  what converters say, and what it means (diagnoses.toml)

@@ -9,8 +9,9 @@
     fidelity.py      how far outputs are from the float model's; agreement.py: its answers
     noninferiority.py  the paired test behind the accuracy gate; bootstrap.py: its resampling
     cached_results.py  what follows from files and evaluations alone, kept in the cache
-    speed.py         latency on the host, float and quantized in turn, and on targets
-    error_origin.py  why a model scores less (error_trace.py); the command that a failure names
+    speed.py         latency on the host, float and quantized in turn; npu_entry.py: on targets
+    error_origin.py  where a quantized network leaves the float one (error_trace.py)
+    causes.py        why a model scores less; rerun.py: the command that a failure names
     preprocessing_mismatch.py  whether a team's own classifier is fed as it was trained
     expectations.py  tolerances and declared exceptions of each case, from expectations.toml
     record.py        the case record; results_model.py: `results.json` as types

@@ -1,11 +1,11 @@
 """ONNX Runtime's quantization: from a float graph to QDQ, and the ways to that graph.
 
-toolchain.py         `Onnx`: what the pipeline knows of this toolchain, and its stages
+toolchain.py         `Onnx`: what the pipeline knows of this toolchain; loads nothing of the rest
+stages.py            calibration and quantization, as they run in the worker process
 from_torch.py        a float ONNX file of a PyTorch program, or of a user's file
 prepare.py           what the stock quantizer needs of a graph
 rewrites.py          operators without an integer kernel, by others: convolution_forms.py,
                      tensor_forms.py; graph_view.py: what they look at
 collector.py         statistics of activations, through taps in the graph (taps.py)
-attention_masks.py   masks of attention in a float `.tflite`: the TFLite toolchain's
 quantize.py          to INT8; static.py: QDQ; placement.py: which nodes compute with integers
 """

@@ -1,10 +1,13 @@
 """TensorFlow Lite's quantization, and the ways to a float `.tflite` of each source format.
 
-toolchain.py    `Tflite`: what the pipeline knows of this toolchain, and its stages
+toolchain.py    `Tflite`: what the pipeline knows of this toolchain; loads nothing of the rest
+stages.py       calibration and quantization, as they run in the worker process
 convert.py      a SavedModel or float `.tflite`, converted and quantized by TensorFlow
 from_torch.py   a float `.tflite` of a PyTorch program
 from_onnx.py    a float `.tflite` of an ONNX file (onnx_forms.py, onnx2tf_runner.py)
 collector.py    statistics of activations
 ranges.py       ranges written into the file
-int16_forms.py  operators without an int16 form, by others
+int16_forms.py  operators without an int16 form, by others; attention_masks.py: masks that a scale
+                of 8 bits can hold
+tensor_names.py the names of inputs and outputs that a user's file has
 """

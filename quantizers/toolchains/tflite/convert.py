@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from int8gate.quantizers.recipe import RECIPES, Recipe
-from int8gate.quantizers.toolchains.onnx.attention_masks import with_near_masks
+from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.quantizers.toolchains.tflite.ranges import snapped_to_pixels, with_ranges
 from int8gate.runtimes.artifact import SAVED_MODEL, TFLITE, in_order

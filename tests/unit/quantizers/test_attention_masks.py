@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.toolchains.onnx.attention_masks import MARGIN, _near, with_near_masks
+from int8gate.quantizers.toolchains.tflite.attention_masks import MARGIN, _near, with_near_masks
 from int8gate.quantizers.toolchains.tflite.convert import quantize
 from int8gate.quantizers.toolchains.tflite.ranges import activations
 from int8gate.runtimes.artifact import TFLITE
