@@ -20,7 +20,7 @@ _EXPORT = "int8gate.quantizers.network_export"
 _FROM_TORCH = "int8gate.quantizers.toolchains.onnx.from_torch"
 WRITES_ONNX = ("onnxscript",)  # what PyTorch's exporter translates with; only PyTorch imports it
 
-OF_FORMAT = {  # what reads such a file
+PACKAGES_OF_FORMAT = {  # what reads such a file
     "keras": ("keras", "tensorflow"),
     "saved_model": ("tensorflow",),
     "frozen_graph": ("tensorflow",),
@@ -29,15 +29,18 @@ OF_FORMAT = {  # what reads such a file
     "onnx": ("onnx", "onnxruntime"),
     "tflite": ("ai_edge_litert",),
 }
-OF_TOOLCHAIN = {"onnx": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert", "tensorflow")}
-TO_TOOLCHAIN = {  # what brings a model of the format there, beside what both need
+PACKAGES_OF_TOOLCHAIN = {
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("ai_edge_litert", "tensorflow"),
+}
+PACKAGES_BETWEEN = {  # what brings a model of the format there, beside what both need
     ("pytorch", "onnx"): ("onnxscript",),
     ("darknet", "onnx"): ("onnxscript",),
     ("pytorch", "tflite"): ("litert_torch",),
     ("darknet", "tflite"): ("litert_torch",),
     ("onnx", "tflite"): ("onnx2tf",),
 }
-OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
+PACKAGES_OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +147,14 @@ def source_of(spec: ModelSpec) -> Source:
 
 def packages_of(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:
     """The packages that a case needs, by the names that are imported."""
-    needed = OF_FORMAT[spec.source_format] + task(spec.task).packages
+    needed = PACKAGES_OF_FORMAT[spec.source_format] + task(spec.task).packages
     if spec.own and recipe.is_prequantized:
         twin = spec.own.float_file
-        return needed + (OF_FORMAT[format_of(twin)] + OF_TOOLCHAIN["tflite"] if twin else ())
-    needed += OF_TOOLCHAIN.get(recipe.toolchain, ())
-    needed += TO_TOOLCHAIN.get((spec.source_format, recipe.toolchain), ())
+        return needed + (
+            PACKAGES_OF_FORMAT[format_of(twin)] + PACKAGES_OF_TOOLCHAIN["tflite"] if twin else ()
+        )
+    needed += PACKAGES_OF_TOOLCHAIN.get(recipe.toolchain, ())
+    needed += PACKAGES_BETWEEN.get((spec.source_format, recipe.toolchain), ())
     if spec.own:
         return needed
-    return needed + OF_ZOO + (("torch", "transformers") if spec.is_torch else ("keras",))
+    return needed + PACKAGES_OF_ZOO + (("torch", "transformers") if spec.is_torch else ("keras",))

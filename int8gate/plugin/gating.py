@@ -18,7 +18,7 @@ from int8gate.plugin.xfails import DeclaredUnsupported, is_ignored, judged, past
 from int8gate.validation import measure
 from int8gate.validation.case_summary import case_key
 from int8gate.validation.expectations import CONVERSION
-from int8gate.validation.record import describe
+from int8gate.validation.record import describe_conversion
 from int8gate.validation.verdict import fails
 
 JUNIT_PROPERTY = "int8gate"  # of a test in JUnit's XML: case, gate, status and message as JSON
@@ -44,7 +44,7 @@ def gate_case(
     try:
         found = measurement(run, *arguments)
     except Exception as error:
-        fields = {"conversion": describe(run)}
+        fields = {"conversion": describe_conversion(run)}
         if fields["conversion"]["status"] == "not_converted" and CONVERSION in declared:
             _record_result(request.node, run, name, "unsupported", declared[CONVERSION], fields)
             raise DeclaredUnsupported(plain_text(declared[CONVERSION])) from None

@@ -16,7 +16,7 @@ from int8gate.validation.verdict import case_state
 SETTLED_GATES = ("passed", "recorded", None)
 
 PART = re.compile(r"^(measured|allowed|likely cause|where|next): ", re.MULTILINE)
-SETTLED = ("passed", "recorded", "unsupported", None)
+WITHOUT_MESSAGE = ("passed", "recorded", "unsupported", None)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def findings(row: CaseRow) -> list[Finding]:
     """What stands against a case, in the order of its gates; a message of several gates once."""
     by_message: dict[tuple[str, str], list[str]] = {}
     for gate, state in row.gates.items():
-        if state not in SETTLED:
+        if state not in WITHOUT_MESSAGE:
             by_message.setdefault((state, row.messages.get(gate) or row.reason), []).append(gate)
     found = [
         Finding(tuple(gates), state, parts_of(message))

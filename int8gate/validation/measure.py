@@ -308,7 +308,7 @@ def _artifact(run: CaseRun) -> dict:
     artifact = run.built.artifact
     return {
         "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
-        "conversion": record.describe(run),
+        "conversion": record.describe_conversion(run),
     }
 
 

@@ -186,7 +186,7 @@ def _cpu_name() -> str | None:
     return cpuinfo.get_cpu_info().get("brand_raw")
 
 
-def describe(run: CaseRun) -> dict:
+def describe_conversion(run: CaseRun) -> dict:
     """The `conversion` of a case whose artifact was built, or is tried to be here."""
     try:
         built = run.built

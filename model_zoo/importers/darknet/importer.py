@@ -35,7 +35,7 @@ LEFT_TO_HOST = ("yolo", "softmax", "cost")
 ENDS = ("softmax", "cost", "dropout")  # what computes nothing here
 
 
-def load(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
+def load_weights(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
     """Sets the parameters and statistics of `layers`, pairs of section and module, in file order.
 
     Raises ValueError naming the first layer for which the file is too short, the surplus behind
@@ -57,7 +57,7 @@ def load(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
                 tensor.copy_(torch.from_numpy(found.reshape(shape).astype(np.float32)))
 
 
-def check(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
+def check_weights(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
     """Raises ValueError as `load` does where the file is too short or too long for `layers`, whose
     parameters may be on PyTorch's device "meta".
     """
@@ -66,7 +66,7 @@ def check(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
     _check_count(path, values, wanted, layers)
 
 
-def save(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
+def save_weights(path: Path, layers: list[tuple[object, torch.nn.Module]]) -> None:
     """Writes a file that `load` reads back exactly, and Darknet too."""
     header = np.array(VERSION, "<i4").tobytes() + np.array([0], "<i8").tobytes()
     tensors = [tensor for _, layer in layers for _, tensor in layer.in_file_order()]
@@ -175,10 +175,10 @@ def import_darknet(cfg: Path, weights: Path | None = None) -> DarknetNetwork:
     with torch.device("meta"):
         planned = DarknetNetwork(text, Path(cfg).name)
     if weights is not None:
-        check(Path(weights), planned.weighted())
+        check_weights(Path(weights), planned.weighted())
     network = DarknetNetwork(text, Path(cfg).name)
     if weights is not None:
-        load(Path(weights), network.weighted())
+        load_weights(Path(weights), network.weighted())
     return network.eval()
 
 
@@ -188,7 +188,7 @@ def write_darknet(network: DarknetNetwork, directory: Path, name: str) -> tuple[
     directory.mkdir(parents=True, exist_ok=True)
     cfg, weights = (directory / f"{name}{suffix}" for suffix in (".cfg", ".weights"))
     cfg.write_text(network.text, encoding="utf-8")
-    save(weights, network.weighted())
+    save_weights(weights, network.weighted())
     return cfg, weights
 
 

@@ -18,7 +18,7 @@ from tiny_run import cases, without
 
 from int8gate.engine import extras
 from int8gate.model_zoo.user_models.declaration import FORMAT_OF_SUFFIX
-from int8gate.quantizers.sources import OF_FORMAT
+from int8gate.quantizers.sources import PACKAGES_OF_FORMAT
 
 # What `pip install "int8gate[onnx]"` does not bring.
 ABSENT = (
@@ -94,7 +94,7 @@ def test_what_is_not_selected_needs_nothing(team: Path):
 def test_init_says_what_reads_the_file(tmp_path: Path, suffix: str):
     (tmp_path / f"gadget{suffix}").write_bytes(b"not looked at")
     done = run(tmp_path, "int8gate.cli.app", "init", f"gadget{suffix}")
-    packages = OF_FORMAT[FORMAT_OF_SUFFIX[suffix]]
+    packages = PACKAGES_OF_FORMAT[FORMAT_OF_SUFFIX[suffix]]
     assert extras.missing(packages) == []  # in this process
     assert done.stderr.strip() == extras.sentence(f"gadget{suffix}", packages)
     assert done.returncode == 1

@@ -60,7 +60,7 @@ def test_the_file_is_taken_as_it_is(setting):
     artifact = run.built.artifact
     assert artifact.sha256 == sha256_of(setting.folder / "both" / "tiny.tflite")
     assert artifact.provenance["file"] == "tiny.tflite"
-    told = record.describe(run)
+    told = record.describe_conversion(run)
     assert told["status"] == "not_applicable"
     assert "as it is" in told["how"]
 
@@ -169,7 +169,7 @@ def test_a_team_names_the_float_twin_in_any_format(setting, own):
     assert accuracy.fields["accuracy"]["drop_upper_95"] is not None
     assert measure.size(run).fields["size_bytes"]["ratio"] < 0.6
     assert measure.cpu_speedup(run).fields["cpu"]["speedup"] > 0
-    assert "compared with twin.keras" in record.describe(run)["how"]
+    assert "compared with twin.keras" in record.describe_conversion(run)["how"]
 
 
 def test_no_picture_is_held_out_for_a_calibration_that_there_is_not(setting, own, tmp_path):
