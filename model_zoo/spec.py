@@ -84,13 +84,16 @@ class ModelSpec:
     `arm_speedup` is the least INT8 speedup over float that its users expect on an ARM CPU. The
     first of `recipes` is the default: what is gated when one case must stand for the model. `own`
     declares a team's own model, whose file takes the place of builder and weights.
+
+    A model may have the full profile alone: its `compact` is None then, and runs of the compact
+    profile name it as left out.
     """
 
     name: str
     task: str
     source_format: str
     preprocessing: Preprocessing
-    compact: Network
+    compact: Network | None
     full: Network
     paper: str
     wrapper: str | None = None
@@ -124,5 +127,13 @@ class ModelSpec:
         """What `calibration_data.load` takes to find the samples."""
         return self.scenes or self.task
 
+    def has(self, profile: str) -> bool:
+        """Whether the model has a network of that profile."""
+        return {"compact": self.compact, "full": self.full}[profile] is not None
+
     def network(self, profile: str) -> Network:
-        return {"compact": self.compact, "full": self.full}[profile]
+        """Raises ValueError where the model has none of that profile."""
+        found = {"compact": self.compact, "full": self.full}[profile]
+        if found is None:
+            raise ValueError(f"{self.name} has the full profile alone: pass --profile full")
+        return found

@@ -33,7 +33,7 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
             f"{recipe.name} has a rule for the operators {narrow!r}, and {recipe.toolchain} "
             f"quantizes all operators alike so far: give it one rule that matches {ALL_OPERATORS!r}"
         )
-    numbers = [each for each in spec.compact.inputs if each.dtype.startswith(("int", "uint"))]
+    numbers = [each for each in spec.full.inputs if each.dtype.startswith(("int", "uint"))]
     if recipe.activations == "int16" and numbers:
         raise ValueError(
             f"{spec.name} takes whole numbers ({numbers[0]}), for which TensorFlow's quantizer to "

@@ -61,7 +61,7 @@ def list_models() -> None:
             spec.name,
             spec.task,
             spec.source_format,
-            _size(spec.compact),
+            _size(spec.compact) if spec.compact else "none",
             _size(spec.full),
             f"{known['metric']} {known['float']:.4f}" if known else "not trained",
             f"{known['bytes'] / 1e6:.2f} MB" if known else "",
@@ -87,6 +87,7 @@ def train(
 
     try:
         spec = model(name)
+        spec.network("compact")
         extras.require(name, packages_of(spec, RECIPES[spec.default_recipe]))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

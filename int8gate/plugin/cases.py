@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.plugin.models import MODELS, models_of
+from int8gate.plugin.models import FULL_ALONE, MODELS, models_of
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.plugin.xfails import xfail_marks
 from int8gate.quantizers.recipe import RECIPES, recipe
@@ -35,6 +35,9 @@ def check_choice(config: pytest.Config) -> None:
     known = [case_id(spec, name) for spec in models for name in spec.recipes]
     for case in option("int8_case") or ():
         if not fnmatch.filter(known, case):
+            for name in config.stash[FULL_ALONE]:
+                if case.startswith(f"{name}-"):
+                    raise ValueError(f"{name} has the full profile alone: add --profile full")
             near = difflib.get_close_matches(case, known, 3) or known[:3]
             raise ValueError(f"--int8-case {case}: no such case: did you mean {', '.join(near)}?")
     if known and not any(True for spec in models for _ in _recipes_of(config, spec)):

@@ -14,7 +14,7 @@ from int8gate.engine.errors import plain_text
 from int8gate.engine.plugins import PYPROJECT, load_plugins
 from int8gate.plugin.cases import check_choice, gate_of, parameters
 from int8gate.plugin.collecting import Collecting
-from int8gate.plugin.models import MODELS, find_models
+from int8gate.plugin.models import FULL_ALONE, MODELS, find_models
 from int8gate.plugin.options import check_options
 from int8gate.plugin.requested import REQUESTED
 from int8gate.plugin.selecting import Selection
@@ -80,6 +80,12 @@ def _usage(function, *arguments):
         return function(*arguments)
     except (ValueError, OSError) as error:
         raise pytest.UsageError(plain_text(str(error))) from error
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Models that the run leaves out, which would else be missed by nobody."""
+    alone = config.stash.get(FULL_ALONE, [])
+    return f"int8gate leaves out {', '.join(alone)}: of the full profile alone" if alone else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -14,15 +14,20 @@ from int8gate.plugin.requested import REQUESTED
 
 MODELS = pytest.StashKey[dict[str, ModelSpec]]()
 MODELS_IN_FILE = pytest.StashKey[dict[Path, list[str]]]()
+FULL_ALONE = pytest.StashKey[list[str]]()  # models left out of a run of the compact profile
 
 
 def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
-    """Every model of the run by name; those of the zoo stand first where they belong.
+    """Every model of the run by name; those of the zoo stand first where they belong. Models that
+    lack the run's profile are left out and named in `FULL_ALONE`.
 
     Raises ValueError or OSError naming the file, the table and the key that is wrong.
     """
     requested = config.stash[REQUESTED]
-    models = dict(zoo()) if requested.zoo else {}
+    profile = config.getoption("int8_profile")
+    of_zoo = zoo() if requested.zoo else {}
+    models = {name: spec for name, spec in of_zoo.items() if spec.has(profile)}
+    config.stash[FULL_ALONE] = [name for name in of_zoo if name not in models]
     in_file: dict[Path, list[str]] = {}
     for file in requested.files:
         declared = _declared_in(file, models)

@@ -9,7 +9,7 @@ import pytest
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.cases import Gate, case_id, gates_of
-from int8gate.plugin.models import MODELS
+from int8gate.plugin.models import FULL_ALONE, MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.quantizers.recipe import ALL_GATES, RECIPES
 from int8gate.targets.registry import HOST, needed_by
@@ -27,8 +27,8 @@ def gate_id(nodeid: str) -> tuple[str, str] | None:
 class Selection:
     """Tells the records of a run which gates they will get, in the process that reports.
 
-    Raises UsageError where recipes that the command line names leave nothing to gate, and where
-    selected gates need packages that are not installed.
+    Raises UsageError where models or recipes that the command line names leave nothing to gate, and
+    where selected gates need packages that are not installed.
     """
 
     def __init__(self, config: pytest.Config, records):
@@ -59,7 +59,11 @@ class Selection:
             self.records.expect(existing.values(), selected)
 
     def _nothing_left(self, selected: list[Gate], nodeids: list[str]) -> str | None:
-        """Why the recipes of the command line leave nothing to gate, of one of them; else None."""
+        """Why the command line leaves nothing to gate, of a model or a recipe; else None."""
+        keyword = self.config.option.keyword or ""
+        alone = [name for name in self.config.stash[FULL_ALONE] if name in keyword]
+        if alone and not nodeids:
+            return f"{alone[0]} has the full profile alone: add --profile full"
         names = [
             name for name in self.config.getoption("int8_recipe") or () if name != DEFAULT_RECIPE
         ]
