@@ -144,6 +144,7 @@ class ArraySamples(sample_set.SampleSet):
     def check(self) -> None:
         """Reads every sample; raises one ValueError with all that is wrong."""
         refuse_all(problems_of(self.named, len(self)), self.name, "samples")
+        self.rows.check_rates(self.chosen)
 
     def digest(self) -> str:
         """Hex sha256 of what determines every array and label: files, rows, inputs, code."""

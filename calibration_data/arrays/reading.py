@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 from int8gate.calibration_data.arrays.kinds import BESIDE, RECORDINGS, TABLES, files_of
 from int8gate.calibration_data.folders.listing import visible_folders
 from int8gate.calibration_data.pictures import shown
-from int8gate.engine.plugins import resolve
+from int8gate.engine.plugins import resolve, takes
 
 LABELS = ("labels", "label", "class", "target", "y")
 SOURCES = ("sources", "source", "groups", "group")
-ASIDE = (*LABELS, *SOURCES)  # arrays that no input gets
+RATE = "sampling rate"  # of a recording, in Hz
+ASIDE = (*LABELS, *SOURCES, RATE)  # arrays that no input gets
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Rows:
     """The samples of a place, in the order of their files and rows.
 
     `files` are what they lie in; of recordings each is a sample, and `features` (module:function)
-    makes float32 (...) of its float32 (t,) in -1..1, mono.
+    makes float32 (...) of its float32 (t,) in -1..1, mono, and of its `rate` in Hz where it has
+    such a parameter.
     """
 
     place: Path
@@ -48,6 +51,22 @@ class Rows:
     @property
     def are_recordings(self) -> bool:
         return self.files[0].suffix.lower() == RECORDINGS
+
+    def check_rates(self, chosen: Iterable[int]) -> None:
+        """Raises ValueError where recordings have unlike sampling rates and no hook knows of it."""
+        if not self.are_recordings or (self.features and takes(resolve(self.features), "rate")):
+            return
+        first: dict[int, Path] = {}
+        for number in chosen:
+            file = self.files[number]
+            first.setdefault(int(self._open(file)[RATE][0]), file)
+        if len(first) > 1:
+            found = ", ".join(f"{shown(file)} {rate} Hz" for rate, file in first.items())
+            raise ValueError(
+                f"data {shown(self.place)}: the recordings have unlike sampling rates ({found}): "
+                "bring them all to that of the network, or give the hook features a second "
+                "parameter rate"
+            )
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -197,7 +216,7 @@ def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
     from scipy.io import wavfile
 
     try:
-        _, stored = wavfile.read(path)
+        rate, stored = wavfile.read(path)
     except ValueError as error:
         raise ValueError(f"{shown(path)} is no recording that is read: {error}") from error
     if stored.dtype.kind in "iu":
@@ -208,8 +227,10 @@ def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
         sound = stored.astype(np.float32)
     sound = sound.mean(axis=1) if sound.ndim == 2 else sound
     if features:
-        sound = np.asarray(resolve(features)(sound), np.float32)
-    return {"samples": sound[None]}
+        hook = resolve(features)
+        given = {"rate": rate} if takes(hook, "rate") else {}
+        sound = np.asarray(hook(sound, **given), np.float32)
+    return {"samples": sound[None], RATE: np.array([rate])}
 
 
 _READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, RECORDINGS: _wav}

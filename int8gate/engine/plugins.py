@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,14 @@ def resolve(place: str) -> Any:
     """What ``module:name`` names, a function as a rule; imports the module."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def takes(function: Callable, parameter: str) -> bool:
+    """Whether a user's function has a parameter of that name."""
+    try:
+        return parameter in signature(function).parameters
+    except ValueError:  # of a function in C that tells nothing
+        return False
 
 
 def class_name(thing: object) -> str:

@@ -6,11 +6,12 @@ import ast
 import difflib
 import importlib.util
 from collections.abc import Callable
-from inspect import signature
 from pathlib import Path
 from traceback import extract_tb
 
 import numpy as np
+
+from int8gate.engine.plugins import takes
 
 OURS = "int8gate."  # the decoders of the project
 
@@ -48,7 +49,7 @@ def decoded(
     Raises ValueError naming the user's function where it fails, or returns no array with a row for
     each picture; the project's own ones say themselves what is wrong.
     """
-    given = {"inputs": inputs} if _takes_inputs(function) else {}
+    given = {"inputs": inputs} if takes(function, "inputs") else {}
     if place.startswith(OURS):
         return function(outputs, network, **given)
     try:
@@ -67,13 +68,6 @@ def decoded(
             f"with a row for each, ({count}, ...)"
         )
     return found
-
-
-def _takes_inputs(function: Callable) -> bool:
-    try:
-        return "inputs" in signature(function).parameters
-    except ValueError:  # of a function in C that tells nothing
-        return False
 
 
 def _source(module: str) -> Path | None:

@@ -109,6 +109,32 @@ def test_a_hook_makes_features_of_recordings(tmp_path, monkeypatch):
     assert arrays["x"][:, 1] == pytest.approx([3000 * n / 32768 for n in range(4)])
 
 
+@pytest.fixture
+def of_two_rates(tmp_path) -> Path:
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for number, rate in enumerate((16000, 16000, 8000)):
+        wavfile.write(sounds / f"{number}.wav", rate, np.full(160, 3000, np.int16))
+    return sounds
+
+
+def test_recordings_of_unlike_rates_are_refused(of_two_rates):
+    found = opened(of_two_rates, "whole", (Input("x", (160,), "float32"),))
+    refused(found.check, "unlike sampling rates", "0.wav 16000 Hz", "2.wav 8000 Hz", "rate")
+
+
+def test_a_hook_that_takes_the_rate_gets_it(of_two_rates, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "front_end_at.py").write_text(
+        "def halved(sound, rate):\n    return sound[:80] * rate / 8000\n"
+    )
+    inputs = (Input("x", (80,), "float32"),)
+    found = opened(of_two_rates, "whole", inputs, features="front_end_at:halved")
+    found.check()
+    (arrays, _) = next(found.feeds(3))
+    assert arrays["x"][:, 0] * 32768 == pytest.approx([6000, 6000, 3000])
+
+
 def test_several_inputs_by_name_and_whole_numbers_as_they_are(tmp_path):
     inputs = (Input("z", (5,), "float32"), Input("a", (1,), "uint8"))
     place = written(tmp_path, a=LABELS[:, None], z=VALUES.astype(np.float64), labels=LABELS)
