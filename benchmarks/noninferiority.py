@@ -24,27 +24,30 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.simulated_pairs import Detections, MeanIou, Pairs, Pictures, Top1
+from benchmarks.simulated_values import ERROR, Anomalies, Values
 from int8gate.validation.bootstrap import CONFIDENCE, RESAMPLES
 from int8gate.validation.comparing.paired import paired_change
 from int8gate.validation.comparing.sample_scores import Predictions
 from int8gate.validation.noninferiority import NonInferiority, non_inferiority
 
-Scenario = Top1 | MeanIou | Detections | Pictures
+Scenario = Top1 | MeanIou | Detections | Pictures | Values | Anomalies
 ALLOWED, BEYOND_CHANCE = 0.05, 0.001
 SIMULATIONS = {"top1": 1000, "mean_iou": 500, "map_50": 120, "oks_ap": 120, "psnr": 1000}
+SIMULATIONS |= {"rmse": 1000, "auc": 300}
+CHANCE = {"rmse": 1.0, "auc": 0.5}
 FEW_RESAMPLES = 199  # of the bound where rows cannot be added up: it is simulated often
 QUICK = 0.1
 
 
 def judge(scenario: Scenario, pairs: Pairs, tolerance: float, seed: int) -> NonInferiority:
-    resamples = RESAMPLES if scenario.metric in ("top1", "psnr") else FEW_RESAMPLES
+    resamples = RESAMPLES if scenario.metric in ("top1", "psnr", "rmse") else FEW_RESAMPLES
     return non_inferiority(
         pairs.metric,
         pairs.reference,
         pairs.quantized,
         pairs.sources,
         tolerance,
-        chance=0.01,
+        chance=CHANCE.get(scenario.metric, 0.01),
         distinct_outputs=len(pairs.sources),
         baseline_statistics=pairs.baseline,
         seed=seed,
@@ -141,6 +144,12 @@ def margins() -> Iterator[Scenario]:
             yield Detections(n, 0.02, 0.02, "pictures", presence, classes=1, metric="oks_ap")
     yield Pictures(100, 0.3, 0.3)
     yield Pictures(400, 0.3, 0.3)
+    for n in (100, 400, 1000, 4000):
+        for few in (False, True):
+            yield Values(n, 0.05 * ERROR, 0.05 * ERROR, few)
+    for n in (400, 1000, 4000):
+        for presence in (0.02, 0.1, 0.5):
+            yield Anomalies(n, 0.02, 0.02, presence)
 
 
 def unchanged() -> Iterator[Scenario]:

@@ -134,8 +134,17 @@ def _lost(pairs: Pairs, unseen: Unseen) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the added source where it is wholly right, and where it is lost."""
     chosen = pairs.unit == unseen.unit
     of_class = () if unseen.of_class is None else (unseen.of_class,)
-    right, wrong = pairs.metric.lost(pairs.first, *of_class)  # of all: others may bound a loss
+    right, wrong = _wholly_lost(pairs, *of_class)
     return right[chosen], wrong[chosen]
+
+
+def _wholly_lost(pairs: Pairs, *of_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """`Metric.lost` of the first model's rows. Of errors without a limit the worst that either
+    model makes bounds a loss, so that it sees the rows of both.
+    """
+    both = np.vstack([pairs.first, pairs.second])
+    right, wrong = pairs.metric.lost(both, *of_class)
+    return right[: len(pairs.first)], wrong[: len(pairs.first)]
 
 
 def exchanged_drops(
@@ -209,14 +218,14 @@ def _shares(pairs: Pairs) -> np.ndarray:
 
 def _all_or_nothing(pairs: Pairs) -> float:
     """What a model that is wrong everywhere drops from one that is right everywhere."""
-    right, wrong = pairs.metric.lost(pairs.first)
+    right, wrong = _wholly_lost(pairs)
     metric = pairs.metric
     return float(metric.drop(metric.evenly(right, None), metric.evenly(wrong, None)))
 
 
 def _effects(pairs: Pairs) -> np.ndarray:
     """(u,): what losing one source of each unit costs a model that is right elsewhere."""
-    right, wrong = pairs.metric.lost(pairs.first)
+    right, wrong = _wholly_lost(pairs)
     return _replaced(pairs, right, wrong)
 
 
