@@ -1,11 +1,11 @@
 """Training DETR: predictions and objects paired by the Hungarian method (Carion et al. 2020).
 
-Every layer of the decoder is trained, as in section 3.2 and the auxiliary losses of section 3.1.
-What the paper buys with 500 epochs must come within minutes here, so the heads are trained on the
-encoder's places as well, where no pairing is needed: a place answers for the box it lies in. The
-features then say what is where before the queries have learned to look. As in the paper, the ResNet
-comes from a classifier: from random weights, classes were still at chance (22% of 5) when 95% of
-the boxes were found.
+Pairing and losses are those of `transformers`. Every layer of the decoder is trained, as in section
+3.2 and the auxiliary losses of section 3.1. What the paper buys with 500 epochs must come within
+minutes here, so the heads are trained on the encoder's places as well, where no pairing is needed:
+a place answers for the box it lies in. The features then say what is where before the queries have
+learned to look. As in the paper, the ResNet comes from a classifier: from random weights, classes
+were still at chance (22% of 5) when 95% of the boxes were found.
 """
 
 from __future__ import annotations
@@ -55,27 +55,28 @@ def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def loss(spec: ModelSpec):
     """Summed over the stages of a network in training mode; of its outputs in eval mode."""
+    from transformers.loss.loss_for_object_detection import HungarianMatcher
+
     height, width = spec.compact.size
+    matcher = HungarianMatcher(class_cost=CLASS, bbox_cost=L1, giou_cost=GIOU)
 
     def total(outputs, targets):
         logits, boxes = outputs
+        wanted = _objects(*targets)
         if not isinstance(logits, list):
-            return _set_loss(logits, boxes.sigmoid(), *targets)
+            return _loss(logits, boxes.sigmoid(), wanted, matcher)
         dense = _dense_loss(logits[0], boxes[0].sigmoid(), *targets, height / width)
         decoded = zip(logits[1:], boxes[1:], strict=True)
-        return dense + sum(_set_loss(of, at.sigmoid(), *targets) for of, at in decoded)
+        return dense + sum(_loss(of, at.sigmoid(), wanted, matcher) for of, at in decoded)
 
     return total
 
 
-def _set_loss(logits, boxes, classes, wanted):
-    """Loss of predictions (n, Q, ...), each paired with one object of (n, G) at most."""
-    import torch
-
-    sample, prediction, found = _pairs(logits, boxes, classes, wanted)
-    target = torch.full(logits.shape[:2], logits.shape[-1] - 1)
-    target[sample, prediction] = classes[sample, found]
-    return _loss(logits, target, boxes[sample, prediction], wanted[sample, found])
+def _objects(classes, boxes) -> list[dict]:
+    """Classes (k,) and boxes (k, 4) of each sample's objects, as transformers takes them."""
+    real = classes >= 0
+    each = zip(classes, boxes, real, strict=True)
+    return [{"class_labels": of[is_real], "boxes": at[is_real]} for of, at, is_real in each]
 
 
 def _dense_loss(logits, boxes, classes, wanted, tallness: float):
@@ -96,53 +97,20 @@ def _dense_loss(logits, boxes, classes, wanted, tallness: float):
     nearest = away.square().sum(-1).argmin(1)  # (n, G)
     inside |= torch.nn.functional.one_hot(nearest, places).bool().transpose(1, 2) & real
     answers, found = inside.max(-1)
-    target = torch.where(answers, classes.gather(1, found), logits.shape[-1] - 1)
-    sample, place = answers.nonzero(as_tuple=True)
-    return _loss(logits, target, boxes[sample, place], wanted[sample, found[sample, place]])
+    kinds = torch.where(answers, classes.gather(1, found), -1)
+    at = wanted.gather(1, found[..., None].expand(-1, -1, 4))
+    answering = [row.nonzero().flatten() for row in answers]
+    pairs = [(place, torch.arange(len(place))) for place in answering]  # what a matcher returns
+    return _loss(logits, boxes, _objects(kinds, at), lambda *_: pairs)
 
 
-def _loss(logits, target, boxes, wanted):
-    """Of classes (n, Q), and of as many boxes (m, 4) as answer for one, wanted to be (m, 4)."""
-    import torch
+def _loss(logits, boxes, objects: list[dict], matcher):
+    """Of predictions (n, Q, ...), of which `matcher` pairs each with one object at most."""
+    from transformers.loss.loss_for_object_detection import ImageLoss
 
-    weight = torch.ones(logits.shape[-1])
-    weight[-1] = NO_OBJECT
-    entropy = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)
-    distance = (boxes - wanted).abs().sum(-1)
-    misplaced = (L1 * distance + GIOU * (1 - giou(boxes, wanted))).sum()
-    return CLASS * entropy + misplaced / max(len(boxes), 1)
-
-
-def _pairs(logits, boxes, classes, wanted) -> tuple:
-    """Sample, prediction and object of every pair: the cheapest way to pair each sample's."""
-    import torch
-    from scipy.optimize import linear_sum_assignment
-
-    with torch.no_grad():
-        likely = logits.softmax(-1).gather(
-            2, classes.clamp(min=0)[:, None].expand(-1, logits.shape[1], -1)
-        )
-        distance = torch.cdist(boxes, wanted, p=1)
-        overlap = giou(boxes[:, :, None], wanted[:, None])
-        cost = (L1 * distance - GIOU * overlap - CLASS * likely).numpy()
-    pairs = []
-    for number, real in enumerate((classes >= 0).numpy()):
-        objects = np.flatnonzero(real)
-        prediction, of = linear_sum_assignment(cost[number][:, objects])
-        pairs.append(np.stack([np.full(len(of), number), prediction, objects[of]]))
-    return tuple(torch.from_numpy(np.concatenate(pairs, axis=1)))
-
-
-def giou(boxes, others):
-    """Generalized intersection over union (Rezatofighi et al. 2019) of boxes [cx, cy, w, h]."""
-    import torch
-
-    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
-    bottom, top = others[..., :2] - others[..., 2:] / 2, others[..., :2] + others[..., 2:] / 2
-    common = (torch.minimum(high, top) - torch.maximum(low, bottom)).clamp(min=0).prod(-1)
-    union = boxes[..., 2:].prod(-1) + others[..., 2:].prod(-1) - common
-    hull = (torch.maximum(high, top) - torch.minimum(low, bottom)).prod(-1)
-    return common / union.clamp(min=1e-9) - (hull - union) / hull.clamp(min=1e-9)
+    criterion = ImageLoss(matcher, logits.shape[-1] - 1, NO_OBJECT, ["labels", "boxes"])
+    parts = criterion({"logits": logits, "pred_boxes": boxes}, objects)
+    return CLASS * parts["loss_ce"] + L1 * parts["loss_bbox"] + GIOU * parts["loss_giou"]
 
 
 TRAINING = TrainingTask(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from graphlib import CycleError, TopologicalSorter
 
 from int8gate.runtimes import onnx_file
 
@@ -88,28 +89,24 @@ def sort_nodes(graph) -> bool:
 def _in_order(graph) -> list[int]:
     """Numbers of the nodes so that each stands behind its sources; else as they were."""
     producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-    waiting, readers = [], [[] for _ in graph.node]
+    sorter = TopologicalSorter()
     for number, node in enumerate(graph.node):
         read = {*node.input, *read_by_node(node)}
-        sources = {producer[name] for name in read if name in producer}
-        waiting.append(len(sources))
-        for source in sources:
-            readers[source].append(number)
-    ready = [number for number, count in enumerate(waiting) if not count]
-    heapq.heapify(ready)
-    ordered = []
-    while ready:
-        ordered.append(heapq.heappop(ready))
-        for reader in readers[ordered[-1]]:
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                heapq.heappush(ready, reader)
-    if len(ordered) < len(waiting):
-        first = graph.node[next(number for number, count in enumerate(waiting) if count)]
+        sorter.add(number, *(producer[name] for name in read if name in producer))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        first = graph.node[min(error.args[1])]
         raise ValueError(
             f"node {first.name or first.output[0]} ({first.op_type}) reads, by way of "
             "others, its own result: that is no graph that runs; export the model again"
-        )
+        ) from error
+    ready, ordered = [], []
+    while sorter.is_active():
+        for number in sorter.get_ready():
+            heapq.heappush(ready, number)
+        ordered.append(heapq.heappop(ready))
+        sorter.done(ordered[-1])
     return ordered
 
 

@@ -104,6 +104,14 @@ def test_a_circle_is_named(tmp_path):
     refused(lambda: import_onnx(path, PICTURE, tmp_path / "o"), "conv_0 (Conv)", "its own result")
 
 
+def test_a_node_that_only_reads_of_a_circle_is_not_blamed():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[1] x) => (float[1] a) '
+        "{ a = Relu (c)  b = Add (c, x)  c = Relu (b) }"
+    )
+    refused(lambda: sort_nodes(model.graph), "node b (Add) reads", "its own result")
+
+
 FUNCTIONS = """
 <ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
 net (float[1, 3, 16, 16] image) => (float[1, 3, 16, 16] out) {
