@@ -104,7 +104,8 @@ def test_other_syntax_is_refused_by_name(written, text):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("size_ration = 0.4", r'\["unet-\*"\]: unknown size_ration; known: accuracy, .*size_ratio'),
+        ("size_ration = 0.4", r'\["unet-\*"\]: unknown size_ration; did you mean size_ratio\?'),
+        ("ratio_of_bytes = 0.4", "unknown ratio_of_bytes; known: accuracy, .*size_ratio"),
         ("accuracy = 0.99", "accuracy = 0.99 must be arithmetic"),
         ('size_ratio = "0.4"', "size_ratio must be a positive number, found '0.4'"),
         ("size_ratio = true", "size_ratio must be a positive number, found True"),
@@ -112,11 +113,14 @@ def test_other_syntax_is_refused_by_name(written, text):
         ("npu_speedup = inf", "npu_speedup must be a positive number"),
         ('unsupported = "all"', "unsupported must be gate = "),
         ('unsupported.size = ""', "unsupported must be gate = "),
-        ('unsupported.npu = "why"', "no gate npu; known: accuracy, .*npu_speedup"),
+        ('unsupported.npu = "why"', "unsupported: unknown npu; known: accuracy, .*npu_speedup"),
         ("unsupported.size = 3", "unsupported.size: unsupported must be gate = .* found 3"),
         ('unsupported.size = {link = "https://a.b/1"}', "found None as the reason"),
         ('unsupported.size = {reason = " "}', "found ' ' as the reason"),
-        ('unsupported.size = {reason = "w", expiry = 1}', "unknown expiry; known: reason, link"),
+        (
+            'unsupported.size = {reason = "w", expiry = 1}',
+            r"size: unknown expiry; did you mean expires\?",
+        ),
         ('unsupported.size = {reason = "w", link = "#12"}', "link must be an address .*'#12'"),
         ('unsupported.size = {reason = "w", expires = "2027-03-01"}', "expires must be a date"),
         (
@@ -144,7 +148,8 @@ def test_a_key_that_nothing_sets_is_named(written):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys, int8gate.validation.expectations; print({'numpy', 'scipy'} & set(sys.modules))"
+        "import sys, int8gate.validation.expectations as read; read.expectations_for('unet-x');"
+        "print({'numpy', 'scipy', 'pydantic'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
