@@ -151,8 +151,8 @@ def _of_range(value_range, others: dict) -> Preprocessing:
     std = 255 / (high - low)
     if not std or not math.isfinite(std) or not math.isfinite(low * std):
         raise ValueError(
-            f"range = {_shown(limits)}: pixels 0..255 cannot be spread over it: expected [low, high] "
-            "of an ordinary size"
+            f"range = {_shown(limits)}: pixels 0..255 cannot be spread over it: expected "
+            "[low, high] of an ordinary size"
         )
     return Preprocessing(-low * std if low else 0.0, std)
 

@@ -220,9 +220,16 @@ def check_entry(where: str, entry: object) -> None:
 def _check_arithmetic(where: str, text: object) -> None:
     try:
         _evaluate(ast.parse(text, mode="eval").body, 1.0)
-    except (SyntaxError, TypeError, ValueError, RecursionError) as error:
+    except (
+        SyntaxError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ValueError(
-            f"{where}: accuracy = {text!r} must be arithmetic of numbers, float, + - * and"
+            f"{where}: accuracy = {text!r:.60} must be arithmetic of numbers, float, + - * and"
             f" parentheses, such as '0.99 * float' ({error})"
         ) from error
 
@@ -231,7 +238,7 @@ def _evaluate(node: ast.expr, float_metric: float) -> float:
     """Value of a whitelisted expression. Raises ValueError for any other syntax."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return number
+            return float(number)
         case ast.Name(id="float"):
             return float_metric
         case ast.BinOp(left=left, op=ast.Add(), right=right):

@@ -6,9 +6,18 @@ import tomllib
 from datetime import date, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from int8gate.quantizers.recipe import RECIPES
-from int8gate.validation.expectations import DEFAULT_FILE, expectations_for, known_failures
+from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.validation.expectations import (
+    CONVERSION,
+    DEFAULT_FILE,
+    KEYS,
+    check_entry,
+    expectations_for,
+    known_failures,
+)
 
 COMPLETE = """
 ["*"]
@@ -93,6 +102,9 @@ def test_accuracy_is_arithmetic(written, text, minimum):
         "float if float else 1",
         "0.99 * float; 1",
         "'a' * float",
+        pytest.param("1" + "0" * 400, id="no-float"),
+        pytest.param("-" * 100_000 + "1", id="signs"),
+        pytest.param("+".join(["1"] * 20_000), id="terms"),
     ],
 )
 def test_other_syntax_is_refused_by_name(written, text):
@@ -132,6 +144,40 @@ def test_other_syntax_is_refused_by_name(written, text):
 def test_a_wrong_entry_is_named(written, lines, message):
     with pytest.raises(ValueError, match=message):
         expectations_for("vit-tflite_int8", written(f'["unet-*"]\n{lines}'))
+
+
+NO_NUMBER = (
+    st.booleans()
+    | st.text()
+    | st.floats(max_value=0)
+    | st.integers(max_value=0)
+    | st.sampled_from([float("nan"), float("inf")])
+    | st.lists(st.floats(), max_size=2)
+    | st.dictionaries(st.text(), st.floats(), max_size=2)
+    | st.dates()
+)
+NO_TEXT = st.text().filter(lambda text: not text.strip()) | st.integers() | st.lists(st.text())
+
+
+@given(st.sampled_from(sorted(KEYS - {"accuracy", "unsupported"})), NO_NUMBER)
+def test_no_number_is_taken_of_another_kind(key, value):
+    with pytest.raises(ValueError, match=rf"^here: {key} must be a positive number, found "):
+        check_entry("here", {key: value})
+
+
+@given(st.sampled_from([*ALL_GATES, CONVERSION]), NO_TEXT)
+def test_no_gate_is_known_to_fail_without_a_reason(gate, value):
+    for told in (value, {"reason": value}, {}):
+        with pytest.raises(ValueError, match=rf"^here: unsupported\.{gate}: "):
+            check_entry("here", {"unsupported": {gate: told}})
+
+
+@given(st.text(max_size=9).filter(lambda key: key not in {*KEYS, *ALL_GATES, CONVERSION}))
+def test_a_key_that_is_none_is_named_whatever_it_is(key):
+    for entry in ({key: 1}, {"unsupported": {key: "why"}}):
+        with pytest.raises(ValueError, match=r"did you mean|known: acc") as refused:
+            check_entry("here", entry)
+        assert f"unknown {key if key.isprintable() else repr(key)}; " in str(refused.value)
 
 
 def test_a_general_entry_below_a_specific_one_is_refused(written):
