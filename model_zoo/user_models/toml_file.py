@@ -28,7 +28,6 @@ from int8gate.engine.schema import Mistakes, checked
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, OwnModel, format_of
-from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_form import Declarations, Settings, Table
 from int8gate.tasks.registry import names
 
@@ -77,6 +76,8 @@ def spec_of(name: str, file: Path | None) -> ModelSpec:
 
     Raises ValueError or OSError in a sentence where there is none.
     """
+    from int8gate.model_zoo.user_models.resolve import declared_spec
+
     settings = Path(PYPROJECT)
     if file is None and (name in zoo() or not settings.is_file()):
         return model(name)
