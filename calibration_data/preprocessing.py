@@ -149,6 +149,11 @@ def _of_range(value_range, others: dict) -> Preprocessing:
         raise ValueError(f"range = {_shown(limits)}: expected [low, high], the lower one first")
     low, high = limits
     std = 255 / (high - low)
+    if not std or not math.isfinite(std) or not math.isfinite(low * std):
+        raise ValueError(
+            f"range = {_shown(limits)}: pixels 0..255 cannot be spread over it: expected "
+            "[low, high] of an ordinary size"
+        )
     return Preprocessing(-low * std if low else 0.0, std)
 
 
@@ -157,7 +162,7 @@ def _factor(scale: float | str | None) -> float:
         factor = 1.0 if scale is None else float(Fraction(scale))
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         factor = math.nan
-    if not (math.isfinite(factor) and factor > 0):
+    if not (factor > 0 and math.isfinite(factor) and math.isfinite(1 / factor)):
         raise ValueError(f'scale = {scale!r}: expected a number above 0, or a quotient as "1/255"')
     return factor
 

@@ -85,7 +85,7 @@ def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chose
     from int8gate.engine import extras
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
-    from int8gate.model_zoo.user_models.resolve import spec_of
+    from int8gate.model_zoo.user_models.toml_file import spec_of
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.recipe import recipe
     from int8gate.quantizers.settings import Settings

@@ -1,15 +1,18 @@
 """What `engine.worker` raises of a task that did not return, and how errors are told to people.
 
 Errors carry the last words of the task. `again` raises the same failure anew. `plain_text` makes
-the text of others fit for a terminal: names in model files and folders are anybody's.
+the text of others fit for a terminal: names in model files and folders are anybody's. `instead`
+says what an unknown name may have meant.
 """
 
 from __future__ import annotations
 
 import copy
+import difflib
 import itertools
 import re
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +127,18 @@ def _rebuilt(error: Exception) -> Exception:
     twin.args = error.args
     twin.__dict__.update(error.__dict__)
     return twin
+
+
+def instead(unknown: str, known: Iterable[str]) -> str:
+    """`did you mean size_ratio?`, or all that is known."""
+    known = list(known)
+    near = difflib.get_close_matches(unknown, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
+def on_a_line(name: str) -> str:
+    """The name, whatever characters stand in it."""
+    return name if name.isprintable() else repr(name)
 
 
 def plain_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Files of a declared form: types by pydantic, and what is wrong with a file in a sentence.
+r"""Files of a declared form: types by pydantic, and what is wrong with a file in a sentence.
 
     class Size(Exact):
         float: Whole | None = None
@@ -6,20 +6,25 @@
 
     checked(Size, content)      raises Mistakes; `each.place`, `each.told` of what is wrong
 
+    Hook = Annotated[str, Field(pattern=r"^\w+:\w+$"), expected('a function as "module:name"')]
+
 pydantic takes a tenth of a second: modules that import this one are loaded where a file is read.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
+
+from int8gate.engine.errors import instead, on_a_line
 
 EXPECTED = {  # by pydantic's names of what is wrong
     "bool_type": "true or false",
+    "date_type": "a date such as 2027-03-01, without quotes",
     "dict_type": "a table",
     "finite_number": "a number",
     "float_type": "a number",
@@ -53,8 +58,11 @@ class Mistake:
 
     def __str__(self) -> str:
         """`cases[3].size_bytes: quantized = '12', expected a whole number`."""
-        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
-        return f"{''.join(parts).removeprefix('.') or 'the whole'}: {self.told}"
+        parts = (
+            f"[{part}]" if isinstance(part, int) else f".{on_a_line(part)}" for part in self.place
+        )
+        place = "".join(parts).removeprefix(".")
+        return f"{place}: {self.told}" if place else self.told
 
 
 class Mistakes(ValueError):
@@ -68,29 +76,46 @@ class Mistakes(ValueError):
 Form = TypeVar("Form", bound=BaseModel)
 
 
+def expected(words: str) -> WrapValidator:
+    """Stands beside a type: whatever is wrong with a value, the words say what was expected."""
+
+    def check(value: object, of_type: Callable[[object], object]) -> object:
+        try:
+            return of_type(value)
+        except ValidationError:
+            raise ValueError(words) from None
+
+    return WrapValidator(check)
+
+
 def checked(form: type[Form], content: object) -> Form:
-    """The content in its form. Raises Mistakes."""
+    """The content in its form. Raises Mistakes, unknown keys first: one may be a missing one.
+
+    A validator of a form raises ValueError with what it expects.
+    """
     try:
         return form.model_validate(content)
     except ValidationError as error:
-        raise Mistakes([_mistake(each, form) for each in error.errors()]) from None
+        found = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+        raise Mistakes([_mistake(each, form) for each in found]) from None
 
 
 def _mistake(error: dict, form: type[BaseModel]) -> Mistake:
     *place, last = error["loc"] or ("",)
-    kind, value = error["type"], _short(error["input"])
+    kind, value = error["type"], _short(repr(error["input"]))
+    key = _short(on_a_line(str(last)))
     if kind == "missing":
-        return Mistake((*place,), f"{last} missing")
+        return Mistake((*place,), f"{key} is missing")
     if kind == "extra_forbidden":
-        return Mistake((*place,), f"unknown {last}; known: {', '.join(_keys(form, place))}")
+        return Mistake((*place,), f"unknown {key}; {instead(str(last), _keys(form, place))}")
     if EXPECTED.get(kind) == "a table":
         return Mistake(error["loc"], f"expected a table, found {value}")
-    expected = EXPECTED.get(kind) or error.get("ctx", {}).get("expected")
-    return Mistake((*place,), f"{last} = {value}, expected {expected or error['msg']}")
+    context = error.get("ctx", {})
+    words = EXPECTED.get(kind) or context.get("error") or context.get("expected") or error["msg"]
+    return Mistake((*place,), f"{key} = {value}, expected {words}")
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 

@@ -7,7 +7,8 @@ expires:
     unsupported.cpu_speedup = "no fast kernel for PRELU on x86"
     unsupported.accuracy = { reason = "clips", link = "https://...", expires = 2027-03-01 }
 
-It is read while pytest collects: nothing heavy is imported.
+It is read and checked while pytest collects, so nothing heavy is imported: not `engine.schema`
+either, for pydantic takes longer than all that is done here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from int8gate.engine.errors import instead, on_a_line
 from int8gate.quantizers.recipe import ALL_GATES
 
 if TYPE_CHECKING:
@@ -76,10 +78,7 @@ def check_known_failures(where: str, unsupported: object, gates: Collection[str]
     """Raises ValueError naming the entry, the gate and the key that is wrong."""
     if not isinstance(unsupported, dict):
         raise ValueError(f"{where}: unsupported must be {FORM}, found {unsupported!r}")
-    if unknown := sorted(unsupported.keys() - set(gates)):
-        raise ValueError(
-            f"{where}: unsupported has no gate {', '.join(unknown)}; known: {', '.join(gates)}"
-        )
+    _check_keys(f"{where}: unsupported", unsupported, gates)
     for gate, told in unsupported.items():
         _check(f"{where}: unsupported.{gate}", told if isinstance(told, dict) else {"reason": told})
 
@@ -93,10 +92,13 @@ def expiry_of(gate: str, known: KnownFailure) -> str:
     )
 
 
+def _check_keys(where: str, table: dict, known: Collection[str]) -> None:
+    if unknown := [key for key in table if key not in known]:
+        raise ValueError(f"{where}: unknown {on_a_line(unknown[0])}; {instead(unknown[0], known)}")
+
+
 def _check(where: str, known: dict) -> None:
-    if unknown := sorted(known.keys() - set(EXCEPTION_KEYS)):
-        known_keys = ", ".join(EXCEPTION_KEYS)
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; known: {known_keys}")
+    _check_keys(where, known, EXCEPTION_KEYS)
     reason, link, expires = (known.get(key) for key in EXCEPTION_KEYS)
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError(f"{where}: unsupported must be {FORM}, found {reason!r} as the reason")
@@ -163,8 +165,8 @@ def expectations_for(
         if any(fnmatchcase(name, pattern) for name in (case_id, f"{profile}:{case_id}")):
             merged |= entry
             known |= known_failures(entry.get("unsupported", {}))
-    if missing := KEYS - merged.keys() - OPTIONAL:
-        raise ValueError(f"{file.name}: no entry sets {_names(missing)} for case {case_id}")
+    if missing := ", ".join(sorted(KEYS - merged.keys() - OPTIONAL)):
+        raise ValueError(f"{file.name}: no entry sets {missing} for case {case_id}")
     merged["unsupported"] = MappingProxyType({gate: str(each) for gate, each in known.items()})
     return Expectations(**merged, known_failures=MappingProxyType(known))
 
@@ -205,8 +207,7 @@ def check_entry(where: str, entry: object) -> None:
     """Raises ValueError for a key, type, gate or arithmetic that is not known."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected a table of expectations, found {entry!r}")
-    if unknown := entry.keys() - KEYS:
-        raise ValueError(f"{where}: unknown {_names(unknown)}; known: {_names(KEYS)}")
+    _check_keys(where, entry, sorted(KEYS))
     for key in NUMBERS & entry.keys():
         if type(entry[key]) not in (int, float) or not 0 < entry[key] < float("inf"):
             raise ValueError(f"{where}: {key} must be a positive number, found {entry[key]!r}")
@@ -219,9 +220,16 @@ def check_entry(where: str, entry: object) -> None:
 def _check_arithmetic(where: str, text: object) -> None:
     try:
         _evaluate(ast.parse(text, mode="eval").body, 1.0)
-    except (SyntaxError, TypeError, ValueError, RecursionError) as error:
+    except (
+        SyntaxError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ValueError(
-            f"{where}: accuracy = {text!r} must be arithmetic of numbers, float, + - * and"
+            f"{where}: accuracy = {text!r:.60} must be arithmetic of numbers, float, + - * and"
             f" parentheses, such as '0.99 * float' ({error})"
         ) from error
 
@@ -230,7 +238,7 @@ def _evaluate(node: ast.expr, float_metric: float) -> float:
     """Value of a whitelisted expression. Raises ValueError for any other syntax."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return number
+            return float(number)
         case ast.Name(id="float"):
             return float_metric
         case ast.BinOp(left=left, op=ast.Add(), right=right):
@@ -240,7 +248,3 @@ def _evaluate(node: ast.expr, float_metric: float) -> float:
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             return _evaluate(left, float_metric) * _evaluate(right, float_metric)
     raise ValueError(f"{ast.unparse(node)!r} is not allowed")
-
-
-def _names(names: object) -> str:
-    return ", ".join(sorted(names))

@@ -1,7 +1,7 @@
 """Models of a team's own, declared in TOML: a file, its task, its data.
 
 declaration.py   `OwnModel`: what a table of the TOML says
-toml_file.py     reads and checks the TOML
+toml_file.py     reads and checks the TOML; toml_form.py: its keys and what they take
 inspection.py    what a model file takes and gives; untrusted.py: in bounded memory, in one
                  sentence
 keras_file.py    a Keras model without its code; keras2_file.py: one that Keras 2 wrote

@@ -1,16 +1,12 @@
 """From a declaration and its file to a `ModelSpec`, which goes the way of every model.
 
 What the declaration leaves out is taken from the file; what contradicts the file is refused in a
-sentence that names the key. `spec_of` finds one model by name: in a user's TOML, or in the zoo.
+sentence that names the key.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from int8gate.calibration_data.preprocessing import AS_THEY_ARE
-from int8gate.engine.plugins import find_modules_in, load_plugins
-from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec, Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.decoding import classes_of
@@ -22,7 +18,6 @@ from int8gate.model_zoo.user_models.input_checks import (
 )
 from int8gate.model_zoo.user_models.inspection import ModelFile
 from int8gate.model_zoo.user_models.tflite_file import is_half, is_quantized
-from int8gate.model_zoo.user_models.toml_file import PYPROJECT, read_pyproject, read_zoo
 from int8gate.tasks.registry import task
 
 RECIPES = {  # by format: what such a file is brought to, the default first
@@ -157,26 +152,3 @@ def _heads(own: OwnModel) -> list:
     from int8gate.model_zoo.importers.darknet.cfg import read, yolo_head
 
     return [yolo_head(section) for section in read(own.file)[1] if section.kind == "yolo"]
-
-
-def spec_of(name: str, file: Path | None) -> ModelSpec:
-    """One model by name: of a TOML, else of the zoo, else of the `pyproject.toml` of this folder.
-
-    Raises ValueError or OSError in a sentence where there is none.
-    """
-    settings = Path(PYPROJECT)
-    if file is None and (name in zoo() or not settings.is_file()):
-        return model(name)
-    own = {
-        declared.name: declared
-        for declared in (read_zoo(file) if file else read_pyproject(settings))
-    }
-    if file is None and not own:
-        return model(name)
-    load_plugins(file or settings)
-    find_modules_in((file or settings).absolute().parent)
-    if name not in own:
-        raise ValueError(
-            f"{file or settings} declares no model {name}: it has {', '.join(own) or 'none'}"
-        )
-    return declared_spec(own[name])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import tomli_w
 from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.preprocessing import PIXELS
-from int8gate.model_zoo.user_models.toml_file import KEYS, read_pyproject, read_zoo
+from int8gate.model_zoo.user_models.toml_file import read_pyproject, read_zoo
+from int8gate.model_zoo.user_models.toml_form import Table
 from int8gate.tasks.registry import tasks
 
 LEAST = 'file = "gadget.onnx"\ntask = "classification"\n'
@@ -90,18 +94,24 @@ expect = { accuracy = "0.97 * float" }
         ('file = "gadget.onnx"', "task is missing"),
         ('file = "models.toml"\ntask = "other"', "of no kind that is read"),
         (LEAST + 'recipe = ["onnx_int8"]', "did you mean recipes"),
-        (LEAST + "size = 224", "size = 224: expected a list of two numbers"),
-        (LEAST + 'mean = "0.5"', "expected a number, or a list"),
+        (LEAST + 'expect = "0.99 * float"', "expect: expected a table, found '0.99 * float'"),
+        (LEAST + "pad = 256", "pad = 256, expected a pixel value, a whole number 0..255"),
+        (LEAST + "channels = false", "channels = False, expected a whole number above 0"),
+        (LEAST + "size = 224", "size = 224, expected a list of two whole numbers"),
+        (LEAST + 'mean = "0.5"', "mean = '0.5', expected a number, or a list"),
         (LEAST + "range = [0, 1]\nstd = 2.0", "range stands beside std"),
+        (LEAST + "range = [-1e308, 1e308]", "range = [-1e+308, 1e+308]: pixels 0..255 cannot"),
+        (LEAST + "range = [0, 5e-324]", "range = [0.0, 5e-324]: pixels 0..255 cannot be spread"),
+        (LEAST + "scale = 5e-324", "scale = 5e-324: expected a number above 0"),
         (LEAST + "std = 0.0", "above 0"),
         (LEAST + 'classes = ["a", "a"]', "expected a whole number, or a list of names"),
         (LEAST + 'preprocess = "hooks:prepare"', "preprocess needs range = [low, high]"),
-        (LEAST + 'decode = "hooks.py"', "expected text module:function"),
+        (LEAST + 'decode = "hooks.py"', "decode = 'hooks.py', expected module:function"),
         (LEAST + "channels = true", "channels = True"),
-        (LEAST + 'decode = "ctdet"', "expected, of task classification, module:function"),
+        (LEAST + 'decode = "ctdet"', "expected module:function for task classification"),
         (
             'file = "gadget.onnx"\ntask = "detection"\ndecode = "ctdt"',
-            "of task detection, corners",
+            "module:function or one of corners",
         ),
         ('file = "gadget.onnx"\ntask = "clasification"', "expected one of classification"),
     ],
@@ -132,7 +142,7 @@ def test_a_name_that_is_none_is_refused(zoo, name):
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        ("[modls.gadget]\n", "unknown key modls"),
+        ("[modls.gadget]\n", "unknown modls; did you mean models?"),
         ("[models\n", "no TOML"),
         ("models = 3\n", "models"),
     ],
@@ -165,22 +175,120 @@ def test_a_pyproject_holds_tables_or_names_files(zoo, tmp_path):
     assert read_pyproject(settings) == []
 
 
-def sentence_of(path) -> str | None:
-    """What reading the file ends with; None where it is read."""
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tool]\nint8gate = 3", "[tool.int8gate]: expected a table, found 3"),
+        ("[tool.int8gate]\nzoo = 'models.toml'", "zoo = 'models.toml', expected a list of files"),
+        ("[tool.int8gate]\nzoo = ['']", "zoo = [''], expected a list of files"),
+        ("[tool.int8gate]\nmodel = 1", "unknown model; did you mean models?"),
+        ("[tool.int8gate.models]\na = 1", "[tool.int8gate]: models.a: expected a table, found 1"),
+    ],
+)
+def test_settings_that_are_wrong_are_named(tmp_path, text, words):
+    settings = tmp_path / "pyproject.toml"
+    settings.write_text(text)
+    refused(lambda: read_pyproject(settings), f"{settings}, [tool.int8gate]", words)
+
+
+def test_a_number_that_python_does_not_read_is_of_a_file(tmp_path):
+    (tmp_path / "models.toml").write_text(f"x = {'1' * 5000}")
+    refused(lambda: read_zoo(tmp_path / "models.toml"), "models.toml is no TOML", "mend it there")
+
+
+def sentence_of(content: dict, folder: Path) -> str | None:
+    """What reading [models.gadget] ends with; None where it is read."""
+    (folder / "gadget.onnx").touch()
+    path = folder / "models.toml"
+    path.write_text(tomli_w.dumps({"models": {"gadget": content}}), encoding="utf-8")
     try:
         read_zoo(path)
     except (ValueError, OSError) as error:
-        return str(error)
+        return str(error).removeprefix(f"{path}, [models.gadget]: ")
     return None
 
 
-@given(st.sampled_from(sorted(KEYS)), st.sampled_from(["{}", "[[]]", "1979-05-27", "nan", "''"]))
-def test_no_value_is_taken_for_another_kind(tmp_path_factory, key, value):
-    """Whatever stands there, it is read or refused by its name, never a crash."""
+NAMES = st.text(st.characters(codec="utf-8"), max_size=9)
+LEAF = st.booleans() | st.integers() | st.floats() | NAMES | st.dates()
+KINDS = {  # by the words of JSON Schema; it has none for a date or a time
+    "boolean": st.booleans(),
+    "integer": st.integers(),
+    "number": st.floats(),
+    "string": NAMES,
+    "array": st.lists(LEAF | st.lists(LEAF, max_size=2), max_size=3),
+    "object": st.dictionaries(NAMES, LEAF, max_size=2),
+    "date": st.dates() | st.datetimes() | st.times(),
+}
+
+
+def kinds_of(schema: dict) -> set[str]:
+    """What a key takes; a whole number stands for any number."""
+    found = set().union(*map(kinds_of, schema.get("anyOf", [])), {schema.get("type")})
+    return found | ({"integer"} if "number" in found else set())
+
+
+KINDS_OF_KEYS = {
+    key: kinds_of(schema) for key, schema in Table.model_json_schema()["properties"].items()
+}
+
+
+@given(st.data(), st.sampled_from(list(KINDS_OF_KEYS)), st.sampled_from(list(KINDS)))
+def test_no_value_is_taken_for_another_kind(tmp_path_factory, data, key, kind):
+    """Whatever stands there is read or refused by its name, never a crash; another kind is refused
+    before the model is looked for.
+    """
+    content = {"file": "gadget.onnx", "task": "other"} | {key: data.draw(KINDS[kind])}
+    said = sentence_of(content, tmp_path_factory.mktemp("own"))
+    if kind not in KINDS_OF_KEYS[key]:
+        assert said is not None
+        assert said.startswith((f"{key} = ", f"{key}: expected a table, found "))
+    if said is not None:
+        assert key in said
+        assert "\n" not in said
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=5).filter(lambda key: key not in KINDS_OF_KEYS)
+)
+def test_a_key_that_is_none_is_named_whatever_it_is(tmp_path_factory, key):
+    said = sentence_of({key: 1}, tmp_path_factory.mktemp("own"))
+    assert said.startswith(f"unknown {key if key.isprintable() else repr(key)}; ")
+    assert "did you mean" in said or "known: file, task, " in said
+    assert "\n" not in said
+
+
+TEXT = NAMES.filter(str.strip)
+TEXTS = st.lists(TEXT, min_size=1, max_size=3)
+COUNT = st.integers(1, 2**63 - 1)
+VALUES = {
+    **dict.fromkeys(("labels", "layout", "fit", "interpolation", "colours"), TEXT),
+    **dict.fromkeys(("inputs", "outputs", "recipes", "targets"), TEXTS),
+    "size": st.lists(COUNT, min_size=2, max_size=2),
+    "channels": COUNT,
+    "classes": COUNT | st.lists(TEXT, min_size=1, max_size=3, unique=True),
+    "crop": st.floats(allow_nan=False, allow_infinity=False),
+    "pad": st.integers(0, 255),
+    "enlarge": st.booleans(),
+    "metric": st.just("hooks:METRIC"),
+    "expect": st.dictionaries(NAMES, LEAF.filter(lambda value: value == value), max_size=2),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES))
+def test_what_is_declared_is_what_is_read(tmp_path_factory, given_keys):
     folder = tmp_path_factory.mktemp("own")
-    (folder / "gadget.onnx").touch()
-    lines = {"file": '"gadget.onnx"', "task": '"other"'} | {key: value}
-    text = "".join(f"{name} = {told}\n" for name, told in lines.items())
-    (folder / "models.toml").write_text(f"[models.gadget]\n{text}")
-    said = sentence_of(folder / "models.toml")
-    assert said is None or f"{key} = " in said or f"{key}: " in said
+    content = {"file": "gadget.onnx", "task": "other", **given_keys}
+    assert sentence_of(content, folder) is None
+    (model,) = read_zoo(folder / "models.toml")
+    assert set(model.keys) == set(content)
+    of_fit = ("fit", "interpolation", "colours", "crop", "pad", "enlarge")
+    assert model.fit == {
+        "kind" if key == "fit" else key: given_keys[key] for key in of_fit if key in given_keys
+    }
+    if isinstance(classes := given_keys.pop("classes", None), list):
+        assert (model.classes, model.class_names) == (len(classes), tuple(classes))
+    else:
+        assert (model.classes, model.class_names) == (classes, None)
+    for key, value in given_keys.items():
+        if key not in of_fit:
+            assert getattr(model, key) == (tuple(value) if isinstance(value, list) else value)

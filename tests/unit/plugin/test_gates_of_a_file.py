@@ -143,8 +143,8 @@ def test_the_zoo_in_another_repository(team, collected):
         ("", "declares no model: add a table"),
         ("# nothing yet\n", "declares no model"),
         ("[models]\n", "declares no model"),
-        ("models = 3\n", "models must be tables"),
-        ("[gadget]\nfile = 'x'\n", "unknown key gadget"),
+        ("models = 3\n", "models: expected a table, found 3 (models are tables [models.NAME])"),
+        ("[gadget]\nfile = 'x'\n", "unknown gadget; known: models"),
     ],
 )
 def test_a_file_that_declares_no_model_is_told(team, content, words, run):

@@ -51,7 +51,8 @@ def test_collection_loads_no_framework():
     script = (
         "import sys, pytest; code = pytest.main(sys.argv[1:]);"
         "print('loaded', sorted({name.split('.')[0] for name in sys.modules}"
-        "& {'tensorflow', 'keras', 'torch', 'ai_edge_litert', 'sklearn', 'skimage', 'ethosu'}));"
+        "& {'tensorflow', 'keras', 'torch', 'ai_edge_litert', 'sklearn', 'skimage', 'ethosu',"
+        "'pydantic'}));"
         "sys.exit(code)"
     )
     done = subprocess.run(

@@ -106,12 +106,16 @@ class TestFile:
         [
             ("schema = 1", "schema = 2", "schema = 2, expected 1"),
             ("schema = 1", "schema = ", "is no TOML"),
-            ('metric = "top1"\n', "", r"\.accuracy\]: metric missing"),
+            ('metric = "top1"\n', "", r"\.accuracy\]: metric is missing"),
             ('metric = "top1"', "metric = 1", r"\.accuracy\]: metric = 1, expected a text"),
             ("samples = 512", "samples = 5.5", r"samples = 5\.5, expected a whole number"),
             ("samples = 512", "samples = true", "samples = True, expected a whole number"),
             ("coverage = ", "coverage = nan #", r"\.npu\.ethos_u85_512\]: coverage = nan, exp"),
-            ("latency_ms", "latency_us", r"\.npu\.ethos_u85_512\]: unknown latency_us; known"),
+            (
+                "latency_ms",
+                "latency_us",
+                r"\.npu\.ethos_u85_512\]: unknown latency_us; did you mean latency_ms\?",
+            ),
             ('artifact = "', 'sha = "', r'\[cases\."mobilenet_v2-tflite_int8"\]: unknown sha'),
             ('environment = "x86_64', 'environment = "arm', "is not among \\[environments\\]"),
             ("host = ", "host = 1 #", r"\[environments\..*\]: host = 1, expected a text"),

@@ -6,9 +6,18 @@ import tomllib
 from datetime import date, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from int8gate.quantizers.recipe import RECIPES
-from int8gate.validation.expectations import DEFAULT_FILE, expectations_for, known_failures
+from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.validation.expectations import (
+    CONVERSION,
+    DEFAULT_FILE,
+    KEYS,
+    check_entry,
+    expectations_for,
+    known_failures,
+)
 
 COMPLETE = """
 ["*"]
@@ -93,6 +102,9 @@ def test_accuracy_is_arithmetic(written, text, minimum):
         "float if float else 1",
         "0.99 * float; 1",
         "'a' * float",
+        pytest.param("1" + "0" * 400, id="no-float"),
+        pytest.param("-" * 100_000 + "1", id="signs"),
+        pytest.param("+".join(["1"] * 20_000), id="terms"),
     ],
 )
 def test_other_syntax_is_refused_by_name(written, text):
@@ -104,7 +116,8 @@ def test_other_syntax_is_refused_by_name(written, text):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("size_ration = 0.4", r'\["unet-\*"\]: unknown size_ration; known: accuracy, .*size_ratio'),
+        ("size_ration = 0.4", r'\["unet-\*"\]: unknown size_ration; did you mean size_ratio\?'),
+        ("ratio_of_bytes = 0.4", "unknown ratio_of_bytes; known: accuracy, .*size_ratio"),
         ("accuracy = 0.99", "accuracy = 0.99 must be arithmetic"),
         ('size_ratio = "0.4"', "size_ratio must be a positive number, found '0.4'"),
         ("size_ratio = true", "size_ratio must be a positive number, found True"),
@@ -112,11 +125,14 @@ def test_other_syntax_is_refused_by_name(written, text):
         ("npu_speedup = inf", "npu_speedup must be a positive number"),
         ('unsupported = "all"', "unsupported must be gate = "),
         ('unsupported.size = ""', "unsupported must be gate = "),
-        ('unsupported.npu = "why"', "no gate npu; known: accuracy, .*npu_speedup"),
+        ('unsupported.npu = "why"', "unsupported: unknown npu; known: accuracy, .*npu_speedup"),
         ("unsupported.size = 3", "unsupported.size: unsupported must be gate = .* found 3"),
         ('unsupported.size = {link = "https://a.b/1"}', "found None as the reason"),
         ('unsupported.size = {reason = " "}', "found ' ' as the reason"),
-        ('unsupported.size = {reason = "w", expiry = 1}', "unknown expiry; known: reason, link"),
+        (
+            'unsupported.size = {reason = "w", expiry = 1}',
+            r"size: unknown expiry; did you mean expires\?",
+        ),
         ('unsupported.size = {reason = "w", link = "#12"}', "link must be an address .*'#12'"),
         ('unsupported.size = {reason = "w", expires = "2027-03-01"}', "expires must be a date"),
         (
@@ -128,6 +144,40 @@ def test_other_syntax_is_refused_by_name(written, text):
 def test_a_wrong_entry_is_named(written, lines, message):
     with pytest.raises(ValueError, match=message):
         expectations_for("vit-tflite_int8", written(f'["unet-*"]\n{lines}'))
+
+
+NO_NUMBER = (
+    st.booleans()
+    | st.text()
+    | st.floats(max_value=0)
+    | st.integers(max_value=0)
+    | st.sampled_from([float("nan"), float("inf")])
+    | st.lists(st.floats(), max_size=2)
+    | st.dictionaries(st.text(), st.floats(), max_size=2)
+    | st.dates()
+)
+NO_TEXT = st.text().filter(lambda text: not text.strip()) | st.integers() | st.lists(st.text())
+
+
+@given(st.sampled_from(sorted(KEYS - {"accuracy", "unsupported"})), NO_NUMBER)
+def test_no_number_is_taken_of_another_kind(key, value):
+    with pytest.raises(ValueError, match=rf"^here: {key} must be a positive number, found "):
+        check_entry("here", {key: value})
+
+
+@given(st.sampled_from([*ALL_GATES, CONVERSION]), NO_TEXT)
+def test_no_gate_is_known_to_fail_without_a_reason(gate, value):
+    for told in (value, {"reason": value}, {}):
+        with pytest.raises(ValueError, match=rf"^here: unsupported\.{gate}: "):
+            check_entry("here", {"unsupported": {gate: told}})
+
+
+@given(st.text(max_size=9).filter(lambda key: key not in {*KEYS, *ALL_GATES, CONVERSION}))
+def test_a_key_that_is_none_is_named_whatever_it_is(key):
+    for entry in ({key: 1}, {"unsupported": {key: "why"}}):
+        with pytest.raises(ValueError, match=r"did you mean|known: acc") as refused:
+            check_entry("here", entry)
+        assert f"unknown {key if key.isprintable() else repr(key)}; " in str(refused.value)
 
 
 def test_a_general_entry_below_a_specific_one_is_refused(written):
@@ -144,7 +194,8 @@ def test_a_key_that_nothing_sets_is_named(written):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys, int8gate.validation.expectations; print({'numpy', 'scipy'} & set(sys.modules))"
+        "import sys, int8gate.validation.expectations as read; read.expectations_for('unet-x');"
+        "print({'numpy', 'scipy', 'pydantic'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

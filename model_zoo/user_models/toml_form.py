@@ -1,0 +1,109 @@
+"""The form of a team's TOML: what each key of [models.NAME] takes, as types.
+
+What is wrong with a file is told in the order of the keys here; `task` stands before `decode`,
+which depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from int8gate.engine.schema import Exact, expected
+from int8gate.tasks.registry import names, tasks
+
+HOOK = r"[\w.]+:\w+"
+
+
+def _task(name: str) -> str:
+    if name not in tasks():
+        raise ValueError(f"one of {names()}")
+    return name
+
+
+def _decode(place: object, info: ValidationInfo) -> object:
+    """A hook, or a head of the task; where that is wrong it is told first."""
+    task = info.data.get("task")
+    heads = tasks()[task].heads if task else {}
+    if not isinstance(place, str) or not (place in heads or re.fullmatch(HOOK, place)):
+        known = f" or one of {', '.join(heads)}" if heads else ""
+        raise ValueError(f"module:function{known} for task {task}")
+    return place
+
+
+def _distinct(listed: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(listed)) < len(listed):
+        raise ValueError("every name once")
+    return listed
+
+
+LIST = Field(strict=False, min_length=1)  # read as a tuple
+
+Text = Annotated[str, Field(pattern=r"\S"), expected("a text")]
+Hook = Annotated[str, Field(pattern=f"^{HOOK}$"), expected("a text module:function")]
+Texts = Annotated[tuple[Text, ...], LIST, expected("a list of texts")]
+Count = Annotated[int, Field(gt=0), expected("a whole number above 0")]
+Pixel = Annotated[int, Field(ge=0, le=255), expected("a pixel value, a whole number 0..255")]
+Numbers = Annotated[tuple[float, ...], LIST]
+Levels = Annotated[float | Numbers, expected("a number, or a list with one for each channel")]
+Scale = Annotated[float | Text, expected('a number, or a quotient as "1/255"')]
+Pair = Annotated[tuple[float, float], LIST, expected("a list of two numbers, [low, high]")]
+Size = Annotated[
+    tuple[Count, Count], LIST, expected("a list of two whole numbers, [height, width]")
+]
+Classes = Annotated[
+    Count | Annotated[Texts, AfterValidator(_distinct)],
+    expected("a whole number, or a list of names, each once"),
+]
+
+
+class Table(Exact):
+    """[models.NAME]; None where it lacks a key."""
+
+    file: Text
+    task: Annotated[str, AfterValidator(_task)]
+    data: Text | None = None
+    labels: Text | None = None
+    features: Hook | None = None
+    float_file: Text | None = None
+    signature: Text | None = None
+    inputs: Texts | None = None
+    outputs: Texts | None = None
+    size: Size | None = None
+    channels: Count | None = None
+    classes: Classes | None = None
+    layout: Text | None = None
+    fit: Text | None = None
+    interpolation: Text | None = None
+    colours: Text | None = None
+    crop: float | None = None
+    pad: Pixel | None = None
+    enlarge: bool | None = None
+    scale: Scale | None = None
+    mean: Levels | None = None
+    std: Levels | None = None
+    range: Pair | None = None
+    preprocess: Hook | None = None
+    decode: Annotated[str | None, BeforeValidator(_decode)] = None
+    metric: Hook | None = None
+    box_order: Literal["xyxy", "yxyx"] | None = None
+    box_unit: Literal["fraction", "pixels"] | None = None
+    background: Literal["none", "first", "last"] | None = None
+    recipes: Texts | None = None
+    targets: Texts | None = None
+    expect: dict | None = None
+
+
+class Declarations(Exact):
+    """A file; `plugins` is checked where they are loaded."""
+
+    models: dict[str, dict] = Field(default_factory=dict)
+    plugins: Any = None
+
+
+class Settings(Declarations):
+    """[tool.int8gate] of a `pyproject.toml`."""
+
+    zoo: Annotated[tuple[Text, ...], Field(strict=False), expected("a list of files")] = ()
