@@ -94,7 +94,7 @@ def unseen_loss(pairs: Pairs) -> Unseen:
     shares = np.zeros((len(count), 0)) if pairs.metric.parts is None else _shares(pairs)
     classes = np.flatnonzero(count @ shares > 0)
     if not classes.size:
-        unit, effect = _typical(_effects(pairs), count)
+        unit, effect = _no_less_than_typical(_effects(pairs), count)
         return Unseen(unit, effect, effect / pairs.size[unit])
     effects = shares[:, classes] * (_all_or_nothing(pairs) / classes.size)
     unit, whole = _typical(effects.sum(axis=1), count)
@@ -109,9 +109,21 @@ def unseen_loss(pairs: Pairs) -> Unseen:
 
 def _typical(effects: np.ndarray, count: np.ndarray) -> tuple[int, float]:
     """The unit whose effect is next to that of a random sample's, and its effect."""
-    typical = count @ effects**2 / max(count @ effects, np.finfo(float).tiny)
-    unit = int(np.abs(effects - typical).argmin())
+    unit = int(np.abs(effects - _of_a_random_sample(effects, count)).argmin())
     return unit, float(effects[unit])
+
+
+def _no_less_than_typical(effects: np.ndarray, count: np.ndarray) -> tuple[int, float]:
+    """The same, but never a smaller one: where one kind of sample is rare and weighs much (the
+    anomalies of an AUC), the typical effect lies half way between the kinds.
+    """
+    typical = _of_a_random_sample(effects, count) * (1 - ROUNDING)
+    unit = int(np.where(effects >= typical, effects, np.inf).argmin())
+    return unit, float(effects[unit])
+
+
+def _of_a_random_sample(effects: np.ndarray, count: np.ndarray) -> float:
+    return float(count @ effects**2 / max(count @ effects, np.finfo(float).tiny))
 
 
 def upper_drops(

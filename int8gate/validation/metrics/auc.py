@@ -46,11 +46,13 @@ def _auc(statistics: np.ndarray, weights: np.ndarray | None = None) -> float | n
 
 
 def _lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scored above, or below, all others as its label asks; and the other way about."""
+    """Scored above, or below, all others as its label asks; and the other way about, beyond those
+    that are right: an anomaly below all normal samples is in no pair the higher one.
+    """
     scores, labels = statistics.T
     beyond = np.abs(scores).max(initial=0) * 1e3 + 1e3
     right = np.where(labels > 0, beyond, -beyond)
-    return np.stack([right, labels], axis=1), np.stack([-right, labels], axis=1)
+    return np.stack([right, labels], axis=1), np.stack([-2 * right, labels], axis=1)
 
 
 AUC = Metric(
