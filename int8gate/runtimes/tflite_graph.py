@@ -9,8 +9,9 @@ unlike the channels of a layer are, by the weight scales of a per-channel file.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ BITS = {"bool": 8, "string": 0, "resource": 0, "variant": 0, "complex64": 64, "c
 BITS |= {"int2": 2, "int4": 4, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8, "bfloat16": 16}
 BITS |= {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
 BITS |= {f"float{bits}": bits for bits in (16, 32, 64)}
+BY_RECIPE = "int8gate.float_by_recipe"  # metadata: JSON list of operators, by index, see `Graph`
 TABLE_LOOKUPS = {"GATHER", "GATHER_ND", "EMBEDDING_LOOKUP"}  # read a few rows, not the table
 
 
@@ -69,13 +71,17 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """A TFLite model: operators and tensors of all subgraphs, inputs and outputs of the first."""
+    """A TFLite model: operators and tensors of all subgraphs, inputs and outputs of the first.
+
+    `kept` are the indices of operators of the first that the file says its recipe leaves float.
+    """
 
     path: Path
     operators: tuple[Operator, ...]
     tensors: tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    kept: frozenset[int] = frozenset()
 
     @property
     def macs(self) -> int:
@@ -123,17 +129,61 @@ def float_operators(graph: Graph) -> list[FloatOperator]:
     QUANTIZE and DEQUANTIZE count, at the border too: their float side is computed on the CPU, and
     an integrator who asked for integer inputs and outputs did not ask for them.
     """
+    return [found for _, found in _touching_floats(graph)]
+
+
+def _touching_floats(graph: Graph) -> list[tuple[Operator, FloatOperator]]:
     touched = (
-        (operator.opcode, next((t for t in operator.outputs + operator.inputs if t.is_float), None))
+        (operator, next((t for t in operator.outputs + operator.inputs if t.is_float), None))
         for operator in graph.operators
     )
-    return [FloatOperator(op, tensor.name, tensor.dtype) for op, tensor in touched if tensor]
+    return [
+        (operator, FloatOperator(operator.opcode, tensor.name, tensor.dtype))
+        for operator, tensor in touched
+        if tensor
+    ]
 
 
 def what_is_integer(graph: Graph) -> dict:
-    """The record's `integer_ops`: share of integer operators, and those that touch a float."""
-    left = [f"{found.op} ({found.tensor}, {found.dtype})" for found in float_operators(graph)]
-    return {"fraction": integer_fraction(graph), "float_ops": left}
+    """The record's `integer_ops`: share of integer operators, and those that touch a float.
+
+    Those that the file says its recipe leaves float (`Graph.kept`), and the conversions at their
+    borders, are `float_by_recipe`.
+    """
+    meant = _with_borders(graph)
+    lists: dict[str, list[str]] = {"float_ops": [], "float_by_recipe": []}
+    for operator, found in _touching_floats(graph):
+        name = "float_by_recipe" if id(operator) in meant else "float_ops"
+        lists[name].append(f"{found.op} ({found.tensor}, {found.dtype})")
+    optional = {name: those for name, those in lists.items() if those or name == "float_ops"}
+    return {"fraction": integer_fraction(graph)} | optional
+
+
+def _with_borders(graph: Graph) -> set[int]:
+    """Identities of the operators that the recipe leaves float, and of conversions beside them."""
+    first = [operator for operator in graph.operators if operator.subgraph == 0]
+    kept = [operator for operator in first if operator.index in graph.kept]
+    read = {id(tensor) for operator in kept for tensor in operator.inputs}
+    made = {id(tensor) for operator in kept for tensor in operator.outputs}
+    borders = (
+        operator
+        for operator in first
+        if (operator.opcode == "DEQUANTIZE" and read & set(map(id, operator.outputs)))
+        or (operator.opcode == "QUANTIZE" and made & set(map(id, operator.inputs)))
+    )
+    return {id(operator) for operator in (*kept, *borders)}
+
+
+def with_kept(model: bytes, kept: Iterable[int]) -> bytes:
+    """The file, saying that its recipe leaves these operators float: `Graph.kept`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    whole, buffer, entry = opened(model), schema.BufferT(), schema.MetadataT()
+    buffer.data = list(json.dumps(list(kept)).encode())
+    entry.name, entry.buffer = BY_RECIPE.encode(), len(whole.buffers)
+    whole.buffers.append(buffer)
+    whole.metadata = [*(whole.metadata or []), entry]
+    return written(whole)
 
 
 def what_is_integer_in(path: Path) -> dict:
@@ -182,7 +232,15 @@ def _parse(path: Path, data: bytes) -> Graph:
             operators.append(Operator(index, opcode, *ends, macs, *moved, dtype, number))
     if not borders:
         raise ValueError("the model has no subgraph")
-    return Graph(path, tuple(operators), tuple(tensors), *borders[0])
+    return Graph(path, tuple(operators), tuple(tensors), *borders[0], _kept(model))
+
+
+def _kept(model: object) -> frozenset[int]:
+    entries = map(model.Metadata, range(model.MetadataLength()))
+    (found,) = [entry.Buffer() for entry in entries if entry.Name() == BY_RECIPE.encode()] or (
+        None,
+    )
+    return frozenset(json.loads(model.Buffers(found).DataAsNumpy().tobytes()) if found else ())
 
 
 @cache
