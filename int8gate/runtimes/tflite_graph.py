@@ -9,10 +9,9 @@ unlike the channels of a layer are, by the weight scales of a per-channel file.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ BITS = {"bool": 8, "string": 0, "resource": 0, "variant": 0, "complex64": 64, "c
 BITS |= {"int2": 2, "int4": 4, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8, "bfloat16": 16}
 BITS |= {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
 BITS |= {f"float{bits}": bits for bits in (16, 32, 64)}
-BY_RECIPE = "int8gate.float_by_recipe"  # metadata: JSON list of operators, by index, see `Graph`
 TABLE_LOOKUPS = {"GATHER", "GATHER_ND", "EMBEDDING_LOOKUP"}  # read a few rows, not the table
 
 
@@ -73,7 +71,7 @@ class Operator:
 class Graph:
     """A TFLite model: operators and tensors of all subgraphs, inputs and outputs of the first.
 
-    `kept` are the indices of operators of the first that the file says its recipe leaves float.
+    `metadata` is what the file holds besides, by name.
     """
 
     path: Path
@@ -81,7 +79,7 @@ class Graph:
     tensors: tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    kept: frozenset[int] = frozenset()
+    metadata: Mapping[str, bytes] = field(default_factory=dict, hash=False)
 
     @property
     def macs(self) -> int:
@@ -90,15 +88,6 @@ class Graph:
     @property
     def constant_bytes(self) -> int:
         return sum(tensor.size_bytes for tensor in self.tensors if tensor.is_constant)
-
-
-@dataclass(frozen=True)
-class FloatOperator:
-    """An operator that touches a float tensor, with the first such tensor (outputs first)."""
-
-    op: str
-    tensor: str
-    dtype: str
 
 
 def read_graph(path: str | Path) -> Graph:
@@ -121,81 +110,6 @@ def read_graph(path: str | Path) -> Graph:
             f"{path}: expected a complete TFLite model, found {len(data)} unreadable bytes "
             f"({type(error).__name__}: {error}): truncated or damaged, copy or export it again"
         ) from error
-
-
-def float_operators(graph: Graph) -> list[FloatOperator]:
-    """Operators that read or write a float tensor; empty for a full-integer model.
-
-    QUANTIZE and DEQUANTIZE count, at the border too: their float side is computed on the CPU, and
-    an integrator who asked for integer inputs and outputs did not ask for them.
-    """
-    return [found for _, found in _touching_floats(graph)]
-
-
-def _touching_floats(graph: Graph) -> list[tuple[Operator, FloatOperator]]:
-    touched = (
-        (operator, next((t for t in operator.outputs + operator.inputs if t.is_float), None))
-        for operator in graph.operators
-    )
-    return [
-        (operator, FloatOperator(operator.opcode, tensor.name, tensor.dtype))
-        for operator, tensor in touched
-        if tensor
-    ]
-
-
-def what_is_integer(graph: Graph) -> dict:
-    """The record's `integer_ops`: share of integer operators, and those that touch a float.
-
-    Those that the file says its recipe leaves float (`Graph.kept`), and the conversions at their
-    borders, are `float_by_recipe`.
-    """
-    meant = _with_borders(graph)
-    lists: dict[str, list[str]] = {"float_ops": [], "float_by_recipe": []}
-    for operator, found in _touching_floats(graph):
-        name = "float_by_recipe" if id(operator) in meant else "float_ops"
-        lists[name].append(f"{found.op} ({found.tensor}, {found.dtype})")
-    optional = {name: those for name, those in lists.items() if those or name == "float_ops"}
-    return {"fraction": integer_fraction(graph)} | optional
-
-
-def _with_borders(graph: Graph) -> set[int]:
-    """Identities of the operators that the recipe leaves float, and of conversions beside them."""
-    first = [operator for operator in graph.operators if operator.subgraph == 0]
-    kept = [operator for operator in first if operator.index in graph.kept]
-    read = {id(tensor) for operator in kept for tensor in operator.inputs}
-    made = {id(tensor) for operator in kept for tensor in operator.outputs}
-    borders = (
-        operator
-        for operator in first
-        if (operator.opcode == "DEQUANTIZE" and read & set(map(id, operator.outputs)))
-        or (operator.opcode == "QUANTIZE" and made & set(map(id, operator.inputs)))
-    )
-    return {id(operator) for operator in (*kept, *borders)}
-
-
-def with_kept(model: bytes, kept: Iterable[int]) -> bytes:
-    """The file, saying that its recipe leaves these operators float: `Graph.kept`."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    whole, buffer, entry = opened(model), schema.BufferT(), schema.MetadataT()
-    buffer.data = list(json.dumps(list(kept)).encode())
-    entry.name, entry.buffer = BY_RECIPE.encode(), len(whole.buffers)
-    whole.buffers.append(buffer)
-    whole.metadata = [*(whole.metadata or []), entry]
-    return written(whole)
-
-
-def what_is_integer_in(path: Path) -> dict:
-    """`what_is_integer` of a file."""
-    return what_is_integer(read_graph(path))
-
-
-def integer_fraction(graph: Graph) -> float | None:
-    """Share of operators, 0 to 1, with no float tensor; None where there is no operator."""
-    if not graph.operators:
-        return None
-    return 1.0 - len(float_operators(graph)) / len(graph.operators)
 
 
 def _parse(path: Path, data: bytes) -> Graph:
@@ -232,15 +146,12 @@ def _parse(path: Path, data: bytes) -> Graph:
             operators.append(Operator(index, opcode, *ends, macs, *moved, dtype, number))
     if not borders:
         raise ValueError("the model has no subgraph")
-    return Graph(path, tuple(operators), tuple(tensors), *borders[0], _kept(model))
-
-
-def _kept(model: object) -> frozenset[int]:
-    entries = map(model.Metadata, range(model.MetadataLength()))
-    (found,) = [entry.Buffer() for entry in entries if entry.Name() == BY_RECIPE.encode()] or (
-        None,
-    )
-    return frozenset(json.loads(model.Buffers(found).DataAsNumpy().tobytes()) if found else ())
+    entries = {
+        entry.Name().decode(errors="replace"): _data(model.Buffers(entry.Buffer()))
+        for entry in items(model, "Metadata")
+        if entry.Name()
+    }
+    return Graph(path, tuple(operators), tuple(tensors), *borders[0], entries)
 
 
 @cache
@@ -265,6 +176,10 @@ def _holds_data(buffer: object, file_size: int) -> bool:
         return True
     # As an array, because that checks the range, which DataLength() alone does not.
     return buffer.DataLength() > 0 and len(buffer.DataAsNumpy()) > 0
+
+
+def _data(buffer: object) -> bytes:
+    return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
 
 
 def _bytes(opcode: str, inputs: tuple, outputs: tuple) -> tuple[int, int]:

@@ -140,7 +140,8 @@ def test_the_first_and_the_last_layer_may_be_float(floats, tmp_path):
 
 def test_behind_a_float_node_moved_values_have_a_scale(floats, tmp_path):
     """Calibration watches what a Flatten moves, not what it gives."""
-    session, told = quantized(floats["cnn"], tmp_path, ["globalaveragepool_5", "flatten_6"], pictures())
+    kept = ["globalaveragepool_5", "flatten_6"]
+    session, told = quantized(floats["cnn"], tmp_path, kept, pictures())
     assert not told["float_ops"]
     real = OnnxSession(floats["cnn"]).predict(pictures())[0]
     assert sqnr_db(real, session.predict(pictures())[0]) > 25
