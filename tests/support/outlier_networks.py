@@ -51,10 +51,11 @@ def write_all(folder: Path) -> None:
 
 
 def _drawn() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Noisy pictures of one colour each, their scores, and weights whose scores are balanced."""
+    """Pictures of patches near one colour, their scores, and weights whose scores are balanced."""
     rng = np.random.default_rng(37)
     colours = rng.integers(30, 226, (1000, 1, 1, 3))
-    pictures = colours + rng.integers(-30, 31, (1000, SIDE, SIDE, 3))
+    patches = rng.integers(-30, 31, (1000, SIDE // 4, SIDE // 4, 3))
+    pictures = colours + patches.repeat(4, axis=1).repeat(4, axis=2)
     arrays = {
         "w1": rng.normal(0, 1, (CHANNELS, 3)),
         "w2": rng.normal(0, 0.5, (CHANNELS, CHANNELS)),

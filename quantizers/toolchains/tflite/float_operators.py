@@ -2,20 +2,18 @@
 
 TensorFlow's quantizer leaves an operator float whose output tensor's name it is given
 (`denylisted_nodes`), weights and all, and converts at its borders; inputs and outputs of the file
-keep their dtype. It does not know operators of several outputs (SPLIT, UNPACK) by that name. These
-only move values: where an integer operator stands beside them they may be moved as integers, and
-amid float ones they stay float, since no tensor there has a range (`without_inner`).
+keep their dtype. It knows an operator of several outputs (SPLIT, UNPACK) by no name, unless they
+all have the same one (`with_one_name`): then the locations of which it makes the operator's
+(`FusedLoc` of MLIR) are one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from int8gate.quantizers.recipe import REFERENCES, Recipe
-from int8gate.quantizers.toolchains.tflite.ranges import activations
-from int8gate.runtimes.tflite_graph import Graph, Operator, read_graph
+from int8gate.runtimes.tflite_graph import Graph, Operator, opened, read_graph, written
 from int8gate.runtimes.tflite_integers import with_kept
 
 
@@ -35,37 +33,48 @@ def left_float(graph: Graph, recipe: Recipe) -> list[Operator]:
     return kept
 
 
-def without_inner(
-    ranges: Mapping[str, tuple[float, float]], model: bytes, graph: Graph, kept: list[Operator]
-) -> dict[str, tuple[float, float]]:
-    """The ranges, without those of tensors that `kept` operators alone write and read."""
-    others = [operator for operator in graph.operators if operator not in kept]
-    touched = {id(t) for operator in others for t in (*operator.inputs, *operator.outputs)}
-    touched |= {id(tensor) for tensor in (*graph.inputs, *graph.outputs)}
-    inner = {index for index, tensor in enumerate(graph.tensors) if id(tensor) not in touched}
-    known = activations(model)
-    return {name: ends for name, ends in ranges.items() if known.get(name) not in inner}
+def with_one_name(model: bytes, graph: Graph, kept: list[Operator]) -> bytes:
+    """The float model, where all outputs of a `kept` operator have the name of its first one."""
+    several = [operator for operator in kept if len(operator.outputs) > 1]
+    if not several:
+        return model
+    index = {id(tensor): number for number, tensor in enumerate(graph.tensors)}
+    whole = opened(model)
+    tensors = whole.subgraphs[0].tensors
+    for operator in several:
+        first, *others = (tensors[index[id(output)]] for output in operator.outputs)
+        for other in others:
+            other.name = first.name
+    return written(whole)
 
 
-def note(quantized: Path, graph: Graph, kept: list[Operator]) -> None:
+def note(quantized: Path, graph: Graph, kept: list[Operator]) -> list[str]:
     """Writes into the quantized file which of its operators are float because they were `kept`.
 
-    `graph` is the float model's. The quantizer may put a number behind a name.
+    `graph` is the float model's. Returns a sentence for the record where others of them are not:
+    behind an integer operator TensorFlow's quantizer averages integers (AVERAGE_POOL_2D).
     """
     names = {operator.outputs[0].name for operator in graph.operators if operator.outputs}
-    found = [
-        operator.index
+    found = {
+        operator.index: each
         for operator in read_graph(quantized).operators
-        if any(_is_same(operator, each, names) for each in kept)
-    ]
+        for each in kept
+        if _is_same(operator, each, names)
+    }
     quantized.write_bytes(with_kept(quantized.read_bytes(), found))
+    stay = {id(each) for each in found.values()}
+    others = [o for o in kept if o.outputs[0].is_float and id(o) not in stay]
+    if not others:
+        return []
+    told = ", ".join(f"{operator.opcode} ({operator.outputs[0].name})" for operator in others)
+    return [f"TensorFlow's quantizer did not leave float what the rules name: {told}"]
 
 
 def _is_same(operator: Operator, kept: Operator, names: set[str]) -> bool:
+    """The quantizer may put a number behind a name, so that it is none of the float model's."""
     if operator.opcode != kept.opcode or not operator.outputs or not operator.outputs[0].is_float:
         return False
     name, wanted = operator.outputs[0].name, kept.outputs[0].name
     if name in names:
         return name == wanted
-    joined = ";".join(output.name for output in kept.outputs)
-    return any(re.fullmatch(re.escape(each) + r"\d*", name) for each in (wanted, joined))
+    return re.fullmatch(re.escape(wanted) + r"\d*", name) is not None

@@ -65,7 +65,7 @@ def case(team):
 def test_a_layer_that_8_bits_cannot_hold_passes_once_a_rule_leaves_it_float(toolchain, case):
     plain = measure.accuracy(case(RECIPES[f"{toolchain}_int8"]))
     assert plain.fields["accuracy"]["float"] == 1
-    assert plain.result.status == "failed"
+    assert plain.result.status == "failed", plain.result.message
     assert plain.fields["accuracy"]["quantized"] < 0.5
     mixed = measure.accuracy(case(recipe(toolchain, "*middle*")))
     assert mixed.result.status == "passed", mixed.result.message
