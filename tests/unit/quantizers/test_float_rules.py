@@ -27,6 +27,7 @@ range = [0, 1]
 expect = {{ accuracy = "0.9 * float" }}
 """
 TOOLCHAINS = ("onnx", "tflite")
+LAST = {"onnx": ("head",), "tflite": ("*Identity*",)}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,13 @@ def test_a_layer_that_8_bits_cannot_hold_passes_once_a_rule_leaves_it_float(tool
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
+def test_another_layer_that_stays_float_rescues_nothing(toolchain, case):
+    found = measure.accuracy(case(recipe(toolchain, "*stem*")))
+    assert found.result.status == "failed", found.result.message
+    assert found.fields["error_origin"]["sentence"]
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_what_the_recipe_leaves_float_fails_no_gate_and_is_named(toolchain, case):
     found = measure.integer_only(case(recipe(toolchain, "*middle*")))
     assert found.result.status == "passed", found.result.message
@@ -95,6 +103,19 @@ def test_a_file_that_says_so_is_believed_by_its_own_recipe_alone(toolchain, case
     found = measure.integer_only(run).result
     assert found.status == "failed"
     assert "middle" in found.message
+
+
+@pytest.mark.parametrize(("toolchain", "dtype"), [("onnx", "float32"), ("tflite", "int8")])
+def test_inputs_and_outputs_are_as_declared_where_the_ends_stay_float(toolchain, dtype, case):
+    run = case(recipe(toolchain, "*stem*", *LAST[toolchain]))
+    assert measure.io_dtype(run).result.status == "passed"
+    artifact = run.built.artifact
+    assert {end.dtype for end in (*artifact.inputs, *artifact.outputs)} == {dtype}
+    found = measure.integer_only(run)
+    assert found.result.status == "passed", found.result.message
+    assert (
+        len(found.fields["integer_ops"]["float_by_recipe"]) == {"onnx": 2, "tflite": 6}[toolchain]
+    )
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
