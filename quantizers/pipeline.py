@@ -292,6 +292,7 @@ class Pipeline:
 
     def _prequantized(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Built:
         """The model's own quantized file, copied to the cache under its content's name."""
+        recipe.check_mix()
         chosen = self.settings.profile, self.settings.weights_dir
         source = spec.own.file if spec.own else find_quantized_file(spec, *chosen)
         parts = {"file": sha256_of(source)}

@@ -3,12 +3,21 @@
 By convention a name says toolchain, precision, variant; nothing reads it. `rules` say what the
 operators compute with, `io` is the dtype of the artifact's inputs and outputs, `calibration` is how
 the ranges of int8 activations are found: a method of `calibration/thresholds.py`.
+
+Inside a recipe of 8 bits, rules for single operators may leave these in float32:
+
+    rules=(Rule("*", "int8", "uint8"), Rule("head/*", "float32", "float32"))
+
+An operator has the name by which the record calls it. In ONNX that is the node's name in the float
+artifact, in TFLite the name of the tensor that it writes; where a converter fused several operators
+it joined their names by ``;``, and each of them is matched too.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
@@ -22,6 +31,15 @@ class Rule:
     match: str
     weights: str
     activations: str
+
+    @property
+    def is_float(self) -> bool:
+        return self.weights == self.activations == "float32"
+
+    def matches(self, operator: str) -> bool:
+        """Whether the glob, of `fnmatch.fnmatchcase`, is one for the operator of that name."""
+        names = (operator, *operator.split(";"))
+        return any(fnmatch.fnmatchcase(name, self.match) for name in names)
 
 
 FLOAT = Rule(ALL_OPERATORS, "float32", "float32")
@@ -53,15 +71,48 @@ class Recipe:
 
     def rule_of(self, operator: str) -> Rule:
         """What an operator of that name computes with."""
-        matching = (
-            rule for rule in reversed(self.rules) if fnmatch.fnmatchcase(operator, rule.match)
-        )
-        return next(matching, FLOAT)
+        return next((rule for rule in reversed(self.rules) if rule.matches(operator)), FLOAT)
+
+    @property
+    def narrow_rules(self) -> tuple[Rule, ...]:
+        """Those for single operators."""
+        return tuple(rule for rule in self.rules if rule.match != ALL_OPERATORS)
 
     @property
     def is_mixed(self) -> bool:
         """Whether operators differ in precision."""
-        return any(rule.match != ALL_OPERATORS for rule in self.rules)
+        return bool(self.narrow_rules)
+
+    def check_mix(self) -> None:
+        """Raises ValueError where rules mix what no toolchain can mix so far."""
+        alike = (self.weights, self.activations)
+        for rule in self.narrow_rules:
+            if not self.is_calibrated or not (
+                rule.is_float or (rule.weights, rule.activations) == alike
+            ):
+                raise ValueError(
+                    f"{self.name} has a rule for the operators {rule.match!r} ({rule.weights} "
+                    f"weights, {rule.activations} activations) and for all others {alike[0]} "
+                    f"weights and {alike[1]} activations: what can be mixed is a rule for "
+                    f"{ALL_OPERATORS!r} with int8 or uint8 activations, and rules that leave "
+                    "single operators float32, weights and activations"
+                )
+
+    def left_float(self, operators: Iterable[str]) -> list[str]:
+        """Those of a network's operators that rules leave float32, in their order.
+
+        Raises ValueError for a rule that matches none, with names that are like its glob.
+        """
+        operators = list(dict.fromkeys(operators))
+        for rule in self.narrow_rules:
+            if not any(map(rule.matches, operators)):
+                parts = dict.fromkeys(part for name in operators for part in name.split(";"))
+                near = difflib.get_close_matches(rule.match, parts, n=3, cutoff=0)
+                raise ValueError(
+                    f"{self.name} has a rule for the operators {rule.match!r}, and none of the "
+                    f"network's {len(operators)} has such a name: did you mean {' or '.join(near)}?"
+                )
+        return [name for name in operators if self.is_mixed and self.rule_of(name).is_float]
 
     @property
     def rule(self) -> Rule:
@@ -88,9 +139,7 @@ class Recipe:
 
     @property
     def is_reference(self) -> bool:
-        return all(
-            rule.weights == rule.activations == "float32" for rule in (*self.rules, self.rule)
-        )
+        return all(rule.is_float for rule in (*self.rules, self.rule))
 
     @property
     def is_full_integer(self) -> bool:

@@ -27,11 +27,13 @@ ACTIVATION_AUDIT = Stage("activation_audit", f"{_HERE}.activation_audit:judge")
 
 def check_route(spec: ModelSpec, recipe: Recipe) -> None:
     """Raises ValueError where the recipe's toolchain does not bring such a model to an artifact."""
-    if recipe.is_mixed:
-        narrow = next(rule.match for rule in recipe.rules if rule.match != ALL_OPERATORS)
+    recipe.check_mix()
+    toolchain = find(recipe.toolchain)
+    if recipe.is_mixed and not toolchain.leaves_float:
         raise ValueError(
-            f"{recipe.name} has a rule for the operators {narrow!r}, and {recipe.toolchain} "
-            f"quantizes all operators alike so far: give it one rule that matches {ALL_OPERATORS!r}"
+            f"{recipe.name} has a rule for the operators {recipe.narrow_rules[0].match!r}, and the "
+            f"toolchain {recipe.toolchain} quantizes all operators alike: give it one rule that "
+            f"matches {ALL_OPERATORS!r}"
         )
     numbers = [each for each in spec.full.inputs if each.dtype.startswith(("int", "uint"))]
     if recipe.activations == "int16" and numbers:
@@ -40,7 +42,7 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
             f"int16 wants a range: choose another recipe than {recipe.name}"
         )
     source = source_of(spec)
-    if why := find(recipe.toolchain).refusal(source.form, recipe):
+    if why := toolchain.refusal(source.form, recipe):
         comes_as = "a float .tflite file" if source.form == TFLITE else source.name
         raise ValueError(f"{spec.name} comes as {comes_as}, and {recipe.name} {why}")
 

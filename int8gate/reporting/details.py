@@ -37,6 +37,7 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Float operators", operators(dig(record, "integer_ops", "float_ops"))),
         ("Kept in float on purpose", operators(dig(record, "integer_ops", "kept_float"))),
         ("Float for want of a kernel", operators(dig(record, "integer_ops", "float_by_kernel"))),
+        ("Float by the recipe's rules", operators(dig(record, "integer_ops", "float_by_recipe"))),
         *_origin(record.get("error_origin")),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *calibration.details(record),

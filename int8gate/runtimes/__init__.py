@@ -4,7 +4,8 @@
     session.py     `Session`, what executes a file: arrays in, arrays out; a subclass per runtime
     sessions.py    the session for a file, by what it is
     litert.py      LiteRT on the host CPU (measured)
-    tflite_graph.py  a TFLite file read and changed: operators, tensors, multiply-accumulates
+    tflite_graph.py  a TFLite file read and changed: operators, tensors, multiply-accumulates;
+                   tflite_integers.py: what it computes with integers
     onnx_session.py  ONNX Runtime, by default on the host CPU (measured), or on Qualcomm's HTP
     ort.py         how ONNX Runtime and its providers are set up; onnx_file.py: its files
     onnx_graph.py  what ONNX Runtime really computed with integers; onnx_integer_forms.py: what it

@@ -42,6 +42,7 @@ _NOT_ONE_PRODUCT = (
 )
 _FLOATS = ("float", "float16", "double", "bfloat16")
 KEPT_FLOAT = "int8gate.kept_float"  # a file's property: JSON list of products meant to stay float
+BY_RECIPE = "int8gate.float_by_recipe"  # likewise: nodes that the rules of its recipe leave float
 KEPT_AT_MOST = 0.01  # of all multiply-accumulates
 _FUSED = "fused "  # what ONNX Runtime puts before the name of a node that took in its activation
 _BLOCKED_LAYOUT = "NchwcTransformer"  # pads channels of float kernels: changes counts, not types
@@ -57,7 +58,7 @@ class Operator:
     or "other". `is_integer`: a product multiplies integers; another operator reads and writes no
     float tensor. `macs` counts multiply-accumulates of convolutions and matrix products. `inside`
     names the If or Loop around it, and `has_kernel` says whether ONNX Runtime could compute another
-    operator on integers where it stands.
+    operator on integers where it stands. `is_kept`: the file says that its recipe leaves it float.
     """
 
     op: str
@@ -69,6 +70,7 @@ class Operator:
     provider: str
     inside: str = ""
     has_kernel: bool = False
+    is_kept: bool = False
 
 
 def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
@@ -83,7 +85,7 @@ def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
         # ONNX Runtime raises classes of its own, each a direct child of Exception.
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot run {path}: {error}") from error
-    known = _Known(graph, _names_of_nodes(Path(path)))
+    known = _Known(graph, _load(path))
     ran = tuple(_operator(event, known) for event in events)
     seen = {found.name for found in ran}
     return ran + tuple(
@@ -96,9 +98,12 @@ def read_operators(path: Path, provider: str = CPU) -> tuple[Operator, ...]:
 
 
 class _Known:
-    """What the graph that ran says of its nodes, those of subgraphs too."""
+    """What the graph that ran, and the file, say of its nodes, those of subgraphs too."""
 
-    def __init__(self, graph, in_file: set[str]) -> None:
+    def __init__(self, graph, model) -> None:
+        in_file = {node.name for node in model.graph.node}
+        kept = set(_listed(model, BY_RECIPE))
+        written = {name for n in model.graph.node if n.name in kept for name in n.output}
         graphs = list(onnx_file.graphs_of(graph))
         self.nodes = {node.name: node for inner in graphs for node in inner.node}
         self.inside = {
@@ -115,36 +120,53 @@ class _Known:
             for node in self.nodes.values()
             if node.op_type == "DequantizeLinear" and node.input[0] in self.weights
         }
-        moved = {  # behind a transposition, for one: such a one is not in the file
+        moved = {  # around a transposition, for one: such a one is not in the file
             node.output[0]: node.input[0]
             for node in self.nodes.values()
-            if node.op_type == "DequantizeLinear"
+            if node.op_type in ("QuantizeLinear", "DequantizeLinear")
             and node.name.removesuffix(_DUPLICATED) not in in_file
         }
-        self._joined = _joined(self.nodes.values(), self.constants, moved)
+        self.kept = {
+            node.name for node in self.nodes.values() if _is_kept(node, kept, written, in_file)
+        }
+        self._joined = _joined(self.nodes.values(), self.constants, moved, self.kept)
 
     def has_kernel(self, name: str) -> bool:
         """Whether ONNX Runtime could compute the node on integers where it stands."""
         return name not in self.inside and self._joined[name]
 
 
-def _joined(nodes, constants, moved: dict[str, str]) -> dict[str, bool]:
+def _is_kept(node, kept: set[str], written: set[str], in_file: set[str]) -> bool:
+    """Whether a node that ran is one of `kept`: one that was fused may have a new name, and gives
+    what the last of its parts gave (`written`).
+    """
+    name = node.name.removeprefix(_FUSED)
+    return name in kept if name in in_file else not written.isdisjoint(node.output)
+
+
+def _joined(nodes, constants, moved: dict[str, str], kept: set[str]) -> dict[str, bool]:
     """For each node whether it and all that float tensors join it to have an integer kernel.
 
-    Behind a product that stayed float, which is told itself, others cannot but be float. Readers of
-    a float tensor that ONNX Runtime moved a DequantizeLinear behind (`moved`) stay joined.
+    Behind a product that stayed float, which is told itself, others cannot but be float, and so
+    they are beside a node that the recipe leaves float (`kept`). Readers of a tensor that ONNX
+    Runtime put a conversion of its own behind (`moved`) stay joined.
     """
+
+    def source_of(tensor: str) -> str:
+        return source_of(moved[tensor]) if tensor in moved else tensor
+
     touching = defaultdict(list)
     others = [node for node in nodes if node.op_type not in CONVERSIONS | INTEGER_PRODUCTS]
     for node in others:
         for name in (*node.input, *node.output):
             if name and name not in constants:
-                touching[moved.get(name, name)].append(node.name)
+                touching[source_of(name)].append(node.name)
     island = islands((node.name for node in nodes), touching.values())
     without = {
         island[node.name]
         for node in others
-        if not node.op_type.startswith("QLinear") and not is_integer_kernel(node, constants)
+        if not node.op_type.startswith("QLinear")
+        and (node.name in kept or not is_integer_kernel(node, constants))
     }
     return {name: island[name] not in without for name in island}
 
@@ -178,40 +200,40 @@ def what_ran_as_integer(path: Path) -> dict:
     that the file says it keeps float while they are few (`kept_float`); and every other operator
     that ONNX Runtime has for integers (`onnx_integer_forms`). One that it has not, and what float
     tensors join to such a one (a transformer's token stream, `toolchains/onnx/placement.py`), is
-    float by necessity: `float_by_kernel`.
+    float by necessity: `float_by_kernel`. Those that the file says its recipe leaves float are
+    `float_by_recipe`.
     """
     operators = read_operators(path)
-    left = float_operators(operators)
-    meant = _meant_to_stay(path)
+    by_recipe = [found for found in operators if found.is_kept and not found.is_integer]
+    left = [found for found in float_operators(operators) if not found.is_kept]
+    meant = _listed(_load(path), KEPT_FLOAT)
     kept = [found for found in left if found.name.removeprefix(_FUSED) in meant]
     if sum(found.macs for found in kept) > KEPT_AT_MOST * sum(found.macs for found in operators):
         kept = []
-    others = float_leftovers(operators)
+    others = [found for found in float_leftovers(operators) if not found.is_kept]
     failing = [found for found in left if found not in kept]
     failing += [found for found in others if found.has_kernel]
     lists = {
         "float_ops": failing,
         "kept_float": kept,
         "float_by_kernel": [found for found in others if not found.has_kernel],
+        "float_by_recipe": by_recipe,
     }
     told = {name: list(dict.fromkeys(map(_told, those))) for name, those in lists.items()}
     optional = {name: those for name, those in told.items() if those or name == "float_ops"}
     return {"fraction": integer_fraction(operators)} | optional
 
 
-def _names_of_nodes(path: Path) -> set[str]:
+def _load(path: Path):
     import onnx
 
-    graph = onnx.load(str(path), load_external_data=False).graph
-    return {node.name for node in graph.node}
+    return onnx.load(str(path), load_external_data=False)
 
 
-def _meant_to_stay(path: Path) -> list[str]:
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
+def _listed(model, key: str) -> list[str]:
+    """The names of nodes that a property of the file holds."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    return json.loads(properties.get(KEPT_FLOAT, "[]"))
+    return json.loads(properties.get(key, "[]"))
 
 
 def _told(found: Operator) -> str:
@@ -281,6 +303,7 @@ def _operator(event: dict, known: _Known) -> Operator:
         told["provider"],
         known.inside.get(name, ""),
         role == "other" and known.has_kernel(name),
+        role != "conversion" and name in known.kept,
     )
 
 

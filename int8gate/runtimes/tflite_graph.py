@@ -10,8 +10,8 @@ unlike the channels of a layer are, by the weight scales of a per-channel file.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,17 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """A TFLite model: operators and tensors of all subgraphs, inputs and outputs of the first."""
+    """A TFLite model: operators and tensors of all subgraphs, inputs and outputs of the first.
+
+    `metadata` is what the file holds besides, by name.
+    """
 
     path: Path
     operators: tuple[Operator, ...]
     tensors: tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    metadata: Mapping[str, bytes] = field(default_factory=dict, hash=False)
 
     @property
     def macs(self) -> int:
@@ -84,15 +88,6 @@ class Graph:
     @property
     def constant_bytes(self) -> int:
         return sum(tensor.size_bytes for tensor in self.tensors if tensor.is_constant)
-
-
-@dataclass(frozen=True)
-class FloatOperator:
-    """An operator that touches a float tensor, with the first such tensor (outputs first)."""
-
-    op: str
-    tensor: str
-    dtype: str
 
 
 def read_graph(path: str | Path) -> Graph:
@@ -115,37 +110,6 @@ def read_graph(path: str | Path) -> Graph:
             f"{path}: expected a complete TFLite model, found {len(data)} unreadable bytes "
             f"({type(error).__name__}: {error}): truncated or damaged, copy or export it again"
         ) from error
-
-
-def float_operators(graph: Graph) -> list[FloatOperator]:
-    """Operators that read or write a float tensor; empty for a full-integer model.
-
-    QUANTIZE and DEQUANTIZE count, at the border too: their float side is computed on the CPU, and
-    an integrator who asked for integer inputs and outputs did not ask for them.
-    """
-    touched = (
-        (operator.opcode, next((t for t in operator.outputs + operator.inputs if t.is_float), None))
-        for operator in graph.operators
-    )
-    return [FloatOperator(op, tensor.name, tensor.dtype) for op, tensor in touched if tensor]
-
-
-def what_is_integer(graph: Graph) -> dict:
-    """The record's `integer_ops`: share of integer operators, and those that touch a float."""
-    left = [f"{found.op} ({found.tensor}, {found.dtype})" for found in float_operators(graph)]
-    return {"fraction": integer_fraction(graph), "float_ops": left}
-
-
-def what_is_integer_in(path: Path) -> dict:
-    """`what_is_integer` of a file."""
-    return what_is_integer(read_graph(path))
-
-
-def integer_fraction(graph: Graph) -> float | None:
-    """Share of operators, 0 to 1, with no float tensor; None where there is no operator."""
-    if not graph.operators:
-        return None
-    return 1.0 - len(float_operators(graph)) / len(graph.operators)
 
 
 def _parse(path: Path, data: bytes) -> Graph:
@@ -182,7 +146,12 @@ def _parse(path: Path, data: bytes) -> Graph:
             operators.append(Operator(index, opcode, *ends, macs, *moved, dtype, number))
     if not borders:
         raise ValueError("the model has no subgraph")
-    return Graph(path, tuple(operators), tuple(tensors), *borders[0])
+    entries = {
+        entry.Name().decode(errors="replace"): _data(model.Buffers(entry.Buffer()))
+        for entry in items(model, "Metadata")
+        if entry.Name()
+    }
+    return Graph(path, tuple(operators), tuple(tensors), *borders[0], entries)
 
 
 @cache
@@ -207,6 +176,10 @@ def _holds_data(buffer: object, file_size: int) -> bool:
         return True
     # As an array, because that checks the range, which DataLength() alone does not.
     return buffer.DataLength() > 0 and len(buffer.DataAsNumpy()) > 0
+
+
+def _data(buffer: object) -> bytes:
+    return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
 
 
 def _bytes(opcode: str, inputs: tuple, outputs: tuple) -> tuple[int, int]:

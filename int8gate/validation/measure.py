@@ -235,12 +235,16 @@ def _pixel_range(run: CaseRun) -> tuple[float, float] | None:
 
 
 def integer_only(run: CaseRun) -> Measurement:
-    """Every operator of a full-integer model computes on integers."""
+    """Every operator of a full-integer model computes on integers, but for those that the rules of
+    the case's recipe leave float.
+    """
     artifact = run.built.artifact
     read = run.plan.toolchain.integer_operators
     read_by = f"{read.__module__}:{read.__name__}"
     integer_ops = run.fact("integer_ops", lambda: run.in_worker(read, artifact.path), read_by)
     left, fields = integer_ops["float_ops"], {"integer_ops": integer_ops, **_artifact(run)}
+    if not run.recipe.is_mixed:  # a file that came quantized may say so of another recipe
+        left = left + integer_ops.get("float_by_recipe", [])
     return Measurement("integer_only", gates.integer_only_gate(left, run.case_id), fields)
 
 

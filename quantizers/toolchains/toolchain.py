@@ -45,6 +45,8 @@ class Toolchain(ABC):
         (file, names of inputs, of outputs). None where conversion keeps them.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.
+    leaves_float : whether its quantization follows rules that leave single operators float
+        (`Recipe.left_float`), and `integer_operators` tells these as `float_by_recipe`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Toolchain(ABC):
     naming: Stage | None = None
     taking: Stage | None = None
     integer_operators: Callable
+    leaves_float: bool = False
 
     @property
     def reference(self) -> Recipe:

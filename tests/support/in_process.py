@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from int8gate.engine.plugins import resolve
 from int8gate.engine.worker import TaskResult
 
 
@@ -16,7 +17,8 @@ class InProcess:
         if log:
             log.parent.mkdir(parents=True, exist_ok=True)
             log.touch()
-        return TaskResult(function(*arguments), 0.0, None)
+        call = resolve(function) if isinstance(function, str) else function
+        return TaskResult(call(*arguments), 0.0, None)
 
     def close(self) -> None:
         pass

@@ -18,30 +18,40 @@ expect = { accuracy = "0.9 * float", cpu_speedup_x86 = 0.01, size_ratio = 0.9 }
 """
 
 
-def write(folder: Path) -> Path:
-    """The repository, with a test of the team's own."""
-    _write_model(folder / "gadget.onnx")
+def write(folder: Path, with_head: bool = False) -> Path:
+    """The repository, with a test of the team's own; the classifier with a second layer, `head`."""
+    _write_model(folder / "gadget.onnx", with_head)
     tiny_zoo.store_pictures(folder / "pictures", 600)
     (folder / "models.toml").write_text(TABLE)
     (folder / "test_own.py").write_text("def test_own():\n    pass\n")
     return folder
 
 
-def _write_model(path: Path) -> None:
-    """A linear classifier of the pictures that `store_pictures` writes, fitted here."""
+def _write_model(path: Path, with_head: bool) -> None:
+    """A linear classifier of the pictures that `store_pictures` writes, fitted here; a head halves
+    its scores.
+    """
     from sklearn.linear_model import LogisticRegression
 
     pictures, labels = tiny_zoo.digit_pictures("train")
     side = pictures.shape[1]
     rows = (pictures.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2).reshape(len(labels), -1)
     fitted = LogisticRegression(max_iter=200).fit(rows, labels)
+    last = "scores = Flatten (maps)"
+    if with_head:
+        last = "flat = Flatten (maps)\n    scores = Gemm (flat, half, none)"
     text = f"""
 <ir_version: 8, opset_import: ["" : 17]>
 linear (float[1, {pictures.shape[3]}, {side}, {side}] image) => (float[1, 10] scores) {{
     maps = Conv <kernel_shape = [{side}, {side}]> (image, w, b)
-    scores = Flatten (maps)
+    {last}
 }}
 """
     kernel = fitted.coef_.reshape(10, -1, side, side)  # as large as the picture
     arrays = {"w": kernel.astype(np.float32), "b": fitted.intercept_.astype(np.float32)}
-    onnx_files.save(onnx_files.with_weights(text, arrays), path)
+    if with_head:
+        arrays |= {"half": np.eye(10, dtype=np.float32) / 2, "none": np.zeros(10, np.float32)}
+    model = onnx_files.with_weights(text, arrays)
+    if with_head:
+        model.graph.node[-1].name = "head"
+    onnx_files.save(model, path)

@@ -13,6 +13,11 @@ from end to end. A transposed convolution has no integer kernel in ONNX Runtime:
 int8 and it computes on floats; with float weights it would get int8 ones of a single scale when it
 is loaded.
 
+What a recipe's rules leave float (`kept`) is taken out of that in the end, and nothing else
+changes: a tensor has 8 bits wherever an integer operator reads or writes it. What has 8 bits loses
+nothing by a Relu or Clip, which the operator before takes in, nor where it is only moved: such a
+node goes with the integer one before it.
+
 Operators that only move values do so on the integers themselves (`move_integers`). ONNX Runtime
 takes the Q/DQ pairs from around a Reshape or a Transpose and leaves those around others, which then
 move floats. Between a DQ and Qs of the same scale they get what the DQ reads, and give what the Q
@@ -22,6 +27,7 @@ gave: the values are the same, bit for bit.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from int8gate.runtimes.onnx_graph import islands
@@ -44,6 +50,12 @@ ONE_TO_ONE = frozenset(  # operators of one activation, as they stand between a 
     }
 )
 
+WITHOUT_LOSS = frozenset(  # on 8 bits, whichever they are
+    {
+        *("Relu", "Clip", "MaxPool", "Split", "Slice", "Transpose", "Reshape", "Flatten"),
+        *("Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Gather", "Tile", "Expand"),
+    }
+)
 MOVED_AS_FLOATS = ("Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth")
 
 
@@ -51,16 +63,18 @@ MOVED_AS_FLOATS = ("Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth")
 class Placement:
     """Names of the nodes that are quantized, and of those among them with a float output.
 
-    `regression_heads` are the matrix products that stay float on purpose.
+    `regression_heads` are the matrix products that stay float on purpose, `by_recipe` the nodes
+    that a recipe's rules leave float.
     """
 
     integer: tuple[str, ...]
     float_output: frozenset[str]
     regression_heads: tuple[str, ...]
+    by_recipe: tuple[str, ...]
 
 
-def place(model) -> Placement:
-    """Where integers go in a prepared float model (`prepare`)."""
+def place(model, kept: Collection[str] = ()) -> Placement:
+    """Where integers go in a prepared float model (`prepare`); `kept` nodes stay float."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     floats = _float_tensors(graph)
@@ -75,12 +89,25 @@ def place(model) -> Placement:
         and islands.get(node.name) not in token_streams
         and any(name in floats and name not in constants for name in node.input)
     }
-    integer = products | between
+    integer = _without(kept, products | between, graph)
+    stay = frozenset(kept) - integer
     return Placement(
         tuple(node.name for node in graph.node if node.name in integer),
-        frozenset(_with_float_output(graph, products, integer, islands, token_streams)),
-        tuple(node.name for node in graph.node if node.name in heads),
+        frozenset(_with_float_output(graph, products - stay, integer, islands, token_streams)),
+        tuple(node.name for node in graph.node if node.name in heads - stay),
+        tuple(node.name for node in graph.node if node.name in stay),
     )
+
+
+def _without(kept: Collection[str], integer: set[str], graph) -> set[str]:
+    """The integer nodes without those kept float, but for what goes with an integer one."""
+    rest = integer.difference(kept)
+    makes = {name for node in graph.node if node.name in rest for name in node.output}
+    for node in graph.node:  # in their order
+        if node.op_type in WITHOUT_LOSS and node.name in integer and node.input[0] in makes:
+            rest.add(node.name)
+            makes.update(node.output)
+    return rest
 
 
 def is_product(node, constants: dict) -> bool:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import plainly
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.quantizers.toolchains.onnx import static as onnx_static
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import ONNX
@@ -37,7 +37,7 @@ def quantize(
     chosen = _chosen(float_model, recipe, ranges) if is_static else {}
     try:
         model = (
-            onnx_static.quantize(float_model, recipe.activations, recipe.per_channel, chosen)
+            onnx_static.quantize(float_model, recipe, chosen)
             if is_static
             else _dynamic(float_model, recipe.per_channel)
         )
@@ -63,12 +63,20 @@ def _chosen(float_model: Path, recipe: Recipe, ranges: dict | None) -> dict:
     """The range of every tensor with a quantizer, those that share another's scale included."""
     if ranges is None:
         raise ValueError(f"{recipe.name} needs the ranges of its activations, found none")
-    marked = onnx_static.marked(float_model)
-    if not marked:
+    calibrated = onnx_static.marked(float_model)
+    if not calibrated:
         raise ValueError(f"{float_model.name} holds no convolution or matrix product to quantize")
-    for name in marked.values():
+    marked = onnx_static.marked(float_model, recipe) if recipe.is_mixed else calibrated
+    if not marked:
+        raise ValueError(
+            f"{recipe.name} leaves every operator of {float_model.name} float: choose "
+            f"{REFERENCES[recipe.toolchain].name}, or rules that match less"
+        )
+    # Behind a node that stays float, values that it moves have a scale of their own.
+    sources = {name: of if of in ranges else calibrated.get(of, of) for name, of in marked.items()}
+    for name in sources.values():
         _check_range(name, ranges)
-    return {name: ranges[of] for name, of in marked.items()}
+    return {name: ranges[of] for name, of in sources.items()}
 
 
 def _check_range(name: str, ranges: dict) -> None:

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
+from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
 from int8gate.quantizers.toolchains.onnx.placement import (
     Placement,
     constant_left_operands,
@@ -22,10 +24,11 @@ from int8gate.quantizers.toolchains.onnx.placement import (
     place,
 )
 from int8gate.runtimes import onnx_file
-from int8gate.runtimes.onnx_graph import KEPT_FLOAT
+from int8gate.runtimes.onnx_graph import BY_RECIPE, KEPT_FLOAT
 
 _MADE = re.compile(r"([tn])(\d+)(.*)", re.DOTALL)  # t: a tensor, n: a node; and what was put behind
 
+STATIC = RECIPES["onnx_int8"]  # which tensors get a quantizer where no rule leaves a node float
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
 SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
@@ -37,14 +40,17 @@ class Numbering:
         graphs = list(onnx_file.graphs_of(model.graph))
         self.tensors = tensor_names(model.graph)
         self.nodes = list(dict.fromkeys(node.name for graph in graphs for node in graph.node))
-        numbers = {name: f"t{number}" for number, name in enumerate(self.tensors)}
-        nodes = {name: f"n{number}" for number, name in enumerate(self.nodes)}
-        self._numbers = numbers
-        _rename(graphs, numbers.__getitem__, nodes.__getitem__)
+        self._numbers = {name: f"t{number}" for number, name in enumerate(self.tensors)}
+        self._node_numbers = {name: f"n{number}" for number, name in enumerate(self.nodes)}
+        _rename(graphs, self._numbers.__getitem__, self._node_numbers.__getitem__)
 
     def number(self, tensor: str) -> str | None:
         """What a tensor is called now; None for one that the model does not have."""
         return self._numbers.get(tensor)
+
+    def number_of_node(self, name: str) -> str:
+        """What a node of the model is called now."""
+        return self._node_numbers[name]
 
     def name(self, number: str) -> str:
         """The name of a tensor or node of the model before; of another, as it is."""
@@ -89,26 +95,32 @@ def _rename(graphs: list, of_tensor: Callable, of_node: Callable) -> None:
                         ends[position] = of_tensor(name)
 
 
-def quantize(float_model: Path, activations: str, per_channel: bool, ranges: dict):
+def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     """The quantized `ModelProto`; `ranges` holds every tensor of `marked`."""
     import onnx
 
     model = onnx.load(str(float_model))
+    kept = recipe.left_float(node.name for node in model.graph.node)
+    part_constants(model.graph, kept)
     numbering = Numbering(model)
-    placement = place(model)
+    placement = place(model, [numbering.number_of_node(name) for name in kept])
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
-    quantized = _quantizer(model, placement, activations, per_channel, numbered).quantize_model()
+    shapes = shapes_of(model.graph)
+    quantized = _quantizer(model, placement, recipe, numbered).quantize_model()
+    feed_floats(quantized.graph, placement.by_recipe, shapes)
     move_integers(quantized.graph)
     sort_nodes(quantized.graph)
     numbering.restore(quantized)
     del quantized.metadata_props[:]
-    if heads := placement.regression_heads:
-        names = json.dumps([numbering.name(head) for head in heads])
-        onnx.helper.set_model_props(quantized, {KEPT_FLOAT: names})
+    stay_float = {KEPT_FLOAT: placement.regression_heads, BY_RECIPE: placement.by_recipe}
+    names = {key: [numbering.name(node) for node in nodes] for key, nodes in stay_float.items()}
+    onnx.helper.set_model_props(
+        quantized, {key: json.dumps(found) for key, found in names.items() if found}
+    )
     return quantized
 
 
-def marked(float_model: Path) -> dict[str, str]:
+def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     """The activations that get a quantizer, each with the tensor whose scale it takes.
 
     That is the tensor itself, or for one that only moves values (a reshape's output) where they
@@ -118,8 +130,10 @@ def marked(float_model: Path) -> dict[str, str]:
     from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     model = onnx.load(str(float_model), load_external_data=False)
+    kept = recipe.left_float(node.name for node in model.graph.node)
     numbering = Numbering(model)
-    quantizer = _quantizer(model, place(model), "uint8", True, {})
+    placement = place(model, [numbering.number_of_node(name) for name in kept])
+    quantizer = _quantizer(model, placement, recipe, {})
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
             CreateQDQQuantizer(quantizer, node).quantize()
@@ -133,7 +147,7 @@ def marked(float_model: Path) -> dict[str, str]:
     return {numbering.name(name): numbering.name(source_of(name)) for name in found}
 
 
-def _quantizer(model, placement: Placement, activations: str, per_channel: bool, ranges: dict):
+def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
     """ONNX Runtime's QDQ quantizer over the nodes that `place` chose."""
     import numpy as np
     from onnxruntime.quantization import QuantType
@@ -181,10 +195,10 @@ def _quantizer(model, placement: Placement, activations: str, per_channel: bool,
     kinds = {node.name: node.op_type for node in model.graph.node}
     return Quantizer(
         model,
-        per_channel,
+        recipe.per_channel,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType[ACTIVATIONS[activations]],
+        activation_qType=QuantType[ACTIVATIONS[recipe.activations]],
         tensors_range={
             name: TensorData(lowest=np.float32(low), highest=np.float32(high))
             for name, (low, high) in ranges.items()

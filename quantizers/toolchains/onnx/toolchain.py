@@ -23,6 +23,7 @@ class Onnx(Toolchain):
     floats: ClassVar = {PROGRAM: _TO_ONNX, ONNX: _TO_ONNX}
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
+    leaves_float = True
 
     def refusal(self, form: str, recipe: Recipe) -> str | None:
         if form in self.floats:

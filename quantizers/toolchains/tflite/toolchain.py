@@ -15,7 +15,7 @@ from int8gate.quantizers.toolchains.toolchain import (
     Quantization,
     Toolchain,
 )
-from int8gate.runtimes import tflite_graph
+from int8gate.runtimes import tflite_integers
 from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
 
 _HERE = "int8gate.quantizers.toolchains.tflite"
@@ -40,7 +40,8 @@ class Tflite(Toolchain):
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
     naming = Stage("artifact", f"{_HERE}.tensor_names:name_ends")
     taking = Stage("prequantized", f"{_HERE}.stages:take")
-    integer_operators = staticmethod(tflite_graph.what_is_integer_in)
+    integer_operators = staticmethod(tflite_integers.what_is_integer_in)
+    leaves_float = True
 
     def refusal(self, form: str, recipe: Recipe) -> str | None:
         if form == SAVED_MODEL or recipe.is_calibrated or recipe.is_reference:

@@ -88,7 +88,7 @@ def roots() -> dict[str, tuple[str, ...]]:
         "sample check": ("int8gate.calibration_data.sample_set:check_calibration",),
         **{f"compiled for {name}": each.roots for name, each in targets().items()},
         "float refused": ("int8gate.validation.gates.form:float_refused_by",),
-        "integer ops": ("int8gate.runtimes.tflite_graph",),
+        "integer ops": ("int8gate.runtimes.tflite_integers",),
     }
 
 

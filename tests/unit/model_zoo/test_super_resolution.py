@@ -222,7 +222,8 @@ def test_the_frozen_graph_converts_to_integers_alone(written_as, tmp_path):
     from int8gate.quantizers.recipe import RECIPES
     from int8gate.quantizers.toolchains.tflite import convert as tflite
     from int8gate.quantizers.toolchains.tflite.collector import collect
-    from int8gate.runtimes.tflite_graph import float_operators, read_graph
+    from int8gate.runtimes.tflite_graph import read_graph
+    from int8gate.runtimes.tflite_integers import float_operators
 
     images, _ = next(pairs("calibration").batches(4))
     samples = images.astype(np.float32) / 255

@@ -43,7 +43,7 @@ def commands_of(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def team(tmp_path_factory) -> Path:
     """The repository that the page speaks of, with every file that it shows."""
-    folder = team_repository.write(tmp_path_factory.mktemp("team"))
+    folder = team_repository.write(tmp_path_factory.mktemp("team"), with_head=True)
     for name in ("models.toml", "test_own.py"):
         (folder / name).unlink()
     for found in FILE.finditer(ADDING.read_text()):

@@ -18,7 +18,8 @@ from int8gate.quantizers.toolchains.tflite import convert as tflite
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
-from int8gate.runtimes.tflite_graph import float_operators, read_graph
+from int8gate.runtimes.tflite_graph import read_graph
+from int8gate.runtimes.tflite_integers import float_operators
 
 SIDE = (6, 5)
 

@@ -23,7 +23,8 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
 from int8gate.runtimes.artifact import SAMPLES, TFLITE
 from int8gate.runtimes.litert import LiteRTSession
-from int8gate.runtimes.tflite_graph import float_operators, read_graph
+from int8gate.runtimes.tflite_graph import read_graph
+from int8gate.runtimes.tflite_integers import float_operators
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 

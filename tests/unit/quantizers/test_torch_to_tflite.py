@@ -25,7 +25,8 @@ from int8gate.quantizers.toolchains.tflite.from_torch import (
 from int8gate.quantizers.toolchains.tflite.ranges import activations
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
-from int8gate.runtimes.tflite_graph import float_operators, read_graph
+from int8gate.runtimes.tflite_graph import read_graph
+from int8gate.runtimes.tflite_integers import float_operators
 
 HEIGHT, WIDTH = 16, 24
 SAMPLES = 24

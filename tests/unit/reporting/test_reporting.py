@@ -13,7 +13,7 @@ import pytest
 from sample_records import MODELS, RECIPES, sample_results
 
 from int8gate import reporting
-from int8gate.reporting import ReportError, fields, html, markdown, write_report
+from int8gate.reporting import ReportError, details, fields, html, markdown, write_report
 from int8gate.reporting.rows import rows_of
 from int8gate.reporting.terminal import summary_lines
 
@@ -365,3 +365,12 @@ def test_layer_wise_statistics_are_shown():
     for shown in ("-1.50 to 5.75", "-1.50 to 6.25", "50.000%", "3 of 16", "1.250%", "31.2", "200"):
         assert f"<td>{shown}</td>" in row
     assert not re.search(r"<td>[\d.]", page.split("<td>empty</td>")[1].split("</tr>")[0])
+
+
+def test_what_the_recipe_leaves_float_is_named():
+    left = ["DEQUANTIZE (tfl.dequantize, float32)", "CONV_2D (middle, float32)"]
+    case = passed(integer_ops={"fraction": 0.5, "float_ops": [], "float_by_recipe": left})
+    (row,) = rows_of(of(case))
+    told = dict(details.facts(row))
+    assert str(told["Float operators"]) == "none"
+    assert all(name in str(told["Float by the recipe's rules"]) for name in left)

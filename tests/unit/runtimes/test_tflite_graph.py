@@ -11,13 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import write_all
 
-from int8gate.runtimes.tflite_graph import (
-    FloatOperator,
-    Graph,
-    float_operators,
-    integer_fraction,
-    read_graph,
-)
+from int8gate.runtimes.tflite_graph import Graph, read_graph
+from int8gate.runtimes.tflite_integers import FloatOperator, float_operators, integer_fraction
 
 ROOT = Path(__file__).parents[3]
 CONV_MACS = (16 * 16 * 8) * (3 * 3 * 3)
