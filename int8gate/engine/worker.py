@@ -63,7 +63,7 @@ def task_name(function: str | Callable) -> str:
     """What a task is called: the name of its function (or ``module:name``)."""
     if isinstance(function, str):
         return function.rpartition(":")[2]
-    return getattr(function, "__qualname__", repr(function))
+    return getattr(function, "__qualname__", repr(function)).rpartition(".")[2]
 
 
 class Worker:

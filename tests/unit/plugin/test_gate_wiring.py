@@ -166,7 +166,8 @@ def test_every_gate_is_a_test_and_measures_what_it_is_called():
             "int8_gate": lambda measurement, *_, history=None: asked.append(measurement)  # noqa: B023
         }
         test(**given)
-        assert asked == [getattr(measure, name.removeprefix("test_"))]
+        assert asked == [name.removeprefix("test_")]
+        assert callable(getattr(measure, asked[0]))
         assert {mark.name for mark in test.pytestmark} >= {name.removeprefix("test_")}
 
 
