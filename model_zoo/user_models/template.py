@@ -26,7 +26,9 @@ KEY_REMARKS = {
     "box_unit": 'of the input, a guess; or "pixels"',
     "background": 'which of the scores is no class, a guess; or "last", "none"',
     "classes": "how many, a number: a map of class numbers does not tell",
+    "blank": 'which column is no symbol: "first" (PyTorch, PaddleOCR) or "last" (TensorFlow)',
 }
+OF_CTC = {"classes": "the symbols in the outputs' order, a list, or a file with one a line"}
 BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -153,8 +155,9 @@ def _decode(found: ModelFile, made: Guess) -> list[str]:
         listed = ", ".join(known)
         told = f"outputs to {made.task}; or one of {listed}"
         lines = [_commented('# decode = "module:function"', told)]
+    remarks = KEY_REMARKS | (OF_CTC if made.decode == "ctc" else {})
     return lines + [
-        _commented(f"{key} = {_text(value)}", KEY_REMARKS[key]) for key, value in made.keys.items()
+        _commented(f"{key} = {_text(value)}", remarks[key]) for key, value in made.keys.items()
     ]
 
 

@@ -33,23 +33,34 @@ KEYS = {
     **dict.fromkeys(("fit", "interpolation", "colours"), "text"),
     **dict.fromkeys(("preprocess", "metric", "features"), "text module:function"),
     "float_file": "text",
-    **dict.fromkeys(("box_order", "box_unit", "background"), "text"),
+    **dict.fromkeys(("box_order", "box_unit", "background", "blank"), "text"),
     "decode": "text module:function, or the name of a known head",
     **dict.fromkeys(("inputs", "outputs", "recipes", "targets"), "a list of text"),
     **dict.fromkeys(("size", "range"), "a list of two numbers"),
     **dict.fromkeys(("mean", "std"), "a number, or a list with one for each channel"),
     **dict.fromkeys(("channels", "pad"), "a whole number"),
-    "classes": "a whole number, or a list of names",
+    "classes": "a whole number, a list of names, or a file with one a line",
     "crop": "a number",
     "scale": 'a number, or a quotient as "1/255"',
     "enlarge": "true or false",
     "expect": "a table",
 }
-HEAD_KEYS = {  # of decode = "corners"; the first is the default
+HEAD_KEYS = {  # the first is the default
     "box_order": ("xyxy", "yxyx"),
     "box_unit": ("fraction", "pixels"),
     "background": ("none", "first", "last"),
+    "blank": ("first", "last"),
 }
+HEAD_OF = dict.fromkeys(("box_order", "box_unit", "background"), "corners") | {"blank": "ctc"}
+NEEDED = {  # by heads that cannot do without
+    "ctc": {
+        "classes": 'the symbols in the order of the outputs, classes = ["a", "b", ...] or a file, '
+        'classes = "characters.txt"',
+        "blank": 'the end at which the outputs have it, blank = "first" (as in PyTorch and '
+        'PaddleOCR) or blank = "last" (as in TensorFlow and Keras)',
+    }
+}
+MOST_NAMES_BYTES = 10_000_000
 FIT_KEYS = ("interpolation", "colours", "crop", "pad", "enlarge")
 
 
@@ -147,8 +158,8 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
     _check_decode(where, table["task"], table.get("decode", ":"))
     for key in HEAD_KEYS.keys() & table.keys():
         _one_of(where, key, table[key], HEAD_KEYS[key])
-        if table.get("decode") != "corners":
-            raise ValueError(f'{where}: {key} is of decode = "corners": leave the key out')
+        if table.get("decode") != HEAD_OF[key]:
+            raise ValueError(f'{where}: {key} is of decode = "{HEAD_OF[key]}": leave the key out')
     try:
         preprocessing = declared_preprocessing(
             *(_tuple(table.get(key)) for key in ("mean", "std", "scale", "range"))
@@ -160,7 +171,13 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
             raise ValueError(f"{where}: preprocess needs range = [low, high], what it gives")
         preprocessing = Hooked(preprocessing.mean, preprocessing.std, table["preprocess"])
     classes = table.get("classes")
+    if isinstance(classes, str):
+        classes = _names_of(where, _place(path, classes))
     named = isinstance(classes, list)
+    for key, meaning in NEEDED.get(table.get("decode"), {}).items():
+        if key not in table or (key == "classes" and not named):
+            decode = table["decode"]
+            raise ValueError(f'{where}: decode = "{decode}" needs {key}: add {meaning}')
     given = ("labels", "channels", "layout", "decode", "metric", "signature", "features")
     return OwnModel(
         name,
@@ -180,6 +197,32 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         **{key: table[key] for key in given if key in table},
         **{key: tuple(table.get(key, ())) for key in ("inputs", "outputs", "recipes", "targets")},
     )
+
+
+def _names_of(where: str, file: Path) -> list[str]:
+    """The lines of a file: class names or symbols, of which a space is one."""
+    told = f"{where}: classes: {_on_a_line(str(file))}"
+    try:
+        if file.stat().st_size > MOST_NAMES_BYTES:
+            raise ValueError(f"{told} has more than {MOST_NAMES_BYTES} bytes: shorten it")
+        lines = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except OSError as error:
+        raise type(error)(f"{told} cannot be read ({error.strerror}): mend the path") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{told} is no text ({error}): save it in UTF-8") from error
+    if not lines[-1]:
+        lines.pop()
+    seen: dict[str, int] = {}
+    for number, name in enumerate(lines, start=1):
+        if not name or name in seen:
+            what = f"has {name!r:.60} as line {seen[name]} has" if name else "is empty"
+            raise ValueError(
+                f"{told}: line {number} {what}: expected a name of its own for each output"
+            )
+        seen[name] = number
+    if not lines:
+        raise ValueError(f"{told} is empty: expected a name a line, in the order of the outputs")
+    return lines
 
 
 def _place(path: Path, given: str) -> Path:
@@ -268,6 +311,11 @@ def _are(kind, value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(map(kind, value))
 
 
+def _is_symbol(value: object) -> bool:
+    """Of a space, too."""
+    return isinstance(value, str) and value != ""
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
@@ -284,8 +332,10 @@ _FITS = {
         _is_number(value) or _are(_is_number, value)
     ),
     "a whole number": lambda value: value == 0 or _is_whole(value),
-    "a whole number, or a list of names": lambda value: (
-        _is_whole(value) or (_are(_is_text, value) and len(set(value)) == len(value))
+    "a whole number, a list of names, or a file with one a line": lambda value: (
+        _is_whole(value)
+        or _is_text(value)
+        or (_are(_is_symbol, value) and len(set(value)) == len(value))
     ),
     "a number": _is_number,
     'a number, or a quotient as "1/255"': lambda value: _is_number(value) or _is_text(value),
