@@ -40,8 +40,7 @@ def gated(tmp_path_factory):
         if importlib.util.find_spec(PACKAGES[model]) is None:
             pytest.skip(f'{model} is a model of {PACKAGES[model]}: pip install "int8gate[real]"')
         folder = tmp_path_factory.mktemp(model)
-        for name in (f"{model}.toml", "real_words.py"):
-            shutil.copy(HERE / name, folder)
+        shutil.copy(HERE / f"{model}.toml", folder)
         getattr(real_data, model)(folder)
         command = [sys.executable, "-m", "pytest", "--zoo", f"{model}.toml"]
         command += ["-m", GATES, "--report=report", "--artifact-cache=cache"]

@@ -70,6 +70,24 @@ def test_the_outputs_tell_the_task_or_leave_it_open(task, decode, outputs):
     assert (table["task"], table.get("decode")) == (task, decode)
 
 
+LINES = [
+    ((1, 3, 48, 320), (1, 40, 97)),
+    ((1, 32, 100, 1), (1, 26, 37)),
+    ((1, 3, 48, None), (1, None, 6625)),
+]
+
+
+@pytest.mark.parametrize(("picture", "output"), LINES, ids=range(3))
+def test_steps_along_a_line_are_a_text(picture, output, tmp_path):
+    file = found(output, picture=picture)
+    table = proposed(file)
+    assert (table["task"], table["decode"]) == ("text", "ctc")
+    assert (table["classes"], table["blank"]) == (OPEN, OPEN)
+    (tmp_path / "gadget.onnx").touch()
+    (tmp_path / "models.toml").write_text(template(Path("gadget.onnx"), file))
+    refused(lambda: read_zoo(tmp_path / "models.toml"), "still to be chosen", "a file with one a")
+
+
 def named(*outputs: tuple[str, tuple, str]) -> dict:
     ends = tuple(End(*output) for output in outputs)
     return proposed(ModelFile("onnx", (End("image", (1, 3, 64, 96), "float32"),), ends))

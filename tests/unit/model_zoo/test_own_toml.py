@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.preprocessing import PIXELS
-from int8gate.model_zoo.user_models.toml_file import KEYS, read_pyproject, read_zoo
+from int8gate.model_zoo.user_models.toml_file import KEYS, NEEDED, read_pyproject, read_zoo
 from int8gate.tasks.registry import tasks
 
 LEAST = 'file = "gadget.onnx"\ntask = "classification"\n'
@@ -94,7 +94,7 @@ expect = { accuracy = "0.97 * float" }
         (LEAST + 'mean = "0.5"', "expected a number, or a list"),
         (LEAST + "range = [0, 1]\nstd = 2.0", "range stands beside std"),
         (LEAST + "std = 0.0", "above 0"),
-        (LEAST + 'classes = ["a", "a"]', "expected a whole number, or a list of names"),
+        (LEAST + 'classes = ["a", "a"]', "expected a whole number, a list of names, or"),
         (LEAST + 'preprocess = "hooks:prepare"', "preprocess needs range = [low, high]"),
         (LEAST + 'decode = "hooks.py"', "expected text module:function"),
         (LEAST + "channels = true", "channels = True"),
@@ -113,7 +113,8 @@ def test_what_is_wrong_is_named(zoo, text, words):
 @pytest.mark.parametrize("task", [name for name, task in tasks().items() if task.heads])
 def test_known_heads_stand_by_their_name(zoo, task):
     for name in tasks()[task].heads:
-        (model,) = zoo(f'file = "gadget.onnx"\ntask = "{task}"\ndecode = "{name}"\n')
+        lines = f'file = "gadget.onnx"\ntask = "{task}"\ndecode = "{name}"\n'
+        (model,) = zoo(lines + 'classes = ["a"]\nblank = "first"\n' * (name in NEEDED))
         assert model.decode == name
         assert model.hooks == {}
 
