@@ -177,7 +177,8 @@ def anomaly_scores(
 
 def texts(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """Raises ValueError that lists the heads: no output is a text by itself."""
-    known = ", ".join(f'"{name}"' for name in task("text").heads)
+    judged = [task for task in tasks().values() if task.arrays == "text"]
+    known = ", ".join(f'"{name}"' for task in judged for name in task.heads)
     given = ", ".join(map(shape_of, outputs))
     raise ValueError(
         f"task text: the outputs are {given}, and how they spell a text is not known: add decode, "

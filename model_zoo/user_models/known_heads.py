@@ -183,15 +183,17 @@ def posenet(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     return decode(outputs, replace(declared, size=inner, picture=declared.size))
 
 
-def ctc(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+def ctc(outputs: list[np.ndarray], declared: Network, inputs: list[np.ndarray]) -> np.ndarray:
     """Texts (n,) of the likeliest symbol at each step: repeats are one, blanks are none (Graves et
     al. 2006, best path decoding).
 
-    Of the first output, logits or probabilities (n, t, c). `classes` of the declaration are the
-    symbols in the order of the columns, without the blank, which its key `blank` puts "first" or
-    "last".
+    Of the first output, logits or probabilities (n, t, c), or (t, 1, c) of each sample. `classes`
+    of the declaration are the symbols in the order of the columns, without the blank, which its key
+    `blank` puts "first" or "last".
     """
-    scores = outputs[0]
+    scores, samples = outputs[0], len(inputs[0])
+    if scores.ndim == 3 and scores.shape[1] == 1 and len(scores) != samples:
+        scores = scores.reshape(samples, -1, scores.shape[2])  # time first, sample after sample
     symbols = declared.arguments["class_names"]
     is_first = declared.arguments["head"]["blank"] == "first"
     expected = f"scores (n, steps, {len(symbols) + 1}) of {len(symbols)} classes and a blank"

@@ -156,10 +156,7 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         raise ValueError(f"{where}: task is missing: add task, one of {tasks.names()}")
     _one_of(where, "task", table["task"], tasks.tasks())
     _check_decode(where, table["task"], table.get("decode", ":"))
-    for key in HEAD_KEYS.keys() & table.keys():
-        _one_of(where, key, table[key], HEAD_KEYS[key])
-        if table.get("decode") != HEAD_OF[key]:
-            raise ValueError(f'{where}: {key} is of decode = "{HEAD_OF[key]}": leave the key out')
+    _check_head(where, table)
     try:
         preprocessing = declared_preprocessing(
             *(_tuple(table.get(key)) for key in ("mean", "std", "scale", "range"))
@@ -174,10 +171,6 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
     if isinstance(classes, str):
         classes = _names_of(where, _place(path, classes))
     named = isinstance(classes, list)
-    for key, meaning in NEEDED.get(table.get("decode"), {}).items():
-        if key not in table or (key == "classes" and not named):
-            decode = table["decode"]
-            raise ValueError(f'{where}: decode = "{decode}" needs {key}: add {meaning}')
     given = ("labels", "channels", "layout", "decode", "metric", "signature", "features")
     return OwnModel(
         name,
@@ -288,6 +281,18 @@ def _check_decode(where: str, task: str, decode: str) -> None:
     if ":" not in decode and decode not in known:
         names = ", ".join([*known, "module:function"])
         raise ValueError(f"{where}: decode = {decode!r}: expected, of task {task}, {names}")
+
+
+def _check_head(where: str, table: dict) -> None:
+    """The keys that a known head takes, or cannot do without."""
+    decode = table.get("decode")
+    for key in HEAD_KEYS.keys() & table.keys():
+        _one_of(where, key, table[key], HEAD_KEYS[key])
+        if decode != HEAD_OF[key]:
+            raise ValueError(f'{where}: {key} is of decode = "{HEAD_OF[key]}": leave the key out')
+    for key, meaning in NEEDED.get(decode, {}).items():
+        if key not in table or isinstance(table[key], int):
+            raise ValueError(f'{where}: decode = "{decode}" needs {key}: add {meaning}')
 
 
 def _heads_of(task: object) -> dict[str, str]:

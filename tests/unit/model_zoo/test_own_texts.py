@@ -28,7 +28,7 @@ SCORES = st_numpy.arrays(np.float32, (2, 7, WIDTH), elements=st.floats(-9, 9, wi
 def read(scores: np.ndarray, blank: str, symbols=SYMBOLS) -> np.ndarray:
     told = {"class_names": symbols, "head": {"blank": blank}}
     network = Network("", (None, None, 0), (0, 0), len(symbols), arguments=told)
-    return resolve(CTC)([np.asarray(scores, np.float32)], network)
+    return resolve(CTC)([np.asarray(scores, np.float32)], network, [np.zeros((2, 3))])
 
 
 def plainly(scores: np.ndarray, blank: str) -> list[str]:
@@ -60,12 +60,18 @@ def test_every_alignment_of_a_text_is_read_as_the_text(spelled, blank, random):
         steps += [symbol + shift] * held
         before = symbol
     steps = steps or [blank_at]
-    scores = np.array([[[random.uniform(-1, 1) for _ in range(WIDTH)] for _ in steps]])
-    scores[0, np.arange(len(steps)), steps] += 2.5
+    scores = np.array([[[random.uniform(-1, 1) for _ in range(WIDTH)] for _ in steps]] * 2)
+    scores[:, np.arange(len(steps)), steps] += 2.5
     text = "".join(SYMBOLS[symbol] for symbol, *_ in spelled)
-    assert read(scores, blank).tolist() == [text]
+    assert read(scores, blank).tolist() == [text] * 2
     likely = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
-    assert read(likely, blank).tolist() == [text], "logits or probabilities"
+    assert read(likely, blank).tolist() == [text] * 2, "logits or probabilities"
+
+
+@given(SCORES, st.sampled_from(["first", "last"]))
+def test_time_may_come_first(scores, blank):
+    """A session runs a sample at a time: (t, 1, c) of each, one after another."""
+    assert read(scores.reshape(-1, 1, WIDTH), blank).tolist() == read(scores, blank).tolist()
 
 
 @given(SCORES)
