@@ -92,6 +92,7 @@ def template(
     """
     are_arrays = takes_arrays(found)
     made = Guess(guessed_task(found)) if are_arrays else guess(found)
+    rule = (tasks()[made.task].accuracy if made.task else None) or "0.99 * float"
     lines = [
         _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
         *(_remark(f"  takes {end}") for end in found.inputs),
@@ -102,7 +103,7 @@ def template(
         _commented(*task_line(made.task)) if are_arrays else _task(made),
         *(data_lines(found, made.task) if are_arrays else _of_pictures(found, made)),
         *_recipes(found),
-        '# expect = { accuracy = "0.99 * float" }',
+        f'# expect = {{ accuracy = "{rule}" }}',
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,6 +13,7 @@ from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.user_models.inspection import End, ModelFile
 from int8gate.model_zoo.user_models.template import template
 from int8gate.model_zoo.user_models.toml_file import read_zoo
+from int8gate.tasks.registry import tasks
 
 
 def found(*outputs, picture=(1, 3, 64, 96), format="onnx", entry: End | None = None) -> ModelFile:
@@ -84,7 +85,9 @@ def test_steps_along_a_line_are_a_text(picture, output, tmp_path):
     assert (table["task"], table["decode"]) == ("text", "ctc")
     assert (table["classes"], table["blank"]) == (OPEN, OPEN)
     (tmp_path / "gadget.onnx").touch()
-    (tmp_path / "models.toml").write_text(template(Path("gadget.onnx"), file))
+    text = template(Path("gadget.onnx"), file)
+    assert f'accuracy = "{tasks()["text"].accuracy}"' in text
+    (tmp_path / "models.toml").write_text(text)
     refused(lambda: read_zoo(tmp_path / "models.toml"), "still to be chosen", "a file with one a")
 
 
