@@ -51,7 +51,8 @@ def _opened(samples: FolderSamples, most: int, preprocessing: Preprocessing) -> 
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:most])
     drawn = [samples.sample(int(number)) for number in chosen]
     pictures = np.stack([picture for picture, _ in drawn])
-    are_classes = samples.has_labels and np.ndim(drawn[0][1]) == 0
+    first = np.asarray(drawn[0][1])
+    are_classes = samples.has_labels and first.ndim == 0 and first.dtype.kind == "i"
     return AuditSet(
         pictures,
         preprocessing.apply(pictures[:INPUTS]),

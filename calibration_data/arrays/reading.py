@@ -1,14 +1,14 @@
 """Files of arrays, read row by row: `.npz`, `.npy`, CSV, recordings, folders of them; their labels.
 
 No pickle is read. A file is opened when a row of it is asked for, and a few stay open. Labels come
-as the metrics take them: class numbers, values, 0 and 1.
+as the metrics take them: class numbers, values, 0 and 1, texts.
 """
 
 from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -85,18 +85,29 @@ class Rows:
     @cached_property
     def labels(self) -> np.ndarray | None:
         """(n, ...), of recordings the names of their folders; None where there are none."""
+        return self._labels(_numbers)
+
+    @cached_property
+    def texts(self) -> np.ndarray | None:
+        """As `labels`, but those of a CSV as they stand there: 007 is a text."""
+        return self._labels(np.asarray)
+
+    def _labels(self, of_csv: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
         if self.are_recordings:
             folders = [file.parent for file in self.files]
             names = [folder.name for folder in folders]
             return None if set(folders) == {self.place} else np.array(names)
-        return self._column(LABELS)
+        return self._column(LABELS, of_csv)
 
     @cached_property
     def sources(self) -> np.ndarray | None:
         """(n,), as the data name them."""
-        return None if self.are_recordings else self._column(SOURCES)
+        return None if self.are_recordings else self._column(SOURCES, _numbers)
 
-    def _column(self, names: tuple[str, ...]) -> np.ndarray | None:
+    def _column(
+        self, names: tuple[str, ...], of_csv: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray | None:
+        """The arrays of such a name, put together; `of_csv` makes one of a CSV's column of text."""
         found = [_named(self._open(file), names) for file in self.files]
         if all(each is None for each in found):
             return None
@@ -106,7 +117,10 @@ class Rows:
                 f"{shown(lacking)} has no array {names[0]}, other files of {shown(self.place)} "
                 "have: add it"
             )
-        return np.concatenate(found)
+        pairs = zip(self.files, found, strict=True)
+        return np.concatenate(
+            [of_csv(each) if file.suffix.lower() == ".csv" else each for file, each in pairs]
+        )
 
     def _open(self, file: Path) -> dict[str, np.ndarray]:
         state = file.stat()
@@ -161,7 +175,9 @@ def _npz(path: Path, features: str | None) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except ValueError as error:
-        raise ValueError(f"{shown(path)} cannot be read: {error}") from error
+        raise ValueError(
+            f"{shown(path)} cannot be read: {error}: save numbers, and texts as str"
+        ) from error
 
 
 def _npy(path: Path, features: str | None) -> dict[str, np.ndarray]:
@@ -178,7 +194,7 @@ def _npy(path: Path, features: str | None) -> dict[str, np.ndarray]:
 
 
 def _csv(path: Path, features: str | None) -> dict[str, np.ndarray]:
-    """Features float32 (n, columns), labels and sources as text or numbers."""
+    """Features float32 (n, columns), labels and sources as text."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header, *lines = [row for row in csv.reader(file) if row]
@@ -197,18 +213,18 @@ def _csv(path: Path, features: str | None) -> dict[str, np.ndarray]:
         ) from error
     table = {"samples": values}
     for kind, place in aside.items():
-        table[kind] = _numbers([row[place].strip() for row in lines])
+        table[kind] = np.array([row[place].strip() for row in lines], str)
     return table
 
 
-def _numbers(column: list[str]) -> np.ndarray:
+def _numbers(column: np.ndarray) -> np.ndarray:
     """Whole numbers where all are, else real ones, else text."""
     for dtype in (np.int64, np.float64):
         try:
             return np.array([dtype(cell) for cell in column])
         except ValueError:
             continue
-    return np.array(column)
+    return column
 
 
 def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
@@ -246,13 +262,15 @@ def labels_of(
     """Labels (n, ...), None where there are none.
 
     `kind` is "class": int64 (n,), names numbered in sorted order or as `class_names` lists them;
-    "anomaly": int64 (n,) of 0 and 1; "values": float32 (n, k); "any": as they are. Raises
-    ValueError for others.
+    "anomaly": int64 (n,) of 0 and 1; "values": float32 (n, k); "text": str (n,); "any": as they
+    are. Raises ValueError for others.
     """
-    found = rows.labels
+    found = rows.texts if kind == "text" else rows.labels
     if found is None or kind == "any":
         return found
     where = f"data {shown(place)}"
+    if kind == "text":
+        return _texts(found, where)
     if kind == "values":
         values = found.reshape(len(found), -1)
         if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
@@ -269,11 +287,30 @@ def labels_of(
     return numbers
 
 
-def _numbered(found: np.ndarray, class_names: tuple[str, ...] | None, where: str) -> np.ndarray:
+def _one_each(found: np.ndarray, where: str) -> np.ndarray:
+    """(n,), also of (n, 1)."""
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim != 1:
         raise ValueError(f"{where}: labels have shape {found.shape}, expected one for each sample")
+    return found
+
+
+def _texts(found: np.ndarray, where: str) -> np.ndarray:
+    texts = _one_each(found, where)
+    if texts.dtype.kind != "U":
+        raise ValueError(f"{where}: labels are {texts.dtype}, expected texts: save them as str")
+    empty = np.flatnonzero(np.char.strip(texts) == "")
+    if len(empty):
+        raise ValueError(
+            f"{where}: sample {empty[0]} has an empty text ({len(empty)} of {len(texts)} have): "
+            "remove what shows or says nothing"
+        )
+    return texts
+
+
+def _numbered(found: np.ndarray, class_names: tuple[str, ...] | None, where: str) -> np.ndarray:
+    found = _one_each(found, where)
     if found.dtype.kind == "f" and np.array_equal(found, np.rint(found)):
         found = found.astype(np.int64)
     if found.dtype.kind in "iub":

@@ -3,6 +3,7 @@
     labels      layout                                          tasks
     folders     CLASS/*.jpg                                     classification
     csv         labels.csv (file,class) and the files           classification
+    texts       labels.csv (file,text) or label.txt             text
     masks       images/NAME.*, masks/NAME.png                   segmentation
     coco        annotations.json (COCO's) and the files         detection, pose, keypoints
     pairs       low/NAME.*, high/NAME.*                         super_resolution
@@ -14,10 +15,10 @@ Task "other" takes pictures alone whatever lies beside them, and any form that i
 ``calibration/`` and ``evaluation/`` below it. Without those two the pictures are split here:
 by content, so that copies of one picture never stand on both sides, and class by class.
 
-`open_data` is the door. listing.py finds pictures, classes.py, coco.py (with coco_file.py) and
-pairs.py read the forms of labels, folder_samples.py splits and makes the `SampleSet`. A new form of
-labels is a module with a function that lists examples and one that reads an example, and an entry
-in `forms.py`.
+`open_data` is the door. listing.py finds pictures, classes.py, texts.py, coco.py (with
+coco_file.py) and pairs.py read the forms of labels, folder_samples.py splits and makes the
+`SampleSet`. A new form of labels is a module with a function that lists examples and one that reads
+an example, and an entry in `forms.py`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from int8gate.calibration_data.folders.listing import (
@@ -57,10 +57,24 @@ def list_folders(root: Path, wanted: Wanted) -> Listing:
 def list_table(root: Path, wanted: Wanted) -> Listing:
     """``labels.csv``: a row per file, its path below the folder and its class; a header or none."""
     table = root / TABLE
+    found = labelled_pictures(table, table_rows(table, "class", CLASS_COLUMNS), "class", wanted)
+    names = sorted({of_class for _, of_class in found})
+    numbers = _numbers(shown(table), "class", names, wanted)
+    return Listing([Example(path, numbers[of_class]) for path, of_class in found])
+
+
+def labelled_pictures(
+    table: Path, rows: Iterable[tuple[int, str, str]], what: str, wanted: Wanted
+) -> list[tuple[Path, str]]:
+    """The pictures that a table's rows (line, file, label) name, beside it or in images/.
+
+    Raises ValueError for one that is not there, or is listed twice; `what` is what a label is.
+    """
+    root = table.parent
     check_inside(table, wanted.home)
     seen: dict[Path, int] = {}
     found = []
-    for line, name, of_class in _rows(table):
+    for line, name, label in rows:
         where = f"{shown(table)} line {line}"
         path = named_picture(name, [root, root / "images"], wanted.home, where)
         if path is None:
@@ -71,68 +85,89 @@ def list_table(root: Path, wanted: Wanted) -> Listing:
         if path in seen:
             raise ValueError(
                 f"{shown(table)} lists {shown(name)} in line {seen[path]} and in line {line}: a "
-                "picture has one class, remove one of the lines"
+                f"picture has one {what}, remove one of the lines"
             )
         seen[path] = line
-        found.append((path, of_class))
+        found.append((path, label))
     if not found:
-        raise ValueError(f"{shown(table)} lists no picture: expected lines of file,class")
-    names = sorted({of_class for _, of_class in found})
-    numbers = _numbers(shown(table), "class", names, wanted)
-    return Listing([Example(path, numbers[of_class]) for path, of_class in found])
+        raise ValueError(f"{shown(table)} lists no picture: expected a file and its {what} a line")
+    return found
 
 
-def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
-    """Line, file and class of each row behind the header."""
-    columns = None
-    for line, row in _cells(table):
-        if columns is None:
+def table_rows(
+    table: Path, what: str, columns: tuple[str, ...], is_strict: bool = False
+) -> Iterator[tuple[int, str, str]]:
+    """Line, file and label of each row behind the header.
+
+    `columns` are names for the labels' column, `what` is what they are. With `is_strict` a cell
+    too many is refused: labels that may hold commas are to stand in quotes.
+    """
+    places, width = None, 0
+    for line, row in _cells(table, what, is_strict):
+        if places is None:
             is_header = Path(row[0]).suffix.lower() not in SUFFIXES
-            columns = _columns(table, row) if is_header else (0, 1)
+            places = _columns(table, row, what, columns) if is_header else (0, 1)
+            width = len(row) if is_header else 2
             if is_header:
                 continue
-        if len(row) <= max(columns) or not all(row[column] for column in columns):
+        where = f"{shown(table)} line {line} reads {shown(','.join(row))!r}"
+        if len(row) <= max(places) or not all(row[place] for place in places):
+            raise ValueError(f"{where}: expected a file and its {what}")
+        if is_strict and len(row) > width:
             raise ValueError(
-                f"{shown(table)} line {line} reads {shown(','.join(row))!r}: expected a file and "
-                "its class"
+                f"{where}, {len(row)} cells of a table of {width}: put a {what} with a comma in "
+                "quotes"
             )
-        yield line, row[columns[0]], row[columns[1]]
+        yield line, row[places[0]], row[places[1]]
 
 
-def _cells(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line and cells of each row that is not empty."""
+def read_table(table: Path) -> str:
+    """Its text; raises ValueError where it is missing, too large or not UTF-8."""
     if not table.is_file():
-        raise ValueError(f"data folder {shown(table.parent)} holds no {TABLE}: add it")
+        raise ValueError(f"data folder {shown(table.parent)} holds no {table.name}: add it")
     if table.stat().st_size > MOST_TABLE_BYTES:
         raise ValueError(f"{shown(table)} has more than {MOST_TABLE_BYTES} bytes: shorten it")
     try:
-        text = table.read_bytes().decode("utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = next((sign for sign in ",;\t" if sign in first), ",")
-        reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
-        )
+        return table.read_bytes().decode("utf-8-sig")
+    except UnicodeError as error:
+        raise ValueError(f"{shown(table)} is not a table ({error}): save it in UTF-8") from error
+
+
+def _cells(table: Path, what: str, is_strict: bool) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row that is not empty."""
+    text = read_table(table)
+    first = text.partition("\n")[0]
+    delimiter = next((sign for sign in ",;\t" if sign in first), ",")
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=True,
+        strict=is_strict,
+    )
+    try:
         for row in reader:
             if any(row):
                 yield reader.line_num, [cell.strip() for cell in row]
-    except (csv.Error, UnicodeError) as error:
+    except csv.Error as error:
         raise ValueError(
-            f"{shown(table)} is not a table ({error}): save it as CSV in UTF-8, file,class"
+            f"{shown(table)} is not a table ({error}): save it as CSV in UTF-8, file,{what}"
         ) from error
 
 
-def _columns(table: Path, header: list[str]) -> tuple[int, int]:
-    """Where the header says that file and class are; the first two where there are only two."""
+def _columns(
+    table: Path, header: list[str], what: str, columns: tuple[str, ...]
+) -> tuple[int, int]:
+    """Where the header says that file and label are; the first two where there are only two."""
     names = [name.lower() for name in header]
     found = [
         next((names.index(name) for name in known if name in names), None)
-        for known in (FILE_COLUMNS, CLASS_COLUMNS)
+        for known in (FILE_COLUMNS, columns)
     ]
     if None not in found:
         return tuple(found)
     if len(header) != 2:
         raise ValueError(
-            f"{shown(table)} has the columns {shown(', '.join(header))}: expected file and class"
+            f"{shown(table)} has the columns {shown(', '.join(header))}: expected file and {what}"
         )
     return 0, 1
 

@@ -219,7 +219,7 @@ class FolderSamples(sample_set.SampleSet):
         return content.hexdigest()
 
 
-def _identity(label: int | Path | Objects) -> bytes:
+def _identity(label: int | str | Path | Objects) -> bytes:
     if isinstance(label, Objects):
         return repr((label.size, label.rows.shape)).encode() + label.rows.tobytes()
     return (content_of(label) if isinstance(label, Path) else repr(label)).encode()

@@ -26,6 +26,7 @@ from int8gate.calibration_data.folders.pairs import (
     read_masked,
     read_resolutions,
 )
+from int8gate.calibration_data.folders.texts import LINES, list_texts, read_text
 from int8gate.calibration_data.pictures import check_resolution, open_picture, shown
 from int8gate.tasks import registry as tasks
 
@@ -65,6 +66,7 @@ def read_picture(example: Example, wanted: Wanted, rows: int = 0) -> tuple[np.nd
 FORMS = {
     "folders": LabelForm("a subfolder per class", list_folders, read_picture),
     "csv": LabelForm(f"{TABLE} (file,class)", list_table, read_picture),
+    "texts": LabelForm(f"{TABLE} (file,text) or {LINES}", list_texts, read_text),
     "masks": LabelForm(
         "images/ and masks/",
         list_masks,
@@ -133,11 +135,13 @@ def _found(root: Path, task: str) -> list[str]:
         if name not in OTHER_FOLDERS and holds_pictures(folder)
     ]
     has_table = (root / TABLE).is_file()
+    are_texts = "texts" in tasks.task(task).folders  # of the task, not classes
     # One subfolder beside a table holds the table's pictures, a class of its own would be alone.
     is_folders = len(with_pictures) > (1 if has_table else 0) and not coco_files(root, task)
     layouts = {
         "folders": is_folders,
-        "csv": has_table,
+        "csv": has_table and not are_texts,
+        "texts": (has_table and are_texts) or (root / LINES).is_file(),
         "masks": {"images", "masks"} <= have.keys(),
         "coco": bool(coco_files(root, task)),
         "pairs": {"low", "high"} <= have.keys(),

@@ -1,7 +1,7 @@
 """Which files of a folder are pictures, that none lies outside it, and pictures with their labels.
 
-A form of labels (`classes.py`, `coco.py`, `pairs.py`) makes a `Listing` of `Example`: pictures
-with their labels as the folder has them.
+A form of labels (`classes.py`, `texts.py`, `coco.py`, `pairs.py`) makes a `Listing` of `Example`:
+pictures with their labels as the folder has them.
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ class Objects:
 
 
 class Example(NamedTuple):
-    """A picture, and its class number, its mask or large picture, its objects; `NO_LABEL`."""
+    """A picture, and its class number, text, mask or large picture, or objects; `NO_LABEL`."""
 
     picture: Path
-    label: int | Path | Objects
+    label: int | str | Path | Objects
 
 
 @dataclass(frozen=True)

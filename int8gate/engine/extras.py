@@ -23,6 +23,7 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime", ("onnx", "torch")),
     "onnxruntime_qnn": ("onnxruntime-qnn", ("qnn",)),
     "onnxscript": ("onnxscript", ("torch",)),
+    "rapidfuzz": ("rapidfuzz", ("text",)),
     "safetensors": ("safetensors", ("zoo", "torch")),
     "skimage": ("scikit-image", ("zoo",)),
     "sklearn": ("scikit-learn", ("zoo",)),

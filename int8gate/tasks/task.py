@@ -32,12 +32,14 @@ class Task:
     folders : forms of a folder's labels (`calibration_data.folders.forms`), beside pictures alone;
         the first is that of `--data-dir`, where `from_data_dir`. `any_folder` takes all forms.
     objects : what COCO's annotations mark: "boxes", "people", or "person" (one in each picture).
-    arrays : the kind of labels that arrays have: "class", "values", "anomaly", "any"; None where
-        arrays are not taken.
+    arrays : the kind of labels that arrays have: "class", "values", "anomaly", "text", "any"; None
+        where arrays are not taken.
     decode : from outputs to what the metrics take, ``module:function``; `heads` are others by name.
     agreement : how often two models' answers are the same, ``module:function``; `least_agreement`
         where expectations do not say, a fraction. `answers_are_places`: boxes or keypoints, whose
         outputs are read only where something is.
+    accuracy : what a user's quantized model must reach where its declaration does not say, as
+        arithmetic on the float metric; None: as `expectations.toml` has it.
     classes_of : how many classes a file tells apart, ``module:function``.
     scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask`, `zoo` the
         module that declares its models.
@@ -60,6 +62,7 @@ class Task:
     agreement: str | None = None
     least_agreement: float | None = None
     answers_are_places: bool = False
+    accuracy: str | None = None
     classes_of: str | None = None
     scenes: dict[str, Scenes] = field(default_factory=dict)
     training: str | None = None

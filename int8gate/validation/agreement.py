@@ -6,6 +6,7 @@ batch, and gives a share of 0 to 1; its `Task` names the function:
     same_class      pictures, or pixels, whose best class is the same
     same_boxes      boxes found by both: same class, IoU of `SAME_BOX` or more
     same_people     keypoints of people found by both, at the same place as PCK judges it
+    same_text       texts that are the same, of those in which either model reads something
 
 Each box, and each keypoint, counts as much as its squared score: a hundred boxes of next to no
 score do not outvote the one that is shown. To be found, its score has to be of the same order:
@@ -79,6 +80,12 @@ def same_people(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
             agreeing += (near[i, j] * (weights[0][i] + weights[1][j])).sum()
         counted += weights[0].sum() + weights[1].sum()
     return agreeing, counted
+
+
+def same_text(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Texts (n,) of dtype str."""
+    is_read = (wanted != "") | (found != "")
+    return np.count_nonzero(is_read & (wanted == found)), np.count_nonzero(is_read)
 
 
 def _surest(rows: np.ndarray, score: int) -> np.ndarray:

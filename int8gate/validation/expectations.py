@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from int8gate.engine.errors import instead, on_a_line
 from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.tasks.registry import task
 
 if TYPE_CHECKING:
     from int8gate.model_zoo.spec import ModelSpec
@@ -172,9 +173,14 @@ def expectations_for(
 
 
 def expectations_of(spec: ModelSpec, recipe_name: str, profile: str) -> Expectations:
-    """Expectations of a model with a recipe; what a user's model declares stands over the file."""
+    """Expectations of a model with a recipe; what a user's model declares stands over its task's
+    rule, and that over the file.
+    """
     expected = expectations_for(f"{spec.name}-{recipe_name}", profile=profile)
     own = spec.own
+    rule = task(spec.task).accuracy
+    if own and rule and not own.metric:
+        expected = replace(expected, accuracy=rule)
     return with_own(expected, own.expect, own.where) if own and own.expect else expected
 
 

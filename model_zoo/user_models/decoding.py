@@ -3,9 +3,10 @@
 A function here is called as a `decode` hook is: with the outputs, a list of float32 arrays (n, ...)
 in the file's order and layout, and the `Network` of the declaration (`size`, `classes`, and in
 `arguments` what `resolve` knows: the input's `layout`, the `mean` and `std` of its preprocessing,
-its `colours`, a Darknet file's `heads`). One that has a third parameter `inputs` gets what the
-network was fed, too: a list of arrays (n, ...) in the order of its inputs. It returns one float32
-array:
+its `colours`, a Darknet file's `heads`, the names `classes` of the declaration, the `head`'s keys).
+One that has a third parameter `inputs` gets what the
+network was fed, too: a list of arrays (n, ...) in the order of its inputs. It returns one array,
+float32 but of texts:
 
     classification      (n, classes)         scores
     segmentation        (n, h, w, classes)   scores of each pixel of the input
@@ -16,6 +17,7 @@ array:
     super_resolution    (n, 2h, 2w, 1)       luminance in grey levels (BT.601, 16..235)
     regression          (n, values)          values
     anomaly             (n,)                 scores
+    text                (n,)                 texts, of dtype str
 
 Each `Task` names its default; `decode` in the declaration replaces it by one of its `heads`, or by
 a function of the user's, ``module:function``.
@@ -171,6 +173,17 @@ def anomaly_scores(
         )
     apart = first.reshape(len(first), -1) - fed.reshape(len(fed), -1).astype(np.float32)
     return np.square(apart).mean(axis=1)
+
+
+def texts(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """Raises ValueError that lists the heads: no output is a text by itself."""
+    judged = [task for task in tasks().values() if task.arrays == "text"]
+    known = ", ".join(f'"{name}"' for task in judged for name in task.heads)
+    given = ", ".join(map(shape_of, outputs))
+    raise ValueError(
+        f"task text: the outputs are {given}, and how they spell a text is not known: add decode, "
+        f'{known} or "module:function" that makes texts (n,) of dtype str of them'
+    )
 
 
 def classes_of(own: OwnModel, file: ModelFile, size: tuple[int, int], heads=None) -> int | None:

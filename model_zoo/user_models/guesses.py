@@ -20,6 +20,8 @@ TF_DETECTION = (  # of TensorFlow's object-detection API, in the order of its de
     *("detection_boxes", "detection_scores", "detection_classes", "num_detections"),
 )
 STRIDES = (8, 16, 32)  # of the maps that YOLO's boxes come from
+LINE = 64  # pixels: the most height of a line of text
+STEPS = (4, 8)  # pixels of its width that CTC reads at once
 EMBEDDINGS = (64, 128, 256, 512, 1024, 2048)  # more often features than classes
 SCORES = re.compile(r"prob|softmax|score|class|logit|pred", re.I)
 FEATURES = re.compile(r"embed|feature|descriptor", re.I)
@@ -44,7 +46,7 @@ NOTHING = Guess()
 
 def guess(found: ModelFile) -> Guess:
     """The first of the families below that the outputs belong to."""
-    families = (_darknet, _several, _class_numbers, _keypoints, _map, _rows, _row)
+    families = (_darknet, _several, _class_numbers, _keypoints, _map, _steps, _rows, _row)
     if any(end.is_text for end in found.outputs):
         return NOTHING
     return next((made for family in families if (made := family(found))), NOTHING)
@@ -150,6 +152,20 @@ def _map(found: ModelFile) -> Guess | None:
 def _is_class_count(channels: int | None) -> bool:
     """Not of a picture, a mask or a depth map."""
     return channels is not None and channels not in PICTURES
+
+
+def _steps(found: ModelFile) -> Guess | None:
+    """One output of scores for each step along a line of text, (n, steps, symbols)."""
+    (end,) = found.outputs
+    _, (height, width), _ = found.picture
+    if len(end.shape) != 3 or height is None or height > LINE:
+        return None
+    steps = end.shape[1]
+    is_free = steps is width is None
+    is_told = None not in (steps, width) and width >= 2 * height
+    if is_free or (is_told and any(abs(steps * step - width) <= step for step in STEPS)):
+        return Guess("text", "ctc", keys={"classes": "", "blank": ""})
+    return None
 
 
 def _rows(found: ModelFile) -> Guess | None:

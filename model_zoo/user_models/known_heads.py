@@ -1,7 +1,8 @@
 """Heads that many networks share, decoded on the host: what `decode = "NAME"` stands for.
 
 Each function takes the outputs, float32 (n, ...), as its family's users export them, and returns
-detections or people as `decoding.py` says. Raises ValueError naming the shapes of other outputs.
+detections, people or texts as `decoding.py` says. Raises ValueError naming the shapes of other
+outputs.
 """
 
 from __future__ import annotations
@@ -180,6 +181,34 @@ def posenet(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
 
     inner = tuple((side - 1) * STRIDE + 1 for side in outputs[0].shape[1:3])
     return decode(outputs, replace(declared, size=inner, picture=declared.size))
+
+
+def ctc(outputs: list[np.ndarray], declared: Network, inputs: list[np.ndarray]) -> np.ndarray:
+    """Texts (n,) of the likeliest symbol at each step: repeats are one, blanks are none (Graves et
+    al. 2006, best path decoding).
+
+    Of the first output, logits or probabilities (n, t, c), or (t, 1, c) of each sample. `classes`
+    of the declaration are the symbols in the order of the columns, without the blank, which its key
+    `blank` puts "first" or "last".
+    """
+    scores, samples = outputs[0], len(inputs[0])
+    if scores.ndim == 3 and scores.shape[1] == 1 and len(scores) != samples:
+        scores = scores.reshape(samples, -1, scores.shape[2])  # time first, sample after sample
+    symbols = declared.arguments["class_names"]
+    is_first = declared.arguments["head"]["blank"] == "first"
+    expected = f"scores (n, steps, {len(symbols) + 1}) of {len(symbols)} classes and a blank"
+    if scores.ndim != 3 or scores.shape[2] != len(symbols) + 1:
+        is_short = scores.ndim == 3 and scores.shape[2] == len(symbols) + 2
+        space = ": is a space the last class, as PaddleOCR adds it?" if is_short else ""
+        raise ValueError(f"{_other_outputs('ctc', outputs, expected)}{space}")
+    if np.isnan(scores).any():
+        raise ValueError("outputs hold NaN: the model is broken, there is nothing to read")
+    best = scores.argmax(axis=2)
+    blank = 0 if is_first else len(symbols)
+    is_read = (best != blank) & (np.diff(best, axis=1, prepend=-1) != 0)
+    spelled = ["", *symbols] if is_first else symbols
+    rows = zip(best, is_read, strict=True)
+    return np.array(["".join(spelled[place] for place in row[read]) for row, read in rows], str)
 
 
 def _other_outputs(name: str, outputs: list[np.ndarray], expected: str) -> ValueError:

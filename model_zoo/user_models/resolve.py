@@ -57,7 +57,9 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
         check_keys(own)
         inputs = array_inputs(own, file)
         classes = classes_of(own, file, inputs[0].shape)
-        return _spec(own, Network("", (None, None, 0), (0, 0), classes, inputs=inputs))
+        told = _of_head(own)
+        sides = (None, None, 0), (0, 0)
+        return _spec(own, Network("", *sides, classes, arguments=told, inputs=inputs))
     layout, size, channels = picture_input(own, file)
     fit = checked_fit(own, size, channels)
     told = {  # for the decoders
@@ -65,9 +67,8 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
         "mean": own.preprocessing.mean,
         "std": own.preprocessing.std,
         "colours": fit.colours,
+        **_of_head(own),
     }
-    if own.head:
-        told["head"] = own.head
     if own.format == "darknet" and (heads := _heads(own)):
         told["heads"] = heads
     network = Network(
@@ -105,6 +106,12 @@ def own_samples(spec: ModelSpec, split: str):
     labels = own.labels, network.classes, own.class_names
     split = split if spec.is_calibrated else WHOLE
     return open_data(own.data, own.task, split, fit, *labels)
+
+
+def _of_head(own: OwnModel) -> dict:
+    """What the declaration says of the outputs."""
+    told = {"head": own.head, "class_names": own.class_names}
+    return {key: value for key, value in told.items() if value}
 
 
 def _spec(own: OwnModel, network: Network) -> ModelSpec:

@@ -26,7 +26,9 @@ KEY_REMARKS = {
     "box_unit": 'of the input, a guess; or "pixels"',
     "background": 'which of the scores is no class, a guess; or "last", "none"',
     "classes": "how many, a number: a map of class numbers does not tell",
+    "blank": 'which column is no symbol: "first" (PyTorch, PaddleOCR) or "last" (TensorFlow)',
 }
+OF_CTC = {"classes": "the symbols in the outputs' order, a list, or a file with one a line"}
 BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -90,6 +92,7 @@ def template(
     """
     are_arrays = takes_arrays(found)
     made = Guess(guessed_task(found)) if are_arrays else guess(found)
+    rule = (tasks()[made.task].accuracy if made.task else None) or "0.99 * float"
     lines = [
         _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
         *(_remark(f"  takes {end}") for end in found.inputs),
@@ -100,7 +103,7 @@ def template(
         _commented(*task_line(made.task)) if are_arrays else _task(made),
         *(data_lines(found, made.task) if are_arrays else _of_pictures(found, made)),
         *_recipes(found),
-        '# expect = { accuracy = "0.99 * float" }',
+        f'# expect = {{ accuracy = "{rule}" }}',
     ]
     return "\n".join(lines) + "\n"
 
@@ -153,8 +156,9 @@ def _decode(found: ModelFile, made: Guess) -> list[str]:
         listed = ", ".join(known)
         told = f"outputs to {made.task}; or one of {listed}"
         lines = [_commented('# decode = "module:function"', told)]
+    remarks = KEY_REMARKS | (OF_CTC if made.decode == "ctc" else {})
     return lines + [
-        _commented(f"{key} = {_text(value)}", KEY_REMARKS[key]) for key, value in made.keys.items()
+        _commented(f"{key} = {_text(value)}", remarks[key]) for key, value in made.keys.items()
     ]
 
 

@@ -33,7 +33,16 @@ from int8gate.tasks.registry import names
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
 PATH_KEYS = {"file", "float_file", "data"}
-HEAD_KEYS = ("box_order", "box_unit", "background")  # of decode = "corners"
+HEAD_OF = dict.fromkeys(("box_order", "box_unit", "background"), "corners") | {"blank": "ctc"}
+NEEDED = {  # by heads that cannot do without
+    "ctc": {
+        "classes": 'the symbols in the order of the outputs, classes = ["a", "b", ...] or a file, '
+        'classes = "characters.txt"',
+        "blank": 'the end at which the outputs have it, blank = "first" (as in PyTorch and '
+        'PaddleOCR) or blank = "last" (as in TensorFlow and Keras)',
+    }
+}
+MOST_NAMES_BYTES = 10_000_000
 FIT_KEYS = ("fit", "interpolation", "colours", "crop", "pad", "enlarge")
 LEVEL_KEYS = ("mean", "std", "scale", "range", "preprocess")
 
@@ -135,10 +144,11 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
             f"{where}: signature = {given['signature']!r:.60} is of a SavedModel, and "
             f"{files['file'].name} is none: leave the key out"
         )
-    head = _taken(given, HEAD_KEYS)
-    if head and given.get("decode") != "corners":
-        raise ValueError(f'{where}: {min(head)} is of decode = "corners": leave the key out')
-    if isinstance(classes := given.get("classes"), tuple):
+    head = _head(where, given)
+    classes = given.get("classes")
+    if isinstance(classes, str):
+        classes = _names_of(where, Path(os.path.abspath(path.parent / classes)))
+    if isinstance(classes, tuple):
         given |= {"classes": len(classes), "class_names": classes}
     return OwnModel(
         name,
@@ -155,6 +165,45 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
 def _taken(given: dict, keys: Iterable[str]) -> dict:
     """Those of the keys that are given, which are so no longer."""
     return {key: given.pop(key) for key in keys if key in given}
+
+
+def _head(where: str, given: dict) -> dict:
+    """The keys of a known head, which `given` has no longer."""
+    decode = given.get("decode")
+    for key, meaning in NEEDED.get(decode, {}).items():
+        if key not in given or isinstance(given[key], int):
+            raise ValueError(f'{where}: decode = "{decode}" needs {key}: add {meaning}')
+    head = _taken(given, HEAD_OF)
+    for key in head:
+        if decode != HEAD_OF[key]:
+            raise ValueError(f'{where}: {key} is of decode = "{HEAD_OF[key]}": leave the key out')
+    return head
+
+
+def _names_of(where: str, file: Path) -> tuple[str, ...]:
+    """The lines of a file: class names or symbols, of which a space is one."""
+    told = f"{where}: classes: {on_a_line(str(file))}"
+    try:
+        if file.stat().st_size > MOST_NAMES_BYTES:
+            raise ValueError(f"{told} has more than {MOST_NAMES_BYTES} bytes: shorten it")
+        lines = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except OSError as error:
+        raise type(error)(f"{told} cannot be read ({error.strerror}): mend the path") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{told} is no text ({error}): save it in UTF-8") from error
+    if not lines[-1]:
+        lines.pop()
+    seen: dict[str, int] = {}
+    for number, name in enumerate(lines, start=1):
+        if not name or name in seen:
+            what = f"has {name!r:.60} as line {seen[name]} has" if name else "is empty"
+            raise ValueError(
+                f"{told}: line {number} {what}: expected a name of its own for each output"
+            )
+        seen[name] = number
+    if not lines:
+        raise ValueError(f"{told} is empty: expected a name a line, in the order of the outputs")
+    return tuple(lines)
 
 
 def _checked(where: str, table: dict) -> dict:

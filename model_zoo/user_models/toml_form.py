@@ -53,9 +53,11 @@ Pair = Annotated[tuple[float, float], LIST, expected("a list of two numbers, [lo
 Size = Annotated[
     tuple[Count, Count], LIST, expected("a list of two whole numbers, [height, width]")
 ]
+Symbol = Annotated[str, Field(min_length=1)]  # a space, too
+Symbols = Annotated[tuple[Symbol, ...], LIST, AfterValidator(_distinct)]
 Classes = Annotated[
-    Count | Annotated[Texts, AfterValidator(_distinct)],
-    expected("a whole number, or a list of names, each once"),
+    Count | Text | Symbols,
+    expected("a whole number, a list of names, each once, or a file with one a line"),
 ]
 
 
@@ -91,6 +93,7 @@ class Table(Exact):
     box_order: Literal["xyxy", "yxyx"] | None = None
     box_unit: Literal["fraction", "pixels"] | None = None
     background: Literal["none", "first", "last"] | None = None
+    blank: Literal["first", "last"] | None = None
     recipes: Texts | None = None
     targets: Texts | None = None
     expect: dict | None = None

@@ -147,14 +147,17 @@ def orientation(folder: Path) -> None:
 
 
 def recognizer(folder: Path) -> None:
-    """Rendered words as the recognizer takes them, (3, 48, 320), and what they say."""
+    """Rendered words as the recognizer takes them, (3, 48, 320), what they say, and the characters
+    that stand in the model's file, with the space that PaddleOCR adds.
+    """
     reader = _reader()
     random = np.random.default_rng(2)
     words = _words(random, 600)
     pictures = [
         reader.text_rec.resize_norm_img(rendered(word, random), WIDTH / HEIGHT) for word in words
     ]
-    shutil.copy(_ocr_file("rec"), folder / "recognizer.onnx")
+    file = shutil.copy(_ocr_file("rec"), folder / "recognizer.onnx")
+    (folder / "characters.txt").write_text(f"{_characters(file)}\n \n", encoding="utf-8")
     write(folder / "recognizer", x=np.stack(pictures), labels=words)
 
 
@@ -185,6 +188,14 @@ def _reader():
     from rapidocr_onnxruntime import RapidOCR
 
     return RapidOCR()
+
+
+def _characters(file: Path) -> str:
+    """One a line, out of the file's metadata."""
+    from onnxruntime import InferenceSession
+
+    described = InferenceSession(str(file)).get_modelmeta().custom_metadata_map
+    return "\n".join(described["character"].splitlines())
 
 
 def _ocr_file(part: str) -> Path:

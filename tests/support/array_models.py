@@ -1,4 +1,5 @@
-"""Small networks of arrays with their data: a keyword spotter, an autoencoder, one of two inputs.
+"""Small networks of arrays with their data: a keyword spotter, an autoencoder, one of two inputs, a
+reader of texts.
 
 Nothing is trained: features are random, what reads them is a least-squares fit.
 """
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 SAMPLES, CLASSES, STEPS, FEATURES, FILTERS = 900, 4, 12, 8, 16
 WORDS, COLUMNS, HIDDEN = 7, 12, 32
+SYMBOLS = "abcd "  # of the reader, a blank behind them
 
 TEAM_TASK = '''
 """Is a value above or below zero? A task of a team's own, with its metric."""
@@ -166,6 +168,40 @@ def write_tokens(folder: Path, name: str = "tokens") -> Path:
     embedding.set_weights([table])
     dense.set_weights([readout, bias])
     model.save(folder / f"{name}.keras")
+    return folder
+
+
+def write_reader(folder: Path, name: str = "reader") -> Path:
+    """`name`.onnx, from features (n, t, f) to CTC's logits (n, t, c), and `name`.npz with them and
+    two words each: a symbol takes two steps, of which the second may be blank.
+    """
+    rng = np.random.default_rng(4)
+    blank = len(SYMBOLS)
+    texts, steps = [], np.full((SAMPLES, STEPS), blank)
+    for row in steps:
+        words = ["".join(rng.choice(list(SYMBOLS[:4]), rng.integers(1, 3))) for _ in "12"]
+        texts.append(" ".join(words))
+        for place, symbol in enumerate(texts[-1]):
+            row[2 * place : 2 * place + 2] = SYMBOLS.index(symbol)
+            if rng.random() < 0.5 or texts[-1][place + 1 : place + 2] == symbol:
+                row[2 * place + 1] = blank
+    spectra = rng.normal(size=(blank + 1, FEATURES))
+    values = spectra[steps] + 0.45 * rng.normal(size=(SAMPLES, STEPS, FEATURES))
+    values = values.astype(np.float32)
+    np.savez(folder / f"{name}.npz", features=values, labels=texts)
+    layer = rng.normal(size=(FEATURES, HIDDEN)).astype(np.float32) / 2
+    hidden = np.maximum(values @ layer, 0).reshape(-1, HIDDEN)
+    readout, bias = _fitted(hidden, np.eye(blank + 1)[steps.reshape(-1)])
+    nodes = [
+        helper.make_node("MatMul", ["features", "layer"], ["drawn"]),
+        helper.make_node("Relu", ["drawn"], ["active"]),
+        helper.make_node("MatMul", ["active", "readout"], ["read"]),
+        helper.make_node("Add", ["read", "bias"], ["logits"]),
+    ]
+    weights = {"layer": layer, "readout": readout, "bias": bias}
+    given = [_end("features", ("batch", STEPS, FEATURES))]
+    end = _end("logits", ("batch", STEPS, blank + 1))
+    _save(folder / f"{name}.onnx", nodes, weights, given, end)
     return folder
 
 

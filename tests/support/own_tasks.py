@@ -4,7 +4,8 @@ A scene is a grey photograph of 64x64 with squares of 16x16: red ones are people
 boxes, each square's top left at 2 + 4 k pixels. Redness averaged over 16x16 at a stride of 4 peaks
 there, so that fixed convolutions detect, find keypoints (at fixed places around a person) and
 segment. Small pictures and their enlargement by repeated pixels make pairs that a fixed network
-restores better than bicubic enlargement does.
+restores better than bicubic enlargement does. A line of text is a row of cells of 8x16, of which
+every other one is grey, the others red, blue or green.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ segmenter (float[1, 3, {SIDE}, {SIDE}] image) => (float[1, 3, {SIDE}, {SIDE}] sc
     scores = Conv <kernel_shape = [1, 1]> (image, channels, levels)
 }}
 """
+LETTERS, LINE = "rbg", (16, 64)  # of a line, and its height and width
+READER = f"""{HEAD}
+reader (float[1, 3, {LINE[0]}, {LINE[1]}] image) => (float[1, 8, 4] scores) {{
+    cells = Conv <kernel_shape = [16, 8], strides = [16, 8]> (image, letters, levels)
+    symbols = Reshape (cells, flat)
+    scores = Transpose <perm = [0, 2, 1]> (symbols)
+}}
+"""
 ENLARGER = f"""{HEAD}
 enlarger (float[1, 3, 32, 32] image) => (float[1, 3, {SIDE}, {SIDE}] large) {{
     seen = Clip (image, zero, one)
@@ -95,6 +104,10 @@ def write_models(folder: Path) -> None:
     detector |= {"tenth": 0.1 * ones, "four": np.full(2, 4 - at_peak, np.float32)}  # but no
     detector |= {"half": np.full(2, 0.5 - at_peak, np.float32)}  # quantizer likes a constant map
     channels = np.concatenate([np.zeros((1, 3), np.float32), redness])[:, :, None, None]
+    letters = np.concatenate([1.2 * np.eye(3) - 0.4, np.zeros((1, 3))])[[0, 2, 1, 3]]
+    letters = np.tile(letters[:, :, None, None] / (16 * 8), (1, 1, 16, 8)).astype(np.float32)
+    reader = {"letters": letters, "levels": np.array([0, 0, 0, 0.3], np.float32)}
+    reader["flat"] = np.array([1, 4, 8], np.int64)
     copies = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)[:, :, None, None]
     files = {
         "detector": (DETECTOR, detector),
@@ -104,6 +117,7 @@ def write_models(folder: Path) -> None:
             SEGMENTER,
             {"channels": channels, "levels": np.array([0.4, 0, 0], np.float32)},
         ),
+        "reader": (READER, reader),
         "enlarger": (
             ENLARGER,
             {"copies": copies, "zero": np.float32(0), "one": np.float32(1)},
@@ -156,3 +170,18 @@ def write_pairs(folder: Path, count: int) -> None:
         high = low.repeat(2, axis=0).repeat(2, axis=1) + rng.normal(0, 4, (SIDE, SIDE, 3))
         write(folder / "low" / f"{number}.png", low)
         write(folder / "high" / f"{number}.png", np.uint8(np.clip(high, 0, 255)))
+
+
+def write_lines(folder: Path, count: int) -> None:
+    """Lines of one to four letters, and labels.csv with their texts."""
+    rng = np.random.default_rng(2)
+    colours = {"r": COLOURS[RED], "b": COLOURS[BLUE], "g": (20, 230, 20)}
+    rows = ["file,text"]
+    for number in range(count):
+        text = "".join(rng.choice(list(LETTERS), rng.integers(1, 5)))
+        picture = np.full((*LINE, 3), 128) + rng.normal(0, 12, (*LINE, 3))
+        for place, letter in enumerate(text):
+            picture[:, 16 * place : 16 * place + 8] += np.array(colours[letter]) - 128
+        write(folder / f"{number}.png", np.uint8(np.clip(picture, 0, 255)))
+        rows.append(f"{number}.png,{text}")
+    (folder / "labels.csv").write_text("\n".join(rows))

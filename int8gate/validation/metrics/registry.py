@@ -273,4 +273,7 @@ ELSEWHERE = {
     "r2": "int8gate.validation.metrics.values:R2",
     "auc": "int8gate.validation.metrics.auc:AUC",
     "pck": "int8gate.validation.metrics.pck:PCK",
+    "cer": "int8gate.validation.metrics.edit_distance:CER",
+    "wer": "int8gate.validation.metrics.edit_distance:WER",
+    "exact": "int8gate.validation.metrics.edit_distance:EXACT",
 }

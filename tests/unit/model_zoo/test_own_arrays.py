@@ -25,7 +25,9 @@ WRITERS = {
     "tokens": ("regression", "0.9 * float", array_models.write_tokens),
     "sign": ("sign", "0.95 * float", array_models.write_pair),  # a task of the team's
     "pair": ("regression", "0.9 * float", array_models.write_pair),
+    "reader": ("text", "float + 0.02", array_models.write_reader),
 }
+MORE = {"reader": f'decode = "ctc"\nclasses = {list(array_models.SYMBOLS)}\nblank = "last"\n'}
 GATES = {"accuracy", "io_dtype", "integer_only", "size", "cpu_speedup"}
 
 
@@ -34,6 +36,7 @@ DEFAULT = [
     ("autoencoder", ".onnx", "onnx_int8"),
     ("pair", ".onnx", "onnx_int8"),
     ("sign", ".onnx", "onnx_int8"),
+    ("reader", ".onnx", "onnx_int8"),
 ]
 OTHERS = [
     ("spotter", ".onnx", "onnx_int8"),
@@ -41,6 +44,7 @@ OTHERS = [
     ("spotter_of_16_bits", ".keras", "tflite_int16x8"),
     ("autoencoder", ".onnx", "tflite_int8"),
     ("pair", ".onnx", "tflite_int8"),
+    ("reader", ".onnx", "tflite_int8"),
     ("tokens", ".keras", "tflite_uint8"),
 ]
 
@@ -62,7 +66,7 @@ def test_arrays_pass_every_gate(tmp_path, models):
         kind, accuracy, write = WRITERS[name.partition("_")[0]]
         write(tmp_path, name)
         told = {"suffix": suffix, "task": kind, "recipe": chosen, "accuracy": accuracy}
-        tables.append(array_models.TABLE.format(name=name, **told))
+        tables.append(array_models.TABLE.format(name=name, **told) + MORE.get(name, ""))
     done = run(tmp_path, tables)
     found = cases(tmp_path / "report")
     for name, _, chosen in models:
@@ -73,6 +77,9 @@ def test_arrays_pass_every_gate(tmp_path, models):
         metric, *others = ("same_sign",) if name == "sign" else task(case["task"]).metrics
         assert case["accuracy"]["metric"] == metric
         assert set(case["accuracy"]["also"]) == set(others)
+        if metric == "cer":
+            assert 0 < case["accuracy"]["float"] < 0.1 < case["accuracy"]["baseline"]["score"]
+            assert case["accuracy"]["also"]["exact"]["float"] > 0.8
         if metric == "top1":
             assert case["accuracy"]["sources"] < case["accuracy"]["samples"] / 4, "speakers of five"
         if name == "pair" and chosen == "tflite_int8":

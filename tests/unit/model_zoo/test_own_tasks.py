@@ -12,12 +12,16 @@ import own_tasks
 import pytest
 from tiny_run import environment
 
+READER = 'file = "reader.onnx"\ntask = "text"\ndata = "lines"\ndecode = "ctc"\nblank = "last"'
+READER += '\nclasses = ["r", "b", "g"]'
 TASKS = {  # the lines of each table
     "detector": 'task = "detection"\ndata = "scenes"\ndecode = "ctdet"',
     "keypoints": 'task = "keypoints"\ndata = "scenes"\ndecode = "heatmaps"',
     "people": 'task = "pose"\ndata = "scenes"\ndecode = "own_heads:people"',
     "segmenter": 'task = "segmentation"\ndata = "scenes"',
     "enlarger": 'task = "super_resolution"\ndata = "pairs"',
+    "reader": READER,
+    "reader_alone": READER + '\nlabels = "none"',
     "other": 'file = "segmenter.onnx"\ntask = "other"\ndata = "scenes/images"',
 }
 WRONG = {  # another order of colours, another range
@@ -33,6 +37,7 @@ def cases(tmp_path_factory) -> dict[str, dict]:
     own_tasks.write_models(folder)
     own_tasks.write_scenes(folder / "scenes", 640)
     own_tasks.write_pairs(folder / "pairs", 520)
+    own_tasks.write_lines(folder / "lines", 700)
     tables = [_table(name, lines) for name, lines in TASKS.items()]
     for name, (right, change) in WRONG.items():
         tables.append(_table(name, f'file = "{right}.onnx"\n{TASKS[right]}', change))
@@ -49,7 +54,8 @@ def cases(tmp_path_factory) -> dict[str, dict]:
 
 def _table(name: str, lines: str, change: str = "range = [0, 1]") -> str:
     file = "" if "file = " in lines else f'file = "{name}.onnx"\n'
-    expect = 'expect = { accuracy = "0.95 * float" }\n'
+    is_of_text = 'task = "text"' in lines  # it has a rule of its own
+    expect = "" if is_of_text else 'expect = { accuracy = "0.95 * float" }\n'
     return f"[models.{name}]\n{file}{lines}\n{change}\n{expect}"
 
 
@@ -69,6 +75,24 @@ def test_a_model_of_each_task_passes_by_its_own_metric(cases, name, metric, leas
     assert case["accuracy"]["metric"] == metric
     assert case["accuracy"]["float"] > least
     assert case["accuracy"]["float"] > case["accuracy"]["baseline"]["score"]
+
+
+def test_a_reader_passes_by_its_characters(cases):
+    case = cases["reader"]
+    assert case["verdict"] == "passed", case["messages"]
+    accuracy = case["accuracy"]
+    assert (accuracy["metric"], accuracy["float"]) == ("cer", 0)
+    assert accuracy["tolerance"] == pytest.approx(0.01)
+    assert accuracy["baseline"]["score"] > 0.5
+    assert accuracy["also"]["exact"] == {"float": 1, "quantized": 1}
+    assert case["fidelity"]["agreement"] is None
+
+
+def test_a_reader_without_labels_passes_by_equal_texts(cases):
+    case = cases["reader_alone"]
+    assert case["verdict"] == "passed", case["messages"]
+    assert case["accuracy"] is None
+    assert case["fidelity"]["agreement"] == 1
 
 
 def test_a_task_without_a_metric_is_judged_by_fidelity(cases):

@@ -13,6 +13,7 @@ from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.user_models.inspection import End, ModelFile
 from int8gate.model_zoo.user_models.template import template
 from int8gate.model_zoo.user_models.toml_file import read_zoo
+from int8gate.tasks.registry import tasks
 
 
 def found(*outputs, picture=(1, 3, 64, 96), format="onnx", entry: End | None = None) -> ModelFile:
@@ -68,6 +69,26 @@ OPEN = ""  # a key that is left to choose
 def test_the_outputs_tell_the_task_or_leave_it_open(task, decode, outputs):
     table = proposed(found(*outputs))
     assert (table["task"], table.get("decode")) == (task, decode)
+
+
+LINES = [
+    ((1, 3, 48, 320), (1, 40, 97)),
+    ((1, 32, 100, 1), (1, 26, 37)),
+    ((1, 3, 48, None), (1, None, 6625)),
+]
+
+
+@pytest.mark.parametrize(("picture", "output"), LINES, ids=range(3))
+def test_steps_along_a_line_are_a_text(picture, output, tmp_path):
+    file = found(output, picture=picture)
+    table = proposed(file)
+    assert (table["task"], table["decode"]) == ("text", "ctc")
+    assert (table["classes"], table["blank"]) == (OPEN, OPEN)
+    (tmp_path / "gadget.onnx").touch()
+    text = template(Path("gadget.onnx"), file)
+    assert f'accuracy = "{tasks()["text"].accuracy}"' in text
+    (tmp_path / "models.toml").write_text(text)
+    refused(lambda: read_zoo(tmp_path / "models.toml"), "still to be chosen", "a file with one a")
 
 
 def named(*outputs: tuple[str, tuple, str]) -> dict:
