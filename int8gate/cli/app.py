@@ -158,7 +158,7 @@ def import_graph(
     from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
     from int8gate.engine import extras
     from int8gate.model_zoo.importers.tf1.importer import explain, import_frozen_graph
-    from int8gate.quantizers.sources import OF_FORMAT, OF_ZOO
+    from int8gate.quantizers.sources import PACKAGES_OF_FORMAT, PACKAGES_OF_ZOO
 
     ranges = {"0..255": PIXELS, "0..1": UNIT, "-1..1": SIGNED_UNIT}
     if pixels not in ranges:
@@ -169,7 +169,7 @@ def import_graph(
     cut = (tuple(cut_input or ()), tuple(cut_output or ())) if cut_input or cut_output else None
     ends = (tuple(input_tensor or ()), tuple(output_tensor or ()))
     try:
-        extras.require("int8gate import", (*OF_FORMAT["frozen_graph"], *OF_ZOO))
+        extras.require("int8gate import", (*PACKAGES_OF_FORMAT["frozen_graph"], *PACKAGES_OF_ZOO))
         pictures = load("classification", "calibration", (int(height), int(width)), channels)
         images = next(pictures.batches(2))[0]
         samples = images if pixels == "0..255" else ranges[pixels].apply(images)

@@ -44,21 +44,25 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
     from int8gate.quantizers.activation_audit import worst_first
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.settings import Settings
-    from int8gate.quantizers.sources import OF_FORMAT, packages_of
+    from int8gate.quantizers.sources import PACKAGES_OF_FORMAT, packages_of
 
     spec = spec_of(name, zoo)
     if activations:
         extras.require("--activations", packages_of(spec, _static_recipe(spec)))
     elif spec.own:
-        extras.require(spec.own.file.name, OF_FORMAT[spec.source_format])
+        extras.require(spec.own.file.name, PACKAGES_OF_FORMAT[spec.source_format])
     if spec.own:
         spec = replace(spec, own=replace(spec.own, data=directory.absolute()))
     settings = Settings(data_dir=directory, min_calibration_samples=minimum)
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache(None), worker)
         spec = pipeline.resolved(spec)
-        sizes = [len(pipeline.data.samples(spec, split)) for split in ("calibration", "evaluation")]
         found = pipeline.data.audit(spec)
+        if found is None:
+            raise ValueError(
+                f"{name} is quantized already: no samples calibrate it, there is nothing to audit"
+            )
+        sizes = [len(pipeline.data.samples(spec, split)) for split in ("calibration", "evaluation")]
         if activations:
             found = worst_first(found + pipeline.activation_audit(spec, _static_recipe(spec)))
         return sizes, found

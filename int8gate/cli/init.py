@@ -11,7 +11,7 @@ from int8gate.engine.worker import TaskFailed, Worker, WorkerError
 from int8gate.model_zoo.user_models.declaration import format_of
 from int8gate.model_zoo.user_models.inspection import ModelFile, inspect
 from int8gate.model_zoo.user_models.template import check_name, template
-from int8gate.quantizers.sources import OF_FORMAT
+from int8gate.quantizers.sources import PACKAGES_OF_FORMAT
 
 TIME_LIMIT_S = 120
 
@@ -48,7 +48,7 @@ def begin(
     if not model_file.exists():
         raise FileNotFoundError(f"{model_file}: no such file: mend the path")
     kind = format_of(model_file)
-    extras.require(model_file.name, OF_FORMAT[kind])
+    extras.require(model_file.name, PACKAGES_OF_FORMAT[kind])
     with nullcontext(worker) if worker else Worker() as process:
         found = _inspected(model_file, kind, process, trust, signature)
     relative = Path(os.path.relpath(model_file, output.absolute().parent))
