@@ -48,7 +48,8 @@ def figures_of_both(
     if min(len(calibration), len(evaluation)) < fewest:
         return None
     own, scored = (
-        figures(one.seen[spread(len(one), PICTURES)]) for one in (calibration, evaluation)
+        figures(pictures[spread(len(pictures), PICTURES)])
+        for pictures in (calibration.seen, evaluation.seen)
     )
     return own, scored
 

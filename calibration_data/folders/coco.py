@@ -193,7 +193,8 @@ class _People:
     def _area(self, annotation: dict) -> float:
         """Of the person, px²."""
         area = annotation.get("area")
-        if type(area) in (int, float) and 0 < area < 1e15:
+        is_flag = isinstance(area, bool)
+        if isinstance(area, int | float) and not is_flag and 0 < area < 1e15:
             return float(area)
         width, height = self.file.numbers(annotation, "bbox", 4)[2:]
         if not (width > 0 and height > 0):

@@ -6,6 +6,7 @@ One picture (`picture_input`), or arrays of any shape (`array_inputs`).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.preprocessing import Hooked
@@ -102,7 +103,7 @@ def _check_dtype(own: OwnModel, file: ModelFile, entry: End) -> None:
     )
 
 
-def _agreed(own: OwnModel, key: str, declared, found, entry: End):
+def _agreed(own: OwnModel, key: str, declared: Any, found: Any, entry: End) -> Any:
     """What the file says, or the declaration where the file leaves it free."""
     fixed = found if isinstance(found, tuple) else (found,)
     given = declared if isinstance(declared, tuple) else (declared,)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
+from typing import cast
 
 import numpy as np
 
@@ -176,4 +177,4 @@ def _evaluate(kind: str, most: int, truth: list[dict], guesses: list[dict]) -> l
         evaluation.params.maxDets = [most]
         evaluation.params.areaRng = evaluation.params.areaRng[:1]  # all
         evaluation.evaluate()
-    return [matched for matched in evaluation.evalImgs if matched is not None]
+    return [cast(dict, matched) for matched in evaluation.evalImgs if matched is not None]

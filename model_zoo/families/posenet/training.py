@@ -99,7 +99,9 @@ def _packed(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _losses(spec: ModelSpec) -> list:
-    from keras import ops
+    import keras
+
+    ops: Any = keras.ops  # many of its functions are annotated as if they could return None
 
     def heatmap(wanted, logits):
         entropy = ops.relu(logits) - logits * wanted + ops.log1p(ops.exp(-ops.abs(logits)))
@@ -107,8 +109,7 @@ def _losses(spec: ModelSpec) -> list:
 
     def vectors(share: float):
         def loss(wanted, found):
-            parted: Any = ops.split(wanted, 3, axis=-1)
-            y, x, weight = parted
+            y, x, weight = ops.split(wanted, 3, axis=-1)
             wrong = ops.abs(found - ops.concatenate([y, x], axis=-1))
             smooth = ops.where(wrong < 1, wrong**2 / 2, wrong - 0.5)
             weights = ops.concatenate([weight, weight], axis=-1)

@@ -27,7 +27,8 @@ def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndar
     drawn = [
         (_resized(images, network.size), labels) for images, labels in scenes.batches(DRAWN_AT_ONCE)
     ]
-    return tuple(np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    images, labels = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return images, labels
 
 
 def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +56,9 @@ def losses(spec: ModelSpec) -> list:
     """Of the box codes and of the class logits, each a mean over the batch's matched anchors."""
     import tensorflow as tf
 
-    columns = spec.compact.classes + 1
+    count = spec.network("compact").classes
+    assert count is not None  # every detector of the zoo has classes
+    columns = count + 1
 
     def boxes(target, codes):
         matched = target[..., 4]

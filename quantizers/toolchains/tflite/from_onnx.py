@@ -189,13 +189,13 @@ def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[f
     rng = np.random.default_rng(0)
     inputs = [_random(rng, given) for given in declared]
     names = [given.name for given in declared]
-    outputs = session.run(None, dict(zip(names, inputs, strict=True)))
+    outputs = ort.run(session, dict(zip(names, inputs, strict=True)))
     nearly = [
         np.nextafter(value, np.float32(np.inf)) if value.dtype == np.float32 else value
         for value in inputs
     ]
     plain = _session(source, "DISABLE_ALL")
-    otherwise = plain.run(None, dict(zip(names, nearly, strict=True)))
+    otherwise = ort.run(plain, dict(zip(names, nearly, strict=True)))
     allowed = [_allowed(*pair) for pair in zip(outputs, otherwise, strict=True)]
     return inputs, outputs, allowed
 
