@@ -80,6 +80,7 @@ def read_objects(example: Example, wanted: Wanted, rows: int) -> tuple[np.ndarra
     """Image uint8 (h, w, c) and label float32 (rows, columns), padded."""
     picture = open_picture(example.picture, wanted.fit.mode)
     objects = example.label
+    assert isinstance(objects, Objects)  # `list_objects` makes no others
     if picture.size != objects.size:
         raise ValueError(
             f"{shown(example.picture)} is {by(picture.size)} upright, its annotations are of a "

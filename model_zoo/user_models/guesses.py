@@ -138,9 +138,8 @@ def _map(found: ModelFile) -> Guess | None:
         return None
     sides, channels = _map_of(end, found)
     _, (height, width), own = found.picture
-    if (
-        None in sides or height is None or width is None
-    ):  # one channel can be no score for each class
+    if None in sides or height is None or width is None:
+        # One channel can be no score for each class.
         if channels == own == 1:
             return Guess("super_resolution")
         return Guess("segmentation") if _is_class_count(channels) else NOTHING

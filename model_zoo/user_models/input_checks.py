@@ -125,6 +125,7 @@ def _agreed(own: OwnModel, key: str, declared: Any, found: Any, entry: End) -> A
 
 def check_keys(own: OwnModel) -> None:
     """Raises ValueError for keys, and a task, of pictures."""
+    assert own.data is not None  # it holds arrays
     if given := [key for key in own.keys if key in OF_PICTURES]:
         raise ValueError(
             f"{own.where}: {given[0]} is of pictures, and {own.data.name} holds arrays, which the "
@@ -146,6 +147,7 @@ def array_inputs(own: OwnModel, file: ModelFile) -> tuple[Input, ...]:
     """
     from int8gate.calibration_data.arrays.opening import first_rows, matched  # with Pillow
 
+    assert own.data is not None  # it holds arrays
     if own.format not in FORMATS:
         raise ValueError(
             f"{own.where}: {own.file.name} is read for pictures alone; arrays are taken by "

@@ -145,6 +145,7 @@ def _accuracy(
     declared: Collection[str],
 ) -> Change:
     was, is_now = before.accuracy, now.accuracy
+    assert was is not None  # else there is nothing to compare
     if is_now is None:
         return _gone(case, "accuracy", was.metric, was.quantized, was.unit)
     try:

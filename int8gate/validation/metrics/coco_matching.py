@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -167,11 +167,12 @@ def _evaluate(kind: str, most: int, truth: list[dict], guesses: list[dict]) -> l
     with redirect_stdout(io.StringIO()):  # it reports its progress with print
         sides = COCO(), COCO()
         for side, annotations in zip(sides, (truth, guesses), strict=True):
-            side.dataset = {
+            dataset: Any = {
                 "images": [{"id": i} for i in {a["image_id"] for a in truth + guesses}],
                 "categories": [{"id": c} for c in {a["category_id"] for a in truth + guesses}],
                 "annotations": annotations,
             }
+            side.dataset = dataset
             side.createIndex()
         evaluation = COCOeval(*sides, kind)
         evaluation.params.maxDets = [most]

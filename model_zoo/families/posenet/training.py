@@ -32,7 +32,7 @@ def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.nda
     """Scenes at the user's picture size, resized as the frozen graph does; labels stay."""
     import tensorflow as tf
 
-    network = spec.compact
+    network = spec.network("compact")
     height, width, channels = network.picture_shape
     style = EASY_STYLE if stage.easy else STYLE
     scenes = FigureScenes(split, (height, width), channels, stage.samples, style)
@@ -45,7 +45,7 @@ def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.nda
 
 
 def _encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    return targets(labels, spec.compact)
+    return targets(labels, spec.network("compact"))
 
 
 def targets(labels: np.ndarray, network: Network) -> tuple[np.ndarray, ...]:

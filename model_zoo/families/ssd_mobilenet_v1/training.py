@@ -20,7 +20,7 @@ DRAWN_AT_ONCE = 500  # scenes at the user's size in memory
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Scenes at the network's size, resized from the user's size as the frozen graph does it."""
-    network = spec.compact
+    network = spec.network("compact")
     height, width, channels = network.picture_shape
     style = EASY if stage.easy else HARD
     scenes = DetectionScenes(split, (height, width), channels, stage.samples, style)
@@ -37,7 +37,7 @@ def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Boxes float32 (n, A, 5): the code of the box that the anchor answers for, and 1, or zeros;
     classes int32 (n, A), 0 being the background.
     """
-    anchors = ssd_anchors.anchors(spec.compact.size)
+    anchors = ssd_anchors.anchors(spec.network("compact").size)
     real = labels[..., 0] >= 0
     overlap = np.where(real[..., None], ssd_anchors.iou(labels[..., 1:], anchors[None]), -1)
     chosen = overlap.argmax(1)  # (n, A): the best box of each anchor

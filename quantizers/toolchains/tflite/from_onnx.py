@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -284,7 +285,7 @@ def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
     graph = whole.subgraphs[0]
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
-    axes = schema.BufferT()
+    axes: Any = schema.BufferT()
     axes.data = np.array(CHANNELS_FIRST, np.int32).view(np.uint8)
     whole.operatorCodes.append(code)
     whole.buffers.append(axes)
@@ -312,7 +313,7 @@ def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
 def _tensor(name: bytes, shape: list[int], kind: int, buffer: int):
     from ai_edge_litert import schema_py_generated as schema
 
-    tensor = schema.TensorT()
+    tensor: Any = schema.TensorT()
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, kind, buffer
     tensor.quantization = schema.QuantizationParametersT()
     return tensor
