@@ -147,7 +147,7 @@ class Fit:
         place = self.place(size)
         moved = (points + 0.5) * place.scale + place.shift
         inside = ((moved >= 0) & (moved <= self.size)).all(axis=-1)
-        return moved - 0.5, inside
+        return moved - 0.5, np.asarray(inside)
 
     def _fitted(self, picture: Image.Image, interpolation: str, pad: int) -> np.ndarray:
         """Bilinear and bicubic are antialiased where a picture gets smaller."""

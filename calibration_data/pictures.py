@@ -65,7 +65,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with _opened(path) as picture:
             lies = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF's orientation
-            return picture.size[::-1] if lies else picture.size
+            width, height = picture.size
+            return (height, width) if lies else (width, height)
     except Exception as error:
         raise _unreadable(path, error) from error
 

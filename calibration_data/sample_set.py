@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class SampleSet(ABC):
 
     name: str
     sources: np.ndarray
+    has_labels: bool = True
+    notes: Sequence[str] = ()  # for the record
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -111,6 +111,13 @@ class ModelSpec:
         return self.recipes[0]
 
     @property
+    def own_model(self) -> OwnModel:
+        """`own`, of a model that a team declares; raises ValueError for one of the zoo."""
+        if self.own is None:
+            raise ValueError(f"{self.name} is a model of the zoo, expected one of your own")
+        return self.own
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether part of a user's samples is held out for calibration: a quantized file needs
         none.

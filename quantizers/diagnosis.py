@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from int8gate.engine.errors import WorkerError
+from int8gate.engine.errors import TaskFailed, WorkerError
 
 TABLE = Path(__file__).with_name("diagnoses.toml")
 SAYS_ITSELF = (  # stages of our own code
@@ -108,13 +108,14 @@ def diagnosed(error: WorkerError, stage: str) -> WorkerError | ConversionFailed:
 
     Importers and the calibrator say the reason themselves: ValueError or OSError in a sentence.
     """
-    says_itself = getattr(error, "type_name", "") in SENTENCES
-    if says_itself and stage in SAYS_ITSELF:
-        return ConversionFailed(error.message, error.log)
+    is_known = isinstance(error, TaskFailed) and error.type_name in SENTENCES
+    sentence = error.message if isinstance(error, TaskFailed) and is_known else None
+    if sentence is not None and stage in SAYS_ITSELF:
+        return ConversionFailed(sentence, error.log)
     if found := diagnose(error, error.log, stage):
         return ConversionFailed(found.sentence(), found.log)
-    if says_itself and "\n" not in error.message:
-        return ConversionFailed(error.message, error.log)
+    if sentence is not None and "\n" not in sentence:
+        return ConversionFailed(sentence, error.log)
     return error
 
 
@@ -177,9 +178,11 @@ def _one_line(value: str) -> str:
 
 def _end_of(log: Path | None) -> str:
     """The last MiB of the log; nothing where there is none (any more)."""
+    if log is None:
+        return ""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - _LOG_BYTES))
             return file.read().decode(errors="replace")
-    except (OSError, TypeError):
+    except OSError:
         return ""

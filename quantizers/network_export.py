@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _save(serve, tracked, declared: Network, directory: Path) -> None:
     """
     import tensorflow as tf
 
-    module = tf.Module()
+    module: Any = tf.Module()
     module.tracked = tracked
     if declared.inputs:
         taken = [
@@ -84,7 +85,8 @@ def export_saved_model(
     """Writes `directory`/saved_model: a user's SavedModel at its declared size, batch 1."""
     from int8gate.model_zoo.user_models.saved_model_file import signature
 
-    serve = signature(weights.path, spec.own.signature)
+    assert weights.path is not None  # a user's model is a file
+    serve = signature(weights.path, spec.own_model.signature)
     names = in_order(serve.structured_input_signature[1])
     _save(
         lambda *given: serve(**dict(zip(names, given, strict=True))),
@@ -100,6 +102,7 @@ def take_tflite(
     """Copies a user's float `.tflite` file to `directory`/model.tflite, ready for its quantizer."""
     from int8gate.quantizers.toolchains.tflite.from_torch import quantizable
 
+    assert weights.path is not None  # a user's model is a file
     (directory / TFLITE).write_bytes(quantizable(weights.path.read_bytes()))
 
 

@@ -113,13 +113,14 @@ class Pipeline:
         """
         from int8gate.model_zoo.user_models.resolve import declared_spec, resolve
 
-        own, network = spec.own, spec.network(self.settings.profile)
+        own, network = spec.own_model, spec.network(self.settings.profile)
         twin = declared_spec(own.twin(network.size, network.input_shape[-1]))
         found = self._inspected(twin)
         if found.is_quantized:
+            file = twin.own_model.file.name
             raise ValueError(
-                f"{own.where}: float_file {own.float_file.name} is quantized, too: name the float "
-                "model, or leave the key out"
+                f"{own.where}: float_file {file} is quantized, too: name the float model, or leave "
+                "the key out"
             )
         return replace(resolve(twin.own, found), recipes=PREQUANTIZED)  # nothing calibrates it
 
@@ -130,7 +131,7 @@ class Pipeline:
     def _inspected(self, spec: ModelSpec) -> ModelFile:
         from int8gate.model_zoo.user_models.inspection import ModelFile
 
-        own = spec.own
+        own = spec.own_model
         parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs, own.signature]}
         ends = own.inputs, own.outputs
         asked = (own.file, own.format, *ends, self.settings.trust, own.signature)

@@ -49,12 +49,13 @@ def own_rows(rows: Rows, labels: np.ndarray | None, split: str) -> np.ndarray:
     members: dict[str, list[int]] = {}
     for number, source in enumerate(sources_of(rows)):
         members.setdefault(source, []).append(number)
-    has_strata = labels is not None and all(
-        len(set(labels[numbers].tolist())) == 1 for numbers in members.values()
-    )
+    if labels is not None and any(
+        len(set(labels[numbers].tolist())) != 1 for numbers in members.values()
+    ):
+        labels = None
     strata: dict[object, list[str]] = {}
     for source in sorted(members, key=_shuffled):
-        stratum = int(labels[members[source][0]]) if has_strata else None
+        stratum = None if labels is None else int(labels[members[source][0]])
         strata.setdefault(stratum, []).append(source)
     share = calibration_share(len(rows))
     chosen: list[int] = []

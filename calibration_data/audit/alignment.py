@@ -94,7 +94,7 @@ def thumbnails(pictures: np.ndarray) -> np.ndarray:
     small = np.empty((len(pictures), THUMBNAIL, THUMBNAIL), np.float32)
     for row, picture in enumerate(pictures):
         grey = _luminance(picture)
-        how = Image.BOX if min(grey.size) >= THUMBNAIL else Image.BILINEAR
+        how = Image.Resampling.BOX if min(grey.size) >= THUMBNAIL else Image.Resampling.BILINEAR
         small[row] = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), how), np.float32)
     return small
 

@@ -82,10 +82,9 @@ def order_of(audited: AuditSet) -> tuple[int, ...] | None:
 
 def swapped_by_colours(calibration: AuditSet, evaluation: AuditSet) -> Iterator[Finding]:
     """Compares colours: the sets differ as given, and are alike with red and blue exchanged."""
-    found = [_warmth(one) for one in (calibration, evaluation)]
-    if any(one is None or len(one) < FEWEST for one in found):
+    own, scored = (_warmth(one) for one in (calibration, evaluation))
+    if own is None or scored is None or min(len(own), len(scored)) < FEWEST:
         return
-    own, scored = found
     apart = apart_until_turned(own, scored)
     if not apart:
         return
@@ -127,8 +126,8 @@ def _warmth(audited: AuditSet) -> np.ndarray | None:
 def inverted(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:
     """Pictures that are like evaluation's once they are inverted, and unlike as they are."""
     both = figures_of_both(calibration, evaluation, signed_figures, FEWEST)
-    apart = both and apart_until_turned(*both)
-    if not apart:
+    apart = apart_until_turned(*both) if both else None
+    if not both or not apart:
         return
     given, turned = apart
     brightness = [np.median(one[:, 0]) + LEVELS / 2 for one in both]

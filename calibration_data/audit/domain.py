@@ -7,6 +7,7 @@ Kolmogorov-Smirnov distance of the two sets. `colours` compares its own figures 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -48,7 +49,8 @@ def figures_of_both(
     if min(len(calibration), len(evaluation)) < fewest:
         return None
     own, scored = (
-        figures(one.seen[spread(len(one), PICTURES)]) for one in (calibration, evaluation)
+        figures(pictures[spread(len(pictures), PICTURES)])
+        for pictures in (calibration.seen, evaluation.seen)
     )
     return own, scored
 
@@ -56,7 +58,7 @@ def figures_of_both(
 def distances(own: np.ndarray, scored: np.ndarray) -> list[float]:
     """Kolmogorov-Smirnov distances (0..1) of figures (n, k) and (m, k), one for each of the k."""
     return [
-        stats.ks_2samp(mine, theirs, method="asymp").statistic
+        cast(Any, stats.ks_2samp(mine, theirs, method="asymp")).statistic
         for mine, theirs in zip(own.T, scored.T, strict=True)
     ]
 
@@ -78,7 +80,7 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
     channels = picture.shape[-1]
     picture = picture if channels in (1, 3) else picture[..., :1]
     whole = Image.fromarray(np.ascontiguousarray(picture.squeeze(-1) if channels != 3 else picture))
-    small = np.asarray(whole.resize((THUMBNAIL, THUMBNAIL), Image.BOX), np.float32)
+    small = np.asarray(whole.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), np.float32)
     return small.reshape(THUMBNAIL, THUMBNAIL, -1)
 
 

@@ -79,7 +79,14 @@ class AuditSet:
                 raise ValueError(f"{len(given)} {what} for {len(self)} samples: give as many")
 
     def __len__(self) -> int:
-        return len(self.pictures if self.pictures is not None else self.inputs)
+        return len(self.given)
+
+    @property
+    def given(self) -> np.ndarray:
+        """The pictures, or the inputs (n, ...) of a set without."""
+        given = self.pictures if self.pictures is not None else self.inputs
+        assert given is not None  # __post_init__ refused a set with neither
+        return given
 
     def named(self, rows) -> tuple[str, ...]:
         """The names of the first few of the samples with these numbers."""
@@ -94,10 +101,10 @@ class AuditSet:
         """
         if self.pictures is not None:
             return self.pictures
-        layout = layout_of(self.inputs.shape)
+        layout = layout_of(self.given.shape)
         if layout is None:
             return None
-        inputs = self.inputs if layout == "NHWC" else self.inputs.transpose(0, 2, 3, 1)
+        inputs = self.given if layout == "NHWC" else self.given.transpose(0, 2, 3, 1)
         if inputs.dtype == np.uint8:
             return inputs
         ends = np.array([finite_ends(sample) for sample in inputs], np.float64)

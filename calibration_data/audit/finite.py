@@ -73,7 +73,7 @@ def _constant_rows(calibration: AuditSet) -> np.ndarray:
             [row for row, picture in enumerate(calibration.pictures) if _spans(picture) < FLATTEST],
             int,
         )
-    inputs = calibration.inputs.reshape(len(calibration.inputs), -1)
+    inputs = calibration.given.reshape(len(calibration), -1)
     low, high = (end(inputs, axis=1).astype(np.float64) for end in (np.min, np.max))
     finite = np.isfinite(low) & np.isfinite(high)
     if not finite.any():

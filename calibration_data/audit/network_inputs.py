@@ -147,7 +147,7 @@ def declared_range(
 def against_evaluation(calibration: AuditSet, evaluation: AuditSet | None) -> Iterator[Finding]:
     """What the values of both sets' inputs tell of their preprocessing."""
     if calibration.inputs is not None:
-        yield from _reshaped(calibration)
+        yield from _reshaped(calibration, calibration.inputs)
     if evaluation is None:
         return
     if calibration.inputs is None or evaluation.inputs is None:
@@ -179,12 +179,12 @@ def _other_shape(own: tuple[int, ...], scored: tuple[int, ...]) -> Finding:
     )
 
 
-def _reshaped(calibration: AuditSet) -> Iterator[Finding]:
+def _reshaped(calibration: AuditSet, inputs: np.ndarray) -> Iterator[Finding]:
     """Pictures whose axes were renamed with reshape, not moved with transpose."""
-    layout = layout_of(calibration.inputs.shape)
-    if layout is None or 3 not in calibration.inputs.shape[1:]:
+    layout = layout_of(inputs.shape)
+    if layout is None or 3 not in inputs.shape[1:]:
         return
-    inputs = np.asarray(calibration.inputs[spread(len(calibration.inputs), SAMPLES)], np.float32)
+    inputs = np.asarray(inputs[spread(len(inputs), SAMPLES)], np.float32)
     count, *shape = inputs.shape
     if layout == "NHWC":
         height, width, channels = shape

@@ -80,6 +80,7 @@ def read_objects(example: Example, wanted: Wanted, rows: int) -> tuple[np.ndarra
     """Image uint8 (h, w, c) and label float32 (rows, columns), padded."""
     picture = open_picture(example.picture, wanted.fit.mode)
     objects = example.label
+    assert isinstance(objects, Objects)  # `list_objects` makes no others
     if picture.size != objects.size:
         raise ValueError(
             f"{shown(example.picture)} is {by(picture.size)} upright, its annotations are of a "
@@ -193,7 +194,8 @@ class _People:
     def _area(self, annotation: dict) -> float:
         """Of the person, px²."""
         area = annotation.get("area")
-        if type(area) in (int, float) and 0 < area < 1e15:
+        is_flag = isinstance(area, bool)
+        if isinstance(area, int | float) and not is_flag and 0 < area < 1e15:
             return float(area)
         width, height = self.file.numbers(annotation, "bbox", 4)[2:]
         if not (width > 0 and height > 0):

@@ -113,8 +113,11 @@ class CocoFile:
     def numbers(self, annotation: dict, key: str, count: int) -> list[float]:
         """`count` finite numbers of an annotation."""
         values = annotation.get(key)
-        fits = isinstance(values, list) and len(values) == count
-        if fits and all(type(value) in (int, float) and abs(value) < 1e15 for value in values):
+        if (
+            isinstance(values, list)
+            and len(values) == count
+            and all(type(value) in (int, float) and abs(value) < 1e15 for value in values)
+        ):
             return values  # NaN is not below it either
         raise ValueError(
             f"{shown(self.path)}: annotation {shown(repr(annotation.get('id')))} has {key} = "
@@ -124,13 +127,13 @@ class CocoFile:
     def _size(self, image: dict, number: int, path: Path) -> tuple[int, int]:
         if image.get("width") is None or image.get("height") is None:
             return picture_size(path)
-        size = tuple(self.field(image, "image", key) for key in ("width", "height"))
-        if not all(0 < side <= MOST_SIDE for side in size):
+        width, height = (self.field(image, "image", key) for key in ("width", "height"))
+        if not all(0 < side <= MOST_SIDE for side in (width, height)):
             raise ValueError(
-                f"{shown(self.path)}: image {number} is {shown(f'{size[0]}x{size[1]}')} by width "
+                f"{shown(self.path)}: image {number} is {shown(f'{width}x{height}')} by width "
                 f"and height: expected 1 to {MOST_SIDE} pixels"
             )
-        return size
+        return width, height
 
 
 def coco_files(root: Path, task: str) -> list[Path]:

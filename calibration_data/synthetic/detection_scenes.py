@@ -97,8 +97,10 @@ def _turned_digit(rng, picture: np.ndarray, size: tuple[int, int], limits) -> np
     """Coverage 0..1 of a digit, float32, cut to what is covered at all."""
     side = round(rng.uniform(*limits) * min(size))
     grey = Image.fromarray(np.uint8(np.pad(picture, 1) * 255))  # a margin: pens touch the border
-    grey = grey.resize((max(6, round(side * rng.uniform(0.8, 1.15))), side), Image.BICUBIC)
-    grey = grey.rotate(rng.uniform(-18, 18), Image.BILINEAR, expand=True)
+    grey = grey.resize(
+        (max(6, round(side * rng.uniform(0.8, 1.15))), side), Image.Resampling.BICUBIC
+    )
+    grey = grey.rotate(rng.uniform(-18, 18), Image.Resampling.BILINEAR, expand=True)
     coverage = np.clip(np.asarray(grey, np.float32) / 255 * 1.6 - 0.2, 0, 1)
     rows, columns = (np.flatnonzero(coverage.any(axis)) for axis in (1, 0))
     return coverage[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

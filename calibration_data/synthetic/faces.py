@@ -151,9 +151,11 @@ def _cut_out(rng, crop: np.ndarray, size: tuple[int, int], limits) -> tuple[np.n
     low, high = crop.min(), crop.max()
     level, spread = rng.uniform(70, 180), rng.uniform(90, 200)
     grey = (crop - crop.mean()) / max(high - low, 1) * spread + level
-    grey = Image.fromarray(np.ascontiguousarray(grey, np.float32)).resize(extent, Image.BICUBIC)
+    grey = Image.fromarray(np.ascontiguousarray(grey, np.float32)).resize(
+        extent, Image.Resampling.BICUBIC
+    )
     angle = rng.uniform(-TURN, TURN)
-    pixels = np.asarray(grey.rotate(angle, Image.BILINEAR, expand=True))
+    pixels = np.asarray(grey.rotate(angle, Image.Resampling.BILINEAR, expand=True))
     coverage = _ellipse(pixels.shape, extent[::-1], np.deg2rad(angle))
     rows, columns = (np.flatnonzero(coverage.any(axis)) for axis in (1, 0))
     covered = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -126,7 +126,7 @@ class FigureScenes(DrawnScenes):
 
 def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Which of the points (n, 2), x and y, lie in the picture."""
-    return ((points >= 0) & (points <= np.array(size)[::-1] - 1)).all(axis=1)
+    return np.asarray(((points >= 0) & (points <= np.array(size)[::-1] - 1)).all(axis=1))
 
 
 def keypoints_of(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

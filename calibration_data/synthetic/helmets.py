@@ -125,6 +125,7 @@ def paint_worker(layer: Image.Image, worker: Worker, points: np.ndarray, height:
 def paint_helmet(layer: Image.Image, worker: Worker, points: np.ndarray, height: float) -> None:
     """Paints the helmet alone, in place: it sits above the eyes and tilts with the head."""
     pen, helmet = ImageDraw.Draw(layer), worker.helmet
+    assert helmet is not None  # it is asked for a worker who wears one
     ears = points[EARS : EARS + 2]
     across = (ears[0] - ears[1]) / max(np.linalg.norm(ears[0] - ears[1]), 1e-6)
     up = np.array([across[1], -across[0]])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -173,7 +174,9 @@ def draw_background(rng, split, source, size, texture) -> np.ndarray:
     top, left = rng.integers(0, TILE - side, size=2, endpoint=True)
     piece = np.rot90(tile[top : top + side, left : left + side], rng.integers(4))
     piece = piece[:, ::-1] if rng.random() < 0.5 else piece
-    resized = Image.fromarray(np.ascontiguousarray(piece)).resize(size[::-1], Image.BICUBIC)
+    resized = Image.fromarray(np.ascontiguousarray(piece)).resize(
+        size[::-1], Image.Resampling.BICUBIC
+    )
     pixels = np.asarray(resized, np.float32)
     mean = pixels.mean()
     level = np.clip(mean + rng.normal(0, 25), 30, 225)
@@ -185,8 +188,10 @@ def _digit(rng, picture, size, limits, taken) -> np.ndarray | None:
     height, width = size
     side = round(rng.uniform(*limits) * min(size))
     grey = Image.fromarray(np.uint8(np.pad(picture, 1) * 255))  # a margin: pens touch the border
-    grey = grey.resize((max(6, round(side * rng.uniform(0.8, 1.15))), side), Image.BICUBIC)
-    grey = grey.rotate(rng.uniform(-18, 18), Image.BILINEAR, expand=True)
+    grey = grey.resize(
+        (max(6, round(side * rng.uniform(0.8, 1.15))), side), Image.Resampling.BICUBIC
+    )
+    grey = grey.rotate(rng.uniform(-18, 18), Image.Resampling.BILINEAR, expand=True)
     for _ in range(12):
         left = int(rng.integers(-side // 8, max(1, width - grey.width + side // 8)))
         top = int(rng.integers(-side // 8, max(1, height - grey.height + side // 8)))
@@ -234,10 +239,10 @@ class DrawnScenes(SampleSet):
     """
 
     title: str
-    usual_style: object
+    usual_style: Any
 
     def __init__(
-        self, split: str, size: tuple[int, int], channels: int, count: int, style: object = None
+        self, split: str, size: tuple[int, int], channels: int, count: int, style: Any = None
     ):
         style = style or self.usual_style
         self.split, self.size, self.channels, self.style = split, size, channels, style

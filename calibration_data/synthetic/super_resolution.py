@@ -200,5 +200,5 @@ def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return picture
     is_grey = picture.shape[-1] == 1
     large = Image.fromarray(np.ascontiguousarray(picture[..., 0] if is_grey else picture))
-    resized = np.asarray(large.resize(size[::-1], Image.BICUBIC))
+    resized = np.asarray(large.resize(size[::-1], Image.Resampling.BICUBIC))
     return resized[..., None] if is_grey else resized

@@ -57,8 +57,12 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
     with Worker() as worker:
         pipeline = Pipeline(settings, open_cache(None), worker)
         spec = pipeline.resolved(spec)
-        sizes = [len(pipeline.data.samples(spec, split)) for split in ("calibration", "evaluation")]
         found = pipeline.data.audit(spec)
+        if found is None:
+            raise ValueError(
+                f"{name} is quantized already: no samples calibrate it, there is nothing to audit"
+            )
+        sizes = [len(pipeline.data.samples(spec, split)) for split in ("calibration", "evaluation")]
         if activations:
             found = worst_first(found + pipeline.activation_audit(spec, _static_recipe(spec)))
         return sizes, found

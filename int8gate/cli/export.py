@@ -44,7 +44,7 @@ def export(
         record = _built(case, zoo, artifact_cache, profile=profile, **settings)
         known = (gated or {}).get("artifact") or {}
         is_gated = known.get("sha256") == record["artifact"]["sha256"]
-        record["verdict"] = gated["verdict"] if is_gated else None
+        record["verdict"] = gated["verdict"] if gated and is_gated else None
         typer.echo(str(write(record, directory)))
     except (ValueError, OSError, RuntimeError) as error:
         typer.echo(str(error), err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -126,7 +126,7 @@ def _or_exit(function, *arguments):
         _exit(str(error))
 
 
-def _exit(sentence: str) -> None:
+def _exit(sentence: str) -> NoReturn:
     typer.echo(sentence, err=True)
     raise typer.Exit(2)
 

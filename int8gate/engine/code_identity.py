@@ -249,6 +249,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 def _base(node: ast.ImportFrom, module: str, is_package: bool) -> str:
     """The module that names are imported from; a relative one counts from the package."""
     if not node.level:
+        assert node.module is not None  # as the grammar has it
         return node.module
     parts = module.split(".")
     around = parts[: len(parts) - node.level + is_package]

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import faulthandler
 import importlib
+import io
 import multiprocessing
 import os
 import pickle
@@ -21,6 +22,7 @@ import time
 import traceback
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import cast
 
 from int8gate.engine import extras
 from int8gate.engine.plugins import resolve
@@ -85,7 +87,9 @@ def _die_with_parent(scratch: str) -> None:
     group = os.getpid()
     if os.fork():
         return
-    parent = multiprocessing.parent_process().sentinel
+    process = multiprocessing.parent_process()
+    assert process is not None  # this one was started by `multiprocessing`
+    parent = process.sentinel
     os.closerange(0, parent)  # the pipes: the parent must see them close when the worker dies
     os.closerange(parent + 1, os.sysconf("SC_OPEN_MAX"))
     wait([parent])
@@ -102,7 +106,7 @@ def _die_with_parent(scratch: str) -> None:
 def _keep_last_words() -> None:
     """Lose no line in a buffer when the process dies, and say where it died or hung."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        cast(io.TextIOWrapper, stream).reconfigure(line_buffering=True, errors="backslashreplace")
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)

@@ -63,7 +63,9 @@ class WorkerProcess:
             time.sleep(0.01)
         self.process.kill()
         self.process.join()
-        return self.process.exitcode
+        code = self.process.exitcode
+        assert code is not None  # join() waited for it
+        return code
 
     def ask_where_it_hangs(self) -> None:
         """Have faulthandler write the main thread's stack to the log."""

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from int8gate.plugin.cases import parameters
-from int8gate.plugin.requested import GATES, REQUESTED, ZOO_TESTS
+from int8gate.plugin.requested import GATES, ZOO_TESTS, requested_by
 from int8gate.plugin.workarounds import collect_too
 
 NO_CASE = "no case"  # what pytest makes a skipped test of
@@ -42,7 +42,7 @@ class Collecting:
 
     def __init__(self, config: pytest.Config):
         self.config = config
-        requested = config.stash[REQUESTED]
+        requested = requested_by(config)
         self.is_checkout = requested.is_checkout
         self.files = {
             *requested.files,
@@ -57,7 +57,7 @@ class Collecting:
         args = self.config.args
         option = self.config.getoption
         if self.is_checkout and option("int8_zoo") and not self._names_tests:
-            args = [str(ZOO_TESTS)] if self.config.stash[REQUESTED].zoo else []
+            args = [str(ZOO_TESTS)] if requested_by(self.config).zoo else []
         if option("int8_case") and not self.is_checkout and not self._names_tests:
             args = []  # nothing else is wanted
         named = {Path(os.path.abspath(here / arg.partition("::")[0])) for arg in args}
@@ -133,6 +133,7 @@ def _case_of(item: pytest.Item) -> tuple | str | None:
     """(model, recipe) of a gate; None of another test."""
     if "int8_case" not in getattr(item, "fixturenames", ()):
         return None
+    assert isinstance(item, pytest.Function)
     case = item.callspec.params["int8_case"]
     return case if isinstance(case, tuple) else NO_CASE
 

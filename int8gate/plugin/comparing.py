@@ -80,7 +80,7 @@ class Comparing:
         if self.baseline is not None:
             self._against_baseline(results)
         if self.before is not None:
-            self._against_run(results)
+            self._against_run(self.before, results)
         for regression in self.regressions:
             self._report(regression)
 
@@ -114,12 +114,12 @@ class Comparing:
         self.lines.append(f"{self.path}: accepted {len(updated.taken)} cases")
         self.lines += [f"left as it was: {key}: {why}" for key, why in updated.left.items()]
 
-    def _against_run(self, results: dict) -> None:
+    def _against_run(self, before: Run, results: dict) -> None:
         now = run_of(results, "this run", predictions_folders(self.config))
-        compared = compare_runs(self.before, now, self.metrics)
+        compared = compare_runs(before, now, self.metrics)
         self.lines.append(reporting.headline(compared))
         self.lines += reporting.remarks(compared)
-        self._add(compared.changes, self.limits, f"the run {self.before.name}")
+        self._add(compared.changes, self.limits, f"the run {before.name}")
 
     def _add(self, changes: Iterable[Change], limits: Mapping[str, Limit], against: str) -> None:
         """Puts what got worse by more than its limit into the results of the run."""

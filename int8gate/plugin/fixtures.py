@@ -36,7 +36,7 @@ def int8_settings(pytestconfig: pytest.Config) -> Settings:
 
 @pytest.fixture(scope="session")
 def int8_cpu_baseline(pytestconfig: pytest.Config) -> str:
-    return pytestconfig.getoption("int8_cpu_baseline")
+    return pytestconfig.option.int8_cpu_baseline
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from int8gate.plugin.cases import check_choice, gate_of, parameters
 from int8gate.plugin.collecting import Collecting
 from int8gate.plugin.models import FULL_ALONE, MODELS, find_models
 from int8gate.plugin.options import check_options
-from int8gate.plugin.requested import REQUESTED
+from int8gate.plugin.requested import REQUESTED, requested_by
 from int8gate.plugin.selecting import Selection
 from int8gate.plugin.workarounds import leave_out_warning
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     for line in MARKERS:
         config.addinivalue_line("markers", line)
-    for file in dict.fromkeys((config.rootpath / PYPROJECT, *config.stash[REQUESTED].files)):
+    for file in dict.fromkeys((config.rootpath / PYPROJECT, *requested_by(config).files)):
         _usage(load_plugins, file)
     _usage(check_options, config)
     config.stash[MODELS] = _usage(find_models, config)

@@ -10,7 +10,7 @@ import pytest
 from int8gate.engine.plugins import find_modules_in
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.plugin.requested import REQUESTED
+from int8gate.plugin.requested import requested_by
 
 MODELS = pytest.StashKey[dict[str, ModelSpec]]()
 MODELS_IN_FILE = pytest.StashKey[dict[Path, list[str]]]()
@@ -23,7 +23,7 @@ def find_models(config: pytest.Config) -> dict[str, ModelSpec]:
 
     Raises ValueError or OSError naming the file, the table and the key that is wrong.
     """
-    requested = config.stash[REQUESTED]
+    requested = requested_by(config)
     profile = config.getoption("int8_profile")
     of_zoo = zoo() if requested.zoo else {}
     models = {name: spec for name, spec in of_zoo.items() if spec.has(profile)}

@@ -34,7 +34,7 @@ def is_compared(config: pytest.Config) -> bool:
 
 def runs_folder(config: pytest.Config) -> Path:
     """Where runs are saved, see `validation/comparing/history.py`."""
-    return config.rootpath / config.getoption("int8_runs")
+    return config.rootpath / config.option.int8_runs
 
 
 def saves(config: pytest.Config) -> bool:

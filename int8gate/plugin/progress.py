@@ -67,8 +67,10 @@ class StageLine:
         width = shutil.get_terminal_size().columns
         capture = self.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
-            sys.__stdout__.write(f"{BELOW}{plain_text(text)[: width - 1]}{BACK}")
-            sys.__stdout__.flush()
+            terminal = sys.__stdout__
+            assert terminal is not None  # else nothing is shown
+            terminal.write(f"{BELOW}{plain_text(text)[: width - 1]}{BACK}")
+            terminal.flush()
 
 
 def doing(stage: str) -> str:

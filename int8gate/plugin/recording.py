@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +102,9 @@ class Records:
             begin_report(self.results(), self.reports_to)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Sends along what the gate found; names in files of others steer no terminal."""
         report = yield
         if results := item.stash.get(GATE_RESULTS, None):

@@ -36,6 +36,13 @@ class Requested:
 REQUESTED = pytest.StashKey[Requested | None]()
 
 
+def requested_by(config: pytest.Config) -> Requested:
+    """What a run asks for whose gates are collected: without gates no other hook is registered."""
+    found = config.stash[REQUESTED]
+    assert found is not None
+    return found
+
+
 def requested_gates(config: pytest.Config, chosen: argparse.Namespace) -> Requested | None:
     """From the options and paths of a command line; None where nothing asks for a gate."""
     here = config.invocation_params.dir
@@ -82,7 +89,9 @@ def _path(folder: Path, name: str) -> Path:
 def _with_listed(file: Path) -> list[Path]:
     """The file; of a `pyproject.toml` the files that it lists, and itself for its own tables."""
     settings = _settings(file) if file.name == PYPROJECT else None
-    zoo = settings.get("zoo") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict):
+        return [file]
+    zoo = settings.get("zoo")
     if not isinstance(zoo, list) or not all(isinstance(name, str) for name in zoo):
         return [file]
     listed = [_path(file.parent, name) for name in zoo]

@@ -131,7 +131,7 @@ def _origin(origin: dict | None) -> list[Fact]:
 
 def _compared(row: CaseRow) -> list[Fact]:
     """The baseline and the metrics beside the gated one, where there are any."""
-    facts = [
+    facts: list[Fact] = [
         (f"{name}, not gated", f"{scores} (float → quantized)") for name, scores in row.also.items()
     ]
     if row.baseline:

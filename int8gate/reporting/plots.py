@@ -341,7 +341,7 @@ def _inline(svg: str) -> str:
     """
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     tag, rest = svg.split(">", 1)
-    view_box = re.search(r'viewBox="[^"]*"', tag)[0]
+    (view_box,) = re.findall(r'viewBox="[^"]*"', tag)
     rest = re.sub(r' id="[\w.]+_\d+"', "", rest).replace("xlink:href", "href")
     for colour, variable in THEMED.items():
         rest = rest.replace(colour, variable)

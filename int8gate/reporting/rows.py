@@ -156,13 +156,13 @@ def _baseline(accuracy: dict | None) -> Baseline | None:
     if not baseline:
         return None
     score, quantized = baseline.get("score"), dig(accuracy, "quantized")
-    known = score is not None and quantized is not None
-    gain = quantized - score if known else None
+    gain = None if score is None or quantized is None else quantized - score
+    sign = "+" if gain is not None and gain > 0 else ""
     return Baseline(
         name=text(baseline.get("name")),
         score=metric(score, unit),
-        gain=f"+{metric(gain, unit)}" if known and gain > 0 else metric(gain, unit),
-        is_exceeded=gain > 0 if known else None,
+        gain=f"{sign}{metric(gain, unit)}",
+        is_exceeded=None if gain is None else gain > 0,
     )
 
 

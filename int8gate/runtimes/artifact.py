@@ -47,6 +47,16 @@ class TensorSpec:
     def is_quantized(self) -> bool:
         return self.scale is not None
 
+    @property
+    def quantization(self) -> tuple[float, int]:
+        """Scale and zero point; raises ValueError for a tensor that lacks one of them."""
+        if self.scale is None or self.zero_point is None:
+            raise ValueError(
+                f"tensor {self.name} is {self.dtype} with scale {self.scale} and zero point "
+                f"{self.zero_point}, expected both: quantize the model again"
+            )
+        return self.scale, self.zero_point
+
     def quantize(
         self, real: np.ndarray, pixel_range: tuple[float, float] | None = None
     ) -> np.ndarray:
@@ -65,15 +75,15 @@ class TensorSpec:
             return self._stored_as_they_are(np.asarray(real))
         if np.isnan(real).any():
             raise ValueError(f"tensor {self.name}: cannot quantize NaN to {self.dtype}")
-        limits = np.iinfo(self.dtype)
-        beyond = limits.min - self.zero_point - 1, limits.max - self.zero_point + 1
-        levels = np.clip(np.asarray(real, np.float64) / self.scale, *beyond)
+        limits, (scale, zero_point) = np.iinfo(self.dtype), self.quantization
+        beyond = limits.min - zero_point - 1, limits.max - zero_point + 1
+        levels = np.clip(np.asarray(real, np.float64) / scale, *beyond)
         slack = SAME * np.abs(levels)
         if pixel_range and self._halves_go_down(*pixel_range):
             levels = np.ceil(levels - 0.5 - slack)
         else:
             levels = np.floor(levels + 0.5 + slack)
-        return np.clip(levels + self.zero_point, limits.min, limits.max).astype(self.dtype)
+        return np.clip(levels + zero_point, limits.min, limits.max).astype(self.dtype)
 
     def _halves_go_down(self, low: float, high: float) -> bool:
         """Whether pixels 0..255, which became `low`..`high`, each stand half a level above theirs.
@@ -82,9 +92,9 @@ class TensorSpec:
         """
         if np.dtype(self.dtype).itemsize > 1:
             return False
-        least = np.iinfo(self.dtype).min
-        first = low / self.scale + self.zero_point - least
-        last = high / self.scale + self.zero_point - least - 255
+        least, (scale, zero_point) = np.iinfo(self.dtype).min, self.quantization
+        first = low / scale + zero_point - least
+        last = high / scale + zero_point - least - 255
         return all(abs(above - 0.5) <= 255 * SAME for above in (first, last))
 
     def _stored_as_they_are(self, real: np.ndarray) -> np.ndarray:
@@ -103,7 +113,8 @@ class TensorSpec:
         """Values of this tensor's dtype to float32 reals."""
         if not self.is_quantized:
             return np.asarray(stored, np.float32)
-        return ((np.asarray(stored, np.float64) - self.zero_point) * self.scale).astype(np.float32)
+        scale, zero_point = self.quantization
+        return ((np.asarray(stored, np.float64) - zero_point) * scale).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -70,6 +70,11 @@ def open_model(
 
     content = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(content, chosen, providers=list(providers), **arguments)
+
+
+def run(session: onnxruntime.InferenceSession, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """All outputs of a session whose outputs are tensors; raises what ONNX Runtime raises."""
+    return cast(list[np.ndarray], session.run(None, feeds))
 
 
 def spec_of(node: onnxruntime.NodeArg) -> TensorSpec:

@@ -129,11 +129,11 @@ def _is_harmless(node: ast.AST) -> bool:
         return "__" not in node.id
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):
-            return SYMBOL.fullmatch(node.value) and "__" not in node.value
+            return SYMBOL.fullmatch(node.value) is not None and "__" not in node.value
         return isinstance(node.value, (bool, int, float)) and abs(node.value) < LARGEST_NUMBER
     if isinstance(node, ast.Call):
-        named = isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
-        return named and (node.func.id not in POWERS or _is_small(node.args[-1:]))
+        name = node.func.id if isinstance(node.func, ast.Name) else None
+        return name in FUNCTIONS and (name not in POWERS or _is_small(node.args[-1:]))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         return _is_small([node.right])
     return True

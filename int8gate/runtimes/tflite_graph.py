@@ -124,7 +124,7 @@ def _parse(path: Path, data: bytes) -> Graph:
             raise ValueError(f"{field} {indices} of {len(local)} tensors")
         return tuple(local[index] for index in indices)
 
-    def read_tensor(raw: object) -> Tensor:
+    def read_tensor(raw: Any) -> Tensor:
         shape = tuple(int(size) for size in items(raw, "Shape"))
         name = (raw.Name() or b"").decode(errors="replace")
         return Tensor(name, shape, _names("TensorType")[raw.Type()].lower(), held[raw.Buffer()])
@@ -162,13 +162,13 @@ def _names(enum: str) -> dict[int, str]:
     return {value: name for name, value in members if not name.startswith("_")}
 
 
-def _opcode_name(code: object) -> str:
+def _opcode_name(code: Any) -> str:
     value = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the old field stops at 127
     name = _names("BuiltinOperator").get(value, f"BUILTIN_{value}")
     return f"CUSTOM:{(code.CustomCode() or b'').decode()}" if name == "CUSTOM" else name
 
 
-def _holds_data(buffer: object, file_size: int) -> bool:
+def _holds_data(buffer: Any, file_size: int) -> bool:
     end = buffer.Offset() + buffer.Size()  # set where weights stand behind a full flatbuffer
     if end > file_size:
         raise ValueError(f"weights end at byte {end}")
@@ -191,7 +191,7 @@ def _bytes(opcode: str, inputs: tuple, outputs: tuple) -> tuple[int, int]:
     return sum(tensor.size_bytes for tensor in distinct), constant
 
 
-def _macs(opcode: str, inputs: tuple, outputs: tuple, raw: object) -> int:
+def _macs(opcode: str, inputs: tuple, outputs: tuple, raw: Any) -> int:
     """Multiply-accumulates of one operator; 0 for all but convolutions and matrix products.
 
     Weights are [out, height, width, in / groups], depthwise [1, height, width, out], fully
@@ -208,7 +208,7 @@ def _macs(opcode: str, inputs: tuple, outputs: tuple, raw: object) -> int:
     return 0
 
 
-def _is_left_transposed(batch_matmul: object) -> bool:
+def _is_left_transposed(batch_matmul: Any) -> bool:
     from ai_edge_litert.schema_py_generated import BatchMatMulOptions
 
     options, table = BatchMatMulOptions(), batch_matmul.BuiltinOptions()

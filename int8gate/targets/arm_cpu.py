@@ -177,8 +177,9 @@ def npu_speedup(npu: NpuEstimate, graph: Graph, core: str) -> dict:
     """
     cpu = baseline(graph, core)
     fallback_ms = sum(operator_ms(operator, core) for operator in npu.fallback_operators)
-    runs = npu.npu_ops > 0 and npu.latency_ms is not None
-    latency_ms = npu.latency_ms + fallback_ms if runs else None
+    latency_ms = None
+    if npu.npu_ops > 0 and npu.latency_ms is not None:
+        latency_ms = npu.latency_ms + fallback_ms
     return {
         "target": npu.target,
         "kind": npu.kind,
@@ -187,7 +188,7 @@ def npu_speedup(npu: NpuEstimate, graph: Graph, core: str) -> dict:
         "cpu_ops": npu.cpu_ops,
         "cpu_fallback": list(npu.cpu_fallback),
         "cpu_baseline": cpu,
-        "speedup": cpu["best_ms"] / latency_ms if runs else None,
+        "speedup": None if latency_ms is None else cpu["best_ms"] / latency_ms,
         "fallback_ms": fallback_ms,
         "system_config": npu.system_config,
         "memory_mode": npu.memory_mode,

@@ -52,7 +52,7 @@ def same_class(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     if wanted.shape[-1] < 2:
         return 0, 0
     same = wanted.argmax(axis=-1) == found.argmax(axis=-1)
-    return np.count_nonzero(same), same.size
+    return int(np.count_nonzero(same)), same.size
 
 
 def same_boxes(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:

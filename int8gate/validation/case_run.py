@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import Any
 
 from int8gate.engine.errors import again
 from int8gate.model_zoo.spec import ModelSpec
@@ -32,7 +33,7 @@ class CaseRun:
 
     def __init__(self, spec: ModelSpec, recipe: Recipe, pipeline: Pipeline):
         self.declared, self.recipe, self.pipeline = spec, recipe, pipeline
-        self._results: dict[str, object] = {}
+        self._results: dict[str, Any] = {}  # each stage's has a type of its own
         self._failures: dict[str, Exception] = {}
 
     @property

@@ -246,7 +246,7 @@ class _Around:
 
     def before(self, prepared: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Samples (n, ...) to the network's inputs (n, ...), in its order."""
-        if not self.prepares:
+        if self._host is None or not self.prepares:
             return list(prepared.values())
         (real,) = prepared.values()
         return _columns(self._host.before(real[i : i + 1]) for i in range(len(real)))

@@ -150,6 +150,7 @@ class OutputFidelity:
 
     def _judged(self) -> list[_Channels]:
         """The channels along the axis, or both axes, of which an output has them."""
+        assert self._layout is not None  # `_judged` is asked once there are values
         found = [self._along(place) for place in self._layout.places]
         most = max(channels.contrast for channels in found)
         least = most / 2 if most >= CONTRAST else 0
@@ -164,6 +165,7 @@ class OutputFidelity:
         mean = means.mean(axis=over)
         within = sums["squares"] - sums["sum"] ** 2 / each
         among = each * (means - np.expand_dims(mean, over)) ** 2
+        assert self._layout is not None
         return _Channels(
             axis=self._layout.axes[place],
             mean=mean,

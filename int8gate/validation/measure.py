@@ -230,7 +230,8 @@ def _pixel_range(run: CaseRun) -> tuple[float, float] | None:
     """What pixels 0 and 255 become at the network's input; None where that differs between
     channels, and behind host preprocessing.
     """
-    behind_host = run.plan.source.is_cut and run.imported["nodes"]["preprocessing"]
+    imported = run.imported if run.plan.source.is_cut else None
+    behind_host = imported is not None and imported["nodes"]["preprocessing"]
     return None if behind_host else run.spec.preprocessing.uniform_range
 
 

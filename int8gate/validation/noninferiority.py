@@ -96,7 +96,8 @@ def non_inferiority(
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}: a drop to be allowed is not negative")
     pairs = pair(metric, float_statistics, quantized_statistics, sources)
-    drop = metric.drop(metric.score(float_statistics), metric.score(quantized_statistics))
+    own, quantized = map(float, map(metric.score, (float_statistics, quantized_statistics)))
+    drop = metric.drop(own, quantized)
     unseen = unseen_loss(pairs)
     drops = upper_drops(pairs, unseen, np.random.default_rng(seed), resamples)
     # Of a score that goes in steps the bounds are those of the even one: no nearer than the drop.
@@ -129,19 +130,20 @@ def non_inferiority(
             f"({chance:.4g})"
         )
         return outcome("invalid", reason, is_worthless=True)
-    if is_beyond and lower > tolerance:
+    if lower is not None and lower > tolerance:
         reason = (
             f"{metric.name} {metric.worsens} by {drop:.4g}, beyond the tolerance of {tolerance:.4g}"
         )
         return outcome("failed", reason)
-    excess = drop - lower if is_beyond else upper - drop
+    excess = upper - drop if lower is None else drop - lower
     needed = _samples_needed(n, abs(tolerance - drop), excess, drops.std(), unseen.effect)
     if unseen.step > tolerance:
         step = f"{unseen.step:.4g}"
         reason = f"one of {n} samples moves {metric.name} by {step}, the tolerance is less"
         return outcome("invalid", f"{reason} ({tolerance:.4g})", needed)
     if is_beyond or upper > tolerance:
-        true = f"{max(lower, 0) if is_beyond else upper:.4g} (tolerance {tolerance:.4g})"
+        bound = upper if lower is None else max(lower, 0)
+        true = f"{bound:.4g} (tolerance {tolerance:.4g})"
         reason = f"{metric.name} {metric.worsens} by {drop:.4g}, but the true drop may be {true}"
         return outcome("inconclusive", reason + ("" if is_beyond else _rare(unseen, pairs)), needed)
     return outcome("passed", "")

@@ -155,7 +155,8 @@ def significantly_better(declared: np.ndarray, other: np.ndarray) -> bool:
     gained, lost = np.count_nonzero(other & ~declared), np.count_nonzero(declared & ~other)
     if gained - lost < LEAST_GAIN * len(declared):
         return False
-    return stats.binomtest(gained, gained + lost, alternative="greater").pvalue < LEVEL
+    test = stats.binomtest(int(gained), int(gained + lost), alternative="greater")
+    return bool(test.pvalue < LEVEL)
 
 
 def _findings(declared: np.ndarray, others: dict[str, np.ndarray], plan: CasePlan) -> list[dict]:

@@ -8,6 +8,8 @@ pyramid and the decoder stand here.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import MobileNetV2Config, MobileNetV2Model
@@ -93,11 +95,12 @@ class DeepLabV3Plus(nn.Module):
             tuple(-(-side // stride) for side in size) for stride in (LOW_LEVEL_STRIDE, STRIDE)
         )
         self.backbone = backbone
+        parts: Any = backbone  # annotated as tensors
         channels, low_level_channels = (
-            backbone.layer[block].reduce_1x1.convolution.out_channels
+            parts.layer[block].reduce_1x1.convolution.out_channels
             for block in (-1, LOW_LEVEL_BLOCK)
         )
-        backbone.conv_1x1 = nn.Identity()  # widens for classification, which nothing here reads
+        parts.conv_1x1 = nn.Identity()  # widens for classification, which nothing here reads
         low_level_width = min(LOW_LEVEL_WIDTH, width)
         self.pyramid = AtrousPyramid(channels, width, coarse_size, rates)
         self.low_level = _unit(low_level_channels, low_level_width)

@@ -5,6 +5,7 @@ PyTorch's users have: a bottleneck's stride stands in its 3x3 convolution ("v1.5
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,8 @@ class PixelResNet(nn.Module):
         super().__init__()
         self.resnet, self.classifier = network.resnet, network.classifier
         # The mean over the axes is an operator that integer runtimes leave to float or to the CPU.
-        self.resnet.pooler = nn.AvgPool2d(tuple(-(-side // STRIDE) for side in size))
+        resnet: Any = self.resnet  # annotated with the pooling that is replaced
+        resnet.pooler = nn.AvgPool2d(tuple(-(-side // STRIDE) for side in size))
         # One scale and one zero point cannot express a mean of each channel: a depthwise
         # convolution can, with a scale of each channel and an exact bias.
         mean, std = torch.tensor(MEAN), torch.tensor(STD)

@@ -4,6 +4,8 @@ Words", 2020): patches, a class token, pre-norm encoder layers, a linear layer o
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
@@ -38,7 +40,7 @@ class VisionTransformer(nn.Module):
         """
         embeddings = self.vit.embeddings
         name = "vit.embeddings.position_embeddings"
-        patch = embeddings.patch_size
+        patch = cast(int, embeddings.patch_size)  # as `ViTConfig` of this family gives it
         grid = [side // patch for side in embeddings.image_size]
         return state | {name: _resized(state[name], grid)}
 

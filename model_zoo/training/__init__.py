@@ -14,5 +14,11 @@ from int8gate.tasks.registry import task
 
 
 def training_of(spec: ModelSpec) -> str:
-    """The `TrainingTask` of a model, as ``module:NAME``."""
-    return spec.training or task(spec.task).training
+    """The `TrainingTask` of a model, as ``module:NAME``; raises ValueError where there is none."""
+    training = spec.training or task(spec.task).training
+    if training is None:
+        raise ValueError(
+            f"{spec.name}: task {spec.task} has no training of its own: declare the model's, "
+            'training = "module:NAME"'
+        )
+    return training

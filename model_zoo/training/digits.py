@@ -10,7 +10,7 @@ from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    network = spec.compact
+    network = spec.network("compact")
     hard = TRAINING_STYLES[spec.task] if split == "train" else None
     style = EASY_STYLES[spec.task] if stage.easy else hard
     scenes = DigitScenes(

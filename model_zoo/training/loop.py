@@ -62,7 +62,7 @@ def facts(trained: Trained) -> dict:
 
 def at_scale(spec: ModelSpec, scale: float) -> ModelSpec:
     """The same declaration with a compact network of `scale` times its height and width."""
-    network = spec.compact
+    network = spec.network("compact")
     size = tuple(round(side * scale) for side in network.size)
     fixed = tuple(new if old else old for old, new in zip(network.input_shape, size, strict=False))
     shape = (*fixed, network.input_shape[-1])
@@ -91,7 +91,10 @@ def _flattened_shape(model) -> tuple[int, ...] | None:
     import keras
 
     found = [layer for layer in layers(model) if isinstance(layer, keras.layers.Flatten)]
-    return tuple(found[0].input.shape[1:]) if found else None
+    if not found:
+        return None
+    tensor: Any = found[0].input  # one tensor, where it is annotated with lists of them, too
+    return tuple(tensor.shape[1:])
 
 
 def _fit(network, spec: ModelSpec, task: TrainingTask, stage: Stage, stop_early: bool) -> int:

@@ -12,7 +12,7 @@ from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    pairs = SuperResolutionPairs(split, spec.compact.size, count=stage.samples)
+    pairs = SuperResolutionPairs(split, spec.network("compact").size, count=stage.samples)
     return next(pairs.batches(stage.samples))
 
 

@@ -42,6 +42,7 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
         elif task.start:
             task.start(spec, network)
         epochs_done += _fit(network, scaled, task, stage, stop_early=number == len(task.stages))
+    assert network is not None  # a task has a stage
     return Trained(network.eval(), epochs_done, time.monotonic() - started)
 
 

@@ -16,7 +16,7 @@ GREY_LEVELS = 10.0
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Small pictures and, in place of their luminance, the large ones."""
-    pairs = ColourPairs(split, spec.compact.size, count=stage.samples)
+    pairs = ColourPairs(split, spec.network("compact").size, count=stage.samples)
     images = np.stack([pairs.image(index) for index in range(stage.samples)])
     return images, np.stack([pairs.large(index) for index in range(stage.samples)])
 

@@ -139,14 +139,16 @@ def _map(found: ModelFile) -> Guess | None:
     if len(end.shape) != 4 or _is_row(end):
         return None
     sides, channels = _map_of(end, found)
-    _, size, own = found.picture
-    if None in (*sides, *size):  # one channel can be no score for each class
+    _, (height, width), own = found.picture
+    if None in sides or height is None or width is None:
+        # One channel can be no score for each class.
         if channels == own == 1:
             return Guess("super_resolution")
         return Guess("segmentation") if _is_class_count(channels) else NOTHING
-    if channels in PICTURES and sides == tuple(SCALE * side for side in size):
+    if channels in PICTURES and sides == (SCALE * height, SCALE * width):
         return Guess("super_resolution")
-    return Guess("segmentation") if sides == size and _is_class_count(channels) else NOTHING
+    is_same = sides == (height, width)
+    return Guess("segmentation") if is_same and _is_class_count(channels) else NOTHING
 
 
 def _is_class_count(channels: int | None) -> bool:
@@ -171,13 +173,15 @@ def _steps(found: ModelFile) -> Guess | None:
 def _rows(found: ModelFile) -> Guess | None:
     """One output (n, columns, boxes) or (n, boxes, columns): YOLO's, as many boxes as places."""
     (end,) = found.outputs
-    if len(end.shape) != 3 or None in end.shape[1:] or _is_row(end):
+    if len(end.shape) != 3 or _is_row(end):
         return None
-    _, size, _ = found.picture
-    if None in size:
-        return NOTHING
-    places = sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
     _, first, second = end.shape
+    if first is None or second is None:
+        return None
+    _, (height, width), _ = found.picture
+    if height is None or width is None:
+        return NOTHING
+    places = sum((height // stride) * (width // stride) for stride in STRIDES)
     if second == places and first > 4:
         return Guess("detection", "yolo")
     if first in (places, 3 * places) and second > 4:
@@ -209,7 +213,7 @@ def _is_pyramid(found: ModelFile) -> bool:
     """Maps of which each has half the sides of another: raw heads of a detector."""
     heights = {end.shape[1:-1] for end in found.outputs} | {end.shape[2:] for end in found.outputs}
     known = {sides for sides in heights if None not in sides}
-    return any(tuple(2 * side for side in sides) in known for sides in known)
+    return any(tuple(2 * side for side in sides if side is not None) in known for sides in known)
 
 
 def _map_of(end: End, found: ModelFile) -> tuple[tuple, int | None]:

@@ -6,6 +6,7 @@ One picture (`picture_input`), or arrays of any shape (`array_inputs`).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.preprocessing import Hooked
@@ -102,7 +103,7 @@ def _check_dtype(own: OwnModel, file: ModelFile, entry: End) -> None:
     )
 
 
-def _agreed(own: OwnModel, key: str, declared, found, entry: End):
+def _agreed(own: OwnModel, key: str, declared: Any, found: Any, entry: End) -> Any:
     """What the file says, or the declaration where the file leaves it free."""
     fixed = found if isinstance(found, tuple) else (found,)
     given = declared if isinstance(declared, tuple) else (declared,)
@@ -124,6 +125,7 @@ def _agreed(own: OwnModel, key: str, declared, found, entry: End):
 
 def check_keys(own: OwnModel) -> None:
     """Raises ValueError for keys, and a task, of pictures."""
+    assert own.data is not None  # it holds arrays
     if given := [key for key in own.keys if key in OF_PICTURES]:
         raise ValueError(
             f"{own.where}: {given[0]} is of pictures, and {own.data.name} holds arrays, which the "
@@ -145,6 +147,7 @@ def array_inputs(own: OwnModel, file: ModelFile) -> tuple[Input, ...]:
     """
     from int8gate.calibration_data.arrays.opening import first_rows, matched  # with Pillow
 
+    assert own.data is not None  # it holds arrays
     if own.format not in FORMATS:
         raise ValueError(
             f"{own.where}: {own.file.name} is read for pictures alone; arrays are taken by "

@@ -36,6 +36,13 @@ class End:
     zero_point: int | None = None
 
     @property
+    def quantization(self) -> tuple[float, int]:
+        """Scale and zero point of a quantized one."""
+        assert self.scale is not None
+        assert self.zero_point is not None  # a file has both, or none
+        return self.scale, self.zero_point
+
+    @property
     def is_text(self) -> bool:
         return self.dtype in TEXT
 

@@ -107,7 +107,8 @@ def _stated(file: Path) -> tuple[str, str]:
     with h5py.File(file, "r") as opened:
         version, config = (opened.attrs.get(key, "") for key in ("keras_version", "model_config"))
     texts = (v.decode() if isinstance(v, bytes) else v for v in (version, config))
-    return tuple(text if isinstance(text, str) else "" for text in texts)
+    version, config = (text if isinstance(text, str) else "" for text in texts)
+    return version, config
 
 
 def _entries(value: object) -> Iterator[dict]:

@@ -87,7 +87,7 @@ def own_samples(spec: ModelSpec, split: str):
 
     Raises ValueError where it declares no data.
     """
-    own, network = spec.own, spec.full
+    own, network = spec.own_model, spec.full
     if network.inputs:
         from int8gate.calibration_data.arrays.opening import WHOLE, open_arrays
 

@@ -208,13 +208,14 @@ def _numbers(found: ModelFile) -> list[str]:
 
 def _range_of(entry: End) -> list[str]:
     """What the first and the last byte stand for: fed so, pixels are stored as they are."""
-    told = f"scale {entry.scale:.9g} and zero point {entry.zero_point}"
+    scale, zero_point = entry.quantization
+    told = f"scale {scale:.9g} and zero point {zero_point}"
     if entry.dtype not in BYTES:
         return [
             f"# the input is {entry.dtype} of {told}: say what pixels 0 and 255 become",
             "range = [-1, 1]",
         ]
-    low, high = ((level - entry.zero_point) * entry.scale for level in BYTES[entry.dtype])
+    low, high = ((level - zero_point) * scale for level in BYTES[entry.dtype])
     return [
         f"# what pixels 0 and 255 become, from the input's {told}",
         f"range = [{low:.9g}, {high:.9g}]",

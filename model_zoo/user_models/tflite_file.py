@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from int8gate.engine import extras
 from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER
@@ -69,7 +70,7 @@ def _has(file: Path, fits: Callable) -> bool:
         with content:
             if content[4:8] != FILE_IDENTIFIER:
                 return False
-            model = schema.Model.GetRootAs(content, 0)
+            model: Any = schema.Model.GetRootAs(content, 0)
             graph = model.Subgraphs(0)
             for number in range(min(graph.TensorsLength(), MOST_TENSORS)):
                 tensor = graph.Tensors(number)

@@ -17,6 +17,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 from int8gate.engine import code_identity
 from int8gate.engine.cache import cache_key
@@ -110,7 +111,7 @@ def _run(work: Iterable[tuple], jobs: int | None) -> Iterator[int]:
         parallel = joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
     except ValueError:  # a back end that gives results at the end alone, as Ray's
         parallel = joblib.Parallel(jobs)
-    yield from parallel(tasks)
+    yield from cast(Iterator[int], parallel(tasks))
 
 
 def _run_shard(collect: Collect, float_model: Path, samples: Path, rows: range, file: Path) -> int:

@@ -116,7 +116,8 @@ def _change(case: str, pair: _Pair, before: Figures, now: Figures) -> Change:
     about = (pair.unit, pair.target)
     if pair.now is None:
         return _gone(case, pair.figure, pair.name, pair.before, *about)
-    verdict = _verdict(pair, moved=bool(words.differences(before.environment, now.environment)))
+    moved = bool(words.differences(before.environment, now.environment))
+    verdict = _verdict(pair, pair.now, moved)
     rise = pair.now - pair.before
     loss = rise if pair.less_is_better else -rise
     summary = words.of_figure(case, pair, verdict, words.remarks(before, now))
@@ -124,17 +125,16 @@ def _change(case: str, pair: _Pair, before: Figures, now: Figures) -> Change:
     return Change(case, pair.figure, pair.before, pair.now, verdict, loss, summary, cure, *about)
 
 
-def _verdict(pair: _Pair, moved: bool) -> str:
-    """`moved`: host or versions are others than before."""
-    if math.isclose(pair.before, pair.now, rel_tol=EPSILON):
+def _verdict(pair: _Pair, now: float, moved: bool) -> str:
+    """`now` is the pair's, measured; `moved`: host or versions are others than before."""
+    before = pair.before
+    if math.isclose(before, now, rel_tol=EPSILON):
         return "same"
-    if pair.figure == "fidelity" and moved and abs(pair.now - pair.before) <= DRIFT_DB:
+    if pair.figure == "fidelity" and moved and abs(now - before) <= DRIFT_DB:
         return "drifted"
-    if pair.figure == "cpu_speedup" and max(pair.before, pair.now) <= (1 + CPU_NOISE) * min(
-        pair.before, pair.now
-    ):
+    if pair.figure == "cpu_speedup" and max(before, now) <= (1 + CPU_NOISE) * min(before, now):
         return "drifted"
-    return "better" if (pair.now < pair.before) == pair.less_is_better else "worse"
+    return "better" if (now < before) == pair.less_is_better else "worse"
 
 
 def _accuracy(
@@ -145,6 +145,7 @@ def _accuracy(
     declared: Collection[str],
 ) -> Change:
     was, is_now = before.accuracy, now.accuracy
+    assert was is not None  # else there is nothing to compare
     if is_now is None:
         return _gone(case, "accuracy", was.metric, was.quantized, was.unit)
     try:

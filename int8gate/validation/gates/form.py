@@ -141,20 +141,20 @@ def _scale_problems(kind: str, spec: TensorSpec) -> list[str]:
     if spec.scale is None or not np.isfinite(spec.scale) or spec.scale <= 0:
         return [f"{kind} {spec.name} has scale {spec.scale}"]
     limits = np.iinfo(spec.dtype)
-    if not limits.min <= spec.zero_point <= limits.max:
+    if spec.zero_point is None or not limits.min <= spec.zero_point <= limits.max:
         return [f"{kind} {spec.name} has zero point {spec.zero_point}, outside {spec.dtype}"]
     return []
 
 
 def _pixel_problems(spec: TensorSpec, pixel_range: tuple[float, float]) -> list[str]:
-    low, high = pixel_range
+    (low, high), (scale, zero_point) = pixel_range, spec.quantization
     exact = (high - low) / 255
-    if abs(spec.scale / exact - 1) > SCALE_TOLERANCE:
+    if abs(scale / exact - 1) > SCALE_TOLERANCE:
         return [
-            f"input {spec.name} has scale {spec.scale:.6g}; raw pixels need {exact:.6g} "
+            f"input {spec.name} has scale {scale:.6g}; raw pixels need {exact:.6g} "
             f"({low:g}..{high:g} over 255 levels)"
         ]
-    at_zero = low / spec.scale + spec.zero_point - np.iinfo(spec.dtype).min
+    at_zero = low / scale + zero_point - np.iinfo(spec.dtype).min
     if abs(at_zero) > ZERO_POINT_LEVELS:
         return [f"input {spec.name} stores pixel 0 as level {at_zero:.1f} instead of 0"]
     return []

@@ -97,7 +97,7 @@ def simulated_gate(
 
 def _is_worse(found: dict, expected: Expectations, metric: Metric) -> bool:
     allowed = expected.tolerance(found["host"], metric.higher_is_better)
-    return metric.drop(found["host"], found["simulated"]) > allowed
+    return bool(metric.drop(found["host"], found["simulated"]) > allowed)
 
 
 def _npu_times(entry: dict, where: str) -> str:

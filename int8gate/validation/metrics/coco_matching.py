@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
+from typing import Any, cast
 
 import numpy as np
 
@@ -166,14 +167,15 @@ def _evaluate(kind: str, most: int, truth: list[dict], guesses: list[dict]) -> l
     with redirect_stdout(io.StringIO()):  # it reports its progress with print
         sides = COCO(), COCO()
         for side, annotations in zip(sides, (truth, guesses), strict=True):
-            side.dataset = {
+            dataset: Any = {
                 "images": [{"id": i} for i in {a["image_id"] for a in truth + guesses}],
                 "categories": [{"id": c} for c in {a["category_id"] for a in truth + guesses}],
                 "annotations": annotations,
             }
+            side.dataset = dataset
             side.createIndex()
         evaluation = COCOeval(*sides, kind)
         evaluation.params.maxDets = [most]
         evaluation.params.areaRng = evaluation.params.areaRng[:1]  # all
         evaluation.evaluate()
-    return [matched for matched in evaluation.evalImgs if matched is not None]
+    return [cast(dict, matched) for matched in evaluation.evalImgs if matched is not None]

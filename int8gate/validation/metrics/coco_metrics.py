@@ -171,7 +171,8 @@ def lost(statistics: np.ndarray, of_class: int | None = None) -> tuple[np.ndarra
     if of_class is not None:
         left = hit & (objects[..., :1] != of_class)
         wrong[:, most : 2 * most] = np.where(left, found, [PADDING, 0, 0])
-    return tuple(rows.reshape(len(statistics), -1) for rows in (right, wrong))
+    right, wrong = (rows.reshape(len(statistics), -1) for rows in (right, wrong))
+    return right, wrong
 
 
 def _blind_rows(

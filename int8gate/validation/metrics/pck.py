@@ -104,7 +104,7 @@ def _best_pose(labels: np.ndarray, width: int) -> np.ndarray:
 
 
 def _chance(labels: np.ndarray) -> float:
-    return _score(_best_pose(labels, 2))
+    return float(_score(_best_pose(labels, 2)))
 
 
 def _lost(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -90,7 +90,7 @@ def _bicubic_statistics(similarity: Similarity, labels: np.ndarray, width: int) 
 
 
 def _bicubic(similarity: Similarity, labels: np.ndarray) -> float:
-    return _mean(_bicubic_statistics(similarity, labels, 3))
+    return float(_mean(_bicubic_statistics(similarity, labels, 3)))
 
 
 def _metric(similarity: Similarity, unit: str) -> Metric:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -73,6 +74,14 @@ class Metric:
     def worsens(self) -> str:
         """The verb of a score that gets worse."""
         return "drops" if self.higher_is_better else "rises"
+
+    @overload
+    def drop(self, reference: float, score: float) -> float: ...
+
+    @overload
+    def drop(
+        self, reference: float | np.ndarray, score: float | np.ndarray
+    ) -> float | np.ndarray: ...
 
     def drop(self, reference: float | np.ndarray, score: float | np.ndarray) -> float | np.ndarray:
         """How much worse `score` is than `reference`, whichever direction is better."""
@@ -235,7 +244,7 @@ def _mean_iou_baseline(labels: np.ndarray, width: int) -> np.ndarray:
 def _mean_iou_chance(labels: np.ndarray) -> float:
     """See `_mean_iou_baseline`."""
     classes = int(labels[labels != IGNORE_LABEL].max(initial=0)) + 1
-    return _mean_iou_score(_mean_iou_baseline(labels, 2 * classes))
+    return float(_mean_iou_score(_mean_iou_baseline(labels, 2 * classes)))
 
 
 METRICS: dict[str, Metric] = {

@@ -22,7 +22,7 @@ USEFUL_LOGIT, TOO_LARGE = 6.0, 0.05  # logits beyond say nothing more, and cost 
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Helmet scenes at the network's size."""
-    network = spec.compact
+    network = spec.network("compact")
     style = EASY_STYLE if stage.easy else STYLE
     scenes = HelmetScenes(split, network.size, network.input_shape[-1], stage.samples, style)
     return next(scenes.batches(stage.samples))
@@ -34,13 +34,13 @@ def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     Heat float32 (n, h, w, classes) in 0..1; the cell of each object's centre int64 (n, G), row by
     row; float32 (n, G, 5) of height, width, offset y, offset x and 1, or zeros where a label pads.
     """
-    cells = np.array([side // STRIDE for side in spec.compact.size])
+    cells = np.array([side // STRIDE for side in spec.network("compact").size])
     real = labels[..., 0] >= 0
     boxes = np.where(real[..., None], labels[..., 1:], 0) * np.tile(cells, 2)
     extent = boxes[..., 2:] - boxes[..., :2]
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     corner = np.minimum(centre.astype(int), cells - 1)
-    heat = np.zeros((len(labels), *cells, spec.compact.classes), np.float32)
+    heat = np.zeros((len(labels), *cells, spec.network("compact").classes), np.float32)
     spread = (2 * _radius(extent) + 1) / 6
     sample, which = np.nonzero(real)
     for i, j in zip(sample, which, strict=True):

@@ -8,6 +8,8 @@ once more. The heatmaps of GlobalNet exist for their loss alone: in eval mode th
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -40,7 +42,8 @@ def cpn(
     )
     backbone = ResNetBackbone(config)
     # Behind a ReLU zeros pad as well as the library's minus infinity, which has no INT8 scale.
-    backbone.embedder.pooler = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
+    embedder: Any = backbone.embedder  # annotated with the pooling that is replaced
+    embedder.pooler = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
     return CascadedPyramid(backbone, hidden_sizes, features, classes)
 
 

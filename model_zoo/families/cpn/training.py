@@ -22,7 +22,7 @@ SHARE = 0.05  # of the squared error, summed over a heatmap: of the order of 1 t
 
 
 def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    network = spec.compact
+    network = spec.network("compact")
     style = EASY_STYLE if stage.easy else STYLE
     crops = SingleFigures(split, network.size, network.input_shape[-1], stage.samples, style)
     return next(crops.batches(stage.samples))

@@ -81,7 +81,7 @@ class Detr(nn.Module):
 
     def __init__(self, network: nn.Module, size: tuple[int, int], stride: int):
         super().__init__()
-        model = network.model
+        model: Any = network.model  # its parts are annotated as tensors
         self.backbone = model.backbone.model
         self.input_projection = model.input_projection
         self.encoder, self.decoder = model.encoder.layers, model.decoder.layers
@@ -147,7 +147,7 @@ def _official(weights: str, config):
     return network
 
 
-def _initialize(network: nn.Module) -> None:
+def _initialize(network: Any) -> None:
     """As the authors' code does it; transformers' own start is meant for trained weights."""
     model = network.model
     for part in (model.encoder, model.decoder, network.bbox_predictor):

@@ -40,7 +40,7 @@ def start(spec: ModelSpec, network) -> None:
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Scenes and labels (n, G, 5) at the network's size."""
-    network = spec.compact
+    network = spec.network("compact")
     style = EASY if stage.easy else HARD
     scenes = DetectionScenes(split, network.size, network.input_shape[-1], stage.samples, style)
     return next(scenes.batches(stage.samples))
@@ -57,7 +57,7 @@ def loss(spec: ModelSpec):
     """Summed over the stages of a network in training mode; of its outputs in eval mode."""
     from transformers.loss.loss_for_object_detection import HungarianMatcher
 
-    height, width = spec.compact.size
+    height, width = spec.network("compact").size
     matcher = HungarianMatcher(class_cost=CLASS, bbox_cost=L1, giou_cost=GIOU)
 
     def total(outputs, targets):

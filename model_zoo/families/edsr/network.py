@@ -131,5 +131,6 @@ def _fixed(factor: float, shift: torch.Tensor) -> nn.Conv2d:
     """`factor` times each channel plus `shift`, as the authors write it: not trained."""
     layer = nn.Conv2d(CHANNELS, CHANNELS, 1)
     layer.weight.data = factor * torch.eye(CHANNELS)[:, :, None, None]
+    assert layer.bias is not None
     layer.bias.data = shift.clone()
     return layer.requires_grad_(False)

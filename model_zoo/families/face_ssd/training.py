@@ -12,7 +12,7 @@ from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Scenes and labels (n, G, 5) at the network's size."""
-    network = spec.compact
+    network = spec.network("compact")
     style = EASY if stage.easy else HARD
     scenes = FaceScenes(split, network.size, network.input_shape[-1], stage.samples, style)
     return next(scenes.batches(stage.samples))

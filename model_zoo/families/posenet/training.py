@@ -32,7 +32,7 @@ def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.nda
     """Scenes at the user's picture size, resized as the frozen graph does; labels stay."""
     import tensorflow as tf
 
-    network = spec.compact
+    network = spec.network("compact")
     height, width, channels = network.picture_shape
     style = EASY_STYLE if stage.easy else STYLE
     scenes = FigureScenes(split, (height, width), channels, stage.samples, style)
@@ -45,7 +45,7 @@ def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.nda
 
 
 def _encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    return targets(labels, spec.compact)
+    return targets(labels, spec.network("compact"))
 
 
 def targets(labels: np.ndarray, network: Network) -> tuple[np.ndarray, ...]:
@@ -99,7 +99,9 @@ def _packed(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _losses(spec: ModelSpec) -> list:
-    from keras import ops
+    import keras
+
+    ops: Any = keras.ops  # many of its functions are annotated as if they could return None
 
     def heatmap(wanted, logits):
         entropy = ops.relu(logits) - logits * wanted + ops.log1p(ops.exp(-ops.abs(logits)))
@@ -107,8 +109,7 @@ def _losses(spec: ModelSpec) -> list:
 
     def vectors(share: float):
         def loss(wanted, found):
-            parted: Any = ops.split(wanted, 3, axis=-1)
-            y, x, weight = parted
+            y, x, weight = ops.split(wanted, 3, axis=-1)
             wrong = ops.abs(found - ops.concatenate([y, x], axis=-1))
             smooth = ops.where(wrong < 1, wrong**2 / 2, wrong - 0.5)
             weights = ops.concatenate([weight, weight], axis=-1)

@@ -20,14 +20,15 @@ DRAWN_AT_ONCE = 500  # scenes at the user's size in memory
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Scenes at the network's size, resized from the user's size as the frozen graph does it."""
-    network = spec.compact
+    network = spec.network("compact")
     height, width, channels = network.picture_shape
     style = EASY if stage.easy else HARD
     scenes = DetectionScenes(split, (height, width), channels, stage.samples, style)
     drawn = [
         (_resized(images, network.size), labels) for images, labels in scenes.batches(DRAWN_AT_ONCE)
     ]
-    return tuple(np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    images, labels = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return images, labels
 
 
 def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +37,7 @@ def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Boxes float32 (n, A, 5): the code of the box that the anchor answers for, and 1, or zeros;
     classes int32 (n, A), 0 being the background.
     """
-    anchors = ssd_anchors.anchors(spec.compact.size)
+    anchors = ssd_anchors.anchors(spec.network("compact").size)
     real = labels[..., 0] >= 0
     overlap = np.where(real[..., None], ssd_anchors.iou(labels[..., 1:], anchors[None]), -1)
     chosen = overlap.argmax(1)  # (n, A): the best box of each anchor
@@ -55,7 +56,9 @@ def losses(spec: ModelSpec) -> list:
     """Of the box codes and of the class logits, each a mean over the batch's matched anchors."""
     import tensorflow as tf
 
-    columns = spec.compact.classes + 1
+    count = spec.network("compact").classes
+    assert count is not None  # every detector of the zoo has classes
+    columns = count + 1
 
     def boxes(target, codes):
         matched = target[..., 4]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -29,7 +30,7 @@ USEFUL_LOGIT, TOO_LARGE = 2.5, 0.2
 
 def draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     """Detection scenes at the network's size."""
-    network = spec.compact
+    network = spec.network("compact")
     style = EASY_CONTRAST if stage.easy else HARD
     scenes = DetectionScenes(split, network.size, network.input_shape[-1], stage.samples, style)
     return next(scenes.batches(stage.samples))
@@ -41,7 +42,7 @@ def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     A target's row is the box [ymin, xmin, ymax, xmax] that the anchor answers for, its class and 1,
     or zeros. The boxes are float32 (n, G, 4), empty where a label pads.
     """
-    declared = spec.compact
+    declared = spec.network("compact")
     every = heads(declared)
     real = labels[..., 0] >= 0
     sample, which = np.nonzero(real)
@@ -67,12 +68,13 @@ def loss(spec: ModelSpec):
     """Sums over the anchors divided by how many answer for a box."""
     import torch
 
-    every = heads(spec.compact)
-    size = spec.compact.size
+    every = heads(spec.network("compact"))
+    size = spec.network("compact").size
 
     def of_heads(outputs, targets):
         *wanted, boxes = targets
-        total, matched = 0.0, sum(target[..., 5].sum() for target in wanted).clamp(min=1)
+        total = 0.0
+        matched = cast(torch.Tensor, sum(target[..., 5].sum() for target in wanted)).clamp(min=1)
         for values, head, target in zip(outputs, every, wanted, strict=True):
             total = total + _of_head(values, head, size, target, boxes)
         excess = sum((torch.relu(v.abs() - USEFUL_LOGIT) ** 2).sum() for v in outputs)

@@ -152,7 +152,8 @@ def parse(text: str, file: str = "cfg") -> list[Section]:
 
 def input_shape(net: Section) -> tuple[int, int, int]:
     """Channels, height and width; raises ValueError if [net] leaves them out."""
-    shape = tuple(net.integer(name, 0) for name in ("channels", "height", "width"))
+    channels, height, width = (net.integer(name, 0) for name in ("channels", "height", "width"))
+    shape = channels, height, width
     if min(shape) < 1:
         raise ValueError(
             f"{net}: channels, height and width are {shape}: all must be given and positive"

@@ -7,6 +7,8 @@ follow from the section and the shapes before it. A module's forward takes the o
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -136,8 +138,9 @@ class MaxPool(nn.Module):
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what comes out."""
-        sides = zip((height, width), self.stride, strict=True)
-        return tuple((side + self.padding - self.size) // stride + 1 for side, stride in sides)
+        down, across = self.stride
+        beyond = self.padding - self.size
+        return (height + beyond) // down + 1, (width + beyond) // across + 1
 
     def forward(self, x):
         for axis, stride in zip((2, 3), self.stride, strict=True):
@@ -250,11 +253,10 @@ def _convolution(section: Section, given: list[Shape]) -> tuple[nn.Module, Shape
     channels, height, width = given[0]
     module = Convolution(section, channels)
     made = module.convolution
-    sides = zip(
-        (height, width), made.kernel_size, made.stride, made.padding, made.dilation, strict=True
-    )
-    shape = [(side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides]
-    return module, (made.out_channels, *shape)
+    padding = cast(tuple[int, int], made.padding)  # given in numbers, not as "same"
+    sides = zip((height, width), made.kernel_size, made.stride, padding, made.dilation, strict=True)
+    rows, columns = ((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
+    return module, (made.out_channels, rows, columns)
 
 
 def _connected(section: Section, given: list[Shape]) -> tuple[nn.Module, Shape]:

@@ -60,12 +60,14 @@ def import_onnx(
         onnx_file.mark_as_arrays(repaired)
     onnx_file.write(repaired, target)
     written = _loaded(target)
+    shape = fixed_shape(written.graph.input[0])
+    assert shape is not None  # `_repaired` gave every input one
     is_large = onnx_file.weight_bytes(written) > onnx_file.LARGEST_INSIDE
     return {
         "file": source.name,
         "nodes": len(written.graph.node),
         "opset": onnx_repairs.opset_of(written),
-        "input": [written.graph.input[0].name, *(fixed_shape(written.graph.input[0]))],
+        "input": [written.graph.input[0].name, *shape],
         "outputs": [[info.name, sides_in_words(info)] for info in written.graph.output],
         "repairs": repairs,
         "largest_difference": None if is_large else _difference(source, target, allowed),
@@ -213,7 +215,7 @@ def _outputs(
         for place, spec in enumerate(map(ort.spec_of, session.get_inputs())):
             value = ort.zeros_of(spec) if fed is None else fed[place]
             feeds[spec.name] = value.astype(spec.dtype)
-        return session.run(None, feeds)
+        return ort.run(session, feeds)
     # ONNX Runtime raises classes of its own, each a direct child of Exception.
     except Exception as error:
         raise ValueError(plainly(error)) from error

@@ -151,8 +151,9 @@ def fixed_shape(info) -> tuple[int, ...] | None:
     kind = info.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    sides = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
-    return None if any(side is None for side in sides) else tuple(sides)
+    sides = kind.shape.dim
+    known = all(side.HasField("dim_value") for side in sides)
+    return tuple(side.dim_value for side in sides) if known else None
 
 
 def sides_in_words(info) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -168,7 +169,7 @@ def save(network: Graph, placeholders: list[str], cut: Cut, shapes: dict, path: 
         found = tf.graph_util.import_graph_def(network.graph_def, fed, list(cut.outputs), name="")
         return dict(zip(results, found, strict=True))
 
-    module = tf.Module()
+    module: Any = tf.Module()
     module.serve = tf.function(serve, input_signature=signature)
     tf.saved_model.save(
         module,

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def extract(graph_def, tensors: Iterable[str]):
     return part
 
 
-def replace(graph_def, substitutes: Mapping[str, object], keep: Iterable[str]):
+def replace(graph_def, substitutes: Mapping[str, Any], keep: Iterable[str]):
     """The part that the tensors `keep` need, where each tensor of `substitutes` is that node.
 
     A substitute is a `NodeDef` with one output and an unused name (or the replaced node's own).

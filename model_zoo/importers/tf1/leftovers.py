@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -160,7 +161,7 @@ def _optimized(graph_def, kept: list[str]):
     rewriting = config.graph_options.rewrite_options
     rewriting.min_graph_nodes = -1
     rewriting.optimizers.extend(FOLDING)
-    folded = tf_optimizer.OptimizeGraph(config, meta, verbose=False)
+    folded: Any = tf_optimizer.OptimizeGraph(config, meta, verbose=False)
     for node in folded.node:
         node.device = ""
     return folded

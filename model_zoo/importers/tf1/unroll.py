@@ -6,6 +6,7 @@ The tensor arrays of unrolled loops are replaced by the tensors that they held (
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,7 @@ class _Lowering:
         self.graph = graph
         self.held: dict[str, dict[int, str]] = {}  # by flow tensor, the element at each index
         self.sizes: dict[str, int] = {}
-        self.instead: dict[str, object] = {}  # by node name, the node in its place
+        self.instead: dict[str, Any] = {}  # by node name, the node in its place
         self.added: list = []
         self.left: set[str] = set()  # handles of arrays that stay
 

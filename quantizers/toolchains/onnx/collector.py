@@ -24,6 +24,7 @@ from int8gate.quantizers.calibration.statistics import (
     step_of_places,
 )
 from int8gate.quantizers.toolchains.onnx.taps import Tap, TappedModel, start_name, tapped_model
+from int8gate.runtimes import ort
 from int8gate.runtimes.session import in_layout
 
 
@@ -136,7 +137,7 @@ def _run(opened: TappedModel, feeds: dict, number: int, model: Path) -> list[np.
     for step in opened.starts:
         feeds[start_name(step)] = np.array([start_of(number, step)], np.int64)
     try:
-        return opened.session.run(None, feeds)
+        return ort.run(opened.session, feeds)
     # ONNX Runtime raises classes of its own, each a direct child of Exception.
     except Exception as error:
         raise ValueError(

@@ -107,6 +107,7 @@ def _convert(program: Path, target: Path) -> None:
             opset_version=OPSET,
             verbose=False,
         )
+        assert converted is not None  # with dynamo it is a program
         converted.save(str(target), external_data=size > onnx_file.LARGEST_INSIDE)
 
 

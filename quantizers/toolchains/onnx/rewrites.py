@@ -217,11 +217,11 @@ def _bound(node, view: GraphView) -> None:
     """A minimum or maximum with one number is a Clip."""
     if len(node.input) != 2:
         return
-    places = [place for place in (0, 1) if view.array(node, place) is not None]
-    if len(places) != 1:
+    first, second = (view.array(node, place) for place in (0, 1))
+    bound = second if first is None else first
+    if bound is None or (first is not None and second is not None):
         return
-    bound = view.array(node, places[0])
-    other = node.input[1 - places[0]]
+    other = node.input[1 if second is None else 0]
     if bound.size != 1 or len(bound.shape) > len(view.shapes.get(other, ())):
         return
     limit = view.constant(f"{node.name or node.output[0]}_bound", bound.reshape(()))

@@ -23,11 +23,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from int8gate.quantizers.calibration.statistics import channels_of, step_of_places
 from int8gate.runtimes import onnx_file, ort
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 BLOCK = 16  # channels: 16 with AVX-512, else 8, so that multiples of 16 are whole blocks of either
 SLICE_WITH_STEPS = 10
@@ -162,7 +166,7 @@ class Tap:
 class TappedModel:
     """`session` gives the outputs that `TapNodes` lists; `starts` are the steps that take one."""
 
-    session: object
+    session: onnxruntime.InferenceSession
     taps: tuple[Tap, ...]
     starts: tuple[int, ...]
     step_of: Callable[[int], int]

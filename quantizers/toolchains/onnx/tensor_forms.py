@@ -27,8 +27,8 @@ def as_product(node, view: GraphView) -> list:
     """The nodes in the place of an Einsum; itself where it is no plain product of two tensors."""
     equation = view.settings(node)["equation"].decode().replace(" ", "")
     found = _TWO.fullmatch(equation)
-    shapes = [_shape(name, view) for name in node.input]
-    if not found or None in shapes or len(shapes) != 2:
+    shapes = [shape for name in node.input if (shape := _shape(name, view)) is not None]
+    if not found or not len(node.input) == len(shapes) == 2:
         return [node]
     left, right, result = found.groups()
     sizes = dict(zip(left + right, (*shapes[0], *shapes[1]), strict=False))

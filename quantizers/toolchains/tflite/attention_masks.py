@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def with_near_masks(
         while kind(producer.get(masked[-1])) == schema.BuiltinOperator.RESHAPE:
             masked.append(int(producer[masked[-1]].inputs[0]))
         add = producer.get(masked[-1])
-        if kind(add) != schema.BuiltinOperator.ADD:
+        if add is None or kind(add) != schema.BuiltinOperator.ADD:
             continue
         for place in (0, 1):
             mask, scores = (int(add.inputs[at]) for at in (place, 1 - place))
@@ -95,7 +96,7 @@ def _added(whole, graph, like, values: np.ndarray) -> int:
     """The number of a new constant: others may read the old one."""
     from ai_edge_litert import schema_py_generated as schema
 
-    buffer = schema.BufferT()
+    buffer: Any = schema.BufferT()
     buffer.data = values.astype(np.float32).view(np.uint8)
     whole.buffers.append(buffer)
     tensor = copy.copy(like)

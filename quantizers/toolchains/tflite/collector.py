@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def _identity(path: Path) -> tuple:
 
 
 @functools.lru_cache(maxsize=1)
-def _open(path: str, *_changed) -> tuple[dict[str, int], object]:
+def _open(path: str, *_changed) -> tuple[dict[str, int], Any]:
     """The model's activations by name, and an interpreter that keeps them."""
     from ai_edge_litert.interpreter import Interpreter
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -189,13 +190,13 @@ def _reference(source: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[f
     rng = np.random.default_rng(0)
     inputs = [_random(rng, given) for given in declared]
     names = [given.name for given in declared]
-    outputs = session.run(None, dict(zip(names, inputs, strict=True)))
+    outputs = ort.run(session, dict(zip(names, inputs, strict=True)))
     nearly = [
         np.nextafter(value, np.float32(np.inf)) if value.dtype == np.float32 else value
         for value in inputs
     ]
     plain = _session(source, "DISABLE_ALL")
-    otherwise = plain.run(None, dict(zip(names, nearly, strict=True)))
+    otherwise = ort.run(plain, dict(zip(names, nearly, strict=True)))
     allowed = [_allowed(*pair) for pair in zip(outputs, otherwise, strict=True)]
     return inputs, outputs, allowed
 
@@ -284,7 +285,7 @@ def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
     graph = whole.subgraphs[0]
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
-    axes = schema.BufferT()
+    axes: Any = schema.BufferT()
     axes.data = np.array(CHANNELS_FIRST, np.int32).view(np.uint8)
     whole.operatorCodes.append(code)
     whole.buffers.append(axes)
@@ -312,7 +313,7 @@ def _with_turned_outputs(model: bytes, numbers: list[int]) -> bytes:
 def _tensor(name: bytes, shape: list[int], kind: int, buffer: int):
     from ai_edge_litert import schema_py_generated as schema
 
-    tensor = schema.TensorT()
+    tensor: Any = schema.TensorT()
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, kind, buffer
     tensor.quantization = schema.QuantizationParametersT()
     return tensor

@@ -110,7 +110,7 @@ def _groups_apart(node, activation, view: GraphView) -> list:
     for number in range(groups):
         rows = slice(*(len(weights) // groups * side for side in (number, number + 1)))
         inputs = [pictures[number], view.constant(f"{name}_weights_{number}", weights[rows])]
-        if has_bias:
+        if bias is not None:
             inputs.append(view.constant(f"{name}_bias_{number}", bias[rows]))
         results.append(made(f"{name}_out_{number}"))
         conv = helper.make_node("Conv", inputs, results[-1:], made(f"{name}_{number}"))

@@ -21,6 +21,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from int8gate.runtimes.tflite_graph import FILE_IDENTIFIER, opened, written
 
@@ -127,7 +128,7 @@ def _with_empty_fields(model: bytes) -> bytearray:
     return bytearray(written(whole))
 
 
-def _root(model: bytes | bytearray):
+def _root(model: bytes | bytearray) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
     if bytes(model[4:8]) != FILE_IDENTIFIER:

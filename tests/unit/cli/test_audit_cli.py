@@ -9,6 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from int8gate.cli.app import app
+from int8gate.model_zoo.registry import model
+from int8gate.model_zoo.weights import find_quantized_file
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def test_noise_and_a_set_that_is_too_small(repository, tmp_path):
     assert "random_noise" in said
     lowered = audit(repository, tmp_path, "--min-calibration-samples", "5")[1]
     assert "too_few_samples" not in lowered
+
+
+def test_a_model_that_is_calibrated_already(repository, tmp_path):
+    """Its samples are all scored: there is no calibration set to judge."""
+    file = find_quantized_file(model("efficientnet_edgetpu_s"), "compact", None)
+    file_keys = f'"{file}"\nenlarge = true'
+    table = (repository / "models.toml").read_text().replace('"gadget.onnx"', file_keys)
+    (tmp_path / "models.toml").write_text(table)
+    code, said = audit(tmp_path, repository / "pictures")
+    assert code == 2, said
+    assert "gadget is quantized already: no samples calibrate it, there is nothing to" in said
 
 
 def test_what_is_not_there_is_one_sentence(repository, tmp_path):
