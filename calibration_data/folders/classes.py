@@ -159,12 +159,12 @@ def _columns(
 ) -> tuple[int, int]:
     """Where the header says that file and label are; the first two where there are only two."""
     names = [name.lower() for name in header]
-    found = [
+    file, label = (
         next((names.index(name) for name in known if name in names), None)
         for known in (FILE_COLUMNS, columns)
-    ]
-    if None not in found:
-        return tuple(found)
+    )
+    if file is not None and label is not None:
+        return file, label
     if len(header) != 2:
         raise ValueError(
             f"{shown(table)} has the columns {shown(', '.join(header))}: expected file and {what}"

@@ -60,7 +60,7 @@ def read_picture(example: Example, wanted: Wanted, rows: int = 0) -> tuple[np.nd
     """Image uint8 (h, w, c) and its class number, int64 (); `NO_LABEL` without one."""
     picture = open_picture(example.picture, wanted.fit.mode)
     check_resolution(example.picture, picture, wanted.fit)
-    return wanted.fit.frame(picture), np.int64(example.label)
+    return wanted.fit.frame(picture), np.asarray(example.label, np.int64)
 
 
 FORMS = {

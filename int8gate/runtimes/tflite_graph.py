@@ -178,7 +178,7 @@ def _holds_data(buffer: Any, file_size: int) -> bool:
     return buffer.DataLength() > 0 and len(buffer.DataAsNumpy()) > 0
 
 
-def _data(buffer: object) -> bytes:
+def _data(buffer: Any) -> bytes:
     return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
 
 

@@ -85,7 +85,8 @@ def same_people(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
 def same_text(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     """Texts (n,) of dtype str."""
     is_read = (wanted != "") | (found != "")
-    return np.count_nonzero(is_read & (wanted == found)), np.count_nonzero(is_read)
+    alike = is_read & (wanted == found)
+    return float(np.count_nonzero(alike)), float(np.count_nonzero(is_read))
 
 
 def _surest(rows: np.ndarray, score: int) -> np.ndarray:

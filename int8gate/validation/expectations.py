@@ -86,6 +86,7 @@ def check_known_failures(where: str, unsupported: object, gates: Collection[str]
 
 def expiry_of(gate: str, known: KnownFailure) -> str:
     """What to say of an exception that is past its last day."""
+    assert known.expires is not None, "it would have no last day"
     return (
         f"the exception of {gate} expired on {known.expires.isoformat()} ({known.reason}"
         f"{f'; {known.link}' if known.link else ''}): mend it and take its entry out, or agree on "

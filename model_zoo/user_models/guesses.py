@@ -163,9 +163,11 @@ def _steps(found: ModelFile) -> Guess | None:
     if len(end.shape) != 3 or height is None or height > LINE:
         return None
     steps = end.shape[1]
-    is_free = steps is width is None
-    is_told = None not in (steps, width) and width >= 2 * height
-    if is_free or (is_told and any(abs(steps * step - width) <= step for step in STEPS)):
+    if steps is None or width is None:
+        fits = steps is width
+    else:
+        fits = width >= 2 * height and any(abs(steps * each - width) <= each for each in STEPS)
+    if fits:
         return Guess("text", "ctc", keys={"classes": "", "blank": ""})
     return None
 

@@ -34,7 +34,7 @@ def _pairs(outputs: np.ndarray, labels: np.ndarray) -> list[tuple[str, str]]:
                 f"{what} are {texts.dtype} {texts.shape} for {len(labels)} samples, expected a "
                 "text (dtype str) for each"
             )
-    pairs = [tuple(map(_normal, pair)) for pair in zip(outputs, labels, strict=True)]
+    pairs = [(_normal(read), _normal(label)) for read, label in zip(outputs, labels, strict=True)]
     if not all(label for _, label in pairs):
         raise ValueError("a label has no text: remove the sample")
     return pairs

@@ -53,7 +53,7 @@ def quantize(
     kept = left_float(graph, recipe) if graph else []
     if recipe.pixel_ranges and pixel_range is None:
         notes.append(f"{recipe.name} had no effect: its samples are no pictures")
-    elif recipe.pixel_ranges:
+    elif recipe.pixel_ranges and pixel_range is not None:
         ranged, snapped = snapped_to_pixels(ranged, *pixel_range)
         if not snapped:
             notes.append(NO_PICTURE.format(recipe.name, *pixel_range))
