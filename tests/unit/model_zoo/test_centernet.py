@@ -18,7 +18,7 @@ from int8gate.model_zoo.spec import Network
 CLASSES = 3
 TINY = Network("", (64, 96, 3), (64, 96), CLASSES)
 CELLS = (16, 24)
-SPEC = SimpleNamespace(compact=TINY)
+SPEC = SimpleNamespace(network=lambda profile: TINY)
 
 
 @st.composite

@@ -77,9 +77,7 @@ def test_full_networks_have_the_parameters_of_the_published_ones(module, builder
     import torch
 
     with torch.device("meta"):
-        build = getattr(
-            importlib.import_module(f"int8gate.model_zoo.families.{module}.network"), builder
-        )
+        build = getattr(importlib.import_module(f"int8gate.model_zoo.families.{module}"), builder)
         model = build((224, 224, 3), 1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 

@@ -39,7 +39,7 @@ TINY = Network(
     CLASSES,
     arguments={"anchors": ANCHORS, "masks": ((3, 4, 5), (0, 1, 2)), "width": 0.1},
 )
-SPEC = SimpleNamespace(compact=TINY)
+SPEC = SimpleNamespace(network=lambda profile: TINY)
 CELLS = ((2, 3), (4, 6))
 
 
@@ -291,6 +291,7 @@ def test_pictures_without_objects_have_a_finite_loss():
 def test_targets_follow_the_declared_size():
     label = np.full((1, 3, 5), -1, np.float32)
     label[0, 0] = [1, 0.1, 0.1, 0.4, 0.4]
-    larger = SimpleNamespace(compact=replace(TINY, size=(128, 96), input_shape=(128, 96, 3)))
+    network = replace(TINY, size=(128, 96), input_shape=(128, 96, 3))
+    larger = SimpleNamespace(network=lambda profile: network)
     shapes = [part.shape for part in yolo.encode(larger, label)]
     assert shapes == [(1, 4, 3, 3, 6), (1, 8, 6, 3, 6), (1, 3, 4)]
