@@ -53,7 +53,7 @@ def test_another_score_than_the_hosts_fails_it():
     assert judged(accuracy=scored(0.95)).status == "recorded"
 
 
-@pytest.mark.skipif(importlib.util.find_spec(ort.PACKAGE), reason="the extra is installed")
+@pytest.mark.skipif(importlib.util.find_spec(ort.QNN_PACKAGE), reason="the extra is installed")
 def test_without_the_extra_it_says_what_to_install(tmp_path):
     assert "int8gate[qnn]" in ort.qnn_unavailable()
     with pytest.raises(ValueError, match="Qualcomm's licence"):
