@@ -59,21 +59,3 @@ def _seconds(session) -> float:
     started = time.perf_counter()
     session.invoke()
     return time.perf_counter() - started
-
-
-class RecordedClock:
-    """A timer that moves only by the seconds it is told, for benchmark histories.
-
-    It lets pytest-benchmark keep rounds that were measured in turn with float ones, or modelled.
-    """
-
-    __name__ = "recorded_clock"
-
-    def __init__(self):
-        self._now = 0.0
-
-    def __call__(self) -> float:
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds

@@ -44,7 +44,6 @@ from dataclasses import dataclass
 from int8gate.validation.case_summary import case_key
 
 WORST_FIRST = ("error", "invalid", "failed", "inconclusive")
-VERDICTS = ("passed", *WORST_FIRST, "not_judged", "unsupported")
 FAILS_A_GATE = WORST_FIRST  # and `not_measured` of MUST_MEASURE
 MUST_MEASURE = ("accuracy", "npu_speedup")
 RANDOM = "random"  # `weights` of a structure-only run's environment

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
-from int8gate.runtimes import onnx_file
 
 
 class GraphView:
@@ -80,8 +79,3 @@ class GraphView:
         from onnx import helper
 
         return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-
-
-def has_subgraphs(graph) -> bool:
-    """Whether a node holds a graph of its own: If, Loop, Scan."""
-    return sum(1 for _ in onnx_file.graphs_of(graph)) > 1
