@@ -22,8 +22,7 @@ from int8gate.engine.plugins import resolve, takes
 
 LABELS = ("labels", "label", "class", "target", "y")
 SOURCES = ("sources", "source", "groups", "group")
-RATE = "sampling rate"  # of a recording, in Hz
-ASIDE = (*LABELS, *SOURCES, RATE)  # arrays that no input gets
+ASIDE = (*LABELS, *SOURCES)  # arrays that no input gets
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Rows:
         first: dict[int, Path] = {}
         for number in chosen:
             file = self.files[number]
-            first.setdefault(int(self._open(file)[RATE][0]), file)
+            first.setdefault(_recording(file)[0], file)
         if len(first) > 1:
             found = ", ".join(f"{shown(file)} {rate} Hz" for rate, file in first.items())
             raise ValueError(
@@ -227,8 +226,8 @@ def _numbers(column: np.ndarray) -> np.ndarray:
     return column
 
 
-def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
-    """One sample: the recording, float32 (t,) in -1..1, mono, or what the hook makes of it."""
+def _recording(path: Path) -> tuple[int, np.ndarray]:
+    """The sampling rate in Hz, and float32 (t,) in -1..1, mono."""
     from scipy.io import wavfile
 
     try:
@@ -241,12 +240,17 @@ def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
         sound = (stored.astype(np.float32) - middle) / (int(limits.max) - middle + (middle == 0))
     else:
         sound = stored.astype(np.float32)
-    sound = sound.mean(axis=1) if sound.ndim == 2 else sound
+    return int(rate), sound.mean(axis=1) if sound.ndim == 2 else sound
+
+
+def _wav(path: Path, features: str | None) -> dict[str, np.ndarray]:
+    """One sample: the recording, or what the hook makes of it."""
+    rate, sound = _recording(path)
     if features:
         hook = resolve(features)
         given = {"rate": rate} if takes(hook, "rate") else {}
         sound = np.asarray(hook(sound, **given), np.float32)
-    return {"samples": sound[None], RATE: np.array([rate])}
+    return {"samples": sound[None]}
 
 
 _READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, RECORDINGS: _wav}
