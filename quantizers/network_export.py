@@ -23,10 +23,9 @@ from int8gate.model_zoo import weights as zoo_weights
 from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.user_models import keras2_file
-from int8gate.runtimes.artifact import SAVED_MODEL, TFLITE, in_order
+from int8gate.runtimes.artifact import NETWORK_INPUTS, SAVED_MODEL, TFLITE, in_order
 
 SOURCE_GRAPH = "source.pb"
-NETWORK_INPUTS = "network_inputs.npz"
 SHAPED_BY = 2  # samples that an import runs to learn shapes and to check itself
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from int8gate.engine.cache import SHARDS, CacheEntry, cache_key
-from int8gate.quantizers import network_export
 from int8gate.quantizers.stage import Stage, StageRunner
-from int8gate.runtimes.artifact import sample_file
+from int8gate.runtimes.artifact import NETWORK_INPUTS, sample_file
 
 # The names of steps.
 CALIBRATION_SAMPLES, EXPORTED, FLOAT = "samples", "exported", "float"
@@ -84,5 +83,5 @@ def run_steps(steps: Iterable[Step | Drawn], runner: StageRunner) -> dict[str, C
 
 def arrays_of(entry: CacheEntry) -> Path:
     """The file of calibration samples in an entry."""
-    behind_the_host = entry.path / network_export.NETWORK_INPUTS
+    behind_the_host = entry.path / NETWORK_INPUTS
     return behind_the_host if behind_the_host.is_file() else sample_file(entry.path)

@@ -28,6 +28,7 @@ TFLITE = "model.tflite"
 ARTIFACT = {"onnx": ONNX, "tflite": TFLITE}  # by toolchain
 STATISTICS = "statistics.npz"  # of every tensor, from calibration
 SAMPLES, SEVERAL = "samples.npy", "samples.npz"  # of one input; of several, `input_0` and so on
+NETWORK_INPUTS = "network_inputs.npz"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tiny_run import ROOT, environment
 from tiny_zoo import TINY
 
 from int8gate.engine.cache import ArtifactCache
-from int8gate.engine.worker import Worker
+from int8gate.engine.worker import Worker, task_name
 from int8gate.quantizers.data_sets import DataSets, SetFacts
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
@@ -34,7 +34,7 @@ class Resting(Worker):
     """A worker that nothing is left for."""
 
     def run(self, function, /, *args, **options):
-        raise AssertionError(f"{function.__name__} was to run again")
+        raise AssertionError(f"{task_name(function)} was to run again")
 
 
 class Unopened(DataSets):
