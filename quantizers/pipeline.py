@@ -10,6 +10,7 @@ weights, calibration samples, recipe, library versions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,6 +149,10 @@ class Pipeline:
         done = run_steps(self.steps(spec, recipe), self.runner)
         converted = done[steps.FLOAT if recipe.is_reference else steps.QUANTIZED]
         named = done.get(steps.NAMED, converted)
+        remedied = [
+            done[steps.after(steps.FLOAT, recipe.remedies[: count + 1])]
+            for count in range(len(recipe.remedies))
+        ]
         built = {
             "export": done[steps.EXPORTED],
             "calibrate": done.get(steps.STATISTICS),
@@ -163,7 +168,11 @@ class Pipeline:
             {name: stage and stage.meta["seconds"] for name, stage in built.items()},
             max((peak for peak in peaks if peak is not None), default=None),
             converted.meta["result"].get("calibration"),
-            tuple(converted.meta["result"].get("notes", ())),
+            tuple(
+                note
+                for stage in (*remedied, converted)
+                for note in stage.meta["result"].get("notes", ())
+            ),
             converted.path / "converter.log",
         )
 
@@ -180,7 +189,8 @@ class Pipeline:
             if quantization.takes:
                 listed += self._samples(spec, "calibration")
             if quantization.takes == kinds.STATISTICS:
-                listed.append(self._calibration(spec, toolchain))
+                listed.append(self._calibration(toolchain))
+            listed += self._remedies(recipe, toolchain)
             listed.append(self._quantization(spec, recipe, quantization))
         if spec.own and toolchain.naming and not source_of(spec).keeps_names:
             listed.append(self._naming(spec, listed[-1].name, toolchain))
@@ -201,7 +211,7 @@ class Pipeline:
         """
         chosen = toolchains.find(toolchain)
         listed = [*self._export(spec), self._float(spec, chosen), *self._samples(spec, split)]
-        listed.append(self._calibration(spec, chosen))
+        listed.append(self._calibration(chosen))
         return run_steps(listed, self.runner)[steps.STATISTICS]
 
     def _export(self, spec: ModelSpec) -> list[Step | Drawn]:
@@ -247,23 +257,48 @@ class Pipeline:
         )
         return [behind_host] if is_drawn else [Drawn(name, lambda: draw(spec)), behind_host]
 
-    def _calibration(self, spec: ModelSpec, toolchain: Toolchain) -> Step:
+    def _calibration(self, toolchain: Toolchain, remedies: tuple[str, ...] = ()) -> Step:
+        """Of the float artifact as the first `remedies` left it."""
         return Calibration(
-            steps.STATISTICS,
+            steps.after(steps.STATISTICS, remedies),
             toolchain.calibration,
             lambda float_model, inputs: (float_model.path / toolchain.file, arrays_of(inputs)),
-            (steps.FLOAT, steps.INPUTS),
+            (steps.after(steps.FLOAT, remedies), steps.INPUTS),
         )
+
+    def _remedies(self, recipe: Recipe, toolchain: Toolchain) -> Iterator[Step]:
+        """Each changes the float artifact, which is calibrated anew behind it."""
+        for count, name in enumerate(recipe.remedies):
+            before, behind = recipe.remedies[:count], recipe.remedies[: count + 1]
+            asked = replace(recipe, remedies=before)
+            yield Step(
+                steps.after(steps.FLOAT, behind),
+                toolchain.remedies[name],
+                lambda float_model, statistics, inputs, asked=asked: (
+                    float_model.path / toolchain.file,
+                    statistics.path / STATISTICS,
+                    arrays_of(inputs),
+                    asked,
+                ),
+                (
+                    steps.after(steps.FLOAT, before),
+                    steps.after(steps.STATISTICS, before),
+                    steps.INPUTS,
+                ),
+                {"recipe": repr(replace(asked, name="", summary=""))},
+            )
+            yield self._calibration(toolchain, behind)
 
     def _quantization(self, spec: ModelSpec, recipe: Recipe, quantization: Quantization) -> Step:
         pixels = spec.preprocessing.range
         if quantization.reads == kinds.FLOAT:
             file = toolchains.find(recipe.toolchain).file
-            read, behind = (steps.FLOAT, file), (pixels,)
+            read, behind = (steps.after(steps.FLOAT, recipe.remedies), file), (pixels,)
         else:
             read, behind = (steps.EXPORTED, source_of(spec).form), ()
+        statistics = steps.after(steps.STATISTICS, recipe.remedies)
         taken = {
-            kinds.STATISTICS: (steps.STATISTICS, lambda entry: entry.path / STATISTICS),
+            kinds.STATISTICS: (statistics, lambda entry: entry.path / STATISTICS),
             kinds.SAMPLES: (steps.INPUTS, arrays_of),
         }.get(quantization.takes)
 

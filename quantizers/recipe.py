@@ -11,6 +11,10 @@ Inside a recipe of 8 bits, rules for single operators may leave these in float32
 An operator has the name by which the record calls it. In ONNX that is the node's name in the float
 artifact, in TFLite the name of the tensor that it writes; where a converter fused several operators
 it joined their names by ``;``, and each of them is matched too.
+
+A calibrated recipe may have remedies, which change the float artifact before it is quantized: a
+name such as ``tflite_int8+cle`` is that of a recipe and of its remedies, in the order in which they
+are done.
 """
 
 from __future__ import annotations
@@ -18,8 +22,14 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+REMEDIES = {
+    "cle": "cross-layer equalization: channels of neighbouring layers get like ranges",
+    "bias": "bias correction: the mean error of each channel is taken from its bias",
+    "smooth": "SmoothQuant: outliers of a token stream go into the weights behind it",
+    "adaround": "AdaRound: weights are rounded so that each layer's output errs least",
+}
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 ALL_OPERATORS = "*"
 
@@ -51,10 +61,11 @@ class Recipe:
 
     Of `rules` the last that matches an operator holds for it; where none does, it stays float32.
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a smaller
-    sample. `per_channel`: a convolution's weights have a scale for each output channel.
-    `pixel_ranges`: pictures get the range of their pixels instead of the calibrated one.
-    `is_prequantized`: the model comes as a quantized file, which is taken as it is. `gates` are the
-    assertions that make sense for it; the others do not apply.
+    sample. `remedies` are names in `REMEDIES`, in the order in which they are done. `per_channel`:
+    a convolution's weights have a scale for each output channel. `pixel_ranges`: pictures get the
+    range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
+    quantized file, which is taken as it is. `gates` are the assertions that make sense for it; the
+    others do not apply.
     """
 
     name: str
@@ -68,6 +79,7 @@ class Recipe:
     pixel_ranges: bool = False
     is_prequantized: bool = False
     calibration: str = "min_max"
+    remedies: tuple[str, ...] = ()
 
     def rule_of(self, operator: str) -> Rule:
         """What an operator of that name computes with."""
@@ -266,8 +278,44 @@ for _each in (
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name; raises ValueError naming the nearest."""
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=2) or sorted(RECIPES)
-        raise ValueError(f"no recipe {name!r}: did you mean {' or '.join(near)}?")
-    return RECIPES[name]
+    """The recipe of that name, with the remedies that stand behind it.
+
+    Raises ValueError naming the nearest, and where the recipe takes no remedies.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    base, *remedies = name.split("+")
+    for found, known, kind in (
+        (base, RECIPES, "recipe"),
+        *((remedy, REMEDIES, "remedy") for remedy in remedies),
+    ):
+        if found not in known:
+            near = difflib.get_close_matches(found, known, n=2) or sorted(known)
+            raise ValueError(f"no {kind} {found!r}: did you mean {' or '.join(near)}?")
+    return with_remedies(RECIPES[base], *remedies)
+
+
+def find(name: str | None) -> Recipe | None:
+    """As `recipe`; None for a name that none has any more, of a record."""
+    try:
+        return recipe(name or "")
+    except ValueError:
+        return None
+
+
+def with_remedies(base: Recipe, *remedies: str) -> Recipe:
+    """The recipe with these names of `REMEDIES` behind those that it has.
+
+    Raises ValueError for a remedy that it has already, and for a recipe that is not calibrated.
+    """
+    name = "+".join((base.name, *remedies))
+    if not base.is_calibrated:
+        raise ValueError(
+            f"no recipe {name}: {base.name} takes no calibrated ranges, and remedies are for those "
+            "that do"
+        )
+    together = (*base.remedies, *remedies)
+    if len(set(together)) < len(together):
+        raise ValueError(f"no recipe {name}: name every remedy once")
+    told = "; ".join(REMEDIES[remedy].partition(":")[0] for remedy in remedies)
+    return replace(base, name=name, summary=f"{base.summary}; {told}", remedies=together)

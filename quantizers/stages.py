@@ -35,6 +35,13 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
             f"toolchain {recipe.toolchain} quantizes all operators alike: give it one rule that "
             f"matches {ALL_OPERATORS!r}"
         )
+    for name in recipe.remedies:
+        if name not in toolchain.remedies:
+            has = ", ".join(toolchain.remedies) or "none"
+            raise ValueError(
+                f"{recipe.name} has the remedy {name}, and the toolchain {recipe.toolchain} has "
+                f"{has}: leave it out"
+            )
     numbers = [each for each in spec.full.inputs if each.dtype.startswith(("int", "uint"))]
     if recipe.activations == "int16" and numbers:
         raise ValueError(

@@ -23,6 +23,11 @@ CALIBRATION_SAMPLES, EXPORTED, FLOAT = "samples", "exported", "float"
 INPUTS, STATISTICS, QUANTIZED, NAMED = "inputs", "statistics", "quantized", "named"
 
 
+def after(step: str, remedies: tuple[str, ...]) -> str:
+    """What a step is called of a float artifact that these remedies changed."""
+    return "+".join((step, *remedies))
+
+
 @dataclass(frozen=True)
 class Step:
     """A stage of a case.

@@ -70,11 +70,11 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
 
 def _static_recipe(spec):
     """The model's first recipe that takes its ranges from calibration."""
-    from int8gate.quantizers.recipe import RECIPES
+    from int8gate.quantizers.recipe import recipe
 
     for name in spec.recipes:
-        if RECIPES[name].is_calibrated:
-            return RECIPES[name]
+        if recipe(name).is_calibrated:
+            return recipe(name)
     raise ValueError(f"{spec.name} has no calibrated recipe: leave --activations out")
 
 

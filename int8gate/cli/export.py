@@ -93,7 +93,7 @@ def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chose
 
     model, _, name = case.partition("-")
     spec = spec_of(model, zoo)
-    if name not in spec.recipes:
+    if name not in spec.recipes and name.partition("+")[0] not in spec.recipes:
         listed = ", ".join(f"{model}-{each}" for each in spec.recipes)
         raise ValueError(f"no case {case}: {model} has {listed}")
     if profile not in PROFILES:

@@ -14,7 +14,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.models import FULL_ALONE, MODELS, models_of
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.plugin.xfails import xfail_marks
-from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.quantizers.recipe import recipe
 from int8gate.targets.registry import DEFAULTS, HOST, check_target, taking
 from int8gate.validation.expectations import expectations_of
 
@@ -32,7 +32,7 @@ def check_choice(config: pytest.Config) -> None:
             recipe(name)
     for name in option("int8_target") or ():
         check_target(name)
-    known = [case_id(spec, name) for spec in models for name in spec.recipes]
+    known = [case_id(spec, name) for spec in models for name in offered(config, spec)]
     for case in option("int8_case") or ():
         if not fnmatch.filter(known, case):
             for name in config.stash[FULL_ALONE]:
@@ -78,8 +78,8 @@ def gates_of(config: pytest.Config, spec: ModelSpec) -> list[Gate]:
     """The gates of a model with the recipes and on the targets that the command line asks for."""
     targets, found = _targets_of(config, spec), []
     for name in _recipes_of(config, spec):
-        npus = taking(RECIPES[name].toolchain, targets)
-        for gate in RECIPES[name].gates:
+        npus = taking(recipe(name).toolchain, targets)
+        for gate in recipe(name).gates:
             if gate == ON_TARGETS:
                 found += [Gate(spec, name, gate, npu) for npu in npus]
             elif gate != ON_HOST or HOST in targets:
@@ -112,22 +112,33 @@ def has_test(config: pytest.Config, case: str, gate: str | None) -> bool:
     """Whether a run like this one, told of the case alone, has a test of the gate (of any)."""
     return any(
         fnmatch.fnmatchcase(case_id(spec, name), case)
-        and (gate is None or gate in RECIPES[name].gates)
+        and (gate is None or gate in recipe(name).gates)
         and (gate != ON_TARGETS or _has_target(config, spec, name))
         for spec in config.stash[MODELS].values()
-        for name in spec.recipes
+        for name in offered(config, spec)
     )
 
 
+def offered(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
+    """The model's recipes, and those with remedies that the command line names."""
+    yield from spec.recipes
+    cases = (each.partition("-") for each in config.getoption("int8_case") or ())
+    named = [name for model, _, name in cases if model == spec.name]
+    for name in dict.fromkeys((*(config.getoption("int8_recipe") or ()), *named)):
+        base, *remedies = name.split("+")
+        if remedies and base in spec.recipes and name not in spec.recipes:
+            yield recipe(name).name
+
+
 def _has_target(config: pytest.Config, spec: ModelSpec, recipe_name: str) -> bool:
-    return bool(taking(RECIPES[recipe_name].toolchain, _targets_of(config, spec)))
+    return bool(taking(recipe(recipe_name).toolchain, _targets_of(config, spec)))
 
 
 def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
     """The model's recipes that the command line asks for, all of them when it names none."""
     recipes, cases = config.getoption("int8_recipe"), config.getoption("int8_case")
     named = {spec.default_recipe if name == DEFAULT_RECIPE else name for name in recipes or ()}
-    for name in spec.recipes:
+    for name in offered(config, spec):
         if (not recipes or name in named) and (
             not cases or any(fnmatch.fnmatchcase(case_id(spec, name), case) for case in cases)
         ):

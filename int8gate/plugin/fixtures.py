@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from int8gate.plugin.models import MODELS
-from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe import recipe
 
 if TYPE_CHECKING:
     from int8gate.quantizers.settings import Settings
@@ -67,7 +67,7 @@ def int8_case(request: pytest.FixtureRequest, int8_runs: dict, int8_pipeline):
     model_name, recipe_name = request.param
     key = f"{model_name}-{recipe_name}"
     if key not in int8_runs:
-        int8_runs[key] = CaseRun(models[model_name], RECIPES[recipe_name], int8_pipeline)
+        int8_runs[key] = CaseRun(models[model_name], recipe(recipe_name), int8_pipeline)
     return int8_runs[key]
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import pytest
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.plugin.cases import Gate, case_id, gates_of
+from int8gate.plugin.cases import Gate, case_id, gates_of, offered
 from int8gate.plugin.models import FULL_ALONE, MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
-from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.quantizers.recipe import ALL_GATES, recipe
 from int8gate.targets.registry import HOST, needed_by
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")
@@ -73,7 +73,7 @@ class Selection:
             return None
         specs = specs or self._specs_named() or list(self.config.stash[MODELS].values())
         for name in names:
-            if not any(name in spec.recipes for spec in specs):
+            if not any(name in offered(self.config, spec) for spec in specs):
                 return f"--recipe {name}: no selected model declares it: {_declared(specs)}"
         if selected:
             return None
@@ -105,7 +105,7 @@ def _not_installed(gates: Iterable[Gate]) -> str | None:
     lacking: dict[str, list[str]] = {}  # by case, before what its targets need
     for gate in gates:
         needed = {
-            case_id(gate.spec, gate.recipe): packages_of(gate.spec, RECIPES[gate.recipe]),
+            case_id(gate.spec, gate.recipe): packages_of(gate.spec, recipe(gate.recipe)),
             f"--target {gate.target}": needed_by(gate.target),
         }
         for what, packages in needed.items():

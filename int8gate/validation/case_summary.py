@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe import find
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.targets import registry as targets
 
@@ -107,7 +107,8 @@ def figures_of(record: dict, environment: Mapping) -> Figures:
 def relevant_environment(environment: Mapping, recipe: str | None) -> dict[str, str]:
     """Architecture, CPU and the versions that a recipe's figures depend on, in order of name."""
     packages = {"int8gate": environment.get("int8gate"), **(environment.get("packages") or {})}
-    toolchain = RECIPES[recipe].toolchain if recipe in RECIPES else None
+    known = find(recipe)
+    toolchain = known.toolchain if known else None
     of_toolchain = toolchains.packages(toolchain)
     wanted = {*ANY_TOOLCHAIN, *of_toolchain, *targets.packages(toolchain)}
     found = {name: packages[name] for name in sorted(wanted) if packages.get(name)}

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from int8gate.engine import atomic_file
-from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe import RECIPES, find
 from int8gate.runtimes.artifact import ARTIFACT, sha256_of
 from int8gate.validation.case_summary import case_key
 
@@ -37,7 +37,7 @@ def to_ship(records: Iterable[dict]) -> list[dict]:
 
 def _rank(record: dict) -> tuple:
     """The less the better; what was not measured comes last."""
-    gates, recipe = record.get("gates") or {}, RECIPES.get(record.get("recipe"))
+    gates, recipe = record.get("gates") or {}, find(record.get("recipe"))
     latencies = [entry.get("latency_ms") for entry in record.get("npu") or []]
     known = latencies and None not in latencies
     accuracy, fidelity = record.get("accuracy") or {}, record.get("fidelity") or {}
@@ -52,7 +52,7 @@ def _rank(record: dict) -> tuple:
         _step((record.get("size_bytes") or {}).get("quantized")),
         math.inf if drop is None else drop,
         math.inf if sqnr is None else -sqnr,
-        names.index(recipe.name) if recipe else len(names),
+        names.index(recipe.name) if recipe and recipe.name in names else len(names),
     )
 
 

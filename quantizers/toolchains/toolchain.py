@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.quantizers.stage import Stage
@@ -43,6 +44,9 @@ class Toolchain(ABC):
     calibration : called with (float artifact, samples, where shards are kept, jobs).
     naming : gives an artifact the names of inputs and outputs that a user's file has; called with
         (file, names of inputs, of outputs). None where conversion keeps them.
+    remedies : by the names of `recipe.REMEDIES`, what changes the float artifact before it is
+        quantized; called with (float artifact, its statistics, samples, recipe). It writes another
+        float artifact with the same inputs and outputs and returns `{"notes": [sentence, ...]}`.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.
     leaves_float : whether its quantization follows rules that leave single operators float
@@ -55,6 +59,7 @@ class Toolchain(ABC):
     floats: Mapping[str, Stage]
     calibration: Stage
     naming: Stage | None = None
+    remedies: Mapping[str, Stage] = MappingProxyType({})
     taking: Stage | None = None
     integer_operators: Callable
     leaves_float: bool = False
