@@ -303,6 +303,19 @@ def find(name: str | None) -> Recipe | None:
         return None
 
 
+def leaving_float(base: Recipe, name: str, operators: Iterable[str]) -> Recipe:
+    """A recipe of another name that leaves float32 what its base does not, by globs of names.
+
+    Raises ValueError for a recipe that is not calibrated.
+    """
+    globs = tuple(operators)
+    rules = tuple(Rule(glob, "float32", "float32") for glob in globs)
+    told = f"{globs[0]!r} stays float32" if len(globs) == 1 else f"{len(globs)} rules for float32"
+    found = replace(base, name=name, summary=f"{base.summary}; {told}", rules=(*base.rules, *rules))
+    found.check_mix()
+    return found
+
+
 def with_remedies(base: Recipe, *remedies: str) -> Recipe:
     """The recipe with these names of `REMEDIES` behind those that it has.
 

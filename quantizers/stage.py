@@ -121,10 +121,22 @@ class StageRunner:
     def __init__(self, settings: Settings, cache: ArtifactCache, worker: Worker):
         self.settings, self.cache, self.worker = settings, cache, worker
         self._failures: dict[str, WorkerError | ConversionFailed] = {}
+        self._limit_s: float | None = None
 
     def run(self, stage: Stage, parts: dict, arguments: Callable[[], tuple]) -> CacheEntry:
         """The cached result of a stage, whose code and libraries belong to its identity."""
         return self.kept(stage.kind, parts | stage.identity(), stage.function, arguments)
+
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Stages in the block end after so many seconds at most; one that does not may be tried
+        again.
+        """
+        self._limit_s = seconds
+        try:
+            yield
+        finally:
+            self._limit_s = None
 
     def in_worker(
         self, function: str | Callable, *arguments, log: Path | None = None, grace_s: float = 0.0
@@ -136,6 +148,7 @@ class StageRunner:
         name as it is: raises InputChanged where it does not.
         """
         limit, root = self.settings.stage_timeout_s + grace_s, self.cache.root
+        limit = limit if self._limit_s is None else min(limit, self._limit_s)
         with unchanged(task_name(function), arguments, root, (root / BUILDING, root / SHARDS)):
             return self.worker.run(function, *arguments, timeout_s=limit, log=log)
 
@@ -167,5 +180,7 @@ class StageRunner:
         try:
             return self.cache.get_or_build(kind, parts, build, opened=False)
         except WorkerError as error:
-            self._failures[key] = diagnosed(error, kind)
-            raise self._failures[key] from error
+            failure = diagnosed(error, kind)
+            if self._limit_s is None:
+                self._failures[key] = failure
+            raise failure from error

@@ -40,13 +40,13 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
     from int8gate.engine import extras
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
-    from int8gate.model_zoo.user_models.toml_file import spec_of
     from int8gate.quantizers.activation_audit import worst_first
+    from int8gate.quantizers.declared_recipes import declared_model
     from int8gate.quantizers.pipeline import Pipeline
     from int8gate.quantizers.settings import Settings
     from int8gate.quantizers.sources import PACKAGES_OF_FORMAT, packages_of
 
-    spec = spec_of(name, zoo)
+    spec = declared_model(name, zoo)
     if activations:
         extras.require("--activations", packages_of(spec, _static_recipe(spec)))
     elif spec.own:

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from int8gate.model_zoo.spec import PROFILES
-
 app = typer.Typer(help=__doc__)
 
 
@@ -80,32 +78,16 @@ def gated_record(case: str, profile: str, report: Path) -> tuple[dict | None, st
         raise ValueError(f"{file} is no report of int8gate: remove it, or name --report") from error
 
 
-def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **chosen) -> dict:
+def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **settings) -> dict:
     """The artifact of a case as a record has it."""
-    from int8gate.engine import extras
-    from int8gate.engine.cache import open_cache
-    from int8gate.engine.worker import Worker
-    from int8gate.model_zoo.user_models.toml_file import spec_of
-    from int8gate.quantizers.pipeline import Pipeline
-    from int8gate.quantizers.recipe import recipe
-    from int8gate.quantizers.settings import Settings
-    from int8gate.quantizers.sources import packages_of
+    from int8gate.cli.opening import case_of, opened_pipeline
 
-    model, _, name = case.partition("-")
-    spec = spec_of(model, zoo)
-    if name not in spec.recipes and name.partition("+")[0] not in spec.recipes:
-        listed = ", ".join(f"{model}-{each}" for each in spec.recipes)
-        raise ValueError(f"no case {case}: {model} has {listed}")
-    if profile not in PROFILES:
-        raise ValueError(f"--profile {profile}: expected {' or '.join(PROFILES)}")
-    extras.require(case, packages_of(spec, recipe(name)))
-    settings = Settings(profile=profile, **chosen)
-    with Worker() as worker:
-        pipeline = Pipeline(settings, open_cache(cache), worker)
-        artifact = pipeline.artifact(pipeline.resolved(spec), recipe(name)).artifact
+    spec, chosen = case_of(case, zoo)
+    with opened_pipeline(spec, chosen, cache, profile, **settings) as pipeline:
+        artifact = pipeline.artifact(pipeline.resolved(spec), chosen).artifact
         return {
-            "model": model,
-            "recipe": name,
+            "model": spec.name,
+            "recipe": chosen.name,
             "profile": profile,
             "artifact": {"path": str(artifact.path), "sha256": artifact.sha256},
             "io": artifact.describe_io(),

@@ -76,7 +76,7 @@ class Gate:
 
 def gates_of(config: pytest.Config, spec: ModelSpec) -> list[Gate]:
     """The gates of a model with the recipes and on the targets that the command line asks for."""
-    targets, found = _targets_of(config, spec), []
+    targets, found = targets_of(config, spec), []
     for name in _recipes_of(config, spec):
         npus = taking(recipe(name).toolchain, targets)
         for gate in recipe(name).gates:
@@ -131,7 +131,7 @@ def offered(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
 
 
 def _has_target(config: pytest.Config, spec: ModelSpec, recipe_name: str) -> bool:
-    return bool(taking(recipe(recipe_name).toolchain, _targets_of(config, spec)))
+    return bool(taking(recipe(recipe_name).toolchain, targets_of(config, spec)))
 
 
 def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _recipes_of(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
             yield name
 
 
-def _targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
+def targets_of(config: pytest.Config, spec: ModelSpec) -> tuple[str, ...]:
     """Those of the command line, of the model's own declaration, or the usual ones."""
     chosen = config.getoption("int8_target")
     return tuple(chosen or (spec.own and spec.own.targets) or DEFAULTS)

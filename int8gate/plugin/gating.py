@@ -9,7 +9,7 @@ import pytest
 
 from int8gate.engine.errors import plain_text
 from int8gate.engine.extras import explained
-from int8gate.plugin.cases import gate_of
+from int8gate.plugin.cases import gate_of, targets_of
 from int8gate.plugin.hints import pasteable
 from int8gate.plugin.predictions import store_predictions
 from int8gate.plugin.recording import GATE_RESULTS, RECORDS
@@ -58,6 +58,8 @@ def gate_case(
             raise
         message = f"error: {run.case_id}: {message}"
         raise pytest.fail.Exception(message, pytrace=False) from None
+    if request.config.getoption("int8_rescue") and name == "accuracy":
+        found.fields.update(rescued(run, found.result.status, request.config))
     if scores := found.fields.get("accuracy"):
         key = case_key(request.config.stash[RECORDS].of(_case(run)))
         store_predictions(request.config, run, key, scores)
@@ -69,7 +71,27 @@ def gate_case(
     record = _record_result(request.node, run, name, status, message, found.fields)
     if history and found.rounds_s:
         history(found.rounds_s, record)
+    if (found.fields.get("rescue") or {}).get("is_interrupted"):
+        raise KeyboardInterrupt
     _end(run.case_id, name, status, message)
+
+
+def rescued(run, status: str, config: pytest.Config) -> dict:
+    """The record's `rescue` of a case whose accuracy gate ended so; empty of one that passed."""
+    if status not in ("failed", "inconclusive") or not run.recipe.is_calibrated:
+        return {}
+    from int8gate.analysis.ladder import rescue
+    from int8gate.analysis.layers_by_loss import worst_layers
+
+    option = config.getoption
+    ladder = rescue(
+        run,
+        worst_layers,
+        targets=targets_of(config, run.declared),
+        core=option("int8_cpu_baseline"),
+        budget_s=option("int8_rescue_budget"),
+    )
+    return {"rescue": ladder.as_record()}
 
 
 def _exceptions_of(spec) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 from int8gate.plugin.cases import has_test
 
-NEXT = re.compile(r"^next: pytest (?P<rest>.*?)(?:  \((?P<remark>.*))?(?:\n|\Z)", re.MULTILINE)
+NEXT = re.compile(
+    r"^(?P<what>next|rescue): pytest (?P<rest>.*?)(?:  \((?P<remark>.*))?(?:\n|\Z)", re.MULTILINE
+)
 CASE = re.compile(r"--int8-case (?P<case>\S+) ?")
 GATE = re.compile(r"-m (?P<gate>\w+)")
 # What decides which models there are, what they are made of, and where that is kept.
@@ -26,7 +28,8 @@ DEFAULTS = {"profile": "compact", "weights": "trained", "min_calibration_samples
 
 
 def pasteable(message: str, config: pytest.Config) -> str:
-    """The message with this run's options in its `next: pytest ...`; its remark as a comment.
+    """The message with this run's options in its `next: pytest ...` and `rescue: pytest ...`;
+    remarks as comments.
 
     A case that this run's models do not declare is taken out of the command, with the remark about
     it; a command that would run no test is left out.
@@ -44,7 +47,7 @@ def pasteable(message: str, config: pytest.Config) -> str:
         options = [text for text in carried(config) if text.split("=")[0] not in rest]
         comment = f"  # {remark.removesuffix(')')}" if remark else ""
         end = "\n" if found[0].endswith("\n") else ""
-        return " ".join(["next: pytest", *options, rest]) + comment + end
+        return " ".join([f"{found['what']}: pytest", *options, rest]) + comment + end
 
     return NEXT.sub(filled, message).rstrip("\n")
 

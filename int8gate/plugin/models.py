@@ -55,12 +55,14 @@ def _declared_in(file: Path, taken: Iterable[str]) -> dict[str, ModelSpec]:
     from int8gate.model_zoo.user_models.resolve import declared_spec
     from int8gate.model_zoo.user_models.toml_file import read_tables
     from int8gate.model_zoo.user_models.user_hooks import check_hook
+    from int8gate.quantizers.declared_recipes import register_recipes
     from int8gate.quantizers.recipe import recipe
     from int8gate.targets.registry import check_target
     from int8gate.validation.expectations import check_entry
 
     found: dict[str, ModelSpec] = {}
     declared = read_tables(file)
+    register_recipes(file)
     find_modules_in(file.parent)
     for own in declared:
         if own.name in taken or own.name in found or own.name in zoo():

@@ -27,7 +27,7 @@ GATING = ("int8gate.plugin.fixtures", "int8gate.plugin.grouping", "int8gate.plug
 BENCHMARK_TABLE = ("--benchmark-columns=median,iqr,rounds", "--benchmark-sort=name")
 WHOLE_CASES = "--dist=worksteal"  # under `-n`: see `grouping.py`
 
-POSITIVE = ("stage_timeout", "memory_limit")
+POSITIVE = ("stage_timeout", "memory_limit", "rescue_budget")
 COUNTS = {"calibration_jobs": 1, "min_calibration_samples": 1}  # the least that has a meaning
 FOLDERS = ("data_dir", "weights_dir")
 
@@ -145,6 +145,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="copy what may ship there: unet-tflite_int8.tflite, and a .json with sha256, dtypes, "
         "scales and zero points",
+    )
+    option(
+        "--int8-rescue",
+        action="store_true",
+        help="where a case's accuracy fails or is inconclusive, try remedies from the cheapest to "
+        "the dearest until one passes",
+    )
+    option(
+        "--int8-rescue-budget",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="for the remedies of each case",
     )
     option("--int8-artifact-cache", metavar="DIR", help="where artifacts are kept; none: nowhere")
     option(

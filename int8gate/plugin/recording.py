@@ -14,6 +14,7 @@ from int8gate.engine.errors import plain_text
 from int8gate.plugin.cases import Gate
 from int8gate.plugin.selecting import gate_id
 from int8gate.reporting import ReportError, ResultsFile, begin_report, write_report
+from int8gate.reporting.rescue import ladder_lines
 from int8gate.reporting.terminal import resuming_lines, summary_lines
 from int8gate.validation import record as records
 from int8gate.validation.verdict import run_answer
@@ -178,6 +179,10 @@ class Records:
         results = self.results()
         for line, style in [*summary_lines(results, width), *self._resuming(results, width)]:
             terminalreporter.write_line(line, **style)
+        for record in results["cases"]:
+            if record["rescue"]:
+                terminalreporter.section(f"rescue of {record['model']}-{record['recipe']}", "-")
+                terminalreporter.write("\n".join((*ladder_lines(record["rescue"]), "")))
         if self.unwritten:
             terminalreporter.write_line(f"NO REPORT: {self.unwritten}", red=True)
         elif self.reports_to:

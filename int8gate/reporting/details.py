@@ -9,6 +9,7 @@ from typing import Any
 
 from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
+from int8gate.reporting.rescue import ladder_lines
 from int8gate.reporting.rows import CaseRow
 
 OUTPUTS = 8  # of which fidelity is shown one by one; the record has them all
@@ -39,6 +40,7 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Float for want of a kernel", operators(dig(record, "integer_ops", "float_by_kernel"))),
         ("Float by the recipe's rules", operators(dig(record, "integer_ops", "float_by_recipe"))),
         *_origin(record.get("error_origin")),
+        *_rescue(record.get("rescue")),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *calibration.details(record),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
@@ -127,6 +129,13 @@ def _origin(origin: dict | None) -> list[Fact]:
         for row in origin["operators"]
     )
     return [("Where the error arises", Listing(origin["sentence"], tuple(rows)))]
+
+
+def _rescue(ladder: dict | None) -> list[Fact]:
+    """What was tried where accuracy did not hold."""
+    if not ladder:
+        return []
+    return [("Rescue", Listing(ladder["ending"], tuple(filter(None, ladder_lines(ladder)))))]
 
 
 def _compared(row: CaseRow) -> list[Fact]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from int8gate.engine.host import has_dot_product
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
@@ -20,6 +21,7 @@ from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
 from int8gate.validation.metrics.registry import metric
+from int8gate.validation.rerun import RESCUE, rerun
 
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 
@@ -53,15 +55,26 @@ def accuracy(run: CaseRun) -> Measurement:
     if too_few := _too_few_samples(run):
         return Measurement("accuracy", too_few)
     found = _accuracy(run)
-    if found.result.status == "failed" and (origin := causes.error_origin(run)):
-        result = gates.with_origin(found.result, origin["sentence"])
-        found = replace(found, result=result, fields=found.fields | {"error_origin": origin})
+    if found.result.status in ("failed", "inconclusive"):
+        found = _with_way_out(run, found)
     audited = run.audit
     if audited is None:
         return found
     wrong = [finding for finding in audited if finding["severity"] == "error"]
     result = GateResult("invalid", _as_sentences(wrong)) if wrong else found.result
     return replace(found, result=result, fields=found.fields | {"calibration_audit": audited})
+
+
+def _with_way_out(run: CaseRun, found: Measurement) -> Measurement:
+    """Where the error arises, and of a calibrated recipe what looks for a remedy."""
+    origin, result = causes.error_origin(run), found.result
+    if origin:
+        result = gates.with_origin(result, origin["sentence"])
+    if run.recipe.is_calibrated:
+        command = rerun(run.case_id, "accuracy", RESCUE, "tries remedies, the cheapest first")
+        result = gates.with_way_out(result, origin["operators"] if origin else [], command)
+    told = {"error_origin": origin} if origin else {}
+    return replace(found, result=result, fields=found.fields | told)
 
 
 def _too_few_samples(run: CaseRun) -> GateResult | None:
@@ -282,7 +295,12 @@ def cpu_speedup(run: CaseRun) -> Measurement:
         **_artifact(run),
     }
     result = gates.cpu_speed_gate(
-        timed.speedup, run.recipe, run.spec.arm_speedup, run.expected, run.case_id
+        timed.speedup,
+        run.recipe,
+        run.spec.arm_speedup,
+        run.expected,
+        run.case_id,
+        has_dot_product(),
     )
     return Measurement("cpu_speedup", result, fields, tuple(map(float, timed.quantized_s)))
 

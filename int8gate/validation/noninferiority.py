@@ -149,6 +149,25 @@ def non_inferiority(
     return outcome("passed", "")
 
 
+def upper_bound(
+    metric: Metric,
+    first: np.ndarray,
+    second: np.ndarray,
+    sources: np.ndarray,
+    confidence: float,
+    seed: int = 0,
+) -> float:
+    """The most that the metric drops from the first model to the second, at that confidence.
+
+    `first` and `second` are rows (n, k) of `metric.sample_statistics` of the same samples, whose
+    ids are `sources` (n,); see `non_inferiority`.
+    """
+    pairs = pair(metric, first, second, sources)
+    resamples = max(RESAMPLES, math.ceil(RESAMPLES * (1 - CONFIDENCE) / (1 - confidence)))
+    drops = upper_drops(pairs, unseen_loss(pairs), np.random.default_rng(seed), resamples)
+    return max(quantile(drops, confidence), pairs.drop)
+
+
 def enough_samples(
     metric: Metric, float_statistics: np.ndarray, sources: np.ndarray, tolerance: float
 ) -> int:

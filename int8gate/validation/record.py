@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from int8gate.engine.host import cpu_name
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.sources import source_of
@@ -59,6 +57,7 @@ def new_case(model: str, recipe: str, task: str, source_format: str, profile: st
         "accuracy",
         "fidelity",
         "error_origin",
+        "rescue",
         "io",
         "integer_ops",
         "size_bytes",
@@ -140,7 +139,7 @@ def environment(
         "int8gate": _version("int8gate"),
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.release()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in (*PACKAGES, *targets.packages())},
         "profile": profile,
@@ -173,17 +172,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-@cache
-def _cpu_name() -> str | None:
-    with suppress(OSError):  # where py-cpuinfo looks first, before it spends a second elsewhere
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    import cpuinfo
-
-    return cpuinfo.get_cpu_info().get("brand_raw")
 
 
 def describe_conversion(run: CaseRun) -> dict:

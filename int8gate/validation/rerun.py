@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 
 REPORT = "--int8-report=report"
+RESCUE = "--int8-rescue"
 
 
 def rerun(case: str, gate: str = "", options: str = "", remark: str = "", beside: str = "") -> str:

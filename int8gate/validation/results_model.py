@@ -131,6 +131,26 @@ class Artifact(Open):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+class TriedRecipe(Open):
+    """A rung of the ladder of remedies, or the case itself; the gain is over that."""
+
+    recipe: str
+    verdict: str
+    drop: FiniteFloat | None
+    drop_upper_95: FiniteFloat | None
+    gain: FiniteFloat | None
+    seconds: FiniteFloat
+
+
+class Rescue(Open):
+    """The first recipe that passes is the winner, null where none does."""
+
+    base: TriedRecipe
+    tried: list[TriedRecipe]
+    winner: str | None
+    ending: str
+
+
 class Case(Exact):
     """A model with a recipe; a field that was not measured is null."""
 
@@ -153,6 +173,7 @@ class Case(Exact):
     accuracy: Accuracy | None
     fidelity: Fidelity | None
     error_origin: dict[str, Any] | None
+    rescue: Rescue | None = Field(description="what was tried where accuracy did not hold")
     io: Io | None
     integer_ops: IntegerOps | None
     size_bytes: Size | None

@@ -28,7 +28,12 @@ from int8gate.engine.schema import Mistakes, checked
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, OwnModel, format_of
-from int8gate.model_zoo.user_models.toml_form import Declarations, Settings, Table
+from int8gate.model_zoo.user_models.toml_form import (
+    Declarations,
+    RecipeTable,
+    Settings,
+    Table,
+)
 from int8gate.tasks.registry import names
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
@@ -78,6 +83,26 @@ def read_tables(path: Path) -> list[OwnModel]:
             f"{path} declares no model: add a table [models.NAME], or run `int8gate init FILE`"
         )
     return [_model(name, table, path) for name, table in declared.models.items()]
+
+
+def recipe_tables(path: Path) -> dict[str, tuple[str, RecipeTable]]:
+    """The tables [recipes.NAME] of a file and of those that a `pyproject.toml` lists, by name, each
+    with where it stands. Raises ValueError naming the file and what is wrong with it.
+    """
+    if not path.is_file():
+        return {}
+    declared, found = _declarations(path), {}
+    for file in declared.zoo if isinstance(declared, Settings) else ():
+        found |= recipe_tables(path.parent / file)
+    for name, table in declared.recipes.items():
+        where = f"{path}, [recipes.{on_a_line(name)}]"
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{where}: a name has letters, digits and underscores and begins with a letter: it "
+                "stands in case ids and file names"
+            )
+        found[name] = where, table
+    return found
 
 
 def spec_of(name: str, file: Path | None) -> ModelSpec:

@@ -99,10 +99,18 @@ class Table(Exact):
     expect: dict | None = None
 
 
+class RecipeTable(Exact):
+    """[recipes.NAME]: a recipe, with remedies in its name or not, and operators it leaves float."""
+
+    base: Text
+    float32: Texts
+
+
 class Declarations(Exact):
     """A file; `plugins` is checked where they are loaded."""
 
     models: dict[str, dict] = Field(default_factory=dict)
+    recipes: dict[str, RecipeTable] = Field(default_factory=dict)
     plugins: Any = None
 
 

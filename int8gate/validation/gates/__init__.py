@@ -26,7 +26,7 @@ from int8gate.validation.gates.form import (
     raw_pixels_gate,
     size_gate,
 )
-from int8gate.validation.gates.result import GateResult, failed, with_origin
+from int8gate.validation.gates.result import GateResult, failed, with_origin, with_way_out
 from int8gate.validation.gates.speed import (
     cpu_speed_gate,
     is_arm_host,
@@ -55,4 +55,5 @@ __all__ = [
     "size_gate",
     "too_few_samples",
     "with_origin",
+    "with_way_out",
 ]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 class GateResult:
     """`status` as in the record's `gates`; `message` is for people.
 
-    `is_narrow` of one that passed says that it did by less than the noise between runs: a declared
-    exception of such a gate is not stale.
+    `is_narrow` says that a declared exception of the gate is not stale: it passed by less than the
+    noise between runs, or was recorded where it cannot be judged.
     """
 
     status: str
@@ -18,6 +18,7 @@ class GateResult:
     is_narrow: bool = False
 
 
+WORST = 3  # layers that a message names
 UNKNOWN_CAUSE = "not known: no figure of this run points to one place"
 
 
@@ -33,6 +34,20 @@ def with_origin(result: GateResult, sentence: str | None) -> GateResult:
         return replace(result, message=result.message.replace(cause, f"likely cause: {sentence}"))
     before, next_line, command = result.message.partition("\nnext: ")
     return replace(result, message=f"{before}\nwhere: {sentence}{next_line}{command}")
+
+
+def with_way_out(result: GateResult, operators: list[dict], command: str) -> GateResult:
+    """A result that did not pass, with the layers that lose most and what looks for a remedy.
+
+    `operators` are those of the record's `error_origin`, the one with the largest fall first.
+    """
+    if result.status not in ("failed", "inconclusive"):
+        return result
+    worst = ", ".join(
+        f"{row['operator']} ({row['tensor']}, {row['fall_db']:.0f} dB)" for row in operators[:WORST]
+    )
+    lines = [f"worst layers: {worst}"] * bool(worst) + [f"rescue: {command}"]
+    return replace(result, message="\n".join((result.message, *lines)))
 
 
 def failed(measured: str, allowed: str, cause: str, next_command: str) -> GateResult:

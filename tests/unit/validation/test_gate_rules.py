@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from int8gate.engine import host
 from int8gate.model_zoo.registry import zoo
+from int8gate.plugin.xfails import judged
 from int8gate.quantizers.recipe import ALL_GATES, RECIPES
 from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.validation import gates
@@ -301,6 +303,42 @@ def test_cpu_gate_asks_for_what_this_kind_of_host_gives(machine, monkeypatch):
         judge(limit - 0.01), f"{limit - 0.01:.2f}x of float on {machine}", f"{limit:.2f}x"
     )
     assert judge(math.nan).status == "failed"
+
+
+def test_a_cpu_without_integer_instructions_fails_no_model(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+    def judge(speedup, has_dot_product):
+        return gates.cpu_speed_gate(speedup, INT8, 1.5, EXPECTED, CASE, has_dot_product)
+
+    result = judge(0.7, False)
+    assert result.status == "recorded"
+    assert "0.70x" in result.message
+    assert "AVX512-VNNI" in result.message
+    assert judge(1.2, False).status == "passed"
+    for known in (True, None):  # a host that does not tell is judged as one that has them
+        assert judge(0.7, known).status == "failed"
+    declared, reason = judged(result, "no fast kernel", "the file")  # is no news of an exception
+    assert (declared, reason) == ("unsupported", "no fast kernel")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flags\t\t: fpu sse2 avx2 avx512_vnni", True),
+        ("flags\t\t: fpu sse2 avx avx2 fma", False),
+        ("Features\t: fp asimd asimddp", True),
+        ("Features\t: fp asimd", False),
+    ],
+)
+def test_a_host_tells_its_integer_instructions(line, expected, tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Some CPU\n{line}\n")
+    monkeypatch.setattr(host, "CPUINFO", cpuinfo)
+    for each in (host._cpuinfo, host.has_dot_product, host.cpu_name):
+        monkeypatch.setattr(host, each.__name__, each.__wrapped__)
+    assert host.has_dot_product() is expected
+    assert host.cpu_name() == "Some CPU"
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name].gates_cpu_speed])

@@ -22,6 +22,7 @@ FIELDS = [
         "accuracy",
         "fidelity",
         "error_origin",
+        "rescue",
         "io",
         "integer_ops",
         "size_bytes",

@@ -1,0 +1,325 @@
+"""The ladder of remedies: for a case that does not pass, the cheapest recipe that does.
+
+Every rung (`rungs.py`) is quantized and judged by its gates as any case is, on the same samples.
+One is refused where a gate fails that the case itself passes, and one that changes no byte is not
+judged again. The first that passes ends the ladder.
+
+Each further try on one evaluation set is another chance to pass by luck. So the bound of the drop
+of what passes is given twice: as its gate has it, and at the confidence that all tries together
+have an error of 5% (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from int8gate.analysis.rungs import Rung, rungs
+from int8gate.engine.errors import plain_text
+from int8gate.engine.worker import WorkerError
+from int8gate.quantizers import stages
+from int8gate.quantizers.diagnosis import ConversionFailed
+from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.targets.registry import HOST, taking
+from int8gate.validation import measure
+from int8gate.validation.bootstrap import CONFIDENCE
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.metrics.registry import metric
+from int8gate.validation.noninferiority import upper_bound
+
+NOTHING_GAINED_DB = 0.1  # of SQNR, where there are no labels
+FAILURES = (ConversionFailed, WorkerError, ValueError, OSError)
+DONE = ("passed", "recorded", "unsupported", "not_measured")  # a gate that ended so refuses nothing
+LEAST_STAGE_S = 1.0
+
+
+@dataclass
+class Tried:
+    """What a recipe came to; None of what was not measured.
+
+    `drop` and its bound are in the metric's unit, `gain` is how much less is lost than by the case
+    itself, in that unit or in dB of SQNR without labels. `latency_ms` is by target, `coverage` the
+    share of operators that run on an NPU. `gates` are their statuses, `verdict` is passed, refused
+    (by a gate of the case's own that it fails), failed, inconclusive, invalid, same (as a file
+    before) or error; `message` says why.
+    """
+
+    recipe: str
+    what: str
+    verdict: str = "error"
+    message: str = ""
+    drop: float | None = None
+    drop_upper_95: float | None = None
+    sqnr_db: float | None = None
+    gain: float | None = None
+    latency_ms: dict[str, float | None] = field(default_factory=dict)
+    coverage: float | None = None
+    size_bytes: int | None = None
+    seconds: float = 0.0
+    gates: dict[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Ladder:
+    """What was tried for a case, in order, and how it ended.
+
+    `winner` is the recipe that passes, None where none does; `drop_together` its bound at the
+    confidence of all tries. `ending` is a sentence, `declaration` what to write into a TOML.
+    """
+
+    case: str
+    metric: str | None
+    tolerance: float | None
+    base: Tried
+    tried: list[Tried] = field(default_factory=list)
+    winner: str | None = None
+    drop_together: float | None = None
+    ending: str = ""
+    declaration: str = ""
+    is_interrupted: bool = False
+
+    def as_record(self) -> dict:
+        """As plain values: the record's `rescue`."""
+        return asdict(self)
+
+
+def rescue(
+    run: CaseRun,
+    worst_layers: Callable[[CaseRun], Sequence[str]],
+    *,
+    targets: tuple[str, ...],
+    core: str = "Cortex-A55",
+    budget_s: float | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Ladder:
+    """Climbs until a recipe passes, nothing is left, or the budget of seconds ends.
+
+    `worst_layers` gives the names of a case's layers, those first that lose most. What is done is
+    kept in the artifact cache: called again it goes on where it was interrupted. Raises ValueError
+    for a case that no remedy is for, in a sentence; and what the case itself ends with where it
+    cannot be converted.
+    """
+    return _Climb(run, worst_layers, targets, core, budget_s, progress).climb()
+
+
+class _Climb:
+    def __init__(self, run, worst_layers, targets, core, budget_s, progress):
+        self.run, self.targets, self.core, self.progress = run, targets, core, progress
+        self.worst_layers = worst_layers
+        self.ends = None if budget_s is None else time.monotonic() + budget_s
+        self.budget_s = budget_s
+        self.tolerance: float | None = None  # of the case, in the metric's unit
+
+    def climb(self) -> Ladder:
+        run, recipe = self.run, self.run.recipe
+        if not recipe.is_calibrated:
+            raise ValueError(
+                f"{run.case_id}: {recipe.name} takes no calibrated ranges, and remedies are for "
+                "recipes that do: name such a case"
+            )
+        started, base = time.monotonic(), Tried(recipe.name, "the case itself")
+        self._judged(run, base)
+        base.seconds = time.monotonic() - started
+        unit = metric(run.plan.metrics[0]).name if run.scoring.metrics else None
+        ladder = Ladder(run.case_id, unit, self.tolerance, base)
+        if base.gates["accuracy"] == "passed":
+            ladder.ending = f"{run.case_id} passes as it is: there is nothing to rescue"
+            ladder.winner = recipe.name
+            return ladder
+        if base.gates["accuracy"] not in ("failed", "inconclusive"):
+            ladder.ending = (
+                f"no remedy can help: accuracy is {base.gates['accuracy']}: {base.message}"
+            )
+            return ladder
+        self._climb(ladder)
+        return ladder
+
+    def _climb(self, ladder: Ladder) -> None:
+        known = {}
+        climbing = rungs(
+            self.run.recipe,
+            self.run.plan.toolchain,
+            lambda name: known[name].gain if name in known and _helped(known[name]) else None,
+            lambda: self.worst_layers(self.run),
+        )
+        try:
+            for rung in climbing:
+                if self.ends and time.monotonic() > self.ends:
+                    ladder.ending = self._out_of_time(ladder)
+                    return
+                self.progress(f"{rung.recipe.name}: {rung.what}")
+                tried = known[rung.recipe.name] = self._try(rung, ladder)
+                ladder.tried.append(tried)
+                if tried.verdict == "passed":
+                    self._won(ladder, rung, tried)
+                    return
+        except KeyboardInterrupt:
+            ladder.is_interrupted = True
+            ladder.ending = (
+                f"interrupted after {len(ladder.tried)} recipes; {_best_so_far(ladder)}; called "
+                "again it goes on"
+            )
+            return
+        ladder.ending = f"none of {len(ladder.tried)} recipes passes; {_best_so_far(ladder)}"
+
+    def _try(self, rung: Rung, ladder: Ladder) -> Tried:
+        started, tried = time.monotonic(), Tried(rung.recipe.name, rung.what)
+        run = CaseRun(self.run.declared, rung.recipe, self.run.pipeline)
+        if rung.recipe.name not in RECIPES:  # what is expected of a derived recipe is the base's
+            run.expected = self.run.expected
+        try:
+            with self.run.pipeline.runner.within(self._time_left()):
+                stages.check_route(run.spec, rung.recipe)
+                tried.sha256 = run.built.artifact.sha256
+                tried.notes = list(run.built.notes)
+                same = next(
+                    (each for each in (ladder.base, *ladder.tried) if each.sha256 == tried.sha256),
+                    None,
+                )
+                if same:
+                    tried.verdict, tried.message = "same", f"the file of {same.recipe} once more"
+                else:
+                    self._judged(run, tried, ladder.base)
+        except FAILURES as error:
+            tried.message = plain_text(str(error)).splitlines()[0] if str(error) else repr(error)
+        tried.seconds = time.monotonic() - started
+        return tried
+
+    def _judged(self, run: CaseRun, tried: Tried, base: Tried | None = None) -> Tried:
+        """Measures the gates of a case; those that cost time only where a rung may pass."""
+        found = measure.accuracy(run)
+        tried.sha256 = run.built.artifact.sha256
+        tried.gates["accuracy"] = tried.verdict = found.result.status
+        tried.message = _first(found.result.message)
+        accuracy = found.fields.get("accuracy") or {}
+        tried.drop, tried.drop_upper_95 = accuracy.get("drop"), accuracy.get("drop_upper_95")
+        tried.sqnr_db = (found.fields.get("fidelity") or {}).get("sqnr_db")
+        tried.size_bytes = run.built.artifact.size_bytes
+        if base:
+            tried.gain = _gain(base, tried)
+        else:
+            self.tolerance = accuracy.get("tolerance")
+        for gate in run.recipe.gates:
+            if gate in ("io_dtype", "integer_only", "size"):
+                tried.gates[gate] = getattr(measure, gate)(run).result.status
+        if HOST in self.targets and "cpu_speedup" in run.recipe.gates:
+            timed = measure.cpu_speedup(run)
+            tried.gates["cpu_speedup"] = timed.result.status
+            tried.latency_ms[HOST] = (timed.fields.get("cpu") or {}).get("quantized_ms")
+        for target in taking(run.recipe.toolchain, self.targets):
+            self._on_target(run, tried, target)
+        if base and tried.verdict == "passed":
+            self._refuse(tried, base)
+        return tried
+
+    def _on_target(self, run: CaseRun, tried: Tried, target: str) -> None:
+        found = measure.npu_speedup(run, target, self.core)
+        (entry,) = found.fields["npu"]
+        on_npu, on_cpu = entry.get("npu_ops"), entry.get("cpu_ops")
+        tried.latency_ms[target] = entry.get("latency_ms")
+        tried.gates[f"npu_speedup {target}"] = found.result.status
+        if on_npu is not None and on_npu + on_cpu:
+            tried.coverage = min(
+                1.0 if tried.coverage is None else tried.coverage, on_npu / (on_npu + on_cpu)
+            )
+
+    @staticmethod
+    def _refuse(tried: Tried, base: Tried) -> None:
+        """A rung that buys accuracy by a gate that the case itself passes is no rescue."""
+        lost = [
+            gate
+            for gate, status in tried.gates.items()
+            if status not in DONE and base.gates.get(gate, "passed") in DONE
+        ]
+        if lost:
+            tried.verdict = "refused"
+            tried.message = f"accuracy passes, but {' and '.join(lost)} does not any more"
+
+    def _won(self, ladder: Ladder, rung: Rung, tried: Tried) -> None:
+        ladder.winner = tried.recipe
+        ladder.declaration = declaration(self.run.recipe, rung.recipe)
+        run = CaseRun(self.run.declared, rung.recipe, self.run.pipeline)
+        ladder.ending = f"{tried.recipe} passes: {tried.what}; dearer ones were not needed"
+        if tried.drop is None:
+            return
+        scored, tries = metric(run.plan.metrics[0]), len(ladder.tried) + 1
+        own, count = run.evaluation, len(run.evaluation.statistics)
+        ladder.drop_together = upper_bound(
+            scored,
+            run.float_evaluation.statistics[:count],
+            own.statistics,
+            own.sources,
+            1 - (1 - CONFIDENCE) / tries,
+            self.run.pipeline.settings.seed,
+        )
+        if ladder.tolerance is not None and ladder.drop_together > ladder.tolerance:
+            ladder.ending += (
+                f". Of {tries} recipes on the same samples one may pass by chance: at 95% for all "
+                f"of them together the drop is at most {ladder.drop_together:.4g}, of "
+                f"{ladder.tolerance:.4g} allowed: confirm it on samples that it has not seen"
+            )
+
+    def _time_left(self) -> float | None:
+        return None if self.ends is None else max(LEAST_STAGE_S, self.ends - time.monotonic())
+
+    def _out_of_time(self, ladder: Ladder) -> str:
+        return (
+            f"the budget of {self.budget_s:.0f} s ended after {len(ladder.tried)} recipes, and "
+            f"there are more; {_best_so_far(ladder)}: give it a larger --budget, what is done is "
+            "kept"
+        )
+
+
+def declaration(base: Recipe, winner: Recipe) -> str:
+    """What to write into a TOML so that the model is gated by the recipe that won."""
+    floats = [rule.match for rule in winner.rules[len(base.rules) :]]
+    if not floats:
+        return f'recipes = ["{winner.name}"]'
+    from_name = next(  # the recipe that the float layers were added to
+        "+".join((each.name, *winner.remedies[len(each.remedies) :]))
+        for each in RECIPES.values()
+        if (each.rules, each.calibration, each.io, each.pixel_ranges, each.per_channel)
+        == (base.rules, winner.calibration, base.io, winner.pixel_ranges, base.per_channel)
+    )
+    listed = ", ".join(f'"{_escaped(name)}"' for name in floats)
+    return (
+        f'recipes = ["{winner.name}"]\n\n[recipes.{winner.name}]\nbase = "{from_name}"\n'
+        f"float32 = [{listed}]"
+    )
+
+
+def _escaped(text: str) -> str:
+    """Inside the quotes of a TOML."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _gain(base: Tried, tried: Tried) -> float | None:
+    if base.drop is not None and tried.drop is not None:
+        return base.drop - tried.drop
+    if base.sqnr_db is not None and tried.sqnr_db is not None:
+        return tried.sqnr_db - base.sqnr_db
+    return None
+
+
+def _helped(tried: Tried) -> bool:
+    """It lost less than the case itself, by figures that are no rounding."""
+    if tried.gain is None or tried.verdict in ("error", "same"):
+        return False
+    return tried.gain > (0 if tried.drop is not None else NOTHING_GAINED_DB)
+
+
+def _best_so_far(ladder: Ladder) -> str:
+    helped = [each for each in ladder.tried if _helped(each)]
+    if not helped:
+        return "none loses less than the case itself"
+    best = max(helped, key=lambda each: each.gain or 0)
+    unit = f"a drop of {best.drop:.4g}" if best.drop is not None else f"{best.sqnr_db:.1f} dB"
+    return f"the best is {best.recipe} with {unit}"
+
+
+def _first(message: str) -> str:
+    """The line of a gate's message that says what was measured."""
+    return message.splitlines()[0].removeprefix("measured: ") if message else ""

@@ -1,0 +1,118 @@
+"""The rungs of the ladder: recipes that may help a case, from the cheapest to the dearest.
+
+Cost is what the user pays on the target: first come those that leave the graph integer (other
+ranges, remedies, by the time that they take to prepare), then those that leave the worst layers
+float, then int16 activations. What comes next depends on how the ones before did.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from int8gate.quantizers.recipe import RECIPES, REMEDIES, Recipe, leaving_float, with_remedies
+from int8gate.quantizers.toolchains.toolchain import Toolchain
+
+QUICK = ("cle", "smooth", "bias")  # of `REMEDIES`, by the time that they take
+SLOW = ("adaround",)
+MOST_WIDE = 0.25  # of the layers may stay float: a mix of more is no 8-bit network
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A recipe, and in words what it does differently."""
+
+    recipe: Recipe
+    what: str
+
+
+def rungs(
+    base: Recipe,
+    toolchain: Toolchain,
+    gain: Callable[[str], float | None],
+    worst_layers: Callable[[], Sequence[str]],
+) -> Iterator[Rung]:
+    """For a calibrated recipe, one after another.
+
+    `gain` says of a recipe that was tried by how much it is better than the base, None where it is
+    not or was not tried; it is asked when the next rung is. `worst_layers` gives the names of the
+    network's layers, those that lose most first; it is called once, where all before has failed.
+    """
+    ranges = _other_ranges(base)
+    yield from ranges
+    start = _best([base, *(rung.recipe for rung in ranges)], gain)
+    quick = [name for name in QUICK if name in toolchain.remedies and name not in base.remedies]
+    for name in quick:
+        yield Rung(with_remedies(base, name), REMEDIES[name])
+    together = [name for name in quick if gain(with_remedies(base, name).name) is not None]
+    yield from _combined(base, start, together)
+    for name in SLOW:
+        if name not in toolchain.remedies or name in base.remedies:
+            continue
+        yield Rung(with_remedies(base, name), REMEDIES[name])
+        if together:
+            both = with_remedies(start, *together, name)
+            yield Rung(both, " and ".join(map(_short, (*together, name))))
+    if toolchain.leaves_float:
+        yield from _wide(_best([base, *_tried(base, start, together)], gain), worst_layers)
+    yield from _wider_activations(base)
+
+
+def _other_ranges(base: Recipe) -> list[Rung]:
+    """Registered recipes that differ from the base by their ranges alone."""
+    found = []
+    for other in RECIPES.values():
+        as_base = replace(
+            other,
+            name=base.name,
+            summary=base.summary,
+            calibration=base.calibration,
+            pixel_ranges=base.pixel_ranges,
+            remedies=base.remedies,
+        )
+        if other.name != base.name and as_base == base and other.is_calibrated:
+            told = f"ranges by {other.calibration}" + ", of pixels" * other.pixel_ranges
+            changed = with_remedies(other, *base.remedies) if base.remedies else other
+            found.append(Rung(changed, told))
+    return found
+
+
+def _combined(base: Recipe, start: Recipe, remedies: list[str]) -> Iterator[Rung]:
+    """Those that helped by themselves, together, and on the ranges that did."""
+    told = " and ".join(map(_short, remedies))
+    if len(remedies) > 1:
+        yield Rung(with_remedies(base, *remedies), told)
+    if start != base and remedies:
+        yield Rung(with_remedies(start, *remedies), f"{told}, ranges by {start.calibration}")
+
+
+def _tried(base: Recipe, start: Recipe, together: list[str]) -> list[Recipe]:
+    """What the layers that stay float are added to, if it is the best."""
+    singles = [with_remedies(base, name) for name in together]
+    return [start, *singles, *([with_remedies(start, *together)] if together else [])]
+
+
+def _best(recipes: list[Recipe], gain: Callable[[str], float | None]) -> Recipe:
+    return max(recipes, key=lambda each: gain(each.name) or 0.0)
+
+
+def _wide(base: Recipe, worst_layers: Callable[[], Sequence[str]]) -> Iterator[Rung]:
+    layers = worst_layers()
+    count = 1
+    while count <= max(1, MOST_WIDE * len(layers)) and layers:
+        globs = [glob.escape(name) for name in layers[:count]]
+        name = f"{base.name.replace('+', '_')}_wide{count}"
+        shown = ", ".join(layers[: min(count, 3)]) + ", ..." * (count > 3)
+        yield Rung(leaving_float(base, name, globs), f"{shown} in float32")
+        count *= 2
+
+
+def _wider_activations(base: Recipe) -> Iterator[Rung]:
+    for other in RECIPES.values():
+        if other.toolchain == base.toolchain and other.activations == "int16":
+            yield Rung(other, other.summary)
+
+
+def _short(remedy: str) -> str:
+    return REMEDIES[remedy].partition(":")[0]

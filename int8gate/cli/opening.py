@@ -1,0 +1,44 @@
+"""A case that a command names, and the pipeline that it goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from int8gate.engine.cache import open_cache
+from int8gate.engine.extras import require
+from int8gate.engine.worker import Worker
+from int8gate.model_zoo.spec import PROFILES, ModelSpec
+from int8gate.quantizers.declared_recipes import declared_model
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import Recipe, recipe
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.sources import packages_of
+
+
+def case_of(case: str, zoo: Path | None) -> tuple[ModelSpec, Recipe]:
+    """Of a case such as ``unet-tflite_int8``, of a TOML or of the zoo.
+
+    Raises ValueError or OSError in a sentence where there is no such case.
+    """
+    model, _, name = case.partition("-")
+    spec = declared_model(model, zoo)
+    if name not in spec.recipes and name.partition("+")[0] not in spec.recipes:
+        listed = ", ".join(f"{model}-{each}" for each in spec.recipes)
+        raise ValueError(f"no case {case}: {model} has {listed}")
+    return spec, recipe(name)
+
+
+@contextmanager
+def opened_pipeline(
+    spec: ModelSpec, chosen: Recipe, cache: str | None, profile: str, **settings
+) -> Iterator[Pipeline]:
+    """A pipeline with a worker process of its own. Raises ValueError for an unknown profile, and
+    where packages are not installed that the case needs.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"--profile {profile}: expected {' or '.join(PROFILES)}")
+    require(f"{spec.name}-{chosen.name}", packages_of(spec, chosen))
+    with Worker() as worker:
+        yield Pipeline(Settings(profile=profile, **settings), open_cache(cache), worker)
