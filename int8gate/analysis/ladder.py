@@ -21,7 +21,7 @@ from int8gate.engine.worker import WorkerError
 from int8gate.quantizers import stages
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.recipe import RECIPES, Recipe
-from int8gate.targets.registry import HOST, taking
+from int8gate.targets.registry import HOST, find, taking
 from int8gate.validation import measure
 from int8gate.validation.bootstrap import CONFIDENCE
 from int8gate.validation.case_run import CaseRun
@@ -144,6 +144,7 @@ class _Climb:
             self.run.plan.toolchain,
             lambda name: known[name].gain if name in known and _helped(known[name]) else None,
             lambda: self.worst_layers(self.run),
+            not self._integers_alone,
         )
         try:
             for rung in climbing:
@@ -164,6 +165,17 @@ class _Climb:
             )
             return
         ladder.ending = f"none of {len(ladder.tried)} recipes passes; {_best_so_far(ladder)}"
+        if self._integers_alone:
+            ladder.ending += (
+                f". Layers in float were not tried: {' and '.join(self._integers_alone)} runs "
+                f"integer operators alone; --target {HOST} tries them"
+            )
+
+    @property
+    def _integers_alone(self) -> list[str]:
+        """The targets of the case that run no float operator."""
+        names = taking(self.run.recipe.toolchain, self.targets)
+        return [name for name in names if not find(name).runs_float]
 
     def _try(self, rung: Rung, ladder: Ladder) -> Tried:
         started, tried = time.monotonic(), Tried(rung.recipe.name, rung.what)

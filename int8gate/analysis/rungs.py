@@ -32,8 +32,10 @@ def rungs(
     toolchain: Toolchain,
     gain: Callable[[str], float | None],
     worst_layers: Callable[[], Sequence[str]],
+    may_mix: bool = True,
 ) -> Iterator[Rung]:
-    """For a calibrated recipe, one after another.
+    """For a calibrated recipe, one after another; of those with float layers only where the target
+    `may_mix`.
 
     `gain` says of a recipe that was tried by how much it is better than the base, None where it is
     not or was not tried; it is asked when the next rung is. `worst_layers` gives the names of the
@@ -54,7 +56,7 @@ def rungs(
         if together:
             both = with_remedies(start, *together, name)
             yield Rung(both, " and ".join(map(_short, (*together, name))))
-    if toolchain.leaves_float:
+    if toolchain.leaves_float and may_mix:
         yield from _wide(_best([base, *_tried(base, start, together)], gain), worst_layers)
     yield from _wider_activations(base)
 

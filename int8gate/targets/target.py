@@ -28,6 +28,7 @@ class Target(ABC):
     programs : top-level packages that it runs as programs, which no import names.
     provider : ONNX Runtime's execution provider that computes as the target does; None without.
     larger : the target to try where this one is too slow; None where there is none.
+    runs_float : it computes float operators too, so that a mix of precisions may run on it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target(ABC):
     programs: tuple[str, ...] = ()
     provider: str | None = None
     larger: str | None = None
+    runs_float: bool = True
 
     def unavailable(self) -> str | None:
         """Why it cannot be used here, a sentence that says what to install; None when it can."""

@@ -35,7 +35,7 @@ class Step:
     `inputs` are those inputs: of one that only one of the files has, what that was made from.
     `low` and `high` are the float values' extremes, `spread` their standard deviation without
     masked ones, `step` the width of one level, None of a tensor that stays float or whose width is
-    not known.
+    not known. `name` is what rules call the operator: the node's in ONNX, in TFLite the tensor's.
     """
 
     operator: str
@@ -47,6 +47,7 @@ class Step:
     spread: float
     step: float | None
     inputs: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def rounding_db(self) -> float:
@@ -58,12 +59,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Operator:
-    """Kind, names of the activations that it reads, name of its output, and that output's step."""
+    """Kind, names of the activations that it reads, name of its output, that output's step, and
+    what rules call it.
+    """
 
     kind: str
     inputs: tuple[str, ...]
     output: str
     step: float | None
+    name: str
 
 
 def trace(float_model: Path, quantized: Path, inputs: Sequence[np.ndarray]) -> list[Step]:
@@ -152,6 +156,7 @@ def _measure(operators, expected, found, inputs: Sequence[np.ndarray]) -> list[S
                     of.spread,
                     operator.step,
                     reads,
+                    operator.name,
                 )
             )
     return steps
@@ -236,7 +241,7 @@ def _tflite_operators(model: Path) -> Iterator[Operator]:
     graph = read_graph(model)
     steps = tensor_steps(model)
     for tensor in graph.inputs:
-        yield Operator(INPUT, (), tensor.name, steps.get(tensor.name))
+        yield Operator(INPUT, (), tensor.name, steps.get(tensor.name), tensor.name)
     source: dict[str, str] = {}  # what a quantizer inside the graph passes on
     for operator in graph.operators:
         reads = [tensor.name for tensor in operator.inputs if not tensor.is_constant]
@@ -245,7 +250,8 @@ def _tflite_operators(model: Path) -> Iterator[Operator]:
             if operator.opcode in QUANTIZERS and reads:
                 source[tensor.name] = reads[0]
             else:
-                yield Operator(operator.opcode, reads, tensor.name, steps.get(tensor.name))
+                step = steps.get(tensor.name)
+                yield Operator(operator.opcode, reads, tensor.name, step, tensor.name)
 
 
 def _onnx_operators(model: Path) -> Iterator[Operator]:
@@ -263,10 +269,10 @@ def _onnx_operators(model: Path) -> Iterator[Operator]:
     }
     for given in graph.input:
         if given.name not in constants:
-            yield Operator(INPUT, (), given.name, widths.get(given.name))
+            yield Operator(INPUT, (), given.name, widths.get(given.name), given.name)
     for node in graph.node:
         if node.op_type in QUANTIZERS:
             continue
         reads = tuple(source.get(name, name) for name in node.input if name not in constants)
         for name in node.output:
-            yield Operator(node.op_type, reads, _plain(name), widths.get(name))
+            yield Operator(node.op_type, reads, _plain(name), widths.get(name), node.name)

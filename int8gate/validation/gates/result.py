@@ -44,7 +44,8 @@ def with_way_out(result: GateResult, operators: list[dict], command: str) -> Gat
     if result.status not in ("failed", "inconclusive"):
         return result
     worst = ", ".join(
-        f"{row['operator']} ({row['tensor']}, {row['fall_db']:.0f} dB)" for row in operators[:WORST]
+        f"{row['operator']} ({row['name'] or row['tensor']}, {row['fall_db']:.0f} dB)"
+        for row in operators[:WORST]
     )
     lines = [f"worst layers: {worst}"] * bool(worst) + [f"rescue: {command}"]
     return replace(result, message="\n".join((result.message, *lines)))

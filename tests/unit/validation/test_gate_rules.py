@@ -419,3 +419,21 @@ def test_float_batch_must_be_refused():
     assert_failed(
         gates.float_refused_gate(Session(refuses=False), CASE), "float32 batch was accepted"
     )
+
+
+def test_what_did_not_pass_names_its_worst_layers_and_what_looks_for_a_remedy():
+    rows = [
+        {"operator": "Conv", "name": f"conv_{n}", "tensor": "t", "fall_db": 20.0 - n}
+        for n in range(5)
+    ]
+    command = "pytest --int8-case a-b -m accuracy --int8-rescue"
+    told = gates.with_way_out(gates.failed("a", "b", "c", "pytest"), rows, command).message
+    assert (
+        "worst layers: Conv (conv_0, 20 dB), Conv (conv_1, 19 dB), Conv (conv_2, 18 dB)\n" in told
+    )
+    assert "conv_3" not in told
+    assert told.endswith(f"rescue: {command}")
+    untraced = gates.with_way_out(gates.GateResult("inconclusive", "few"), [], command)
+    assert untraced.message == f"few\nrescue: {command}"
+    for status in ("passed", "invalid", "not_measured"):
+        assert gates.with_way_out(gates.GateResult(status), rows, command).message == ""

@@ -1,0 +1,200 @@
+"""A case that fails is rescued by the cheapest recipe that passes, or it is said that none does."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import outlier_networks
+import pytest
+from data_folders import refused
+from in_process import InProcess
+
+from int8gate.analysis import ladder as ladders
+from int8gate.analysis.ladder import rescue
+from int8gate.analysis.layers_by_loss import worst_layers
+from int8gate.engine.cache import ArtifactCache
+from int8gate.quantizers.declared_recipes import declared_model, register_recipes
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.quantizers.settings import Settings
+from int8gate.reporting.rescue import ladder_lines
+from int8gate.validation import measure
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.results_model import Rescue
+
+TABLE = """
+[models.gadget]
+file = "gadget.{suffix}"
+task = "classification"
+data = "{data}"
+range = [0, 1]
+recipes = ["{recipe}"]
+expect = {{ accuracy = "0.9 * float" }}
+"""
+TOOLCHAINS = ("onnx", "tflite")
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("team")
+    outlier_networks.write_all(folder)
+    return folder
+
+
+def declared(team: Path, name: str, data: str = "pictures") -> CaseRun:
+    """The case of the network with that recipe."""
+    toolchain = recipe(name).toolchain
+    file = team / f"{name}-{data}.toml"
+    file.write_text(TABLE.format(suffix=toolchain, recipe=name, data=data))
+    cache = ArtifactCache(team / "cache")
+    pipeline = Pipeline(Settings(min_calibration_samples=50), cache, InProcess())
+    return CaseRun(declared_model("gadget", file), recipe(name), pipeline)
+
+
+@pytest.fixture(scope="module")
+def climbed(team):
+    """The ladder of the plain case, climbed once for each toolchain."""
+    found = {}
+
+    def climbed(toolchain: str):
+        if toolchain not in found:
+            run = declared(team, f"{toolchain}_int8")
+            found[toolchain] = rescue(run, worst_layers, targets=("host_cpu",))
+        return found[toolchain]
+
+    return climbed
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
+def test_a_loss_in_one_layer_is_rescued_by_that_layer_in_float(toolchain, climbed, team):
+    found = climbed(toolchain)
+    assert found.base.gates["accuracy"] == "failed"
+    assert found.winner == f"{toolchain}_int8_wide1", found.ending
+    assert found.tried[-1].verdict == "passed"
+    assert found.tried[-1].gain > 0.4
+    assert all(each.verdict != "passed" for each in found.tried[:-1])
+    assert "dearer ones were not needed" in found.ending
+    Rescue.model_validate(found.as_record())
+    file = team / f"pasted_{toolchain}.toml"  # what it prints is gated as it says
+    text = TABLE.format(suffix=toolchain, recipe="?", data="pictures")
+    file.write_text(text.replace('recipes = ["?"]', found.declaration.split("\n\n")[0]))
+    file.write_text(f"{file.read_text()}\n{found.declaration.partition(chr(10))[2]}\n")
+    spec = declared_model("gadget", file)
+    assert spec.recipes == (found.winner,)
+    pipeline = Pipeline(
+        Settings(min_calibration_samples=50), ArtifactCache(team / "cache"), InProcess()
+    )
+    run = CaseRun(spec, RECIPES[found.winner], pipeline)
+    assert measure.accuracy(run).result.status == "passed"
+    assert run.built.artifact.sha256 == found.tried[-1].sha256
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
+def test_each_step_is_told_with_its_figures(toolchain, climbed):
+    found = climbed(toolchain)
+    lines = ladder_lines(found.as_record())
+    assert "accuracy drop" in lines[0] or "top1 drop" in lines[0], lines[0]
+    for each, line in zip((found.base, *found.tried), lines[1:], strict=False):
+        assert line.startswith(each.recipe)
+        assert line.rstrip().endswith(each.verdict)
+    for each in found.tried:
+        if each.verdict in ("failed", "passed"):
+            assert None not in (each.drop, each.drop_upper_95, each.sqnr_db, each.size_bytes)
+            assert each.latency_ms["host_cpu"] > 0
+
+
+def test_what_is_done_once_is_not_done_again(team, climbed):
+    first = climbed("onnx")
+    run = declared(team, "onnx_int8")
+    again = rescue(run, worst_layers, targets=("host_cpu",))
+    assert [each.sha256 for each in again.tried] == [each.sha256 for each in first.tried]
+    done = {getattr(task, "__name__", task) for task, _ in run.pipeline.worker.tasks}
+    assert not any("quantize" in str(name) or "calibrate" in str(name) for name in done), done
+
+
+def test_a_case_that_passes_is_left_as_it_is(team, climbed):
+    climbed("onnx")
+    register_recipes(team / "pasted_onnx.toml")
+    run = declared(team, "onnx_int8_wide1")
+    found = rescue(run, worst_layers, targets=("host_cpu",))
+    assert not found.tried
+    assert found.winner == "onnx_int8_wide1"
+    assert "nothing to rescue" in found.ending
+
+
+def test_a_float_model_that_knows_nothing_is_not_rescued(team):
+    """Its labels are shuffled: no recipe makes a model better than the float one."""
+    shuffled = team / "shuffled"
+    for number, file in enumerate(sorted((team / "pictures").rglob("*.png"))):
+        target = shuffled / file.parts[-3] / f"class{number % 5}" / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    found = rescue(declared(team, "onnx_int8", "shuffled"), worst_layers, targets=("host_cpu",))
+    assert found.winner is None
+    assert not found.tried
+    assert "no remedy can help" in found.ending
+    assert "not significantly better than" in found.ending
+
+
+def test_a_budget_that_ends_says_so_and_what_is_best_so_far(team, monkeypatch):
+    run = declared(team, "tflite_int8_entropy")
+    moments = iter([0.0, *([1.0] * 2), *([99.0] * 50)])
+    monkeypatch.setattr(ladders, "time", Clock(moments))
+    found = rescue(run, worst_layers, targets=("host_cpu",), budget_s=10)
+    assert found.winner is None
+    assert "the budget of 10 s ended after" in found.ending
+    assert "--budget" in found.ending
+
+
+class Clock:
+    def __init__(self, moments):
+        self.moments = moments
+
+    def monotonic(self) -> float:
+        return next(self.moments)
+
+
+def test_an_interruption_keeps_what_was_found(team, climbed, monkeypatch):
+    run = declared(team, "onnx_int8")
+
+    def interrupted(line: str) -> None:
+        if "float32" in line:
+            raise KeyboardInterrupt
+
+    found = rescue(run, worst_layers, targets=("host_cpu",), progress=interrupted)
+    assert found.is_interrupted
+    assert found.tried
+    assert "interrupted after" in found.ending
+
+
+def test_a_rung_whose_converter_fails_is_told_and_the_next_is_tried(team, monkeypatch):
+    run = declared(team, "onnx_int8")
+    failing = {"onnx_int8_entropy"}
+    real = CaseRun.built.fget
+
+    def built(self):
+        if self.recipe.name in failing:
+            raise RuntimeError("the converter died")
+        return real(self)
+
+    monkeypatch.setattr(CaseRun, "built", property(built))
+    monkeypatch.setattr(ladders, "FAILURES", (RuntimeError,))
+    found = rescue(run, worst_layers, targets=("host_cpu",))
+    by = {each.recipe: each for each in found.tried}
+    assert by["onnx_int8_entropy"].verdict == "error"
+    assert by["onnx_int8_entropy"].message == "the converter died"
+    assert found.winner == "onnx_int8_wide1"
+
+
+def test_a_recipe_without_ranges_has_no_remedies(team):
+    run = declared(team, "tflite_int8")
+    run.recipe = RECIPES["tflite_fp16"]
+    refused(
+        lambda: rescue(run, worst_layers, targets=("host_cpu",)),
+        "tflite_fp16 takes no calibrated ranges",
+    )
+
+
+def test_time_is_measured(climbed):
+    assert time.monotonic() > sum(each.seconds for each in climbed("onnx").tried) > 0

@@ -1,0 +1,88 @@
+"""The order of remedies, from the cheapest for the user, and what depends on those before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from int8gate.analysis.rungs import MOST_WIDE, rungs
+from int8gate.quantizers.recipe import RECIPES, REMEDIES, Recipe, recipe
+
+NAMES = [name for name, each in RECIPES.items() if each.is_calibrated]
+LAYERS = [f"layer[{number}]" for number in range(24)]
+
+
+@dataclass
+class Some:
+    """A toolchain with these remedies."""
+
+    remedies: dict[str, object] = field(default_factory=lambda: dict.fromkeys(REMEDIES))
+    leaves_float: bool = True
+
+
+def climbed(base: Recipe, gains: dict[str, float], toolchain=None) -> list[Recipe]:
+    return [
+        rung.recipe for rung in rungs(base, toolchain or Some(), gains.get, lambda: list(LAYERS))
+    ]
+
+
+def cost(base: Recipe, found: Recipe) -> int:
+    """By what runs on the target: an integer graph, layers in float, wider activations."""
+    if found.activations != base.activations:
+        return 2
+    return int(len(found.rules) > len(base.rules))
+
+
+@given(
+    st.sampled_from(NAMES).map(RECIPES.get),
+    st.dictionaries(st.sampled_from(["cle", "bias", "smooth", "adaround"]), st.floats(0.1, 9)),
+    st.floats(0.1, 9),
+)
+def test_no_dearer_kind_stands_before_a_cheaper_one_and_none_is_tried_twice(base, by, of_ranges):
+    gains = {f"{base.name}+{name}": gain for name, gain in by.items()}
+    gains |= {name: of_ranges for name in NAMES if name.startswith(f"{base.name}_")}
+    found = climbed(base, gains)
+    names = [each.name for each in found]
+    assert len(set(names)) == len(names)
+    assert base.name not in names
+    costs = [cost(base, each) for each in found]
+    assert costs == sorted(costs)
+    for each in found:  # what a name with remedies says is what is tried
+        if "+" in each.name:
+            assert recipe(each.name) == each
+
+
+def test_remedies_that_helped_are_tried_together_and_on_the_ranges_that_did():
+    base = RECIPES["tflite_int8"]
+    helped = {"tflite_int8+cle": 0.2, "tflite_int8+bias": 0.1, "tflite_int8_entropy": 0.3}
+    names = [each.name for each in climbed(base, helped)]
+    assert "tflite_int8+cle+bias" in names
+    assert "tflite_int8_entropy+cle+bias" in names
+    assert not any("smooth+" in name or "+smooth+" in name for name in names)
+    alone = [each.name for each in climbed(base, {})]
+    assert not any(name.count("+") > 1 for name in alone)
+
+
+def test_the_worst_layers_stay_float_by_their_exact_names():
+    base = RECIPES["onnx_int8"]
+    wide = [each for each in climbed(base, {}) if len(each.rules) > len(base.rules)]
+    assert [len(each.rules) - len(base.rules) for each in wide] == [1, 2, 4]
+    assert len(wide[-1].rules) - len(base.rules) <= MOST_WIDE * len(LAYERS)
+    assert wide[1].left_float(LAYERS) == LAYERS[:2], "brackets of a name are no glob"
+
+
+def test_a_toolchain_without_remedies_and_mixes_has_its_other_recipes_alone():
+    found = climbed(RECIPES["tflite_int8"], {}, Some(remedies={}, leaves_float=False))
+    assert {each.name for each in found} <= set(RECIPES)
+    assert found[-1].name == "tflite_int16x8"
+
+
+@pytest.mark.parametrize("name", ["tflite_int8_per_tensor", "tflite_uint8"])
+def test_what_the_recipe_promises_of_weights_and_ends_stays(name):
+    base = RECIPES[name]
+    for each in climbed(base, {}):
+        if each.activations == base.activations:
+            assert (each.per_channel, each.io) == (base.per_channel, base.io)
