@@ -9,4 +9,5 @@ TASK = Task(
     array_labels="the values",
     arrays="values",
     decode="int8gate.model_zoo.user_models.decoding:rows",
+    read_by="the order and the units of the outputs' values against the labels'",
 )
