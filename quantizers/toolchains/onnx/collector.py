@@ -52,7 +52,7 @@ def collect(
     stored = SampleFile(samples)
     chosen = tuple(tensors) if tensors else None
     opened = _open(*_identity(float_model), chosen, len(stored), every, threads)
-    feed = _feeder(opened.session, stored, Path(float_model).name)
+    feed = feeder(opened.session, stored, Path(float_model).name)
     found = {tap.tensor: TensorStatistics() for tap in opened.taps}
     for number in range(len(stored)) if rows is None else rows:
         sample = stored.sample(number)
@@ -99,7 +99,7 @@ def _identity(path: Path) -> tuple[str, tuple[int, int]]:
     return str(Path(path).absolute()), (facts.st_mtime_ns, facts.st_size)
 
 
-def _feeder(session, stored: SampleFile, model: str):
+def feeder(session, stored: SampleFile, model: str):
     """A function from a sample's arrays to the model's inputs."""
     taken = [given for given in session.get_inputs() if not given.name.startswith("int8gate.")]
     by_name = {given.name: given for given in taken}

@@ -38,7 +38,7 @@ def collect(
     tensors, interpreter = _open(*_identity(float_model))
     found = {name: TensorStatistics() for name in tensors}
     stored = SampleFile(samples)
-    for number, sample in _fed(stored, rows, interpreter, float_model.name):
+    for number, sample in fed(stored, rows, interpreter, float_model.name):
         interpreter.invoke()
         for name, index in tensors.items():
             try:
@@ -75,7 +75,7 @@ def _open(path: str, *_changed) -> tuple[dict[str, int], Any]:
     return tensors, interpreter
 
 
-def _fed(
+def fed(
     samples: SampleFile, rows: range | None, interpreter, model: str
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """The number and the arrays of each sample, after they were given to the interpreter."""
