@@ -32,7 +32,7 @@ END = "pytest: end; helpers of its plugins"  # git, hg and file, which pytest-be
 DOORS = {  # module:function to label; the innermost counts
     "int8gate.engine.worker:Worker._hand_over": "worker: start and hand-over",
     "int8gate.engine.cache:ArtifactCache.get_or_build": "cache: look-ups",
-    "int8gate.engine.cache_entry:_sha256_of": "cache: bytes of entries read again",
+    "int8gate.engine.cache_entry:sha256_of": "cache: bytes of entries read again",
     "int8gate.engine.cache_entry:cache_key": "cache: keys",
     "int8gate.quantizers.stage:Stage.identity": "keys: code and library versions",
     "int8gate.model_zoo.weights:Weights.identity.fget": "keys: weights files",

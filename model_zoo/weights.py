@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import atomic_file
+from int8gate.engine.file_digest import sha256_of
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.runtimes import onnx_file
-from int8gate.runtimes.artifact import sha256_of
 
 MANIFEST = "manifest.json"
 DISTRIBUTION = "int8gate-zoo-weights"

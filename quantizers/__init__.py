@@ -8,6 +8,8 @@ stage.py      `Stage`, a function in the worker process, and what runs it
 stages.py     the stages that no toolchain changes; sample_stages.py: those that write samples
 toolchains/   a folder for each way to quantized files
 calibration/  statistics of each tensor, and the ranges made of them
+remedies/     what changes a float artifact before it is quantized; exposed.py: the activations of
+              a float or quantized file by name
 ranged.py     what the toolchains share of it: statistics to a file, and ranges from it
 data_sets.py  the data sets of a run
 auditing.py   the audit of calibration pictures; activation_audit.py: of activations

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from int8gate.engine.cache import ArtifactCache, CacheEntry
+from int8gate.engine.file_digest import sha256_of
 from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
@@ -29,7 +30,7 @@ from int8gate.quantizers.steps import Calibration, Drawn, Step, arrays_of, run_s
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
-from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact, sha256_of
+from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact
 
 if TYPE_CHECKING:
     from int8gate.model_zoo.user_models.inspection import ModelFile

@@ -22,10 +22,9 @@ from int8gate.calibration_data.folders.folder_samples import (
     problems_of,
     refuse_all,
 )
+from int8gate.calibration_data.folders.listing import NO_LABEL
 from int8gate.calibration_data.pictures import shown
 from int8gate.engine import code_identity
-
-NO_LABEL = -1
 
 WHOLE = "whole"  # all samples, where nothing is calibrated
 

@@ -21,6 +21,7 @@ from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders.forms import FORMS
 from int8gate.calibration_data.folders.listing import Example, Objects, Wanted
 from int8gate.calibration_data.pictures import by, picture_size, shown, unfit
+from int8gate.engine.file_digest import sha256_of
 
 SPLITS = ("calibration", "evaluation")
 CALIBRATION_SHARE = 0.2
@@ -88,8 +89,7 @@ def content_of(path: Path) -> str:
 
 @cache
 def _digest(path: Path, changed_ns: int, size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _strata(examples: list[Example]):

@@ -10,7 +10,7 @@ register(
         metrics=("team_metrics:TOP2", "top1"),
         data="a folder of pictures for each kind, or labels.csv",
         folders=("folders", "csv"),
-        decode="int8gate.model_zoo.user_models.decoding:class_scores",
+        decode="int8gate.model_zoo.user_models.decoding:rows",
         agreement="int8gate.validation.agreement:same_class",
         least_agreement=0.95,
         classes_of="int8gate.model_zoo.user_models.decoding:of_classifier",

@@ -6,6 +6,7 @@
     cache.py          artifacts on disk, addressed by what they were made of (cache_entry.py)
     code_identity.py  which code a result depends on
     atomic_file.py    files that are written whole or not at all
+    file_digest.py    the digest of a file's content
     schema.py         files of a declared form, by pydantic
     plugins.py        modules of a user's own, ``module:name``
     extras.py         which extra of int8gate brings which package

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from int8gate.engine.file_digest import sha256_of
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -57,7 +59,7 @@ def write_entry(directory: Path, kind: str, key: str, parts: dict, meta: dict) -
         if path.is_symlink() or not (path.is_dir() or path.is_file()) or name == _ENTRY:
             raise ValueError(f"a cache entry holds files and directories, not {name}")
         if path.is_file():
-            files[name] = {"bytes": path.stat().st_size, "sha256": _sha256_of(path)}
+            files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         sync(path)
     entry = {
         "schema": SCHEMA,
@@ -129,7 +131,7 @@ class Reader:
         if not opened or self._contents.get(path) == known:
             return
         is_settled = _is_settled(state)
-        if _sha256_of(path) != expected["sha256"]:
+        if sha256_of(path) != expected["sha256"]:
             raise ValueError(f"{name} was altered")
         if is_settled:
             self._contents[path] = known
@@ -151,11 +153,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _canonical(value: Any, name: str) -> bytes:

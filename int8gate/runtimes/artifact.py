@@ -8,7 +8,6 @@ Quantization follows the TFLite specification
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -165,12 +164,6 @@ def in_order(names: Iterable[str]) -> list[str]:
         names,
         key=lambda name: [int(part) if part.isdigit() else part for part in _PARTS.split(name)],
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sample_file(directory: Path) -> Path:

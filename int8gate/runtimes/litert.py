@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.runtimes.artifact import TensorSpec, in_order, sha256_of
+from int8gate.engine.file_digest import sha256_of
+from int8gate.runtimes.artifact import TensorSpec, in_order
 from int8gate.runtimes.session import Session
 
 

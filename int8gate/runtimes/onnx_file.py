@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from int8gate.runtimes.artifact import sha256_of
+from int8gate.engine.file_digest import sha256_of
 
 ARRAYS = "int8gate.arrays"  # in the metadata of a file whose inputs are arrays, not a picture
 LARGEST_INSIDE = 1_500_000_000  # bytes of weights; quantizing and optimizing need room below 2 GiB

@@ -18,14 +18,21 @@ class OnnxSession(ChannelsFirstSession):
     """A loaded `.onnx` file.
 
     `provider` executes every node: where it is missing or leaves nodes to another one, that is an
-    error, unless `allow_fallback`; `providers` says which are in use. Raises ValueError naming the
+    error, unless `allow_fallback`; `providers` says which are in use. `level` is that of
+    `ort.options`: without optimizations a QDQ file computes on floats between its quantizers,
+    exactly, where a host's own kernels of integers may saturate. Raises ValueError naming the
     file when it cannot be loaded or an input's shape is not fixed.
     """
 
     def __init__(
-        self, path: Path, threads: int = 1, provider: str = CPU, allow_fallback: bool = False
+        self,
+        path: Path,
+        threads: int = 1,
+        provider: str = CPU,
+        allow_fallback: bool = False,
+        level: str = "ALL",
     ):
-        self._session = _open(Path(path), threads, provider, allow_fallback)
+        self._session = _open(Path(path), threads, provider, allow_fallback, level)
         self.providers = tuple(self._session.get_providers())
         ends = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(path, *(map(ort.spec_of, tensors) for tensors in ends))
@@ -61,7 +68,7 @@ def describe(path: Path) -> dict:
     return OnnxSession(path).description(onnx_file.digest(path))
 
 
-def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
+def _open(path: Path, threads: int, provider: str, allow_fallback: bool, level: str):
     import onnxruntime
 
     if provider == ort.QNN:  # a plug-in, which is registered when it is asked for
@@ -79,7 +86,7 @@ def _open(path: Path, threads: int, provider: str, allow_fallback: bool):
     try:
         session = ort.open_model(
             path,
-            ort.options(threads=threads, entries=entries),
+            ort.options(level, threads, entries),
             chosen,
             enable_fallback=int(allow_fallback),
         )

@@ -9,4 +9,5 @@ TASK = Task(
     array_labels="1 of anomalies, else 0",
     arrays="anomaly",
     decode="int8gate.model_zoo.user_models.decoding:anomaly_scores",
+    read_by="what the score means (it is large for anomalies)",
 )

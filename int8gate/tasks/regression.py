@@ -8,5 +8,6 @@ TASK = Task(
     metrics=("rmse", "mae", "r2"),
     array_labels="the values",
     arrays="values",
-    decode="int8gate.model_zoo.user_models.decoding:values",
+    decode="int8gate.model_zoo.user_models.decoding:rows",
+    read_by="the order and the units of the outputs' values against the labels'",
 )

@@ -9,6 +9,7 @@ TASK = Task(
     data="low/ and high/ of equal names, twice as large; or pictures alone",
     folders=("pairs",),
     decode="int8gate.model_zoo.user_models.decoding:luminance_of",
+    read_by="",
     scenes={
         "super_resolution": Scenes(
             "int8gate.calibration_data.synthetic.super_resolution:draw", None

@@ -40,6 +40,8 @@ class Task:
         outputs are read only where something is.
     accuracy : what a user's quantized model must reach where its declaration does not say, as
         arithmetic on the float metric; None: as `expectations.toml` has it.
+    read_by : what of a declaration says how its outputs are read: what to look at where a model
+        is no better than chance.
     classes_of : how many classes a file tells apart, ``module:function``.
     scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask`, `zoo` the
         module that declares its models.
@@ -63,6 +65,9 @@ class Task:
     least_agreement: float | None = None
     answers_are_places: bool = False
     accuracy: str | None = None
+    read_by: str = (
+        "the order of the classes (`classes` names them, folders are numbered in sorted order)"
+    )
     classes_of: str | None = None
     scenes: dict[str, Scenes] = field(default_factory=dict)
     training: str | None = None

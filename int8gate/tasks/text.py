@@ -12,6 +12,8 @@ TASK = Task(
     array_labels="the texts, of dtype str",
     decode="int8gate.model_zoo.user_models.decoding:texts",
     heads={"ctc": "int8gate.model_zoo.user_models.known_heads:ctc"},
+    read_by="`blank` (the end of the outputs that is no symbol), the order and the number of "
+    "`classes` (is a space the last, as PaddleOCR adds it?), or a decode of your own",
     agreement="int8gate.validation.agreement:same_text",
     least_agreement=0.97,
     accuracy="1 - 0.99 * (1 - float)",

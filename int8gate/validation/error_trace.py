@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.runtimes import onnx_file
-from int8gate.runtimes.sessions import open_session
+from int8gate.quantizers.exposed import QUANTIZERS, behind_quantizers, exposed, plain
 from int8gate.runtimes.tflite_graph import read_graph
 
 CEILING_DB = 60.0  # a tensor this close to float counts as exact
 MASKED = 1e4  # values beyond are those of an additive mask, not of a signal
 INPUT = "input"  # stands for the operator of a graph's input, which rounding changes too
 LEAST_MATCHED = 0.5  # of the operators, by the names of their outputs; fewer tell no story
-QUANTIZERS = ("QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,8 @@ def trace(float_model: Path, quantized: Path, inputs: Sequence[np.ndarray]) -> l
     try:
         operators = list(_operators(quantized))
         with tempfile.TemporaryDirectory() as scratch:
-            expected = _exposed(float_model, Path(scratch) / f"float{float_model.suffix}")
-            found = _exposed(quantized, Path(scratch) / f"quantized{quantized.suffix}")
+            expected = exposed(float_model, Path(scratch) / f"float{float_model.suffix}")
+            found = exposed(quantized, Path(scratch) / f"quantized{quantized.suffix}")
             return _measure(operators, expected, found, inputs)
     except ValueError:  # subgraphs, weights outside the file: there is nothing to compare
         return []
@@ -173,64 +171,6 @@ def _parts(kind: str, shapes: list[tuple], whole: tuple) -> tuple[list[slice], i
     return [slice(None)], 0
 
 
-def _exposed(model: Path, copy: Path):
-    """A function of inputs to the real values of every activation by name."""
-    names = _expose_onnx(model, copy) if model.suffix == ".onnx" else _expose_tflite(model, copy)
-    session = open_session(copy)
-    by_output = {spec.name: names.get(spec.name, spec.name) for spec in session.outputs}
-
-    def run(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(by_output.values(), session.predict(*inputs), strict=True))
-
-    return run
-
-
-def _expose_tflite(model: Path, copy: Path) -> dict[str, str]:
-    from int8gate.quantizers.toolchains.tflite.ranges import computed, with_outputs
-
-    content = model.read_bytes()
-    copy.write_bytes(with_outputs(content, computed(content).values()))
-    return {}
-
-
-def _expose_onnx(model: Path, copy: Path) -> dict[str, str]:
-    """Of a tensor with a quantizer behind it, what the quantizer leaves stands for it."""
-    import onnx
-
-    loaded = onnx.load(str(model), load_external_data=False)
-    if onnx_file.external_locations(loaded):
-        raise ValueError(f"{model}: its weights stand outside the file")
-    graph = loaded.graph
-    behind = _behind_quantizers(graph)
-    constants = {each.name for each in graph.initializer}
-    given = [each.name for each in graph.input if each.name not in constants]
-    names = {behind.get(name, name): name for name in given}
-    for node in graph.node:
-        if node.op_type not in QUANTIZERS:
-            names |= {behind.get(name, name): _plain(name) for name in node.output if name}
-    del graph.output[:]
-    graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    onnx.save(loaded, str(copy))
-    return names
-
-
-def _behind_quantizers(graph) -> dict[str, str]:
-    """Tensors that a QuantizeLinear reads, with what its DequantizeLinear makes of them."""
-    rounded = {
-        node.output[0]: node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"
-    }
-    return {
-        rounded[node.input[0]]: node.output[0]
-        for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
-    }
-
-
-def _plain(name: str) -> str:
-    """What ONNX Runtime's quantizer calls a graph's output before it is rounded."""
-    return name.removesuffix("_QuantizeLinear_Input")
-
-
 def _operators(model: Path) -> Iterator[Operator]:
     return _onnx_operators(model) if model.suffix == ".onnx" else _tflite_operators(model)
 
@@ -260,7 +200,7 @@ def _onnx_operators(model: Path) -> Iterator[Operator]:
 
     graph = onnx.load(str(model), load_external_data=False).graph
     constants = {each.name: each for each in graph.initializer}
-    behind = _behind_quantizers(graph)
+    behind = behind_quantizers(graph)
     source = {rounded: name for name, rounded in behind.items()}
     widths = {
         node.input[0]: float(numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
@@ -275,4 +215,4 @@ def _onnx_operators(model: Path) -> Iterator[Operator]:
             continue
         reads = tuple(source.get(name, name) for name in node.input if name not in constants)
         for name in node.output:
-            yield Operator(node.op_type, reads, _plain(name), widths.get(name), node.name)
+            yield Operator(node.op_type, reads, plain(name), widths.get(name), node.name)

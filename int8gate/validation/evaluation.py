@@ -18,6 +18,7 @@ from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.user_hooks import decoded
+from int8gate.runtimes.finite import NotFinite, which_output
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
 from int8gate.validation.fidelity import OutputFidelity
@@ -107,10 +108,13 @@ def evaluate(
         real = around.prepared(arrays)
         inputs = around.before(real)
         outputs = session.predict(*inputs, pixel_range=pixel_range)
-        if rows:
-            predictions = around.after(real, outputs)
-        for name, found in rows.items():
-            found.append(metric(name).sample_statistics(predictions, labels))
+        try:
+            if rows:
+                predictions = around.after(real, outputs)
+                for name, found in rows.items():
+                    found.append(metric(name).sample_statistics(predictions, labels))
+        except NotFinite as error:
+            raise ValueError(which_output(outputs, _names_of(scoring, session), done)) from error
         distinct.add(outputs[0])
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
@@ -145,7 +149,7 @@ class _Fidelity:
         self._around, self._may_refuse = around, scoring.decode_is_guess
         self._answers = Agreement(scoring.agreement) if compared and scoring.agreement else None
         self._specs = [each.outputs for each in (session, compared) if each]
-        self._names, self._outputs = scoring.outputs, []
+        self._names, self._outputs = _names_of(scoring, session), []
 
     def add(
         self, real: dict[str, np.ndarray], wanted: list[np.ndarray], found: list[np.ndarray]
@@ -162,7 +166,7 @@ class _Fidelity:
             first = next(iter(real.values()))
             sides = first.shape[1:3] if first.ndim == 4 else None
             self._outputs = [
-                OutputFidelity(self._name(place, len(found)), self._is_integer(place), sides)
+                OutputFidelity(self._names[place], self._is_integer(place), sides)
                 for place, values in enumerate(wanted)
             ]
         for output, expected, quantized in zip(self._outputs, wanted, found, strict=True):
@@ -184,15 +188,17 @@ class _Fidelity:
     def agreement(self) -> float | None:
         return self._answers.share() if self._answers else None
 
-    def _name(self, place: int, count: int) -> str:
-        specs = self._specs[0]
-        return self._names[place] if len(self._names) == count else specs[place].name
-
     def _is_integer(self, place: int) -> bool:
         """Whether an output holds whole numbers that stand for nothing else: indices, classes."""
         specs = [each[place] for each in self._specs]
         dtypes = [spec.dtype for spec in specs if not spec.is_quantized]
         return any(dtype.startswith(("int", "uint", "bool")) for dtype in dtypes)
+
+
+def _names_of(scoring: Scoring, session) -> list[str]:
+    """What the model's outputs are called."""
+    known = [spec.name for spec in session.outputs]
+    return list(scoring.outputs) if len(scoring.outputs) == len(known) else known
 
 
 def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:

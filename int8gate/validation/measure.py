@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from int8gate.engine.host import has_dot_product
+from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.targets import arm_cpu
 from int8gate.targets import registry as targets
 from int8gate.targets.target import MEASURED, MODELLED, SIMULATED
+from int8gate.tasks.registry import task
 from int8gate.validation import cached_results, causes, gates, preprocessing_mismatch, record
 from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
@@ -26,12 +28,6 @@ from int8gate.validation.rerun import RESCUE, rerun
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
 
 
-# What to look at where the float model itself, a team's own, knows nothing of the pictures.
-WORTHLESS = (
-    "quantization is not the cause: look at colours, mean, std, scale or range of {0}, at the "
-    "order of the classes (`classes` names them, folders are numbered in sorted order), and "
-    "whether the file is the trained one"
-)
 NO_TWIN = "no float model to compare the quantized file with"
 NAME_TWIN = '; name it with float_file = "FILE" in the TOML'
 
@@ -153,8 +149,22 @@ def _accuracy(run: CaseRun) -> Measurement:
         gate = gates.floor_gate(own.fidelity, run.case_id) or gate
     gate = gates.reference_gate(float_score, run.expected.least_metric, found_by) or gate
     if result.is_worthless and run.plan.own:
-        gate = replace(gate, message=f"{gate.message}: {WORTHLESS.format(run.plan.own.where)}")
+        gate = replace(gate, message=f"{gate.message}: {_worthless(run.plan.own)}")
     return Measurement("accuracy", gate, fields)
+
+
+def _worthless(own: OwnModel) -> str:
+    """What to look at where the float model itself, a team's own, knows nothing of its samples."""
+    fed = (
+        f"what the arrays of {own.where} hold (units, the order of columns, how they were scaled)"
+        if own.takes_arrays
+        else f"colours, mean, std, scale or range of {own.where}"
+    )
+    places = [*([task(own.task).read_by] if task(own.task).read_by else []), fed]
+    return (
+        f"quantization is not the cause: look at {', at '.join(places)}, and whether the file is "
+        "the trained one"
+    )
 
 
 def _accuracy_by_fidelity(run: CaseRun, own: KeptEvaluation, fields: dict) -> Measurement:

@@ -13,8 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from int8gate.engine import atomic_file
+from int8gate.engine.file_digest import sha256_of
 from int8gate.quantizers.recipe import RECIPES, find
-from int8gate.runtimes.artifact import ARTIFACT, sha256_of
+from int8gate.runtimes.artifact import ARTIFACT
 from int8gate.validation.case_summary import case_key
 
 RULE = (

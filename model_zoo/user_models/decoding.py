@@ -37,8 +37,8 @@ DETECTION, PERSON = 6, 52  # columns of a row
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def class_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
-    """The first output as (n, classes), also where it is (n, classes, 1, 1)."""
+def rows(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """The first output as (n, k), scores of classes or values, also where it is (n, k, 1, 1)."""
     return outputs[0].reshape(len(outputs[0]), -1)
 
 
@@ -148,11 +148,6 @@ def shape_of(values: np.ndarray) -> str:
 
 def _by(sides) -> str:
     return ", ".join(map(str, sides))
-
-
-def values(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
-    """The first output as (n, values)."""
-    return outputs[0].reshape(len(outputs[0]), -1)
 
 
 def anomaly_scores(

@@ -13,6 +13,7 @@ import numpy as np
 
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.decoding import CHANNELS_LAST, DETECTION, shape_of
+from int8gate.runtimes.finite import refuse_not_finite
 from int8gate.tasks.keypoints import KEYPOINTS
 
 ROUNDING = 0.1  # of quantized numbers 0..1
@@ -201,8 +202,7 @@ def ctc(outputs: list[np.ndarray], declared: Network, inputs: list[np.ndarray]) 
         is_short = scores.ndim == 3 and scores.shape[2] == len(symbols) + 2
         space = ": is a space the last class, as PaddleOCR adds it?" if is_short else ""
         raise ValueError(f"{_other_outputs('ctc', outputs, expected)}{space}")
-    if np.isnan(scores).any():
-        raise ValueError("outputs hold NaN: the model is broken, there is nothing to read")
+    refuse_not_finite(scores, "read", infinity=True)
     best = scores.argmax(axis=2)
     blank = 0 if is_first else len(symbols)
     is_read = (best != blank) & (np.diff(best, axis=1, prepend=-1) != 0)

@@ -109,23 +109,21 @@ def _run(meta) -> list:
     """The nodes that a signature or the loader runs; restoring goes by the loader's own code, but
     for models of TensorFlow 1, whose graph does it.
     """
+    from int8gate.model_zoo.importers.tf1.graphs import node_of
+
     nodes = {node.name: node for node in meta.graph_def.node}
     ends = [info.name for s in meta.signature_def.values() for info in s.outputs.values()]
     for name in INITIALIZERS:
         ends += meta.collection_def[name].node_list.value if name in meta.collection_def else ()
     if is_old := not meta.HasField("object_graph_def"):
         ends.append(meta.saver_def.restore_op_name)
-    waiting, seen = [_node_of(end) for end in ends], set()
+    waiting, seen = [node_of(end) for end in ends], set()
     while waiting:
         name = waiting.pop()
         if name in nodes and name not in seen:
             seen.add(name)
-            waiting += map(_node_of, nodes[name].input)
+            waiting += map(node_of, nodes[name].input)
     called = set(meta.object_graph_def.concrete_functions)
     functions = [f for f in meta.graph_def.library.function if f.signature.name in called]
     found = [nodes[name] for name in seen] + [node for f in functions for node in f.node_def]
     return [node for node in found if not (is_old and node.op in ("RestoreV2", "Restore"))]
-
-
-def _node_of(edge: str) -> str:
-    return edge.lstrip("^").partition(":")[0]

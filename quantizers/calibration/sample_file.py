@@ -72,3 +72,10 @@ class SampleFile:
 def _inputs_of(loaded) -> dict[str, np.ndarray]:
     with loaded:
         return {name: loaded[name] for name in in_order(loaded.files)}
+
+
+def where_to_look(sample: list[np.ndarray]) -> str:
+    """What may have made a tensor hold NaN or infinity on a sample, in words for an error."""
+    if all(np.isfinite(array).all() for array in sample):
+        return "look there for a logarithm of zero, a division by zero or a mask of -inf"
+    return "the sample itself holds some"

@@ -21,10 +21,10 @@ from typing import cast
 
 from int8gate.engine import code_identity
 from int8gate.engine.cache import cache_key
+from int8gate.engine.file_digest import sha256_of
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.calibration.table import Table, merge_tables, read_table, write_table
 from int8gate.runtimes import onnx_file
-from int8gate.runtimes.artifact import sha256_of
 
 SHARD = 64  # samples: seconds of work, and little lost by a kill
 Collect = Callable[[Path, Path, range], Table]

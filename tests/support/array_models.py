@@ -44,7 +44,7 @@ register(
         order=50,
         metrics=("team_sign:SAME_SIGN",),
         arrays="values",
-        decode="int8gate.model_zoo.user_models.decoding:values",
+        decode="int8gate.model_zoo.user_models.decoding:rows",
     )
 )
 '''

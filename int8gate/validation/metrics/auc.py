@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.runtimes.finite import refuse_not_finite
 from int8gate.validation.metrics.registry import Metric
 
 CHANCE = 0.5
@@ -20,10 +21,7 @@ def _statistics(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
             f"outputs {outputs.shape} do not fit labels {labels.shape}: one score each"
         )
     scores = np.asarray(outputs, np.float64).reshape(-1)
-    if not np.isfinite(scores).all():
-        raise ValueError(
-            "outputs hold NaN or infinity: the model is broken, there is nothing to score"
-        )
+    refuse_not_finite(scores)
     return np.stack([scores, labels.astype(np.float64)], axis=1)
 
 

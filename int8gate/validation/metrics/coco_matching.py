@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from int8gate.runtimes.finite import refuse_not_finite
 from int8gate.tasks.keypoints import KEYPOINTS
 
 THRESHOLDS = 10
@@ -112,8 +113,7 @@ def _checked(outputs, labels, columns: tuple[int, int]) -> tuple[np.ndarray, np.
 
 
 def _check_values(found: np.ndarray, objects: np.ndarray) -> None:
-    if not np.isfinite(found).all():
-        raise ValueError("outputs hold NaN or infinity: the model is broken, nothing to score")
+    refuse_not_finite(found)
     if not np.isfinite(objects).all():
         raise ValueError("labels hold NaN or infinity: mend the data set")
 

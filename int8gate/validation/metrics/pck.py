@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.runtimes.finite import refuse_not_finite
 from int8gate.tasks.keypoints import KEYPOINTS
 from int8gate.validation.metrics.registry import Metric
 
@@ -66,8 +67,7 @@ def _checked(outputs, labels) -> tuple[np.ndarray, np.ndarray]:
             f"(n, 1, {COLUMNS}), one labelled person a picture"
         )
     outputs, labels = np.asarray(outputs, np.float64), np.asarray(labels, np.float64)
-    if not np.isfinite(outputs).all():
-        raise ValueError("outputs hold NaN or infinity: the model is broken, nothing to score")
+    refuse_not_finite(outputs)
     if not np.isfinite(labels).all():
         raise ValueError("labels hold NaN or infinity: mend the data set")
     return outputs, labels

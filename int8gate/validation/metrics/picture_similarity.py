@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from int8gate.calibration_data.synthetic.super_resolution import SCALE, degrade, enlarge
+from int8gate.runtimes.finite import refuse_not_finite
 from int8gate.validation.metrics.registry import Metric
 
 PEAK = 255
@@ -50,10 +51,7 @@ def _statistics(similarity: Similarity, outputs: np.ndarray, labels: np.ndarray)
             f"outputs {outputs.shape} do not fit labels {labels.shape}: both are (n, h, w, 1), "
             "the large picture's luminance"
         )
-    if not np.isfinite(outputs).all():
-        raise ValueError(
-            "outputs hold NaN or infinity: the model is broken, there is nothing to score"
-        )
+    refuse_not_finite(outputs)
     restored = _inner(np.rint(np.clip(outputs, 0, PEAK)))
     truth = _inner(labels)
     blind = [np.full_like(picture, round(picture.mean())) for picture in truth]

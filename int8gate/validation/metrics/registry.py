@@ -22,6 +22,7 @@ from typing import overload
 import numpy as np
 
 from int8gate.engine.plugins import resolve
+from int8gate.runtimes.finite import refuse_not_finite
 
 IGNORE_LABEL = 255
 
@@ -128,8 +129,7 @@ def _predictions(outputs: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> 
     if outputs.shape[:-1] != labels.shape:
         fit = f"outputs {outputs.shape} do not fit labels {labels.shape}"
         raise ValueError(f"{fit}: outputs have one more axis, the classes")
-    if np.issubdtype(outputs.dtype, np.floating) and np.isnan(outputs).any():
-        raise ValueError("outputs hold NaN: the model is broken, there is nothing to score")
+    refuse_not_finite(outputs, infinity=True)
     used, classes = labels[valid], outputs.shape[-1]
     if used.size and (used.min() < 0 or used.max() >= classes):
         span = f"labels span {used.min()}..{used.max()}, but outputs have {classes} classes"

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from int8gate.runtimes.finite import refuse_not_finite
 from int8gate.validation.metrics.registry import Metric
 
 BEYOND = 1.25  # times the worst error seen: how far one that is not seen may go
@@ -24,10 +25,7 @@ def _pairs(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
         raise ValueError(
             f"outputs {outputs.shape} do not fit labels {labels.shape}: both are (n, values)"
         )
-    if not np.isfinite(found).all():
-        raise ValueError(
-            "outputs hold NaN or infinity: the model is broken, there is nothing to score"
-        )
+    refuse_not_finite(found)
     return found, real
 
 

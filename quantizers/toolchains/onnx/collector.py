@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.calibration.sample_file import SampleFile
+from int8gate.quantizers.calibration.sample_file import SampleFile, where_to_look
 from int8gate.quantizers.calibration.statistics import (
     TensorStatistics,
     channels_of,
@@ -65,7 +65,7 @@ def collect(
             except ValueError as error:
                 raise ValueError(
                     f"tensor {tap.tensor} of {Path(float_model).name} {error} on calibration "
-                    f"sample {number}: {_suspect(sample)}"
+                    f"sample {number}: {where_to_look(sample)}"
                 ) from error
     return found
 
@@ -186,9 +186,3 @@ def _add(statistics: TensorStatistics, values, low, high, *of_channels) -> None:
     statistics.update(values, low, high)
     if of_channels:
         statistics.observe_channels(*of_channels)
-
-
-def _suspect(sample: list[np.ndarray]) -> str:
-    if all(np.isfinite(array).all() for array in sample):
-        return "look there for a logarithm of zero, a division by zero or a mask of -inf"
-    return "the sample itself holds some"

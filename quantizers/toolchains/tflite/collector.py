@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.calibration.sample_file import SampleFile
+from int8gate.quantizers.calibration.sample_file import SampleFile, where_to_look
 from int8gate.quantizers.calibration.statistics import TensorStatistics, start_of, step_of
 from int8gate.quantizers.toolchains.tflite.ranges import activations, with_outputs
 from int8gate.runtimes.artifact import in_order
@@ -48,7 +48,7 @@ def collect(
                 close()  # for the same reason: the error's traceback holds it
                 raise ValueError(
                     f"tensor {name} of {float_model.name} {error} on calibration sample {number}: "
-                    f"{_suspect(sample)}"
+                    f"{where_to_look(sample)}"
                 ) from error
     return found
 
@@ -125,9 +125,3 @@ def _extremes(value: np.ndarray, extreme: np.ufunc) -> np.ndarray:
     width, channels = value.shape[-2:]
     over_rows = extreme.reduce(value.reshape(-1, width * channels), axis=0)
     return extreme.reduce(over_rows.reshape(width, channels), axis=0)
-
-
-def _suspect(sample: list[np.ndarray]) -> str:
-    if all(np.isfinite(array).all() for array in sample):
-        return "look there for a logarithm of zero, a division by zero or a mask of -inf"
-    return "the sample itself holds some"

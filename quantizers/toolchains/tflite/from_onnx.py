@@ -41,12 +41,13 @@ def to_tflite(source: Path, directory: Path) -> dict:
 
     source = source / ONNX if source.is_dir() else source
     target = directory / TFLITE
-    reference = _reference(source)
+    reference, are_arrays = _reference(source), _are_arrays(source)
     with tempfile.TemporaryDirectory() as folder:
         folded = _folded(source, Path(folder))
-        if wrong := _compared(reference, folded, target):
+        if wrong := _compared(reference, folded, target, are_arrays):
+            first = _first_wrong(folded, are_arrays)
             raise ValueError(
-                f"{source.name}: {wrong}: onnx2tf converts {_first_wrong(folded)} wrongly; write "
+                f"{source.name}: {wrong}: onnx2tf converts {first} wrongly; write "
                 "that operator as others in the ONNX file, take the onnx recipes, or export the "
                 "network to TFLite from its source"
             )
@@ -54,12 +55,15 @@ def to_tflite(source: Path, directory: Path) -> dict:
     return describe(target)
 
 
-def _compared(reference: tuple, folded: Path, target: Path) -> str:
-    """Writes `target` of `folded`; says how it differs from the reference, "" if it does not."""
+def _compared(reference: tuple, folded: Path, target: Path, are_arrays: bool) -> str:
+    """Writes `target` of `folded`; says how it differs from the reference, "" if it does not.
+
+    `are_arrays`: its inputs are arrays and no picture, and keep their layout.
+    """
     inputs, expected, allowed = reference
-    kept = _arrays_of(folded)
+    kept = _inputs_of(folded) if are_arrays else []
     shutil.copyfile(converted(folded, kept), target)
-    found = _outputs(target, inputs, folded.name, not kept)
+    found = _outputs(target, inputs, folded.name, not are_arrays)
     if len(found) != len(expected):
         raise ValueError(
             f"{folded.name} has {len(expected)} outputs, the TFLite file that onnx2tf wrote has "
@@ -73,7 +77,7 @@ def _compared(reference: tuple, folded: Path, target: Path) -> str:
     ]
     if turned:
         target.write_bytes(_with_turned_outputs(target.read_bytes(), turned))
-        found = _outputs(target, inputs, folded.name, not kept)
+        found = _outputs(target, inputs, folded.name, not are_arrays)
         compared = list(zip(expected, found, allowed, strict=True))
     for number, (wanted, found, most) in enumerate(compared):
         if not _same(wanted, found, most):
@@ -84,13 +88,18 @@ def _compared(reference: tuple, folded: Path, target: Path) -> str:
     return ""
 
 
-def _arrays_of(model: Path) -> list[str]:
-    """The names of its inputs, where they are arrays and no picture: they keep their layout."""
+def _are_arrays(model: Path) -> bool:
+    """Whether an ONNX file's inputs are arrays and no picture; optimizers forget that mark."""
     import onnx
 
     read = onnx.load(str(model), load_external_data=False)
-    are_arrays = any(entry.key == onnx_file.ARRAYS for entry in read.metadata_props)
-    return [info.name for info in read.graph.input] if are_arrays else []
+    return any(entry.key == onnx_file.ARRAYS for entry in read.metadata_props)
+
+
+def _inputs_of(model: Path) -> list[str]:
+    import onnx
+
+    return [info.name for info in onnx.load(str(model), load_external_data=False).graph.input]
 
 
 def _folded(source: Path, folder: Path) -> Path:
@@ -107,18 +116,7 @@ def _folded(source: Path, folder: Path) -> Path:
         _name_ends_plainly(graph)
 
     fold(source, folded, rewritten)
-    if _arrays_of(source):
-        _mark(folded)
     return folded
-
-
-def _mark(model: Path) -> None:
-    """Says that the inputs are arrays, which optimizers forget."""
-    import onnx
-
-    read = onnx.load(str(model), load_external_data=False)
-    onnx_file.mark_as_arrays(read)
-    onnx.save(read, str(model))
 
 
 def _name_ends_plainly(graph) -> None:
@@ -139,7 +137,7 @@ def _name_ends_plainly(graph) -> None:
                     names_of[place] = plain.get(name, name)
 
 
-def _first_wrong(folded: Path) -> str:
+def _first_wrong(folded: Path, are_arrays: bool) -> str:
     """The operator and node at which the TFLite file begins to differ, found by halving.
 
     The network up to a node is converted and compared, some ten times for a thousand nodes.
@@ -155,9 +153,8 @@ def _first_wrong(folded: Path) -> str:
             part = Path(folder) / folded.name
             try:
                 onnx.save(_up_to(model, nodes[middle]), str(part))
-                if _arrays_of(folded):
-                    _mark(part)
-                is_wrong = bool(_compared(_reference(part), part, part.with_suffix(".tflite")))
+                written_to = part.with_suffix(".tflite")
+                is_wrong = bool(_compared(_reference(part), part, written_to, are_arrays))
             # Whatever stops a part stops the whole: the first such node is looked for.
             except Exception:
                 is_wrong = True

@@ -12,8 +12,8 @@ from sample_records import sample_results
 from typer.testing import CliRunner
 
 from int8gate.cli.app import app
+from int8gate.engine.file_digest import sha256_of
 from int8gate.reporting import github
-from int8gate.runtimes.artifact import sha256_of
 from int8gate.validation import shipping as exporting
 
 IO = {

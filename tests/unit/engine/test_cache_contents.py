@@ -21,13 +21,13 @@ def cache(tmp_path) -> ArtifactCache:
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
     """The names of the files whose contents were read, in order."""
-    names, digest = [], cache_entry._sha256_of
+    names, digest = [], cache_entry.sha256_of
 
     def watch(path):
         names.append(path.name)
         return digest(path)
 
-    monkeypatch.setattr(cache_entry, "_sha256_of", watch)
+    monkeypatch.setattr(cache_entry, "sha256_of", watch)
     return names
 
 

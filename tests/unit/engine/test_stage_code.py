@@ -261,7 +261,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
         for split in ("calibration", "evaluation")
     ]
     hooked = Hooked(0.0, 255.0, "team_hooks:unit")
-    decode = "int8gate.model_zoo.user_models.decoding:class_scores"
+    decode = "int8gate.model_zoo.user_models.decoding:rows"
     network = Network("", (16, 16, 3), (16, 16), 5)
     scoring = Scoring(pictures[1], hooked, ("top1",), network, decode)
     model, of_pictures = team / "gadget.onnx", type(pictures[0]).__module__

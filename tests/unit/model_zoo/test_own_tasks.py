@@ -21,6 +21,7 @@ TASKS = {  # the lines of each table
     "segmenter": 'task = "segmentation"\ndata = "scenes"',
     "enlarger": 'task = "super_resolution"\ndata = "pairs"',
     "reader": READER,
+    "misread": READER.replace('blank = "last"', 'blank = "first"'),
     "reader_alone": READER + '\nlabels = "none"',
     "other": 'file = "segmenter.onnx"\ntask = "other"\ndata = "scenes/images"',
 }
@@ -107,3 +108,12 @@ def test_another_preprocessing_than_the_models_is_seen(cases, name):
     case, right = cases[name], cases[WRONG[name][0]]
     assert case["verdict"] in ("invalid", "failed"), case["messages"]
     assert case["accuracy"]["float"] < 0.8 * right["accuracy"]["float"]
+
+
+def test_a_blank_at_the_wrong_end_is_told_in_words_of_texts(cases):
+    case = cases["misread"]
+    assert case["verdict"] == "invalid", case["messages"]
+    message = case["messages"]["accuracy"]
+    assert "look at `blank` (the end of the outputs that is no symbol)" in message
+    assert "the number of `classes`" in message
+    assert "folders are numbered" not in message

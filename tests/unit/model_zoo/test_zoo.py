@@ -14,11 +14,11 @@ import pytest
 from data_folders import refused
 
 from int8gate.calibration_data.preprocessing import Preprocessing
+from int8gate.engine.file_digest import sha256_of
 from int8gate.model_zoo import weights
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import PROFILES, ModelSpec, Network
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.runtimes.artifact import sha256_of
 from int8gate.tasks.registry import scenes, tasks
 
 ROOT = Path(__file__).parents[3]

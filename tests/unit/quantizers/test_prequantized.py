@@ -9,6 +9,7 @@ import pytest
 import tiny_zoo
 
 from int8gate.engine.cache import ArtifactCache
+from int8gate.engine.file_digest import sha256_of
 from int8gate.engine.worker import Worker
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.resolve import declared_spec
@@ -16,7 +17,6 @@ from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
-from int8gate.runtimes.artifact import sha256_of
 from int8gate.validation import measure, record
 from int8gate.validation.case_run import CaseRun
 

@@ -15,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from tiny_models import IMAGE, write_all
 
 from int8gate.calibration_data.preprocessing import Preprocessing
-from int8gate.runtimes.artifact import TensorSpec, sha256_of
+from int8gate.engine.file_digest import sha256_of
+from int8gate.runtimes.artifact import TensorSpec
 
 ROOT = Path(__file__).parents[3]
 DTYPES = ("int8", "uint8", "int16")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_files import PICTURE, cnn, pictures, reference, save, save_outside
 
-from int8gate.runtimes.artifact import as_artifact, sha256_of
+from int8gate.engine.file_digest import sha256_of
+from int8gate.runtimes.artifact import as_artifact
 from int8gate.runtimes.onnx_session import OnnxSession, describe
 from int8gate.runtimes.session import in_layout
 

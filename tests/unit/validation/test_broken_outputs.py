@@ -254,7 +254,7 @@ HEADS = {  # the model of `own_tasks`, its decoder
     "pose": ("people", f"{__name__}:people"),
     "segmentation": ("segmenter", "int8gate.model_zoo.user_models.decoding:pixel_scores"),
     "super_resolution": ("enlarger", None),
-    "classification": ("classifier", "int8gate.model_zoo.user_models.decoding:class_scores"),
+    "classification": ("classifier", "int8gate.model_zoo.user_models.decoding:rows"),
 }
 
 

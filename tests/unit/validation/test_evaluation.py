@@ -71,3 +71,51 @@ def test_every_sample_is_scored_once(tmp_path, count):
     assert found.statistics.shape == (count, 2)
     assert found.distinct_outputs == count
     assert [row["cosine"] for row in found.fidelity] == pytest.approx([1])
+
+
+BROKEN = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3, 4, 4] image) => (float[1, 3] scores, float[1, 3] roots) {
+    pooled = GlobalAveragePool (image)
+    scores = Flatten (pooled)
+    half = Constant <value_float = 0.5> ()
+    off = Sub (scores, half)
+    roots = Sqrt (off)
+}
+"""
+
+
+def roots(outputs: list, network: Network) -> np.ndarray:
+    return outputs[1]
+
+
+def mean_of_nothing(outputs: list, network: Network) -> np.ndarray:
+    return np.full((len(outputs[0]), CLASSES), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("decode", "names", "says"),
+    [
+        (roots, (), "output roots holds NaN on {dark} of 40 samples, first on number {first}: the"),
+        (roots, ("a", "b"), "output b holds NaN"),
+        (mean_of_nothing, (), "output roots holds NaN"),
+    ],
+)
+def test_the_output_that_holds_nan_is_named(tmp_path, decode, names, says):
+    onnx.save(onnx.parser.parse_model(BROKEN), tmp_path / "model.onnx")
+    network = Network("", (SIDE, SIDE, 3), (SIDE, SIDE), CLASSES)
+    place = f"{__name__}:{decode.__name__}"
+    samples = Noise(40)
+    dark = [(samples.sample(n)[0].mean((0, 1)) < 127.5).any() for n in range(40)]
+    says = says.format(dark=sum(dark), first=dark.index(True))
+    scoring = Scoring(samples, UNIT, ("top1",), network, place, outputs=names)
+    with pytest.raises(ValueError, match=says):
+        evaluate(tmp_path / "model.onnx", None, scoring, 40, None, tmp_path)
+
+
+def test_nan_of_the_decoder_is_told_from_the_models(tmp_path):
+    onnx.save(onnx.parser.parse_model(NET.format(side=1)), tmp_path / "model.onnx")
+    network = Network("", (SIDE, SIDE, 3), (SIDE, SIDE), CLASSES)
+    scoring = Scoring(Noise(3), UNIT, ("top1",), network, f"{__name__}:mean_of_nothing")
+    with pytest.raises(ValueError, match=r"outputs \(maps\) are finite, and what is made of them"):
+        evaluate(tmp_path / "model.onnx", None, scoring, 3, None, tmp_path)

@@ -28,7 +28,7 @@ def scoring(tmp_path_factory):
         write(folder / f"{number}.png", number)
     samples = open_data(folder, "other", "evaluation", Fit((SIDE, SIDE)))
     network = Network("", (SIDE, SIDE, 3), (SIDE, SIDE), 5)
-    decode = "int8gate.model_zoo.user_models.decoding:class_scores"
+    decode = "int8gate.model_zoo.user_models.decoding:rows"
     return Scoring(samples, SIGNED_UNIT, (), network, decode, agreement="classification")
 
 

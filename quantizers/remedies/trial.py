@@ -1,0 +1,157 @@
+"""A float artifact quantized on trial, and compared with the one that a remedy was given.
+
+    with Trial.of(tools, float_model, statistics, samples, recipe) as trial:
+        quantized = trial.quantize(network)
+        trial.measure(quantized, tensors)
+
+Every fourth sample is held out: on these a remedy is judged, on the others it is fitted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.quantizers.calibration import table, thresholds
+from int8gate.quantizers.calibration.sample_file import SampleFile
+from int8gate.quantizers.exposed import exposed
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.remedies.network import Network
+
+HELD_OUT = 4  # of every so many samples one
+FEWEST_HELD_OUT = 5  # with fewer samples all are for both
+LEAST_GAIN_DB = 0.0
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a toolchain gives to a remedy.
+
+    `collect(float model, samples)` gives the statistics, `quantize(float model, recipe, ranges,
+    directory)` writes the artifact `file` there, `read(path)` views a float file, and
+    `rounded(float model, quantized)` views it with the quantized file's weights.
+    """
+
+    file: str
+    collect: Callable[[Path, Path], table.Table]
+    quantize: Callable[[Path, Recipe, Mapping, Path], dict]
+    read: Callable[[Path], Network]
+    rounded: Callable[[Path, Path], Network]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A float file of the trial and what became of it."""
+
+    float_model: Path
+    path: Path
+    weights: Network  # the float network with the weights as they are rounded
+
+
+@dataclass
+class Ratio:
+    """The signal to quantization noise ratio of outputs, dB, summed over samples."""
+
+    signal: dict[str, np.ndarray] = field(default_factory=dict)  # count, sum, squares
+    noise: dict[str, float] = field(default_factory=dict)
+
+    def add(self, wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
+        for name, real in wanted.items():
+            real = np.asarray(real, np.float64).ravel()
+            error = np.asarray(found[name], np.float64).ravel() - real
+            sums = np.array([real.size, real.sum(), real @ real])
+            self.signal[name] = self.signal.get(name, 0) + sums
+            self.noise[name] = self.noise.get(name, 0.0) + float(error @ error)
+
+    def db(self) -> float:
+        """The mean of the outputs' ratios, of those whose values differ."""
+        found = []
+        for name, (count, total, squares) in self.signal.items():
+            variance = squares - total**2 / count
+            if variance > 0:
+                found.append(10 * np.log10(variance / max(self.noise[name], variance * 1e-12)))
+        return float(np.mean(found)) if found else 0.0
+
+
+class Trial:
+    """See the module. `original` is the float network as it was given; `is_held` (n,) bool."""
+
+    def __init__(
+        self, tools: Tools, float_model: Path, samples: Path, recipe: Recipe, scratch: Path
+    ) -> None:
+        self.tools, self.samples, self._scratch = tools, SampleFile(samples), scratch
+        self._float_model = float_model
+        # What pixels become is not known here; it matters little for rounding errors.
+        self._recipe = replace(recipe, pixel_ranges=False)
+        self.original = tools.read(float_model)
+        count, self._made = len(self.samples), 0
+        held = np.arange(count) % HELD_OUT == HELD_OUT - 1
+        self.has_held_out = int(held.sum()) >= FEWEST_HELD_OUT
+        self.is_held = held if self.has_held_out else np.zeros(count, bool)
+
+    @classmethod
+    @contextmanager
+    def of(cls, tools: Tools, float_model: Path, samples: Path, recipe: Recipe) -> Iterator[Trial]:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield cls(tools, float_model, samples, recipe, Path(scratch))
+
+    def quantize(self, network: Network, statistics: Path | None = None) -> Quantized:
+        """The network as the recipe quantizes it, calibrated anew where no `statistics` are given.
+
+        Raises ValueError where the toolchain cannot.
+        """
+        folder = self._scratch / str(self._made)
+        self._made += 1
+        (folder / "quantized").mkdir(parents=True)
+        model = folder / self.tools.file
+        network.save(model)
+        found = (
+            table.read_table(statistics)
+            if statistics
+            else self.tools.collect(model, self.samples.path)
+        )
+        held = {name: each for name, each in found.items() if each.count}
+        ranges = thresholds.ranges(held, self._recipe.calibration)
+        self.tools.quantize(model, self._recipe, ranges, folder / "quantized")
+        path = folder / "quantized" / self.tools.file
+        return Quantized(model, path, self.tools.rounded(model, path))
+
+    def values(self, model: Path, tensors: Collection[str]) -> Iterator[dict[str, np.ndarray]]:
+        """Real values of tensors on each sample, of a float or a quantized file: those it has."""
+        copy = model.with_name(f"exposed{model.suffix}")
+        run = exposed(model, copy, tensors, is_exact=True)
+        for number in range(len(self.samples)):
+            yield run(self.samples.sample(number))
+
+    def float_values(self, tensors: Collection[str]) -> Iterator[dict[str, np.ndarray]]:
+        """The original's, on each sample."""
+        copy = self._scratch / f"original{self._float_model.suffix}"
+        shutil.copyfile(self._float_model, copy)
+        yield from self.values(copy, tensors)
+
+    def compare(
+        self,
+        quantized: Quantized,
+        tensors: Collection[str] = (),
+        see: Callable[[int, dict, dict], None] = lambda number, wanted, found: None,
+    ) -> tuple[float, float]:
+        """The ratio at the outputs in dB, on the samples for fitting and on those held out.
+
+        `see` is shown the sample's number, the original's and the quantized network's `tensors`.
+        """
+        outputs = self.original.outputs
+        asked = {*tensors, *outputs}
+        ratios = Ratio(), Ratio()
+        pairs = zip(self.float_values(asked), self.values(quantized.path, asked), strict=True)
+        for number, (wanted, found) in enumerate(pairs):
+            see(number, wanted, found)
+            ends = {name: wanted[name] for name in outputs if name in found and name in wanted}
+            ratios[int(self.is_held[number])].add(ends, found)
+        fitted = ratios[0].db()
+        return fitted, ratios[1].db() if self.has_held_out else fitted

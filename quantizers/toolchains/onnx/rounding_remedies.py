@@ -1,0 +1,22 @@
+"""Remedies against rounding, as stages of the ONNX toolchain, run in the worker process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.remedies import bias_correction
+from int8gate.quantizers.remedies.trial import Tools
+from int8gate.quantizers.toolchains.onnx import collector, weighted_network
+from int8gate.quantizers.toolchains.onnx.quantize import quantize
+from int8gate.quantizers.toolchains.onnx.rounded_weights import rounded
+from int8gate.runtimes.artifact import ONNX
+
+TOOLS = Tools(ONNX, collector.collect, quantize, weighted_network.read, rounded)
+
+
+def correct_bias(
+    float_model: Path, statistics: Path, samples: Path, recipe: Recipe, directory: Path
+) -> dict:
+    """See `bias_correction.correct`."""
+    return bias_correction.correct(TOOLS, float_model, statistics, samples, recipe, directory)
