@@ -102,8 +102,19 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     model = onnx.load(str(float_model))
     kept = recipe.left_float(node.name for node in model.graph.node)
     part_constants(model.graph, kept)
+    return quantize_placed(model, place(model, kept), recipe, ranges)
+
+
+def quantize_placed(model, placement: Placement, recipe: Recipe, ranges: dict):
+    """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
+
+    `placement` says which of its nodes compute with integers; `ranges` holds every tensor of
+    `marked_in`.
+    """
+    import onnx
+
     numbering = Numbering(model)
-    placement = place(model, [numbering.number_of_node(name) for name in kept])
+    placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
     shapes = shapes_of(model.graph)
     quantized = _quantizer(model, placement, recipe, numbered).quantize_model()
@@ -120,6 +131,16 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     return quantized
 
 
+def _numbered(placement: Placement, numbering: Numbering) -> Placement:
+    number = numbering.number_of_node
+    return Placement(
+        tuple(map(number, placement.integer)),
+        frozenset(map(number, placement.float_output)),
+        tuple(map(number, placement.regression_heads)),
+        tuple(map(number, placement.by_recipe)),
+    )
+
+
 def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     """The activations that get a quantizer, each with the tensor whose scale it takes.
 
@@ -127,12 +148,18 @@ def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     come from.
     """
     import onnx
-    from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     model = onnx.load(str(float_model), load_external_data=False)
     kept = recipe.left_float(node.name for node in model.graph.node)
+    return marked_in(model, place(model, kept), recipe)
+
+
+def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str, str]:
+    """`marked` of a loaded model, or of a part of one, whose names are others afterwards."""
+    from onnxruntime.quantization.registry import CreateQDQQuantizer
+
     numbering = Numbering(model)
-    placement = place(model, [numbering.number_of_node(name) for name in kept])
+    placement = _numbered(placement, numbering)
     quantizer = _quantizer(model, placement, recipe, {})
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
