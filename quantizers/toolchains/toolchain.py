@@ -51,8 +51,8 @@ class Toolchain(ABC):
         float artifact with the same inputs and outputs and returns `{"notes": [sentence, ...]}`.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.
-    segmented : ``module:function`` that opens a float artifact for the quantization of single layers
-        in memory; called with (float artifact, ranges, recipe, pixel range), gives a `Segmented`.
+    segmented : ``module:function`` that opens a float artifact, to quantize single layers of it in
+        memory; called with (float artifact, ranges, recipe, pixel range), gives a `Segmented`.
         Empty where none does.
     leaves_float : whether its quantization follows rules that leave single operators float
         (`Recipe.left_float`), and `integer_operators` tells these as `float_by_recipe`.

@@ -153,9 +153,8 @@ class TfliteSegments(Segmented):
         part.operatorCodes = whole.operatorCodes
         part.buffers = [whole.buffers[index] for index in buffers]
         graph = schema.SubGraphT()
-        graph.tensors = [
-            _with(own.tensors[i], buffer=of_buffer[own.tensors[i].buffer]) for i in used
-        ]
+        tensors = [own.tensors[index] for index in used]
+        graph.tensors = [_with(each, buffer=of_buffer[each.buffer]) for each in tensors]
         graph.operators = [
             _with(
                 each,
