@@ -161,15 +161,7 @@ class _Work:
         run = CaseRun(spec, recipe, pipeline)
         plan, self._runner = run.plan, pipeline.runner
         opened = plan.toolchain.segmented
-        if not recipe.is_calibrated or not opened:
-            why = (
-                f"{recipe.toolchain} lists no layers"
-                if recipe.is_calibrated
-                else (
-                    "it takes no calibrated ranges, so that no layer of it can be measured by itself"
-                )
-            )
-            raise ValueError(f"{recipe.name}: {why}: choose a recipe such as onnx_int8")
+        _check(recipe, opened)
         if samples < 1:
             raise ValueError(f"{samples} samples: a measurement takes at least one")
         check_route(plan.spec, recipe)
@@ -248,6 +240,20 @@ class _Work:
             lambda: (self._question, *arguments),
         )
         return entry.meta["result"]
+
+
+def _check(recipe: Recipe, opened: str) -> None:
+    """Raises ValueError for a recipe of which no layer can be measured by itself."""
+    if not recipe.is_calibrated:
+        raise ValueError(
+            f"{recipe.name} takes no calibrated ranges, so that no layer of it can be measured by "
+            "itself: choose a recipe of int8 activations, such as onnx_int8 or tflite_int8"
+        )
+    if not opened:
+        raise ValueError(
+            f"{recipe.name} is of the toolchain {recipe.toolchain}, which quantizes no single "
+            "layers: choose an onnx or a tflite recipe"
+        )
 
 
 class _Found:
