@@ -52,6 +52,7 @@ class OnnxSegments(Segmented):
         self._model, self._calibrated, self._ranges = model, calibrated, ranges
         self._recipe, self._kept = recipe, frozenset(kept)
         graph = model.graph
+        self._has_subgraphs = _has_subgraphs(graph)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._infos = {i.name: i for i in (*graph.value_info, *graph.input, *graph.output)}
         given = [info for info in graph.input if info.name not in self._constants]
@@ -65,7 +66,7 @@ class OnnxSegments(Segmented):
             [spec.name for spec in self._inputs],
             self.outputs,
             {layer.name for layer in self.layers},
-            {} if _has_subgraphs(graph) else self._sizes(),
+            {} if self._has_subgraphs else self._sizes(),
             _read_by_activations(graph),
         )
 
@@ -144,7 +145,7 @@ class OnnxSegments(Segmented):
         nodes = self._model.graph.node[found.start : found.stop]
         part.graph.node.extend(nodes)
         read = dict.fromkeys(name for node in nodes for name in node.input)
-        if _has_subgraphs(self._model.graph):
+        if self._has_subgraphs:
             read = dict.fromkeys(self._constants)
         for name in read:
             if name in self._constants:

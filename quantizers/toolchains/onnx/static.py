@@ -23,6 +23,7 @@ from int8gate.quantizers.toolchains.onnx.placement import (
     move_integers,
     place,
 )
+from int8gate.quantizers.toolchains.onnx.weight_scales import channel_scales
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.onnx_graph import BY_RECIPE, KEPT_FLOAT
 
@@ -179,7 +180,7 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
     import numpy as np
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer, QDQQuantTensorType
     from onnxruntime.quantization.quant_utils import add_infer_metadata
     from onnxruntime.quantization.registry import QDQRegistry
 
@@ -201,6 +202,19 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
                 super().quantize_activation_tensor(tensor_name)
             else:
                 super().quantize_weight_tensor_per_channel(tensor_name, axis)
+
+        def _calc_initializer_quant_params(self) -> dict:
+            everything, found = self.tensors_to_quantize, {}
+            for tensor in self.model.initializer():
+                marked = everything.get(tensor.name)
+                if marked and marked.tensor_type is QDQQuantTensorType.WEIGHT:
+                    params = _of_channels(tensor, marked.axis)
+                    found |= {tensor.name: params} if params else {}
+            self.tensors_to_quantize = {k: v for k, v in everything.items() if k not in found}
+            try:
+                return super()._calc_initializer_quant_params() | found
+            finally:
+                self.tensors_to_quantize = everything
 
         def adjust_tensor_ranges(self) -> None:
             """Gives no ReLU's input its output's range: it may be an output of the graph too."""
@@ -234,6 +248,24 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
         nodes_to_exclude=[],
         op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
         extra_options={"ForceQuantizeNoInputCheck": True},  # moves of the input, such as Flatten
+    )
+
+
+def _of_channels(tensor, axis: int | None):
+    """What the stock quantizer finds for a float32 tensor with scales along an axis, else None."""
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+    from onnxruntime.quantization.base_quantizer import QuantizationParams
+
+    if axis is None or tensor.data_type != TensorProto.FLOAT or not all(tensor.dims):
+        return None
+    axis %= len(tensor.dims)
+    scales = channel_scales(numpy_helper.to_array(tensor), axis)
+    if scales is None:
+        return None
+    zeros = np.zeros(scales.shape, np.int8)
+    return QuantizationParams(
+        zero_point=zeros, scale=scales, quant_type=TensorProto.INT8, axis=axis
     )
 
 
