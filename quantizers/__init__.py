@@ -1,6 +1,7 @@
 """Recipes, and how they are carried out.
 
 recipe.py     the named ways to quantize
+layer.py      what can be quantized by itself; segmented.py: networks of which that is done
 settings.py   what the command line chose
 pipeline.py   from a declaration to an artifact: each step once, cached (steps.py)
 sources.py    how a model's file comes to its network; network_export.py: Keras and TensorFlow

@@ -38,7 +38,7 @@ def quantized(
     With statistics it holds the record's `calibration`: the recipe's method, and of each tensor
     what it found and chose.
     """
-    found = _table(statistics) if statistics else None
+    found = table_of(statistics) if statistics else None
     ranges = found and thresholds.ranges(found, recipe.calibration)
     described = quantize(ranges)
     if found:
@@ -47,7 +47,7 @@ def quantized(
     return described
 
 
-def _table(statistics: Path) -> table.Table:
+def table_of(statistics: Path) -> table.Table:
     """The statistics of every tensor that held values: a mask of -inf alone has no range."""
     found = table.read_table(statistics)
     return {name: of_tensor for name, of_tensor in found.items() if of_tensor.count}

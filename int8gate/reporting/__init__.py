@@ -12,6 +12,7 @@
     plots.py       accuracy against size and latency, as inline SVG
     results_file.py  `results.json`, while a run goes on and at its end
     comparison.py  what changed between two runs, and a case over many
+    layer_costs.py  what each layer costs: a table, bars, a page
     github.py      annotations, and the summary of a step
 
 Everything is drawn from the records alone. A new figure is a field of `rows.CaseRow` and a

@@ -26,7 +26,7 @@ class LiteRTSession(Session):
                 "operator without a kernel for these types)"
             ) from error
         inputs, outputs = _in_order_of_signature(self._interpreter)
-        super().__init__(path, map(_spec, inputs), map(_spec, outputs))
+        super().__init__(path, map(spec_of, inputs), map(spec_of, outputs))
         self._indices = [[details["index"] for details in ends] for ends in (inputs, outputs)]
 
     def set_input(self, position: int, value: np.ndarray) -> None:
@@ -93,7 +93,8 @@ def _in_order_of_signature(interpreter) -> tuple[list[dict], list[dict]]:
     return ordered[0], ordered[1]
 
 
-def _spec(details: dict) -> TensorSpec:
+def spec_of(details: dict) -> TensorSpec:
+    """An input or output of an interpreter, of its details."""
     scales = details["quantization_parameters"]["scales"]
     zero_points = details["quantization_parameters"]["zero_points"]
     return TensorSpec(

@@ -292,7 +292,7 @@ def _operator(event: dict, known: _Known) -> Operator:
         touched = outputs if op.startswith("QLinear") else (*inputs[:1], *outputs)
         role, is_integer = "other", all(dtype not in _FLOATS for dtype, _ in touched)
     is_counted = role == "product"
-    macs = _macs(op, known.nodes[name], inputs, outputs, known.weights) if is_counted else 0
+    macs = macs_of(op, known.nodes[name], inputs, outputs, known.weights) if is_counted else 0
     return Operator(
         op,
         name,
@@ -311,8 +311,11 @@ def _tensors(told: list[dict]) -> list[tuple[str, tuple[int, ...]]]:
     return [(dtype, tuple(shape)) for entry in told for dtype, shape in entry.items()]
 
 
-def _macs(op: str, node, inputs: list, outputs: list, weights: dict) -> int:
-    """Multiply-accumulates; of a transposed convolution with those that its padding cuts off."""
+def macs_of(op: str, node, inputs: list, outputs: list, weights: dict) -> int:
+    """Multiply-accumulates; of a transposed convolution with those that its padding cuts off.
+
+    `inputs` and `outputs` are (dtype, shape) of each, `weights` shapes of the constants by name.
+    """
     if not outputs or not inputs:
         return 0
     (_, first), (_, result) = inputs[0], outputs[0]

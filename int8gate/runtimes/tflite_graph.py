@@ -96,7 +96,11 @@ def read_graph(path: str | Path) -> Graph:
     Raises FileNotFoundError, and ValueError for a file that is truncated or no TFLite model.
     """
     path = Path(path)
-    data = path.read_bytes()
+    return graph_of(path.read_bytes(), path)
+
+
+def graph_of(data: bytes, path: Path) -> Graph:
+    """What `read_graph` reads of the content of a file, which errors call `path`."""
     if data[4:8] != FILE_IDENTIFIER:
         raise ValueError(
             f"{path}: expected a TFLite model ({FILE_IDENTIFIER!r} at byte 4), found {data[4:8]!r} "

@@ -96,7 +96,7 @@ def evaluate(
     """
     session = open_session(model, provider=provider)
     compared = reference and open_session(reference)
-    around = _Around(scoring)
+    around = Around(scoring)
     pixel_range = None if around.prepares else scoring.preprocessing.uniform_range
     takes_bytes = session.inputs[0].dtype == "uint8" and pixel_range and scoring.metrics
     gated, *others = scoring.metrics or (None,)
@@ -145,7 +145,7 @@ def evaluate(
 class _Fidelity:
     """Two models' outputs on the same inputs, compared output by output and answer by answer."""
 
-    def __init__(self, scoring: Scoring, around: _Around, session, compared):
+    def __init__(self, scoring: Scoring, around: Around, session, compared):
         self._around, self._may_refuse = around, scoring.decode_is_guess
         self._answers = Agreement(scoring.agreement) if compared and scoring.agreement else None
         self._specs = [each.outputs for each in (session, compared) if each]
@@ -203,9 +203,16 @@ def _names_of(scoring: Scoring, session) -> list[str]:
 
 def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:
     """What the network takes, real values (count, ...) for each input, of the first samples."""
-    around = _Around(scoring)
-    batches = [around.prepared(arrays) for arrays, _ in _batches(scoring.samples, count, BATCH)]
-    return around.before({name: np.concatenate([b[name] for b in batches]) for name in batches[0]})
+    return Around(scoring).before(prepared_samples(scoring, count)[0])
+
+
+def prepared_samples(scoring: Scoring, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The first samples as the model takes them, (count, ...) by input, and their labels."""
+    around = Around(scoring)
+    drawn = list(_batches(scoring.samples, count, BATCH))
+    batches = [around.prepared(arrays) for arrays, _ in drawn]
+    together = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+    return together, np.concatenate([labels for _, labels in drawn])
 
 
 def _of_baseline(name: str, labels: np.ndarray, width: int) -> tuple[float, np.ndarray | None]:
@@ -234,7 +241,7 @@ def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
         )
 
 
-class _Around:
+class Around:
     """What the host does around the network: from preprocessed samples to what is scored."""
 
     def __init__(self, scoring: Scoring):

@@ -9,8 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.quantizers.stage import Stage
 
@@ -49,6 +51,9 @@ class Toolchain(ABC):
         float artifact with the same inputs and outputs and returns `{"notes": [sentence, ...]}`.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.
+    segmented : ``module:function`` that opens a float artifact, to quantize single layers of it in
+        memory; called with (float artifact, ranges, recipe, pixel range), gives a `Segmented`.
+        Empty where none does.
     leaves_float : whether its quantization follows rules that leave single operators float
         (`Recipe.left_float`), and `integer_operators` tells these as `float_by_recipe`.
     """
@@ -62,12 +67,19 @@ class Toolchain(ABC):
     remedies: Mapping[str, Stage] = MappingProxyType({})
     taking: Stage | None = None
     integer_operators: Callable
+    segmented: str = ""
     leaves_float: bool = False
 
     @property
     def reference(self) -> Recipe:
         """The float recipe: what a quantized artifact is compared with."""
         return REFERENCES[self.name]
+
+    def layers(self, float_model: Path) -> list[Layer]:
+        """What can be quantized of a float artifact, in the order of its graph; none where the
+        toolchain does not tell. Loads the format's library: for a worker process.
+        """
+        return []
 
     @abstractmethod
     def refusal(self, form: str, recipe: Recipe) -> str | None:

@@ -16,7 +16,7 @@ is loaded.
 What a recipe's rules leave float (`kept`) is taken out of that in the end, and nothing else
 changes: a tensor has 8 bits wherever an integer operator reads or writes it. What has 8 bits loses
 nothing by a Relu or Clip, which the operator before takes in, nor where it is only moved: such a
-node goes with the integer one before it.
+node goes with the integer one before it, and a Relu or Clip with the float one that it alone reads.
 
 Operators that only move values do so on the integers themselves (`move_integers`). ONNX Runtime
 takes the Q/DQ pairs from around a Reshape or a Transpose and leaves those around others, which then
@@ -56,6 +56,7 @@ WITHOUT_LOSS = frozenset(  # on 8 bits, whichever they are
         *("Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Gather", "Tile", "Expand"),
     }
 )
+ACTIVATIONS = ("Relu", "Clip")  # taken in by the operator before
 MOVED_AS_FLOATS = ("Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth")
 
 
@@ -90,7 +91,7 @@ def place(model, kept: Collection[str] = ()) -> Placement:
         and any(name in floats and name not in constants for name in node.input)
     }
     integer = _without(kept, products | between, graph)
-    stay = frozenset(kept) - integer
+    stay = frozenset(kept).union(activations_of(kept, graph) & (products | between)) - integer
     return Placement(
         tuple(node.name for node in graph.node if node.name in integer),
         frozenset(_with_float_output(graph, products - stay, integer, islands, token_streams)),
@@ -100,14 +101,34 @@ def place(model, kept: Collection[str] = ()) -> Placement:
 
 
 def _without(kept: Collection[str], integer: set[str], graph) -> set[str]:
-    """The integer nodes without those kept float, but for what goes with an integer one."""
-    rest = integer.difference(kept)
+    """The integer nodes without those kept float, but for what goes with an integer one.
+
+    An activation that alone reads a kept node stays float with it: it would only be rounded twice.
+    """
+    rest = integer.difference(kept) - activations_of(kept, graph)
     makes = {name for node in graph.node if node.name in rest for name in node.output}
     for node in graph.node:  # in their order
         if node.op_type in WITHOUT_LOSS and node.name in integer and node.input[0] in makes:
             rest.add(node.name)
             makes.update(node.output)
     return rest
+
+
+def activations_of(nodes: Collection[str], graph) -> set[str]:
+    """Names of each Relu and Clip that alone reads what a node of these names gives."""
+    readers = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    ends, chosen = {info.name for info in graph.output}, set(nodes)
+    return {
+        readers[name][0].name
+        for node in graph.node
+        if node.name in chosen
+        for name in node.output
+        if len(readers[name]) == 1 and name not in ends
+        if readers[name][0].op_type in ACTIVATIONS and readers[name][0].input[0] == name
+    }
 
 
 def is_product(node, constants: dict) -> bool:

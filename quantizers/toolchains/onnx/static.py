@@ -23,6 +23,7 @@ from int8gate.quantizers.toolchains.onnx.placement import (
     move_integers,
     place,
 )
+from int8gate.quantizers.toolchains.onnx.weight_scales import channel_scales
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.onnx_graph import BY_RECIPE, KEPT_FLOAT
 
@@ -102,8 +103,19 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     model = onnx.load(str(float_model))
     kept = recipe.left_float(node.name for node in model.graph.node)
     part_constants(model.graph, kept)
+    return quantize_placed(model, place(model, kept), recipe, ranges)
+
+
+def quantize_placed(model, placement: Placement, recipe: Recipe, ranges: dict):
+    """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
+
+    `placement` says which of its nodes compute with integers; `ranges` holds every tensor of
+    `marked_in`.
+    """
+    import onnx
+
     numbering = Numbering(model)
-    placement = place(model, [numbering.number_of_node(name) for name in kept])
+    placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
     shapes = shapes_of(model.graph)
     quantized = _quantizer(model, placement, recipe, numbered).quantize_model()
@@ -120,6 +132,16 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     return quantized
 
 
+def _numbered(placement: Placement, numbering: Numbering) -> Placement:
+    number = numbering.number_of_node
+    return Placement(
+        tuple(map(number, placement.integer)),
+        frozenset(map(number, placement.float_output)),
+        tuple(map(number, placement.regression_heads)),
+        tuple(map(number, placement.by_recipe)),
+    )
+
+
 def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     """The activations that get a quantizer, each with the tensor whose scale it takes.
 
@@ -127,12 +149,18 @@ def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     come from.
     """
     import onnx
-    from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     model = onnx.load(str(float_model), load_external_data=False)
     kept = recipe.left_float(node.name for node in model.graph.node)
+    return marked_in(model, place(model, kept), recipe)
+
+
+def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str, str]:
+    """`marked` of a loaded model, or of a part of one, whose names are others afterwards."""
+    from onnxruntime.quantization.registry import CreateQDQQuantizer
+
     numbering = Numbering(model)
-    placement = place(model, [numbering.number_of_node(name) for name in kept])
+    placement = _numbered(placement, numbering)
     quantizer = _quantizer(model, placement, recipe, {})
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
@@ -152,7 +180,7 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
     import numpy as np
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer, QDQQuantTensorType
     from onnxruntime.quantization.quant_utils import add_infer_metadata
     from onnxruntime.quantization.registry import QDQRegistry
 
@@ -174,6 +202,19 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
                 super().quantize_activation_tensor(tensor_name)
             else:
                 super().quantize_weight_tensor_per_channel(tensor_name, axis)
+
+        def _calc_initializer_quant_params(self) -> dict:
+            everything, found = self.tensors_to_quantize, {}
+            for tensor in self.model.initializer():
+                marked = everything.get(tensor.name)
+                if marked and marked.tensor_type is QDQQuantTensorType.WEIGHT:
+                    params = _of_channels(tensor, marked.axis)
+                    found |= {tensor.name: params} if params else {}
+            self.tensors_to_quantize = {k: v for k, v in everything.items() if k not in found}
+            try:
+                return super()._calc_initializer_quant_params() | found
+            finally:
+                self.tensors_to_quantize = everything
 
         def adjust_tensor_ranges(self) -> None:
             """Gives no ReLU's input its output's range: it may be an output of the graph too."""
@@ -207,6 +248,24 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
         nodes_to_exclude=[],
         op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
         extra_options={"ForceQuantizeNoInputCheck": True},  # moves of the input, such as Flatten
+    )
+
+
+def _of_channels(tensor, axis: int | None):
+    """What the stock quantizer finds for a float32 tensor with scales along an axis, else None."""
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+    from onnxruntime.quantization.base_quantizer import QuantizationParams
+
+    if axis is None or tensor.data_type != TensorProto.FLOAT or not all(tensor.dims):
+        return None
+    axis %= len(tensor.dims)
+    scales = channel_scales(numpy_helper.to_array(tensor), axis)
+    if scales is None:
+        return None
+    zeros = np.zeros(scales.shape, np.int8)
+    return QuantizationParams(
+        zero_point=zeros, scale=scales, quant_type=TensorProto.INT8, axis=axis
     )
 
 

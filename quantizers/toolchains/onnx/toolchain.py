@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
@@ -24,7 +26,13 @@ class Onnx(Toolchain):
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
     remedies: ClassVar = {"cle": Stage("remedy", f"{_HERE}.remedies:equalize")}
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
+    segmented = f"{_HERE}.segments:opened"
     leaves_float = True
+
+    def layers(self, float_model: Path) -> list[Layer]:
+        from int8gate.quantizers.toolchains.onnx.layers import layers
+
+        return layers(float_model)
 
     def refusal(self, form: str, recipe: Recipe) -> str | None:
         if form in self.floats:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
@@ -42,7 +44,13 @@ class Tflite(Toolchain):
     remedies: ClassVar = {"cle": Stage("remedy", f"{_HERE}.remedies:equalize")}
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
+    segmented = f"{_HERE}.segments:opened"
     leaves_float = True
+
+    def layers(self, float_model: Path) -> list[Layer]:
+        from int8gate.quantizers.toolchains.tflite.layers import layers
+
+        return layers(float_model)
 
     def refusal(self, form: str, recipe: Recipe) -> str | None:
         if form == SAVED_MODEL or recipe.is_calibrated or recipe.is_reference:
