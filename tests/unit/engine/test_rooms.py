@@ -18,6 +18,7 @@ FLOORS = (  # each may import from those before it
     "quantizers",
     "targets",
     "validation",
+    "analysis",
     "reporting",
     "cli",
     "plugin",
