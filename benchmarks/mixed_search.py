@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def random_table(seed: int, layers: int | None = None) -> tuple[MixTable, float]
         losses[-1] = 0
         costs = size * np.sort(rng.uniform(0.2, 1, count))
         options[name] = [Option(*of) for of in zip(WIDTHS, losses, costs, strict=False)]
-    ends = list(zip(names, names[1:], strict=False))
+    ends = list(pairwise(names))
     for _ in range(int(rng.integers(0, 3)) if layers > 3 else 0):
         first = int(rng.integers(0, layers - 2))
         ends.append((names[first], names[int(rng.integers(first + 2, min(first + 5, layers)))]))
@@ -56,9 +56,8 @@ def exhaustive(table: MixTable, bound: float) -> float:
 
 def plain_greedy(table: MixTable, bound: float) -> float:
     """The cost that greedy alone reaches from the widest mix."""
-    mix = table.widest
-    for mix in narrowed(table, mix, bound + table.tolerance, Clock(NO_LIMIT)):
-        pass
+    steps = narrowed(table, table.widest, bound + table.tolerance, Clock(NO_LIMIT))
+    *_, mix = table.widest, *steps
     return float(table.costs_of(mix))
 
 

@@ -101,7 +101,7 @@ def search(
     clock = Clock(budget)
 
     def solve(limit: float) -> tuple[np.ndarray, bool]:
-        """The best within `limit` when the method ends or the budget does; whether it is optimal."""
+        """The best within `limit` when method or budget end, and whether it is optimal."""
         best, rng = _start(table, limit), np.random.default_rng(seed)
         improvements = METHODS[method](table, limit + table.tolerance, clock, rng, best)
         try:

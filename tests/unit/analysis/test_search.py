@@ -1,13 +1,15 @@
-"""Searching widths: as cheap as can be within the bound, anytime, verified, and clear when refused."""
+"""Searching widths: as cheap as can be within the bound, anytime, verified, refused clearly."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from benchmarks.mixed_search import exhaustive, plain_greedy, random_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.mixed_search import exhaustive, plain_greedy, random_table
 from int8gate.analysis.mix_table import Boundary, MixTable, Option
 from int8gate.analysis.search import METHODS, search
 from int8gate.analysis.search_budget import Budget
@@ -21,7 +23,7 @@ def chain(count: int, boundary: float = 1.0, loss: float = 1.0) -> MixTable:
     """Layers that all cost 10 wide and 1 narrow, and lose `loss` narrow."""
     names = [f"layer{number}" for number in range(count)]
     both = [Option("int8", loss, 1.0), Option("float32", 0.0, 10.0)]
-    ends = zip(names, names[1:], strict=False)
+    ends = pairwise(names)
     return MixTable(dict.fromkeys(names, both), [Boundary(*pair, boundary) for pair in ends])
 
 
@@ -81,7 +83,7 @@ def test_a_region_that_pays_only_as_a_whole_is_narrowed(method):
     found = search(chain(8, boundary=8.0), 4.0, method=method)
     widths = list(found.widths.values())
     assert widths.count("int8") == 4
-    assert sum(a != b for a, b in zip(widths, widths[1:], strict=False)) == 1  # at an end
+    assert sum(a != b for a, b in pairwise(widths)) == 1  # at an end
     assert found.cost == 4 * 1 + 4 * 10 + 8
 
 
