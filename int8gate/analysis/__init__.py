@@ -6,6 +6,7 @@
     confirm.py         the winner of a search, judged on samples that the search never saw
     full_accuracy.py   which answers changed: McNemar, classes, calibration, flipped samples
     methods.py         all recipes of a model that were run, ranked, with the one to take
+    method_points.py   one of them as its run found it; method_ranks.py: told apart, and preferred
     pareto.py          which points no other beats in cost and gain
 
 Nothing is imported here.

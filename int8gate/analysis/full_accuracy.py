@@ -22,15 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from int8gate.validation.answers import Answers
-from int8gate.validation.bootstrap import (
-    CONFIDENCE,
-    lower_drops,
-    pair,
-    quantile,
-    unseen_loss,
-    upper_drops,
+from int8gate.validation.bootstrap import CONFIDENCE, quantile
+from int8gate.validation.comparing.paired import (
+    RESAMPLES,
+    MetricChange,
+    drop_bounds,
+    paired_change,
 )
-from int8gate.validation.comparing.paired import RESAMPLES, MetricChange, paired_change
 from int8gate.validation.comparing.sample_scores import Predictions
 from int8gate.validation.metrics.registry import Metric, metric_of_file
 
@@ -222,21 +220,15 @@ def _class_change(
     """The fields of a `ClassChange` but the last."""
     scores = [float(judged.score(rows)) for rows in (before, now)]
     drop = float(judged.drop(*scores))
-    lower = upper = drop
     if np.array_equal(before, now):
         p_value = 1.0
     elif judged.name == "top1":
         p_value = mcnemar(before[:, 0] > 0, now[:, 0] > 0, sources).p_value
     else:
         p_value = _swapped(judged, before, now, sources, drop, np.random.default_rng(seed))
-    pairs = pair(judged, before, now, sources)
-    unseen = unseen_loss(pairs)
-    drawn = upper_drops(pairs, unseen, np.random.default_rng(seed), RESAMPLES)
-    upper = max(quantile(drawn, CONFIDENCE), drop)
-    drawn = lower_drops(pairs, unseen, np.random.default_rng(seed), RESAMPLES)
-    lower = min(quantile(drawn, 1 - CONFIDENCE), drop)
+    bounds = drop_bounds(judged, before, now, sources, seed)
     counts = len(sources), len(np.unique(sources))
-    return number, *counts, *scores, drop, lower, upper, p_value
+    return number, *counts, *scores, drop, *bounds, p_value
 
 
 def _swapped(

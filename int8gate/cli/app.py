@@ -13,6 +13,7 @@ import typer
 from int8gate.cli.audit import app as audit_app
 from int8gate.cli.export import app as export_app
 from int8gate.cli.history import app as history_app
+from int8gate.cli.methods import app as methods_app
 from int8gate.cli.validate import app as validate_app
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.weights import SHIPPED, read_manifest
@@ -28,6 +29,7 @@ app.add_typer(history_app)
 app.add_typer(audit_app)
 app.add_typer(export_app)
 app.add_typer(validate_app)
+app.add_typer(methods_app)
 
 
 def _print_version(is_asked: bool) -> None:
