@@ -35,6 +35,16 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """One evaluation of several quantized models: rows (n, k) of each, sources (n,)."""
+
+    metric: Metric
+    reference: np.ndarray
+    quantized: list[np.ndarray]
+    sources: np.ndarray
+
+
+@dataclass(frozen=True)
 class Top1:
     """A classifier: `symmetric` samples flip both ways in equal parts, and `drop` more are lost.
 
@@ -77,6 +87,29 @@ class Top1:
         ones = np.ones(len(sources))
         reference, quantized, *blind = (np.stack([each, ones], axis=1) * 1.0 for each in rows)
         return Pairs(metric("top1"), reference, quantized, sources, *blind)
+
+    def candidates(self, rng: np.random.Generator, count: int) -> Candidates:
+        """Several quantized models of one float model, each with flips of its own: a sample that
+        float gets right is lost, one that it gets wrong is gained, with the chance that makes the
+        same drop; the samples of a source behave alike in a share `ICC` of the sources.
+        """
+        sources = np.arange(self.n) // self.cluster
+        groups = sources[-1] + 1
+
+        def drawn() -> np.ndarray:
+            shared = rng.random(groups)[sources]
+            return np.where(rng.random(groups)[sources] < ICC, shared, rng.random(self.n))
+
+        right = drawn() < self.accuracy
+        lost, gained = self.drop + self.symmetric / 2, self.symmetric / 2
+        models = []
+        for _ in range(count):
+            draw = drawn()
+            kept = draw >= lost / self.accuracy
+            models.append(np.where(right, kept, draw < gained / (1 - self.accuracy)))
+        ones = np.ones(self.n)
+        reference, *quantized = (np.stack([each, ones], axis=1) * 1.0 for each in (right, *models))
+        return Candidates(metric("top1"), reference, quantized, sources)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.simulated_pairs import Pairs
+from benchmarks.simulated_pairs import Candidates, Pairs
 from int8gate.validation.metrics.registry import metric
 
 ERROR = 0.1  # RMSE of the simulated float model, of labels with a spread of 1
@@ -46,6 +46,23 @@ class Values:
             for errors in (own, own + np.sqrt(added) * more)
         )
         return Pairs(judged, *rows, np.arange(self.n))
+
+    def candidates(self, rng: np.random.Generator, count: int) -> Candidates:
+        """Several quantized models of one float model, each with errors of its own."""
+        labels, own = rng.normal(0, 1, self.n), rng.normal(0, ERROR, self.n)
+        added = (ERROR + self.drop) ** 2 - ERROR**2  # variance
+        judged = metric("rmse")
+
+        def rows(errors: np.ndarray) -> np.ndarray:
+            return judged.sample_statistics((labels + errors)[:, None], labels[:, None])
+
+        models = []
+        for _ in range(count):
+            more = rng.normal(0, 1, self.n)
+            if self.few:
+                more *= (rng.random(self.n) < FEW) / np.sqrt(FEW)
+            models.append(rows(own + np.sqrt(added) * more))
+        return Candidates(judged, rows(own), models, np.arange(self.n))
 
 
 @dataclass(frozen=True)

@@ -81,14 +81,14 @@ def _compared(before: str, now: str, storage: Path, zoo: list[Path]):
     from int8gate.validation.comparing import baseline_file
     from int8gate.validation.comparing.history import compare_accepted, compare_runs, find_run
 
-    metrics = _declared_metrics(zoo)
+    metrics = declared_metrics(zoo)
     if before.endswith(".toml"):
         accepted = baseline_file.read(Path(before))
         return compare_accepted(before, accepted, find_run(now, storage), metrics)
     return compare_runs(find_run(before, storage), find_run(now, storage), metrics)
 
 
-def _declared_metrics(zoo: list[Path]) -> set[str]:
+def declared_metrics(zoo: list[Path]) -> set[str]:
     """Those of the TOMLs, or of this folder's `pyproject.toml`; they stand beside their file."""
     from int8gate.engine.plugins import find_modules_in
     from int8gate.model_zoo.user_models.toml_file import PYPROJECT, read_pyproject, read_zoo

@@ -43,18 +43,28 @@ def saves(config: pytest.Config) -> bool:
 
 
 def store_predictions(config: pytest.Config, run, case: str, accuracy: dict) -> None:
-    """Keeps the scores by sample of a case (its key), and names their file in `accuracy`."""
+    """Keeps the scores by sample of a case (its key) and of its float model, and names their files
+    in `accuracy`.
+    """
     folders = predictions_folders(config)
     if not folders:
         return
     from int8gate.validation.comparing.sample_scores import Predictions, store
 
-    own, data = run.evaluation, run.pipeline.data.known(run.spec, "evaluation").digest
-    scores = Predictions(case, accuracy["metric"], data, own.statistics, own.sources)
+    data = run.pipeline.data.known(run.spec, "evaluation").digest
+
+    def scores(key: str, of) -> Predictions:
+        rows, sources = of.statistics, of.sources
+        return Predictions(key, accuracy["metric"], data, rows, sources, of.answers)
+
+    kept = {"predictions": scores(case, run.evaluation)}
+    if run.plan.has_float and not run.recipe.is_reference:
+        of_float = case.removesuffix(run.recipe.name) + run.plan.toolchain.reference.name
+        kept["float_predictions"] = scores(of_float, run.float_evaluation)
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            accuracy["predictions"] = store(folder, scores).sha256
+            accuracy |= {name: store(folder, each).sha256 for name, each in kept.items()}
         except OSError as error:
             warnings.warn(
                 f"{case}: what each sample scored cannot be kept in {folder} ({error.strerror}): a "

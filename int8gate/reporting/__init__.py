@@ -13,6 +13,7 @@
     results_file.py  `results.json`, while a run goes on and at its end
     comparison.py  what changed between two runs, and a case over many
     layer_costs.py  what each layer costs: a table, bars, a page
+    methods.py     the recipes of a model beside each other: a table to paste, a page with charts
     github.py      annotations, and the summary of a step
 
 Everything is drawn from the records alone. A new figure is a field of `rows.CaseRow` and a

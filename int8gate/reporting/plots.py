@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from int8gate.analysis.pareto import pareto_front
 from int8gate.reporting.fields import DASH, dig
 from int8gate.reporting.fields import metric as as_metric
 from int8gate.reporting.rows import CaseRow, metric_in_unit
@@ -231,15 +232,6 @@ def _in_words(axis: Axis, points: list[Point]) -> str:
 
 def _figure(row: CaseRow, change: float) -> str:
     return f"{'+' if change > 0 else ''}{as_metric(change, dig(row.record, 'accuracy', 'unit'))}"
-
-
-def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of points (cost, gain) those that no other beats in both, by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, gain in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or gain > front[-1][1]:
-            front.append((cost, gain))
-    return front
 
 
 def view(changes: list[float], intervals: list[float], tolerance: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from int8gate.engine import code_identity
 from int8gate.engine.cache import ArtifactCache, CacheEntry
+from int8gate.validation.answers import Answers
 from int8gate.validation.evaluation import Evaluation, read_evaluation
 from int8gate.validation.fidelity import least_cosine, worst_sqnr
 from int8gate.validation.metrics.registry import metric, places_of
@@ -70,6 +71,10 @@ class KeptEvaluation:
     @property
     def baseline(self) -> np.ndarray | None:
         return self._whole.baseline
+
+    @property
+    def answers(self) -> Answers | None:
+        return self._whole.answers
 
     @property
     def also(self) -> dict[str, np.ndarray]:

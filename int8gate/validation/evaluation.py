@@ -21,6 +21,7 @@ from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.finite import NotFinite, which_output
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
+from int8gate.validation.answers import AnswerCollector, Answers, answers_in
 from int8gate.validation.fidelity import OutputFidelity
 from int8gate.validation.metrics.registry import metric
 
@@ -65,7 +66,8 @@ class Evaluation:
     for that itself with the network that it was converted from; None where there is nothing to
     compare with, and of agreement where it has no meaning. `raw_pixels` are
     the statistics (m, k) when raw bytes are fed to the first m samples, None where the input takes
-    no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured.
+    no raw bytes. `seconds` and `peak_rss_bytes` are what it took when it was measured. `answers`
+    are those of a classifier, None of others.
     """
 
     statistics: np.ndarray
@@ -79,6 +81,7 @@ class Evaluation:
     peak_rss_bytes: int | None
     also: dict[str, np.ndarray]
     baseline: np.ndarray | None = None
+    answers: Answers | None = None
 
 
 def evaluate(
@@ -102,6 +105,7 @@ def evaluate(
     gated, *others = scoring.metrics or (None,)
     rows: dict[str, list] = {name: [] for name in scoring.metrics}
     raw_rows, labels_seen = [], []
+    answers = AnswerCollector()
     fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
     done = 0
     for arrays, labels in _batches(scoring.samples, count, _batch_size(session)):
@@ -111,6 +115,7 @@ def evaluate(
         try:
             if rows:
                 predictions = around.after(real, outputs)
+                answers.add(predictions, labels)
                 for name, found in rows.items():
                     found.append(metric(name).sample_statistics(predictions, labels))
         except NotFinite as error:
@@ -127,6 +132,7 @@ def evaluate(
     statistics = np.concatenate(rows[gated]) if gated else np.zeros((done, 0))
     arrays = {"statistics": statistics, "sources": scoring.samples.sources[:done]}
     arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
+    arrays |= answers.arrays()
     chance = None
     if gated:
         chance, baseline = _of_baseline(gated, np.concatenate(labels_seen), statistics.shape[1])
@@ -237,6 +243,7 @@ def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
                 for name in arrays.files
                 if name.startswith("also/")
             },
+            answers=answers_in(arrays),
             **scalars,
         )
 

@@ -16,39 +16,66 @@ from int8gate.engine import atomic_file
 from int8gate.engine.file_digest import sha256_of
 from int8gate.quantizers.recipe import RECIPES, find
 from int8gate.runtimes.artifact import ARTIFACT
+from int8gate.targets.registry import HOST
 from int8gate.validation.case_summary import case_key
 
 RULE = (
     "Of a model's recipes that passed, the one to ship is quantized wholly to integers where one "
     "is, needs no declared exception, and is the fastest on the NPU, then the smallest, then the "
-    "most accurate; figures within about 1% count as equal."
+    "most accurate; figures within about 1% count as equal. On one target that is asked for it is "
+    "the fastest there; times that were measured count as equal within about 10%."
 )
 SMALL_CHANGE = 0.01  # modelled times and sizes this close are the same
+SMALL_MEASURED_CHANGE = 0.1  # times on this host this close may be noise
 
 
-def to_ship(records: Iterable[dict]) -> list[dict]:
-    """One record for each model, in order of name, of those that `run_answer` says may ship."""
+def to_ship(records: Iterable[dict], target: str | None = None) -> list[dict]:
+    """One record for each model, in order of name, of those that `run_answer` says may ship.
+
+    With a `target` the fastest there (see `RULE`), float models and what was not timed there last.
+    """
     best: dict[str, dict] = {}
     for record in records:
         known = best.get(record["model"])
-        if known is None or _rank(record) < _rank(known):
+        if known is None or _rank(record, target) < _rank(known, target):
             best[record["model"]] = record
     return [best[model] for model in sorted(best)]
 
 
-def _rank(record: dict) -> tuple:
+def latency_on(record: dict, target: str) -> float | None:
+    """Milliseconds of a case's artifact on a target (or `HOST`), None where it was not timed."""
+    if target == HOST:
+        return (record.get("cpu") or {}).get("quantized_ms")
+    entries = {entry["target"]: entry for entry in record.get("npu") or []}
+    return entries.get(target, {}).get("latency_ms")
+
+
+def same_latency(target: str) -> float:
+    """The relative difference up to which times on a target count as equal."""
+    return SMALL_MEASURED_CHANGE if target == HOST else SMALL_CHANGE
+
+
+def _rank(record: dict, target: str | None) -> tuple:
     """The less the better; what was not measured comes last."""
     gates, recipe = record.get("gates") or {}, find(record.get("recipe"))
+    is_float = recipe is not None and recipe.is_reference
+    is_partly_float = recipe is not None and not (recipe.is_full_integer or recipe.is_prequantized)
+    has_exception = "unsupported" in gates.values()
+    if target:
+        speed = _step(latency_on(record, target), same_latency(target))
+        return is_float, speed, has_exception, *_beyond_speed(record)
     latencies = [entry.get("latency_ms") for entry in record.get("npu") or []]
     known = latencies and None not in latencies
+    speed = _step(sum(latencies)) if known else math.inf
+    return is_float, is_partly_float, has_exception, speed, *_beyond_speed(record)
+
+
+def _beyond_speed(record: dict) -> tuple:
+    gates, recipe = record.get("gates") or {}, find(record.get("recipe"))
     accuracy, fidelity = record.get("accuracy") or {}, record.get("fidelity") or {}
     sqnr, drop = fidelity.get("sqnr_db"), accuracy.get("drop")
     names = list(RECIPES)
     return (
-        recipe is not None and recipe.is_reference,
-        recipe is not None and not (recipe.is_full_integer or recipe.is_prequantized),
-        "unsupported" in gates.values(),
-        _step(sum(latencies)) if known else math.inf,
         gates.get("cpu_speedup") != "passed",
         _step((record.get("size_bytes") or {}).get("quantized")),
         math.inf if drop is None else drop,
@@ -57,9 +84,9 @@ def _rank(record: dict) -> tuple:
     )
 
 
-def _step(value: float | None) -> float:
-    """The logarithm in steps of `SMALL_CHANGE`."""
-    return math.inf if not value else round(math.log(value) / SMALL_CHANGE)
+def _step(value: float | None, step: float = SMALL_CHANGE) -> float:
+    """The logarithm in steps."""
+    return math.inf if not value else round(math.log(value) / step)
 
 
 def export(record: dict, directory: Path) -> Path:

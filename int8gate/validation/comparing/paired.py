@@ -23,10 +23,11 @@ from int8gate.validation.bootstrap import (
     quantile,
     scores,
     unseen_loss,
+    upper_drops,
 )
 from int8gate.validation.case_summary import Accuracy
 from int8gate.validation.comparing.sample_scores import Predictions
-from int8gate.validation.metrics.registry import metric_of_file
+from int8gate.validation.metrics.registry import Metric, metric_of_file
 
 RESAMPLES = 399  # (RESAMPLES + 1) * CONFIDENCE is whole: the quantile is an order statistic
 
@@ -78,6 +79,24 @@ def paired_change(
     return MetricChange(drop, min(quantile(drops, 1 - CONFIDENCE), abs(drop)), how)
 
 
+def drop_bounds(
+    judged: Metric,
+    before: np.ndarray,
+    now: np.ndarray,
+    sources: np.ndarray,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """One-sided 95% bounds below and above the drop, from rows (n, k) of the same samples."""
+    drop = float(judged.drop(judged.score(before), judged.score(now)))
+    pairs = pair(judged, before, now, sources)
+    unseen = unseen_loss(pairs)
+    lower, upper = (
+        draw(pairs, unseen, np.random.default_rng(seed), RESAMPLES)
+        for draw in (lower_drops, upper_drops)
+    )
+    return min(quantile(lower, 1 - CONFIDENCE), drop), max(quantile(upper, CONFIDENCE), drop)
+
+
 def unpaired_change(
     before: Accuracy, now: Accuracy, why_not_paired: str, declared: Collection[str] = ()
 ) -> MetricChange:
@@ -93,6 +112,17 @@ def unpaired_change(
         return MetricChange(drop, None, f"with no interval ({why_not_paired})")
     margin = Z * math.hypot(known[0], known[-1])
     return MetricChange(drop, abs(drop) - margin, f"by interval ({why_not_paired})")
+
+
+def assumed_interval(accuracy: Accuracy) -> tuple[float, float] | None:
+    """As `score_interval`, of a score whose predictions were not kept: from its bounds, or the
+    widest that a mean of fractions has; None where nothing is known of the scatter.
+    """
+    deviation = _deviation(accuracy)
+    if deviation is None:
+        return None
+    low, high = accuracy.quantized - Z * deviation, accuracy.quantized + Z * deviation
+    return (max(low, 0.0), min(high, 1.0)) if accuracy.unit == "fraction" else (low, high)
 
 
 def score_interval(

@@ -3,9 +3,10 @@
     kept = store(directory, Predictions(case, metric, evaluation_set, statistics, sources))
     find([directory], kept.sha256)
 
-A file holds the gated metric's rows and the samples' sources, both compressed, as the evaluation's
-`statistics.npz` in the cache does, and what they are of. Its name ends in its own digest, so that
-the same predictions are one file, and an interrupted run never leaves a name with other contents.
+A file holds the gated metric's rows, the samples' sources and a classifier's answers, compressed,
+as the evaluation's `statistics.npz` in the cache does, and what they are of. Its name ends in its
+own digest, so that the same predictions are one file, and an interrupted run never leaves a name
+with other contents.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import atomic_file
+from int8gate.validation.answers import Answers, answers_in, arrays_of
 
 FORMAT = 1
 MOST_BYTES = 2**30  # unpacked: a hundred times the largest of the zoo
@@ -34,6 +36,7 @@ class Predictions:
     """Rows (n, k) float64 of `metric`'s statistics, and sources (n,) of the same samples.
 
     `case` is the case's key (`case_summary.case_key`), `evaluation_set` the digest of its samples.
+    `answers` are those of a classifier, where they were kept.
     """
 
     case: str
@@ -41,6 +44,7 @@ class Predictions:
     evaluation_set: str
     statistics: np.ndarray
     sources: np.ndarray
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def store(directory: Path, predictions: Predictions) -> Stored:
         about=np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8),
         statistics=_narrowed(predictions.statistics),
         sources=predictions.sources,
+        **arrays_of(predictions.answers),
     )
     return _write(directory, predictions.case, packed.getvalue())
 
@@ -99,7 +104,8 @@ def read(path: Path, sha256: str | None = None) -> Predictions:
             if about.pop("format") != FORMAT:
                 raise ValueError("another version wrote it")
             rows = arrays["statistics"].astype(np.float64)
-            predictions = Predictions(**about, statistics=rows, sources=arrays["sources"])
+            read_whole = {"sources": arrays["sources"], "answers": answers_in(arrays)}
+            predictions = Predictions(**about, statistics=rows, **read_whole)
         _check(predictions, path.name)
     except FileNotFoundError:
         raise
@@ -126,6 +132,8 @@ def _check(predictions: Predictions, where: str) -> None:
             f"{where}: statistics {rows.shape} and sources {sources.shape} are not (n, k) and (n,) "
             "of the same samples"
         )
+    if predictions.answers is not None and len(predictions.answers) != len(rows):
+        raise ValueError(f"{where}: {len(predictions.answers)} answers of {len(rows)} samples")
     if sources.dtype.hasobject or not np.issubdtype(rows.dtype, np.number):
         raise ValueError(f"{where}: statistics are {rows.dtype}, sources {sources.dtype}")
 

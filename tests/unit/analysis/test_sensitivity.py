@@ -49,8 +49,11 @@ def asked(team):
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_the_layer_that_makes_the_loss_comes_first_in_both_modes(toolchain, asked):
     found = measure(*asked(toolchain), samples=40, with_metric=True)
-    for row in found.rows: print(row)
-    print(found.sqnr_all_db, found.drop_all, found.drop_all_interval, found.failed, found.unmeasured)
+    for row in found.rows:
+        print(row)
+    print(
+        found.sqnr_all_db, found.drop_all, found.drop_all_interval, found.failed, found.unmeasured
+    )
     worst = found.rows[0]
     assert outlier_networks.MIDDLE in worst.layer.name
     assert worst is max(found.rows, key=lambda row: row.gain_wide)

@@ -15,6 +15,7 @@ ONE_THING = {
     *("fidelity", "history", "speed", "stages", "registry", "toolchain"),
     *("classification", "detection", "segmentation", "pose", "super_resolution"),  # tasks
     "decoding",  # of a family, of the zoo for users
+    "methods",  # compared, drawn, asked for
 }
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from int8gate.analysis.pareto import pareto_front
 from int8gate.reporting import html
 from int8gate.reporting.details import operators
-from int8gate.reporting.plots import pareto_front, view
+from int8gate.reporting.plots import view
 from int8gate.reporting.rows import findings, parts_of, rows_of
 
 changes = st.floats(-0.5, 0.1)
