@@ -8,6 +8,7 @@ chain.py            a network in segments over samples: of a variant only what l
 The ladder of remedies:
 rungs.py            the recipes that may help, from the cheapest to the dearest
 ladder.py           `rescue`: tries them one after another, each by the gates of its own
+ladder_results.py   what was tried, which won, and how to declare it
 
 Mixed widths:
 mix_table.py        loss and cost of each layer at each width, and of the boundaries between them

@@ -13,14 +13,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 
+from int8gate.analysis import sensitivity
+from int8gate.analysis.ladder_results import (
+    Ladder,
+    Tried,
+    best_so_far,
+    declaration,
+    first_line,
+    gained,
+    helped,
+)
 from int8gate.analysis.rungs import Rung, rungs
 from int8gate.engine.errors import plain_text
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers import stages
 from int8gate.quantizers.diagnosis import ConversionFailed
-from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.recipe import RECIPES
 from int8gate.targets.registry import HOST, find, taking
 from int8gate.validation import measure
 from int8gate.validation.bootstrap import CONFIDENCE
@@ -28,67 +37,14 @@ from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import upper_bound
 
-NOTHING_GAINED_DB = 0.1  # of SQNR, where there are no labels
 FAILURES = (ConversionFailed, WorkerError, ValueError, OSError)
 DONE = ("passed", "recorded", "unsupported", "not_measured")  # a gate that ended so refuses nothing
 LEAST_STAGE_S = 1.0
-
-
-@dataclass
-class Tried:
-    """What a recipe came to; None of what was not measured.
-
-    `drop` and its bound are in the metric's unit, `gain` is how much less is lost than by the case
-    itself, in that unit or in dB of SQNR without labels. `latency_ms` is by target, `coverage` the
-    share of operators that run on an NPU. `gates` are their statuses, `verdict` is passed, refused
-    (by a gate of the case's own that it fails), failed, inconclusive, invalid, same (as a file
-    before) or error; `message` says why.
-    """
-
-    recipe: str
-    what: str
-    verdict: str = "error"
-    message: str = ""
-    drop: float | None = None
-    drop_upper_95: float | None = None
-    sqnr_db: float | None = None
-    gain: float | None = None
-    latency_ms: dict[str, float | None] = field(default_factory=dict)
-    coverage: float | None = None
-    size_bytes: int | None = None
-    seconds: float = 0.0
-    gates: dict[str, str] = field(default_factory=dict)
-    sha256: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Ladder:
-    """What was tried for a case, in order, and how it ended.
-
-    `winner` is the recipe that passes, None where none does; `drop_together` its bound at the
-    confidence of all tries. `ending` is a sentence, `declaration` what to write into a TOML.
-    """
-
-    case: str
-    metric: str | None
-    tolerance: float | None
-    base: Tried
-    tried: list[Tried] = field(default_factory=list)
-    winner: str | None = None
-    drop_together: float | None = None
-    ending: str = ""
-    declaration: str = ""
-    is_interrupted: bool = False
-
-    def as_record(self) -> dict:
-        """As plain values: the record's `rescue`."""
-        return asdict(self)
+LAYER_SAMPLES = 32  # to order the layers by
 
 
 def rescue(
     run: CaseRun,
-    worst_layers: Callable[[CaseRun], Sequence[str]],
     *,
     targets: tuple[str, ...],
     core: str = "Cortex-A55",
@@ -97,18 +53,23 @@ def rescue(
 ) -> Ladder:
     """Climbs until a recipe passes, nothing is left, or the budget of seconds ends.
 
-    `worst_layers` gives the names of a case's layers, those first that lose most. What is done is
-    kept in the artifact cache: called again it goes on where it was interrupted. Raises ValueError
-    for a case that no remedy is for, in a sentence; and what the case itself ends with where it
-    cannot be converted.
+    What is done is kept in the artifact cache: called again it goes on where it was interrupted.
+    Raises ValueError for a case that no remedy is for, in a sentence; and what the case itself ends
+    with where it cannot be converted.
     """
-    return _Climb(run, worst_layers, targets, core, budget_s, progress).climb()
+    return _Climb(run, targets, core, budget_s, progress).climb()
 
 
 class _Climb:
-    def __init__(self, run, worst_layers, targets, core, budget_s, progress):
+    def __init__(
+        self,
+        run: CaseRun,
+        targets: tuple[str, ...],
+        core: str,
+        budget_s: float | None,
+        progress: Callable[[str], None],
+    ):
         self.run, self.targets, self.core, self.progress = run, targets, core, progress
-        self.worst_layers = worst_layers
         self.ends = None if budget_s is None else time.monotonic() + budget_s
         self.budget_s = budget_s
         self.tolerance: float | None = None  # of the case, in the metric's unit
@@ -142,8 +103,10 @@ class _Climb:
         climbing = rungs(
             self.run.recipe,
             self.run.plan.toolchain,
-            lambda name: known[name].gain if name in known and _helped(known[name]) else None,
-            lambda: self.worst_layers(self.run),
+            lambda name: (
+                known[name].gain if name in known and helped(known[name], ladder.base) else None
+            ),
+            self._worst_layers,
             not self._integers_alone,
         )
         try:
@@ -160,11 +123,11 @@ class _Climb:
         except KeyboardInterrupt:
             ladder.is_interrupted = True
             ladder.ending = (
-                f"interrupted after {len(ladder.tried)} recipes; {_best_so_far(ladder)}; called "
+                f"interrupted after {len(ladder.tried)} recipes; {best_so_far(ladder)}; called "
                 "again it goes on"
             )
             return
-        ladder.ending = f"none of {len(ladder.tried)} recipes passes; {_best_so_far(ladder)}"
+        ladder.ending = f"none of {len(ladder.tried)} recipes passes; {best_so_far(ladder)}"
         if self._integers_alone:
             ladder.ending += (
                 f". Layers in float were not tried: {' and '.join(self._integers_alone)} runs "
@@ -176,6 +139,21 @@ class _Climb:
         """The targets of the case that run no float operator."""
         names = taking(self.run.recipe.toolchain, self.targets)
         return [name for name in names if not find(name).runs_float]
+
+    def _worst_layers(self) -> Sequence[str]:
+        """Names of the layers, those first that lose most where they alone are quantized."""
+        self.progress("which layers lose most")
+        left = self._time_left()
+        found = sensitivity.measure(
+            self.run.pipeline,
+            self.run.declared,
+            self.run.recipe,
+            samples=LAYER_SAMPLES,
+            with_metric=False,
+            budget_s=None if left is None else left / 2,
+            modes=("alone",),
+        )
+        return [row.layer.name for row in found.rows]
 
     def _try(self, rung: Rung, ladder: Ladder) -> Tried:
         started, tried = time.monotonic(), Tried(rung.recipe.name, rung.what)
@@ -205,13 +183,13 @@ class _Climb:
         found = measure.accuracy(run)
         tried.sha256 = run.built.artifact.sha256
         tried.gates["accuracy"] = tried.verdict = found.result.status
-        tried.message = _first(found.result.message)
+        tried.message = first_line(found.result.message)
         accuracy = found.fields.get("accuracy") or {}
         tried.drop, tried.drop_upper_95 = accuracy.get("drop"), accuracy.get("drop_upper_95")
         tried.sqnr_db = (found.fields.get("fidelity") or {}).get("sqnr_db")
         tried.size_bytes = run.built.artifact.size_bytes
         if base:
-            tried.gain = _gain(base, tried)
+            tried.gain = gained(base, tried)
         else:
             self.tolerance = accuracy.get("tolerance")
         for gate in run.recipe.gates:
@@ -280,58 +258,6 @@ class _Climb:
     def _out_of_time(self, ladder: Ladder) -> str:
         return (
             f"the budget of {self.budget_s:.0f} s ended after {len(ladder.tried)} recipes, and "
-            f"there are more; {_best_so_far(ladder)}: give it a larger --budget, what is done is "
+            f"there are more; {best_so_far(ladder)}: give it a larger --budget, what is done is "
             "kept"
         )
-
-
-def declaration(base: Recipe, winner: Recipe) -> str:
-    """What to write into a TOML so that the model is gated by the recipe that won."""
-    floats = [rule.match for rule in winner.rules[len(base.rules) :]]
-    if not floats:
-        return f'recipes = ["{winner.name}"]'
-    from_name = next(  # the recipe that the float layers were added to
-        "+".join((each.name, *winner.remedies[len(each.remedies) :]))
-        for each in RECIPES.values()
-        if (each.rules, each.calibration, each.io, each.pixel_ranges, each.per_channel)
-        == (base.rules, winner.calibration, base.io, winner.pixel_ranges, base.per_channel)
-    )
-    listed = ", ".join(f'"{_escaped(name)}"' for name in floats)
-    return (
-        f'recipes = ["{winner.name}"]\n\n[recipes.{winner.name}]\nbase = "{from_name}"\n'
-        f"float32 = [{listed}]"
-    )
-
-
-def _escaped(text: str) -> str:
-    """Inside the quotes of a TOML."""
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _gain(base: Tried, tried: Tried) -> float | None:
-    if base.drop is not None and tried.drop is not None:
-        return base.drop - tried.drop
-    if base.sqnr_db is not None and tried.sqnr_db is not None:
-        return tried.sqnr_db - base.sqnr_db
-    return None
-
-
-def _helped(tried: Tried) -> bool:
-    """It lost less than the case itself, by figures that are no rounding."""
-    if tried.gain is None or tried.verdict in ("error", "same"):
-        return False
-    return tried.gain > (0 if tried.drop is not None else NOTHING_GAINED_DB)
-
-
-def _best_so_far(ladder: Ladder) -> str:
-    helped = [each for each in ladder.tried if _helped(each)]
-    if not helped:
-        return "none loses less than the case itself"
-    best = max(helped, key=lambda each: each.gain or 0)
-    unit = f"a drop of {best.drop:.4g}" if best.drop is not None else f"{best.sqnr_db:.1f} dB"
-    return f"the best is {best.recipe} with {unit}"
-
-
-def _first(message: str) -> str:
-    """The line of a gate's message that says what was measured."""
-    return message.splitlines()[0].removeprefix("measured: ") if message else ""

@@ -35,7 +35,6 @@ def rescue(
     0 where a recipe passes, 1 where none does.
     """
     from int8gate.analysis.ladder import rescue as climb
-    from int8gate.analysis.layers_by_loss import worst_layers
     from int8gate.cli.durations import seconds_of
     from int8gate.cli.opening import case_of, opened_pipeline
     from int8gate.reporting.rescue import ladder_lines
@@ -51,7 +50,6 @@ def rescue(
         with opened_pipeline(spec, recipe, artifact_cache, profile, **settings) as pipeline:
             ladder = climb(
                 CaseRun(spec, recipe, pipeline),
-                worst_layers,
                 targets=targets,
                 budget_s=seconds,
                 progress=lambda line: typer.echo(line, err=True),

@@ -81,12 +81,10 @@ def rescued(run, status: str, config: pytest.Config) -> dict:
     if status not in ("failed", "inconclusive") or not run.recipe.is_calibrated:
         return {}
     from int8gate.analysis.ladder import rescue
-    from int8gate.analysis.layers_by_loss import worst_layers
 
     option = config.getoption
     ladder = rescue(
         run,
-        worst_layers,
         targets=targets_of(config, run.declared),
         core=option("int8_cpu_baseline"),
         budget_s=option("int8_rescue_budget"),

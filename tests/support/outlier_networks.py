@@ -1,7 +1,8 @@
 """A classifier whose middle layer 8 bits cannot hold, as ONNX and as TFLite, and its pictures.
 
 The middle convolution multiplies a channel that is always zero by `OUTLIER`: that weight takes the
-whole range of each output's scale, and all others round to zero. Labels are what the float network
+whole range of each output's scale, and all others round to zero. With a tanh in place of the ReLU
+before it no scale can be moved out of that layer. Labels are what the float network
 answers, so that it is always right.
 """
 
@@ -22,7 +23,7 @@ TEXT = f"""
 <ir_version: 8, opset_import: ["" : 17]>
 outlier (float[1, 3, {SIDE}, {SIDE}] image) => (float[1, {CLASSES}] scores) {{
     x = Conv (image, w1, b1)
-    a = Relu (x)
+    a = ACTIVATION (x)
     y = Conv (a, w2, b2)
     b = Relu (y)
     pooled = GlobalAveragePool (b)
@@ -33,11 +34,13 @@ outlier (float[1, 3, {SIDE}, {SIDE}] image) => (float[1, {CLASSES}] scores) {{
 NAMES = ("stem", "stem_relu", MIDDLE, f"{MIDDLE}_relu", "pool", "flat", "head")
 
 
-def write_all(folder: Path) -> None:
-    """`gadget.onnx`, `gadget.tflite`, and `pictures` in folders of split and class."""
-    pictures, scores, arrays = _drawn()
-    _write_onnx(arrays, folder / "gadget.onnx")
-    _write_tflite(arrays, folder / "gadget.tflite")
+def write_all(folder: Path, activation: str = "relu") -> None:
+    """`gadget.onnx`, `gadget.tflite`, and `pictures` in folders of split and class; `activation`
+    behind the first layer is relu or tanh.
+    """
+    pictures, scores, arrays = _drawn(activation)
+    _write_onnx(arrays, folder / "gadget.onnx", activation)
+    _write_tflite(arrays, folder / "gadget.tflite", activation)
     ordered = np.sort(scores, axis=1)
     surest = np.argsort(ordered[:, -2] - ordered[:, -1])
     for kind in range(CLASSES):
@@ -50,7 +53,7 @@ def write_all(folder: Path) -> None:
             write(file, pictures[number])
 
 
-def _drawn() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _drawn(activation: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Pictures of patches near one colour, their scores, and weights whose scores are balanced."""
     rng = np.random.default_rng(37)
     colours = rng.integers(30, 226, (1000, 1, 1, 3))
@@ -64,7 +67,8 @@ def _drawn() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     }
     arrays["b1"] = -arrays["w1"].sum(axis=1) / 2
     arrays["w1"][-1], arrays["b1"][-1], arrays["w2"][:, -1] = 0, 0, OUTLIER
-    a = np.maximum(pictures / 255 @ arrays["w1"].T + arrays["b1"], 0)
+    x = pictures / 255 @ arrays["w1"].T + arrays["b1"]
+    a = np.tanh(x) if activation == "tanh" else np.maximum(x, 0)
     b = np.maximum(a @ arrays["w2"].T + arrays["b2"], 0).mean(axis=(1, 2))
     scores = b @ arrays["w3"].T
     arrays["b3"] = -scores.mean(axis=0)
@@ -72,15 +76,17 @@ def _drawn() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     return pictures.astype(np.uint8), scores + arrays["b3"], found
 
 
-def _write_onnx(arrays: dict[str, np.ndarray], path: Path) -> None:
+def _write_onnx(arrays: dict[str, np.ndarray], path: Path, activation: str) -> None:
     kernels = {name: arrays[name][:, :, None, None] for name in ("w1", "w2")}
-    model = onnx_files.with_weights(TEXT, arrays | kernels)
+    model = onnx_files.with_weights(
+        TEXT.replace("ACTIVATION", activation.capitalize()), arrays | kernels
+    )
     for node, name in zip(model.graph.node, NAMES, strict=True):
         node.name = name
     onnx_files.save(model, path)
 
 
-def _write_tflite(arrays: dict[str, np.ndarray], path: Path) -> None:
+def _write_tflite(arrays: dict[str, np.ndarray], path: Path, activation: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
@@ -89,7 +95,8 @@ def _write_tflite(arrays: dict[str, np.ndarray], path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec((1, SIDE, SIDE, 3), name="image")])
     def network(image):
         with tf.name_scope("stem"):
-            a = tf.nn.relu(tf.nn.conv2d(image, kernels["w1"], 1, "VALID") + arrays["b1"])
+            x = tf.nn.conv2d(image, kernels["w1"], 1, "VALID") + arrays["b1"]
+            a = tf.nn.tanh(x) if activation == "tanh" else tf.nn.relu(x)
         with tf.name_scope(MIDDLE):
             b = tf.nn.relu(tf.nn.conv2d(a, kernels["w2"], 1, "VALID") + arrays["b2"])
         with tf.name_scope("head"):

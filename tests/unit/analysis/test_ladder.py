@@ -12,7 +12,6 @@ from in_process import InProcess
 
 from int8gate.analysis import ladder as ladders
 from int8gate.analysis.ladder import rescue
-from int8gate.analysis.layers_by_loss import worst_layers
 from int8gate.engine.cache import ArtifactCache
 from int8gate.quantizers.declared_recipes import declared_model, register_recipes
 from int8gate.quantizers.pipeline import Pipeline
@@ -38,7 +37,7 @@ TOOLCHAINS = ("onnx", "tflite")
 @pytest.fixture(scope="module")
 def team(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("team")
-    outlier_networks.write_all(folder)
+    outlier_networks.write_all(folder, "tanh")
     return folder
 
 
@@ -60,7 +59,7 @@ def climbed(team):
     def climbed(toolchain: str):
         if toolchain not in found:
             run = declared(team, f"{toolchain}_int8")
-            found[toolchain] = rescue(run, worst_layers, targets=("host_cpu",))
+            found[toolchain] = rescue(run, targets=("host_cpu",))
         return found[toolchain]
 
     return climbed
@@ -91,6 +90,16 @@ def test_a_loss_in_one_layer_is_rescued_by_that_layer_in_float(toolchain, climbe
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
+def test_a_scale_that_can_move_costs_no_layer_in_float(toolchain, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("relu")
+    outlier_networks.write_all(folder, "relu")
+    found = rescue(declared(folder, f"{toolchain}_int8"), targets=("host_cpu",))
+    assert found.base.gates["accuracy"] == "failed"
+    assert found.winner == f"{toolchain}_int8+cle", found.ending
+    assert found.declaration == f'recipes = ["{toolchain}_int8+cle"]'
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_each_step_is_told_with_its_figures(toolchain, climbed):
     found = climbed(toolchain)
     lines = ladder_lines(found.as_record())
@@ -107,7 +116,7 @@ def test_each_step_is_told_with_its_figures(toolchain, climbed):
 def test_what_is_done_once_is_not_done_again(team, climbed):
     first = climbed("onnx")
     run = declared(team, "onnx_int8")
-    again = rescue(run, worst_layers, targets=("host_cpu",))
+    again = rescue(run, targets=("host_cpu",))
     assert [each.sha256 for each in again.tried] == [each.sha256 for each in first.tried]
     done = {getattr(task, "__name__", task) for task, _ in run.pipeline.worker.tasks}
     assert not any("quantize" in str(name) or "calibrate" in str(name) for name in done), done
@@ -117,7 +126,7 @@ def test_a_case_that_passes_is_left_as_it_is(team, climbed):
     climbed("onnx")
     register_recipes(team / "pasted_onnx.toml")
     run = declared(team, "onnx_int8_wide1")
-    found = rescue(run, worst_layers, targets=("host_cpu",))
+    found = rescue(run, targets=("host_cpu",))
     assert not found.tried
     assert found.winner == "onnx_int8_wide1"
     assert "nothing to rescue" in found.ending
@@ -130,7 +139,7 @@ def test_a_float_model_that_knows_nothing_is_not_rescued(team):
         target = shuffled / file.parts[-3] / f"class{number % 5}" / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    found = rescue(declared(team, "onnx_int8", "shuffled"), worst_layers, targets=("host_cpu",))
+    found = rescue(declared(team, "onnx_int8", "shuffled"), targets=("host_cpu",))
     assert found.winner is None
     assert not found.tried
     assert "no remedy can help" in found.ending
@@ -141,7 +150,7 @@ def test_a_budget_that_ends_says_so_and_what_is_best_so_far(team, monkeypatch):
     run = declared(team, "tflite_int8_entropy")
     moments = iter([0.0, *([1.0] * 2), *([99.0] * 50)])
     monkeypatch.setattr(ladders, "time", Clock(moments))
-    found = rescue(run, worst_layers, targets=("host_cpu",), budget_s=10)
+    found = rescue(run, targets=("host_cpu",), budget_s=10)
     assert found.winner is None
     assert "the budget of 10 s ended after" in found.ending
     assert "--budget" in found.ending
@@ -162,7 +171,7 @@ def test_an_interruption_keeps_what_was_found(team, climbed, monkeypatch):
         if "float32" in line:
             raise KeyboardInterrupt
 
-    found = rescue(run, worst_layers, targets=("host_cpu",), progress=interrupted)
+    found = rescue(run, targets=("host_cpu",), progress=interrupted)
     assert found.is_interrupted
     assert found.tried
     assert "interrupted after" in found.ending
@@ -180,7 +189,7 @@ def test_a_rung_whose_converter_fails_is_told_and_the_next_is_tried(team, monkey
 
     monkeypatch.setattr(CaseRun, "built", property(built))
     monkeypatch.setattr(ladders, "FAILURES", (RuntimeError,))
-    found = rescue(run, worst_layers, targets=("host_cpu",))
+    found = rescue(run, targets=("host_cpu",))
     by = {each.recipe: each for each in found.tried}
     assert by["onnx_int8_entropy"].verdict == "error"
     assert by["onnx_int8_entropy"].message == "the converter died"
@@ -191,7 +200,7 @@ def test_a_recipe_without_ranges_has_no_remedies(team):
     run = declared(team, "tflite_int8")
     run.recipe = RECIPES["tflite_fp16"]
     refused(
-        lambda: rescue(run, worst_layers, targets=("host_cpu",)),
+        lambda: rescue(run, targets=("host_cpu",)),
         "tflite_fp16 takes no calibrated ranges",
     )
 
