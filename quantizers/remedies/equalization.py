@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from int8gate.quantizers.remedies.network import Network, WeightedLayer
+from int8gate.quantizers.remedies.notes import left_alone
 from int8gate.quantizers.remedies.scaling_groups import Group, groups
 
 SWEEPS = 200
@@ -23,7 +24,6 @@ CONVERGED = 1e-3  # of the logarithm of a factor
 DEAD = 1e-6  # of the largest range: a channel below it is left alone
 LARGEST = 2.0**12  # what a channel is multiplied or divided by at most
 CAP = 6.0  # of RELU6
-TOLD = 3  # groups that a note names
 
 
 @dataclass(eq=False)
@@ -139,13 +139,9 @@ def times_inputs(layer: WeightedLayer, factors: np.ndarray) -> np.ndarray:
 
 def _note(found: list[Group], changed: list[Group]) -> str:
     """What was done, in a sentence."""
-    left = [group for group in found if group.reasons]
+    left = [(group.name, group.reasons[0]) for group in found if group.reasons]
     alike = len(found) - len(changed) - len(left)
-    parts = [f"cross-layer equalization: {len(changed)} of {len(found)} pairs of layers"]
+    note = f"cross-layer equalization: {len(changed)} of {len(found)} pairs of layers"
     if alike:
-        parts.append(f"{alike} were equal already")
-    if left:
-        told = ", ".join(f"{group.name} ({group.reasons[0]})" for group in left[:TOLD])
-        more = f", and {len(left) - TOLD} more" if len(left) > TOLD else ""
-        parts.append(f"left alone: {told}{more}")
-    return "; ".join(parts)
+        note += f"; {alike} were equal already"
+    return note + left_alone(left)

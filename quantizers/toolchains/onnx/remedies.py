@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.remedies import equalization
+from int8gate.quantizers.remedies import equalization, smoothing
 from int8gate.quantizers.toolchains.onnx import weighted_network
 from int8gate.runtimes.artifact import ONNX
 
@@ -19,5 +19,15 @@ def equalize(
     """
     network = weighted_network.read(float_model)
     notes = equalization.equalize(network, caps=False)
+    network.save(directory / ONNX)
+    return {"notes": notes}
+
+
+def smooth(
+    float_model: Path, statistics: Path, samples: Path, recipe: Recipe, directory: Path
+) -> dict:
+    """Writes `directory`/model.onnx, smoothed behind its normalizations; returns its `notes`."""
+    network = weighted_network.read(float_model)
+    notes = smoothing.smooth(network, samples)
     network.save(directory / ONNX)
     return {"notes": notes}
