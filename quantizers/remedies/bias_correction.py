@@ -6,6 +6,10 @@ Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correc
 A channel's mean before its activation is ``weights @ mean patch + bias``: that of the float network
 and that of the quantized one, with its weights and its own inputs, follow from means of the
 layer's inputs (`patches.py`), whatever activation is fused behind it.
+
+Every layer is corrected for what the rounding of its weights does to the float network's inputs:
+what comes from above goes with the correction above. (Correcting all layers at once for what they
+really get, twice, was tried: it overshoots.) What is left then is taken from the last layers.
 """
 
 from __future__ import annotations
@@ -21,7 +25,6 @@ from int8gate.quantizers.remedies.network import Network, WeightedLayer
 from int8gate.quantizers.remedies.patches import Patches, patches_of
 from int8gate.quantizers.remedies.trial import Quantized, Tools, Trial
 
-SWEEPS = 4
 SURE = 3.0  # standard errors of the mean over samples: nearer to zero a correction is noise
 WITHOUT_PLACE = ("MatMul", "BATCH_MATMUL")  # a bias would be an operator more
 
@@ -55,34 +58,27 @@ def correct(
             for layer in network.layers
             if not _lacks_place(layer) and (patches := patches_of(network, layer))
         }
-        before = best = None
-        corrected: set[str] = set()
         quantized = trial.quantize(network, statistics)
-        for sweep in range(SWEEPS + 1):
-            means, ratio = _measured(trial, quantized, chosen)
-            before = before or ratio
-            if best is None or ratio[0] > best[0][0]:
-                best = ratio, quantized.float_model, len(corrected)
-            elif sweep > 1:
-                break
-            if sweep == SWEEPS:
-                break
-            corrected |= _sweep(trial, network, quantized, means, sweep == 0)
+        means, before = _measured(trial, quantized, chosen)
+        best, last = (before, quantized.float_model, 0), _last_layers(network)
+        own = {name: Means(each.patches, each.wanted, each.wanted) for name, each in means.items()}
+        corrected = _correct(trial, network, quantized, own)
+        for is_end in (False, True) if corrected else ():
             quantized = trial.quantize(network)
-        (_, held), model, channels = best
-        lost = held < before[1] or not channels
+            means, ratio = _measured(trial, quantized, chosen)
+            if ratio[0] > best[0][0]:
+                best = ratio, quantized.float_model, len(corrected)
+            if not is_end:
+                ends = {name: each for name, each in means.items() if name in last}
+                corrected |= _correct(trial, network, quantized, ends)
+        after, model, changed = best
+        lost = after[1] < before[1] or not changed
         shutil.copyfile(float_model if lost else model, directory / tools.file)
-    count = trial.is_held.sum() if trial.has_held_out else len(trial.is_held)
-    told = f"{before[1]:.1f} to {held:.1f} dB on {count} samples"
-    told += " held out" if trial.has_held_out else ""
+    told = trial.told(before, after)
     if lost:
-        return {"notes": [f"bias correction was undone: SQNR at the outputs went from {told}"]}
-    return {
-        "notes": [
-            f"bias correction changed the biases of {channels} of {len(network.layers)} layers: "
-            f"SQNR at the outputs went from {told}"
-        ]
-    }
+        return {"notes": [f"bias correction was undone: {told}"]}
+    changed_ones = f"the biases of {changed} of {len(network.layers)} layers"
+    return {"notes": [f"bias correction changed {changed_ones}: {told}"]}
 
 
 def _lacks_place(layer: WeightedLayer) -> bool:
@@ -139,25 +135,33 @@ def sure_means(errors: np.ndarray) -> np.ndarray:
     return np.where(np.abs(mean) > SURE * noise, mean, 0.0)
 
 
-def _sweep(
-    trial: Trial, network: Network, quantized: Quantized, means: dict[str, Means], is_first: bool
+def _correct(
+    trial: Trial, network: Network, quantized: Quantized, means: dict[str, Means]
 ) -> set[str]:
-    """Corrects all layers' biases, in place; returns the layers that got another.
-
-    At first for what a layer's own rounding does to right inputs alone: what comes from above goes
-    with the correction of the layers above.
-    """
+    """Corrects the biases of layers, in place; returns those that got another."""
     corrected = set()
     originals = {layer.name: layer for layer in trial.original.layers}
     weights = {layer.name: layer.weights for layer in quantized.weights.layers}
     for name, found in means.items():
         layer, now = originals[name], network.layer(name)
-        if is_first:
-            found = Means(found.patches, found.wanted, found.wanted)
         bias = np.zeros(layer.outputs) if now.bias is None else now.bias.astype(np.float64)
-        errors = mean_errors(layer, weights[name], bias, found)[~trial.is_held]
-        change = sure_means(errors)
+        change = sure_means(mean_errors(layer, weights[name], bias, found)[~trial.is_held])
         if change.any():
             network.set_bias(now, (bias - change).astype(np.float32))
             corrected.add(name)
     return corrected
+
+
+def _last_layers(network: Network) -> set[str]:
+    """The layers whose output reaches no other layer."""
+    layers = {layer.product.output: layer for layer in network.layers}
+    reaching: set[str] = set()  # tensors
+    last = set()
+    for operator in reversed(network.operators):
+        layer = layers.get(operator.output)
+        is_last = not any(name in reaching for name in operator.outputs)
+        if layer is not None and is_last:
+            last.add(layer.name)
+        if layer is not None or not is_last:
+            reaching.update(operator.inputs)
+    return last

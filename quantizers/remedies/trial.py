@@ -24,6 +24,7 @@ from int8gate.quantizers.exposed import exposed
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.remedies.network import Network
 
+MOST = 120  # samples, spread over the file: more change little
 HELD_OUT = 4  # of every so many samples one
 FEWEST_HELD_OUT = 5  # with fewer samples all are for both
 LEAST_GAIN_DB = 0.0
@@ -90,7 +91,8 @@ class Trial:
         # What pixels become is not known here; it matters little for rounding errors.
         self._recipe = replace(recipe, pixel_ranges=False)
         self.original = tools.read(float_model)
-        count, self._made = len(self.samples), 0
+        count, self._made = min(len(self.samples), MOST), 0
+        self._numbers = np.linspace(0, len(self.samples) - 1, count).astype(int)
         held = np.arange(count) % HELD_OUT == HELD_OUT - 1
         self.has_held_out = int(held.sum()) >= FEWEST_HELD_OUT
         self.is_held = held if self.has_held_out else np.zeros(count, bool)
@@ -126,7 +128,7 @@ class Trial:
         """Real values of tensors on each sample, of a float or a quantized file: those it has."""
         copy = model.with_name(f"exposed{model.suffix}")
         run = exposed(model, copy, tensors, is_exact=True)
-        for number in range(len(self.samples)):
+        for number in self._numbers:
             yield run(self.samples.sample(number))
 
     def float_values(self, tensors: Collection[str]) -> Iterator[dict[str, np.ndarray]]:
@@ -134,6 +136,15 @@ class Trial:
         copy = self._scratch / f"original{self._float_model.suffix}"
         shutil.copyfile(self._float_model, copy)
         yield from self.values(copy, tensors)
+
+    def told(self, before: tuple[float, float], after: tuple[float, float]) -> str:
+        """What `compare` found of two networks, in words: on the samples held out, if any were."""
+        count = int(self.is_held.sum()) if self.has_held_out else len(self.is_held)
+        which = "held out" if self.has_held_out else "that it was fitted on"
+        return (
+            f"SQNR at the outputs went from {before[1]:.1f} to {after[1]:.1f} dB on {count} "
+            f"samples {which}"
+        )
 
     def compare(
         self,

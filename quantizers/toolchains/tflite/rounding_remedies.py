@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.remedies import bias_correction
+from int8gate.quantizers.remedies import adaptive_rounding, bias_correction
 from int8gate.quantizers.remedies.trial import Tools
 from int8gate.quantizers.toolchains.tflite import collector, convert, weighted_network
 from int8gate.quantizers.toolchains.tflite.rounded_weights import rounded
@@ -24,3 +24,12 @@ def correct_bias(
 ) -> dict:
     """See `bias_correction.correct`."""
     return bias_correction.correct(TOOLS, float_model, statistics, samples, recipe, directory)
+
+
+def round_adaptively(
+    float_model: Path, statistics: Path, samples: Path, recipe: Recipe, directory: Path
+) -> dict:
+    """See `adaptive_rounding.round_adaptively`."""
+    return adaptive_rounding.round_adaptively(
+        TOOLS, float_model, statistics, samples, recipe, directory
+    )
