@@ -157,9 +157,13 @@ def _charted(methods: Methods, method: Method) -> dict:
 def answer_lines(told: FullAccuracy, recipe: str) -> list[str]:
     """What a recipe changed of float's answers, as lines of Markdown."""
     change = told.change
-    at_least = "" if change.at_least is None else f", at least {change.at_least:.4f} at 95%"
-    moved = f"{'drops' if change.drop > 0 else 'gains'} {abs(change.drop):.4f}"
-    lines = [f"{recipe} against float, {change.how}: {told.metric} {moved}{at_least}."]
+    at_least = ", which may be chance"
+    if change.at_least is not None and not change.may_be_chance:
+        at_least = f", at least {change.at_least:.4f} at 95%"
+    moved = f"{'drops' if change.drop > 0 else 'gains'} {abs(change.drop):.4f}{at_least}"
+    if not change.drop:
+        moved = "is the same"
+    lines = [f"{recipe} against float, {change.how}: {told.metric} {moved}."]
     if told.mcnemar:
         test = told.mcnemar
         lines.append(

@@ -73,6 +73,12 @@ def test_an_onnx_classifier_is_gated_with_onnx_alone(team: Path):
     expected = {"gadget-onnx_int8": "passed", "gadget-onnx_dynamic_int8": "passed"}
     assert verdicts == expected, done.stdout + done.stderr
     assert found["gadget-onnx_int8"]["gates"]["integer_only"] == "passed"
+    told = run(team, "int8gate.cli.app", "methods", "gadget", "--answers", "onnx_int8")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("host_cpu: onnx_")
+    assert "by intervals" not in told.stdout, "predictions were kept, float's too"
+    assert "onnx_int8 against float, in pairs on " in told.stdout
+    assert "Calibration error (ECE): " in told.stdout
 
 
 def test_a_recipe_that_lacks_its_extra_ends_the_run_before_it_begins(team: Path):
