@@ -27,7 +27,6 @@ from int8gate.quantizers.remedies.network import Network
 MOST = 120  # samples, spread over the file: more change little
 HELD_OUT = 4  # of every so many samples one
 FEWEST_HELD_OUT = 5  # with fewer samples all are for both
-LEAST_GAIN_DB = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,14 @@ class Quantized:
 
 @dataclass
 class Ratio:
-    """The signal to quantization noise ratio of outputs, dB, summed over samples."""
+    """The signal to quantization noise ratio of outputs, dB.
+
+    Noise is the mean over samples of a sample's RMS error: of mean squares, a few samples near a
+    decision are all that is seen, and another rounding of anything moves them by decibels.
+    """
 
     signal: dict[str, np.ndarray] = field(default_factory=dict)  # count, sum, squares
-    noise: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, list[float]] = field(default_factory=dict)  # of each sample, RMS
 
     def add(self, wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
         for name, real in wanted.items():
@@ -68,15 +71,15 @@ class Ratio:
             error = np.asarray(found[name], np.float64).ravel() - real
             sums = np.array([real.size, real.sum(), real @ real])
             self.signal[name] = self.signal.get(name, 0) + sums
-            self.noise[name] = self.noise.get(name, 0.0) + float(error @ error)
+            self.errors.setdefault(name, []).append(float(np.sqrt(np.mean(error**2))))
 
     def db(self) -> float:
         """The mean of the outputs' ratios, of those whose values differ."""
         found = []
         for name, (count, total, squares) in self.signal.items():
-            variance = squares - total**2 / count
-            if variance > 0:
-                found.append(10 * np.log10(variance / max(self.noise[name], variance * 1e-12)))
+            spread = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+            if spread > 0:
+                found.append(20 * np.log10(spread / max(np.mean(self.errors[name]), spread * 1e-6)))
         return float(np.mean(found)) if found else 0.0
 
 
@@ -142,8 +145,8 @@ class Trial:
         count = int(self.is_held.sum()) if self.has_held_out else len(self.is_held)
         which = "held out" if self.has_held_out else "that it was fitted on"
         return (
-            f"SQNR at the outputs went from {before[1]:.1f} to {after[1]:.1f} dB on {count} "
-            f"samples {which}"
+            f"the outputs' signal to noise ratio went from {before[1]:.1f} to {after[1]:.1f} dB "
+            f"(RMS errors of {count} samples {which})"
         )
 
     def compare(
