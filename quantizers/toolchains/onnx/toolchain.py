@@ -22,6 +22,10 @@ class Onnx(Toolchain):
     packages = ("onnxruntime",)
     floats: ClassVar = {PROGRAM: _TO_ONNX, ONNX: _TO_ONNX}
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
+    remedies: ClassVar = {
+        "cle": Stage("remedy", f"{_HERE}.remedies:equalize"),
+        "smooth": Stage("remedy", f"{_HERE}.remedies:smooth"),
+    }
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
     leaves_float = True
 

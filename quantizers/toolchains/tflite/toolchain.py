@@ -39,6 +39,10 @@ class Tflite(Toolchain):
     }
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
     naming = Stage("artifact", f"{_HERE}.tensor_names:name_ends")
+    remedies: ClassVar = {
+        "cle": Stage("remedy", f"{_HERE}.remedies:equalize"),
+        "smooth": Stage("remedy", f"{_HERE}.remedies:smooth"),
+    }
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
     leaves_float = True

@@ -50,6 +50,9 @@ _LAYERS = {
     "TRANSPOSE_CONV": kinds.TRANSPOSED,
     "BATCH_MATMUL": kinds.DENSE,
 }
+# Behind a name that the result of an added operator has taken over from the layer's. Rules match
+# the parts of a name that ; joins, so that the layer goes by its old one.
+UNCAPPED, WITHOUT_BIAS = ";uncapped", ";without_bias"
 _ACTIVATIONS = {"NONE": None, "RELU": kinds.RELU, "RELU6": kinds.RELU6}
 
 
@@ -155,7 +158,7 @@ class TfliteNetwork(Network):
             raw.inputs = [*map(int, raw.inputs), *[-1] * (place + 1 - len(raw.inputs))]
             self._put(layer.product, place, values, f"{layer.name}/bias")
         else:
-            self._add_behind(layer.product, "ADD", "AddOptions", values, "product")
+            self._add_behind(layer.product, "ADD", "AddOptions", values, WITHOUT_BIAS)
 
     def set_cap(self, operator: Operator, caps: np.ndarray) -> None:
         raw = self._raw(operator)
@@ -165,7 +168,7 @@ class TfliteNetwork(Network):
             raw.opcodeIndex = self._edit.code("RELU")
         else:
             raise ValueError(f"{operator.name} applies no RELU6, but {operator.kind}")
-        self._add_behind(operator, "MINIMUM", "MaximumMinimumOptions", caps, "uncapped")
+        self._add_behind(operator, "MINIMUM", "MaximumMinimumOptions", caps, UNCAPPED)
 
     def run(self, samples: Path, tensors: Sequence[str], count: int | None = None) -> Iterator:
         from ai_edge_litert.interpreter import Interpreter
@@ -223,7 +226,7 @@ class TfliteNetwork(Network):
                 bias = self.constant(add.inputs[place]).reshape(-1)
                 members, activation = (operator, add), add.activation
         return WeightedLayer(
-            name=operator.name,
+            name=operator.name.removesuffix(UNCAPPED).removesuffix(WITHOUT_BIAS),
             kind=_LAYERS[operator.kind],
             weights=weights,
             bias=bias,
@@ -296,14 +299,14 @@ class TfliteNetwork(Network):
     def _add_behind(self, operator: Operator, opcode: str, options: str, values, part: str) -> None:
         """Puts an operator with a constant vector behind another, and its result in its place.
 
-        The tensor between them has the old name too, for rules: parts of a name are split by ;.
+        `part` stands behind the name of the tensor between them.
         """
         raw, values = self._raw(operator), np.asarray(values, np.float32)
         result = int(raw.outputs[0])
-        between = self._edit.like(result, part)
-        self._name(between, f"{self._names[result]};{part}")
-        constant = self._edit.add_constant(values, result, f"{part}_by")
-        self._name(constant, f"{self._names[result]}/{part}_by")
+        between = self._edit.like(result, opcode)
+        self._name(between, f"{self._names[result]}{part}")
+        constant = self._edit.add_constant(values, result, opcode)
+        self._name(constant, f"{self._names[result]}/{opcode.lower()}")
         raw.outputs = [between]
         made = self._edit.operator(opcode, [between, constant], [result], options)
         place = next(n for n, (_, each) in enumerate(self._rows) if each is raw)
