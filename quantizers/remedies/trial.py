@@ -22,10 +22,11 @@ from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.exposed import exposed
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.remedies.network import Network
+from int8gate.quantizers.remedies.network import IDENTITY, RESHAPE, Network
 
 MOST = 120  # samples, spread over the file: more change little
 HELD_OUT = 4  # of every so many samples one
+SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 FEWEST_HELD_OUT = 5  # with fewer samples all are for both
 
 
@@ -83,6 +84,18 @@ class Ratio:
         return float(np.mean(found)) if found else 0.0
 
 
+def unsquashed(network: Network, output: str) -> str:
+    """The tensor before the softmax or sigmoid that gives an output, else the output.
+
+    Behind one, samples of which the network is sure show no error at all, and few are left to tell.
+    """
+    producer = network.producer(output)
+    while producer is not None and producer.kind in (*SQUASHING, RESHAPE, IDENTITY):
+        output = producer.inputs[0]
+        producer = network.producer(output)
+    return output
+
+
 class Trial:
     """See the module. `original` is the float network as it was given; `is_held` (n,) bool."""
 
@@ -97,6 +110,7 @@ class Trial:
         count, self._made = min(len(self.samples), MOST), 0
         self._numbers = np.linspace(0, len(self.samples) - 1, count).astype(int)
         held = np.arange(count) % HELD_OUT == HELD_OUT - 1
+        self._ends = [unsquashed(self.original, name) for name in self.original.outputs]
         self.has_held_out = int(held.sum()) >= FEWEST_HELD_OUT
         self.is_held = held if self.has_held_out else np.zeros(count, bool)
 
@@ -159,7 +173,7 @@ class Trial:
 
         `see` is shown the sample's number, the original's and the quantized network's `tensors`.
         """
-        outputs = self.original.outputs
+        outputs = self._ends
         asked = {*tensors, *outputs}
         ratios = Ratio(), Ratio()
         pairs = zip(self.float_values(asked), self.values(quantized.path, asked), strict=True)
