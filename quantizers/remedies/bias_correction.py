@@ -60,7 +60,7 @@ def correct(
         }
         quantized = trial.quantize(network, statistics)
         means, before = _measured(trial, quantized, chosen)
-        best, last = (before, quantized.float_model, 0), _last_layers(network)
+        best, last = (before, quantized.float_model, 0), last_layers(network)
         own = {name: Means(each.patches, each.wanted, each.wanted) for name, each in means.items()}
         corrected = _correct(trial, network, quantized, own)
         for is_end in (False, True) if corrected else ():
@@ -152,7 +152,7 @@ def _correct(
     return corrected
 
 
-def _last_layers(network: Network) -> set[str]:
+def last_layers(network: Network) -> set[str]:
     """The layers whose output reaches no other layer."""
     layers = {layer.product.output: layer for layer in network.layers}
     reaching: set[str] = set()  # tensors

@@ -22,12 +22,12 @@ from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.exposed import exposed
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.remedies.network import Network
+from int8gate.quantizers.remedies.network import IDENTITY, RESHAPE, Network
 
 MOST = 120  # samples, spread over the file: more change little
 HELD_OUT = 4  # of every so many samples one
+SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 FEWEST_HELD_OUT = 5  # with fewer samples all are for both
-LEAST_GAIN_DB = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,14 @@ class Quantized:
 
 @dataclass
 class Ratio:
-    """The signal to quantization noise ratio of outputs, dB, summed over samples."""
+    """The signal to quantization noise ratio of outputs, dB.
+
+    Noise is the mean over samples of a sample's RMS error: of mean squares, a few samples near a
+    decision are all that is seen, and another rounding of anything moves them by decibels.
+    """
 
     signal: dict[str, np.ndarray] = field(default_factory=dict)  # count, sum, squares
-    noise: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, list[float]] = field(default_factory=dict)  # of each sample, RMS
 
     def add(self, wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
         for name, real in wanted.items():
@@ -68,16 +72,28 @@ class Ratio:
             error = np.asarray(found[name], np.float64).ravel() - real
             sums = np.array([real.size, real.sum(), real @ real])
             self.signal[name] = self.signal.get(name, 0) + sums
-            self.noise[name] = self.noise.get(name, 0.0) + float(error @ error)
+            self.errors.setdefault(name, []).append(float(np.sqrt(np.mean(error**2))))
 
     def db(self) -> float:
         """The mean of the outputs' ratios, of those whose values differ."""
         found = []
         for name, (count, total, squares) in self.signal.items():
-            variance = squares - total**2 / count
-            if variance > 0:
-                found.append(10 * np.log10(variance / max(self.noise[name], variance * 1e-12)))
+            spread = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+            if spread > 0:
+                found.append(20 * np.log10(spread / max(np.mean(self.errors[name]), spread * 1e-6)))
         return float(np.mean(found)) if found else 0.0
+
+
+def unsquashed(network: Network, output: str) -> str:
+    """The tensor before the softmax or sigmoid that gives an output, else the output.
+
+    Behind one, samples of which the network is sure show no error at all, and few are left to tell.
+    """
+    producer = network.producer(output)
+    while producer is not None and producer.kind in (*SQUASHING, RESHAPE, IDENTITY):
+        output = producer.inputs[0]
+        producer = network.producer(output)
+    return output
 
 
 class Trial:
@@ -94,6 +110,7 @@ class Trial:
         count, self._made = min(len(self.samples), MOST), 0
         self._numbers = np.linspace(0, len(self.samples) - 1, count).astype(int)
         held = np.arange(count) % HELD_OUT == HELD_OUT - 1
+        self._ends = [unsquashed(self.original, name) for name in self.original.outputs]
         self.has_held_out = int(held.sum()) >= FEWEST_HELD_OUT
         self.is_held = held if self.has_held_out else np.zeros(count, bool)
 
@@ -142,8 +159,8 @@ class Trial:
         count = int(self.is_held.sum()) if self.has_held_out else len(self.is_held)
         which = "held out" if self.has_held_out else "that it was fitted on"
         return (
-            f"SQNR at the outputs went from {before[1]:.1f} to {after[1]:.1f} dB on {count} "
-            f"samples {which}"
+            f"the outputs' signal to noise ratio went from {before[1]:.1f} to {after[1]:.1f} dB "
+            f"(RMS errors of {count} samples {which})"
         )
 
     def compare(
@@ -156,7 +173,7 @@ class Trial:
 
         `see` is shown the sample's number, the original's and the quantized network's `tensors`.
         """
-        outputs = self.original.outputs
+        outputs = self._ends
         asked = {*tensors, *outputs}
         ratios = Ratio(), Ratio()
         pairs = zip(self.float_values(asked), self.values(quantized.path, asked), strict=True)

@@ -27,6 +27,8 @@ class Onnx(Toolchain):
     remedies: ClassVar = {
         "cle": Stage("remedy", f"{_HERE}.remedies:equalize"),
         "smooth": Stage("remedy", f"{_HERE}.remedies:smooth"),
+        "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
+        "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
     segmented = f"{_HERE}.segments:opened"

@@ -47,9 +47,10 @@ def _real(whole, tensor) -> np.ndarray | None:
         return None
     values = np.asarray(whole.buffers[tensor.buffer].data, np.uint8).view(np.int8)
     values = values.reshape(tensor.shape).astype(np.float32)
-    scales = np.asarray(tensor.quantization.scale, np.float32)
-    if len(scales) > 1:
+    scale = np.asarray(tensor.quantization.scale, np.float32)
+    zero_point = np.asarray(tensor.quantization.zeroPoint, np.float32)  # of a BATCH_MATMUL no 0
+    if len(scale) > 1:
         shape = [1] * values.ndim
         shape[tensor.quantization.quantizedDimension] = -1
-        scales = scales.reshape(shape)
-    return values * scales
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    return (values - zero_point) * scale

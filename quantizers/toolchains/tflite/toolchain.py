@@ -44,6 +44,8 @@ class Tflite(Toolchain):
     remedies: ClassVar = {
         "cle": Stage("remedy", f"{_HERE}.remedies:equalize"),
         "smooth": Stage("remedy", f"{_HERE}.remedies:smooth"),
+        "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
+        "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
