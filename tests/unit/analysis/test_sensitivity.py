@@ -13,6 +13,7 @@ from in_process import InProcess
 from int8gate.analysis.layer_runs import effect
 from int8gate.analysis.sensitivity import measure
 from int8gate.engine.cache import ArtifactCache
+from int8gate.engine.errors import TaskLog
 from int8gate.engine.worker import Worker, WorkerCrashed
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_zoo
@@ -147,7 +148,7 @@ class Dying(InProcess):
 
     def run(self, function, /, *arguments, timeout_s, log=None):
         if str(function).endswith(":measured") and any("head" in name for name in arguments[1]):
-            raise WorkerCrashed("measured", "killed by signal 9", "", None)
+            raise WorkerCrashed("measured was killed by SIGKILL", TaskLog(log, kept=False), -9)
         return super().run(function, *arguments, timeout_s=timeout_s, log=log)
 
 
@@ -168,7 +169,7 @@ def test_recipes_without_calibrated_ranges_are_refused(asked):
 
 
 def test_an_effect_has_an_interval_that_holds_it():
-    """Of ten flips among a hundred: the drop, and bounds on either side that narrow with samples."""
+    """Of one flip in ten: the drop, and bounds on either side that narrow with more samples."""
     score, widths = metric("top1"), []
     for times in (1, 10):
         labels = np.tile(np.arange(10), 10 * times)

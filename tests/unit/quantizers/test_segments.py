@@ -108,7 +108,7 @@ def test_a_rule_with_a_layers_name_leaves_it_float_in_onnx(tmp_path):
         session = OnnxSession(tmp_path / layer.name / ONNX)
         assert same(chain.outputs(INTEGER, network.wide(layer)), session.predict(pictures()))
         told = registry.find("onnx").integer_operators(session.path).get("float_by_recipe", [])
-        # Of a sum between integers ONNX Runtime makes an integer sum again: the values are the same.
+        # Of a sum between integers ONNX Runtime makes an integer sum again: of the same values.
         assert any(layer.name in each for each in told) or not layer.weights, layer
         assert not same(chain.outputs(FLOAT, network.alone(layer)), chain.outputs(FLOAT)), layer
     first = network.layers[0]
