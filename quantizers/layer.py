@@ -14,7 +14,8 @@ class Layer:
     """An operator that does arithmetic on integers, with what a converter or runtime joins to it.
 
     A convolution or matrix product includes the activation behind it; a sum, a concatenation or a
-    softmax is a layer without weights; what only moves values is none.
+    softmax is a layer without weights; what only moves values is none. A rule that leaves a layer
+    without weights float may change nothing: between integers a runtime makes integers of it again.
 
     Attributes
     ----------

@@ -2,6 +2,7 @@
 
 Layers:
 sensitivity.py      `measure`: each layer quantized alone and kept wide alone, within a budget
+ranking.py          the order of the layers, with as many samples as it needs
 layer_runs.py       what of that runs in the worker process
 chain.py            a network in segments over samples: of a variant only what lies behind its layer
 

@@ -32,9 +32,13 @@ class Chain:
         self._outputs: dict[str, list[np.ndarray]] = {}
         self._rows = 0
 
-    def first(self, count: int) -> Chain:
-        """A chain of the first samples alone, which shares this one's programs."""
-        few = Chain(self.network, [array[:count] for array in self._inputs], self._kept_bytes)
+    @property
+    def samples(self) -> int:
+        return len(self._inputs[0])
+
+    def part(self, start: int, stop: int) -> Chain:
+        """A chain of these samples alone, which shares this one's programs."""
+        few = Chain(self.network, [array[start:stop] for array in self._inputs], self._kept_bytes)
         few._programs = self._programs
         return few
 

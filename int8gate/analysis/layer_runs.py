@@ -88,7 +88,7 @@ class _View:
     def __init__(self, opened: _Opened, count: int) -> None:
         self._opened, self._question, self._count = opened, opened.question, count
         is_all = count >= self._question.count
-        self._chain = opened.chain if is_all else opened.chain.first(count)
+        self._chain = opened.chain if is_all else opened.chain.part(0, count)
         self._real = {name: array[:count] for name, array in opened.real.items()}
         self._with_metric = is_all and self._question.with_metric
         first = next(iter(self._real.values()))

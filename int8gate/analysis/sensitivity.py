@@ -228,7 +228,7 @@ class _Work:
             return self._answer("measured", {"names": names, "count": count}, names, count)
         except (WorkerError, ConversionFailed) as error:
             if len(names) == 1:
-                return [{"name": names[0], "error": str(error)}]
+                return [{"name": names[0], "error": str(error).splitlines()[0]}]
         return [row for name in names for row in self.measured((name,), count)]
 
     def _answer(self, function: str, parts: dict, *arguments):

@@ -87,6 +87,8 @@ class OnnxSegments(Segmented):
         return list(outputs)
 
     def program(self, segment: int, kept: frozenset[str]) -> Program:
+        if not self.segments[segment].gives:  # nothing reads what its nodes compute
+            return lambda arrays: []
         placement = self._within(segment, self._place(kept))
         part = self._part(segment)
         if placement.integer:

@@ -104,6 +104,8 @@ class TfliteSegments(Segmented):
         ]
 
     def program(self, segment: int, kept: frozenset[str]) -> Program:
+        if not self.segments[segment].gives:  # nothing reads what its operators compute
+            return lambda arrays: []
         part = self._part(segment)
         kept = self.within(segment, kept)
         if kept == self.within(segment, self.all_float):
