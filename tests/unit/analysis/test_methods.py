@@ -164,6 +164,14 @@ def test_times_of_the_host_that_are_close_count_as_equal():
     assert "within about 10% of onnx_int8 (1 ms), and smaller" in host.reason
 
 
+def test_on_a_target_the_fastest_is_taken_and_without_one_what_is_wholly_integer():
+    records = [record("tflite_fp16", 0.0, ms=1.0), record("tflite_int8", 0.001, ms=2.0)]
+    assert compared(*records).recommended[0].recipe == "tflite_fp16"
+    assert [each["recipe"] for each in to_ship(records)] == ["tflite_int8"]
+    float_model = record("tflite_fp32", 0.0, ms=0.1)
+    assert compared(*records, float_model).recommended[0].recipe == "tflite_fp16"
+
+
 def test_the_last_run_that_scored_a_case_is_taken():
     old, new = record("tflite_int8", 0.004), record("tflite_int8", 0.001)
     unscored = record("tflite_int8", 0.0, accuracy=None)
