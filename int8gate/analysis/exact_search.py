@@ -101,7 +101,7 @@ def _program(table: MixTable, limit: float):
     layer_of, option_of = np.nonzero(columns >= 0)
     count = len(layer_of)
     entries: list[tuple[int, int, float]] = [
-        (layer, column, 1.0) for column, layer in enumerate(layer_of)
+        (int(layer), column, 1.0) for column, layer in enumerate(layer_of)
     ]
     right = [1.0] * len(table.layers)
     pair_costs: list[float] = []

@@ -71,11 +71,14 @@ def _of_drops(better: Method, worse: Method, why: str) -> MetricChange | None:
     """By the drops from float, each with its bound: float's own scatter is in neither, so that it
     sees more than the scores' intervals do. None where a bound is missing.
     """
-    drops, bounds = (better.drop, worse.drop), (better.drop_interval[1], worse.drop_interval[1])
-    if None in (*drops, *bounds) or better.figures.accuracy.metric != worse.figures.accuracy.metric:
+    known = [
+        (of.figures.accuracy.metric, of.drop, of.drop_interval[1] - of.drop)
+        for of in (better, worse)
+        if of.figures.accuracy and of.drop is not None and of.drop_interval[1] is not None
+    ]
+    if len(known) < 2 or known[0][0] != known[1][0]:
         return None
-    margin = math.hypot(*(bound - drop for bound, drop in zip(bounds, drops, strict=True)))
-    change = drops[1] - drops[0]
+    change, margin = known[1][1] - known[0][1], math.hypot(known[0][2], known[1][2])
     return MetricChange(change, change - margin, f"by the intervals of the drops ({why})")
 
 
@@ -196,6 +199,6 @@ def _advantage(best: Method, fastest: Method) -> str:
     if gates[0] == "passed" != gates[1]:
         return "its CPU speed is gated"
     sizes = best.size, fastest.size
-    if None not in sizes and sizes[0] < sizes[1]:
+    if sizes[0] is not None and sizes[1] is not None and sizes[0] < sizes[1]:
         return "smaller"
     return "more accurate, or listed first"

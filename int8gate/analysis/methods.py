@@ -150,7 +150,7 @@ def _remarks(methods: Sequence[Method], compare: Comparer, targets: Collection[s
     machines = sorted({each.run.machine for each in timed})
     if HOST in targets and len(machines) > 1:
         notes.append(f"{HOST} times are of different machines: {'; '.join(machines)}")
-    counts = {each.recipe: each.figures.accuracy.samples for each in methods}
+    counts = {of.recipe: of.figures.accuracy.samples for of in methods if of.figures.accuracy}
     fewer = [
         f"{recipe} on {count}" for recipe, count in counts.items() if count < max(counts.values())
     ]

@@ -52,6 +52,10 @@ def methods(
         lines = _answers(compared.method(answers), declared) if answers else []
         if html:
             write_atomically(html, to_bytes(drawn.page(compared)))
+    except FileNotFoundError as error:
+        where = Path(error.filename or ".")
+        typer.echo(f"there is no report {where}: run pytest -k {model} --report DIR", err=True)
+        raise typer.Exit(2) from error
     except (OSError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from benchmarks.confirm_false_pass import rates
 from benchmarks.simulated_pairs import Top1
 from int8gate.analysis.confirm import Judge, split_by_source
+from int8gate.analysis.mix_table import MixTable, Option
+from int8gate.analysis.search import search
 from int8gate.validation.metrics.registry import metric
 
 TOP1 = metric("top1")
@@ -100,6 +102,33 @@ def test_the_confirmation_is_used_once():
         judge.confirm("second", confirmation)
     with pytest.raises(ValueError, match="third cannot be searched any more"):
         judge.on_search("third", search)
+
+
+def test_a_search_whose_candidates_the_gate_judges_is_confirmed_on_the_rest():
+    """Each narrow layer loses 0.4% of the samples, each others: by the table 0.3%."""
+    judge, right = judge_of(4000)
+    layers = [f"layer{number}" for number in range(8)]
+    both = [Option("int8", 0.003, 1.0), Option("float32", 0.0, 4.0)]
+    table = MixTable(dict.fromkeys(layers, both))
+
+    def rows_of(widths: dict[str, str], part: np.ndarray) -> np.ndarray:
+        narrow = [number for number, layer in enumerate(layers) if widths[layer] == "int8"]
+        lost = np.isin(np.arange(len(right)) % 250, narrow)
+        return rows((right & ~lost)[part])
+
+    def verify(widths: dict[str, str]) -> bool:
+        return (
+            judge.on_search(repr(widths), rows_of(widths, judge.parts.search)).verdict == "passed"
+        )
+
+    found = search(table, 0.02, verify=verify)
+    assert found.is_verified
+    assert not found.candidates[0].passed, "the table promised too much"
+    winner = judge.confirm(repr(found.widths), rows_of(found.widths, judge.parts.confirmation))
+    assert winner.candidates == len(found.candidates) > 1
+    assert winner.on_confirmation.samples + winner.on_search.samples == 4000
+    assert winner.on_search.verdict == "passed"
+    assert winner.on_confirmation.drop == pytest.approx(winner.on_search.drop, abs=0.005)
 
 
 def test_what_cannot_be_split_or_judged_is_refused_in_a_sentence():

@@ -61,7 +61,7 @@ def test_a_page_beside_it(report, tmp_path):
 def test_what_is_not_there_is_a_sentence(report, tmp_path):
     for arguments, message in (
         (["unett", "--report", report], "did you mean unet?"),
-        (["unet", "--report", str(tmp_path / "no")], "no"),
+        (["unet", "--report", str(tmp_path / "no")], "no: run pytest -k unet --report DIR"),
         (
             ["unet", "--report", report, "--target", "gpu"],
             "timed on gpu: the runs have host_cpu",
