@@ -9,8 +9,8 @@ figure for each of the 54 layers, the SQNR at the output with that layer alone q
 
 naive   onnxruntime.quantization.quantize_static with nodes_to_quantize=[one layer], then inference
         over all samples, for each layer
-ours    `analysis.ranking`: calibrated once, quantized in memory, suffixes only, with as many samples
-        as the order needs
+ours    `analysis.ranking`: calibrated once, quantized in memory, suffixes only, with as many
+        samples as the order needs
 aimet   aimet_onnx's analyze_per_layer_sensitivity, where it is installed
 
 Seconds are of the CPU, with all threads, without imports. Results that were measured before are

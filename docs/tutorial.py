@@ -19,9 +19,9 @@
 # ## A model of your own
 #
 # A small classifier of scikit-learn's handwritten digits, trained here. Its channels then get very
-# unlike ranges, as batch normalization leaves them in many a published MobileNet: each channel of the
-# first layers is multiplied by a number, and the layer behind divides by it. In float that changes
-# nothing.
+# unlike ranges, as batch normalization leaves them in many a published MobileNet: each channel of
+# the first layers is multiplied by a number, and the layer behind divides by it. In float that
+# changes nothing.
 
 # %%
 import shlex
@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from IPython.display import HTML, display
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -82,8 +83,8 @@ for split, rows in (("calibration", calibration), ("evaluation", evaluation)):
 # %% [markdown]
 # ## Declare it, and let the gates judge
 #
-# Six lines of TOML. The network is far too small to gain speed or size from INT8, so that those gates
-# get limits of their own here.
+# Six lines of TOML. The network is far too small to gain speed or size from INT8, so that those
+# gates get limits of their own here.
 
 # %%
 Path("models.toml").write_text(
@@ -116,29 +117,28 @@ assert failed, "the plain recipe was to fail"
 #
 # ## Which layers?
 #
-# Each layer quantized alone, and each layer alone kept float, measured on the network's own outputs
-# and on the task's metric.
+# Each layer quantized alone, and each layer alone kept float, measured on the network's own
+# outputs and on the task's metric.
 
 # %%
 assert shell("int8gate sensitivity digits --zoo models.toml --samples 200 --report here") == 0
 
 # %%
-from IPython.display import HTML, display
-
 display(HTML(Path("here/sensitivity.html").read_text()))
 
 # %% [markdown]
 # ## The cheapest way out
 #
-# The ladder tries remedies from the cheapest for the device to the dearest, each by the gates of the
-# case, and ends at the first that passes.
+# The ladder tries remedies from the cheapest for the device to the dearest, each by the gates of
+# the case, and ends at the first that passes.
 
 # %%
 rescued = shell("int8gate rescue digits-onnx_int8 --zoo models.toml --target host_cpu --budget 5m")
 assert rescued == 0, "no rung of the ladder passed"
 
 # %% [markdown]
-# It prints the line for the TOML. With it the case is gated like any other, in every run and in CI.
+# It prints the line for the TOML. With it the case is gated like any other, in every run and in
+# CI.
 
 # %%
 text = Path("models.toml").read_text()

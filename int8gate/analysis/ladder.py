@@ -51,7 +51,8 @@ def rescue(
     budget_s: float | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Ladder:
-    """Climbs until a recipe passes, nothing is left, or the budget of seconds ends.
+    """Climbs until a recipe passes, nothing is left, or the budget of seconds ends, which begins
+    once the case itself is judged.
 
     What is done is kept in the artifact cache: called again it goes on where it was interrupted.
     Raises ValueError for a case that no remedy is for, in a sentence; and what the case itself ends
@@ -70,7 +71,7 @@ class _Climb:
         progress: Callable[[str], None],
     ):
         self.run, self.targets, self.core, self.progress = run, targets, core, progress
-        self.ends = None if budget_s is None else time.monotonic() + budget_s
+        self.ends: float | None = None
         self.budget_s = budget_s
         self.tolerance: float | None = None  # of the case, in the metric's unit
 
@@ -84,6 +85,7 @@ class _Climb:
         started, base = time.monotonic(), Tried(recipe.name, "the case itself")
         self._judged(run, base)
         base.seconds = time.monotonic() - started
+        self.ends = None if self.budget_s is None else time.monotonic() + self.budget_s
         unit = metric(run.plan.metrics[0]).name if run.scoring.metrics else None
         ladder = Ladder(run.case_id, unit, self.tolerance, base)
         if base.gates["accuracy"] == "passed":
