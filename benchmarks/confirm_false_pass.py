@@ -1,6 +1,6 @@
 """How often the winner of a search passes though it should not, with and without confirmation.
 
-    python -m benchmarks.confirm_false_pass [--searches 200] [--candidates 5 20 100]
+    python -m benchmarks.confirm_false_pass [--searches 200] [--candidates 5 20 100] [--only rmse]
 
 Each simulated search has quantized models of one float model that all drop by exactly what is
 allowed: whichever wins, a pass is false, and at most 5% are allowed. The winner is the one that
@@ -103,11 +103,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--searches", type=int, default=200)
     parser.add_argument("--candidates", type=int, nargs="+", default=[5, 20, 100])
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
     options = parser.parse_args()
     start, too_high = time.monotonic(), []
     print(f"{'scenario':46} {'n':>5} {'candidates':>10}  confirmed, 95% interval   ", end="")
     print("unconfirmed   power")
-    for scenario in SCENARIOS:
+    for scenario in (each for each in SCENARIOS if options.only in each.name):
         for candidates in options.candidates:
             found = rates(scenario, candidates, options.searches)
             easy = replace(scenario, drop=scenario.tolerance / 4)

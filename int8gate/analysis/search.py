@@ -8,8 +8,9 @@ Methods, all with one signature, all anytime (what is best when the budget ends 
 none left that is the start, every layer in its widest width):
 
     greedy         widths narrowed by cost saved for loss added, then improved by single changes,
-                   exchanges of two layers and runs of layers, from many seeded starts. Plain greedy
-                   without these improvements was up to 45% off, see benchmarks/mixed_search.py.
+                   exchanges of two layers and runs of layers, from many seeded starts. Without
+                   these improvements greedy was 11% dearer than the cheapest mix on average and
+                   up to 111% (200 small tables, benchmarks/mixed_search.py).
     dynamic        dynamic programming over the layers; the state is the widths of those layers that
                    still have boundaries ahead, with the front of loss against cost. Exact on chains
                    and on graphs with few layers open at a time, as long as fronts are short enough
