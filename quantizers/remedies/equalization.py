@@ -7,6 +7,10 @@ layers that read it changes nothing of what the network computes; s = sqrt(made 
 ranges of the weights that make the channel and of those that read it, makes both alike. This is
 done for every group of tensors that have their factors in common (`scaling_groups`), over and over
 until no factor changes any more.
+
+Where weights have a scale for each channel, what makes a channel has nothing to gain, and small
+factors cost (`SPREAD`). Large ones pay there too: the tensor between has one scale, and channels of
+very unlike weights have values as unlike.
 """
 
 from __future__ import annotations
@@ -24,6 +28,10 @@ CONVERGED = 1e-3  # of the logarithm of a factor
 DEAD = 1e-6  # of the largest range: a channel below it is left alone
 LARGEST = 2.0**12  # what a channel is multiplied or divided by at most
 CAP = 6.0  # of RELU6
+# Of the factors of a group, 95% over 5%: below it weights with a scale for each channel are left as
+# they are. Measured at the logits: MobileNet v2 of the zoo, whose groups spread 1.2 to 3.9 times,
+# lost 0.7 dB without this bound; separable networks of 5 and 30 times won 3 and 15.
+SPREAD = 4.0
 
 
 @dataclass(eq=False)
@@ -59,11 +67,13 @@ class _Ranges:
         return self.now().max(axis=1).reshape(-1)
 
 
-def equalize(network: Network, caps: bool = True) -> list[str]:
+def equalize(network: Network, per_channel: bool, caps: bool = True) -> list[str]:
     """Scales channels of the network in place, and returns a sentence on what was done.
 
-    Its outputs stay equal, but for the rounding of float32. A RELU6 between two layers becomes a
-    RELU and a minimum with 6 / s; without `caps` such layers are left alone.
+    Its outputs stay equal, but for the rounding of float32. `per_channel`: its weights will have a
+    scale for each channel, so that only channels that are far from alike are changed. A RELU6
+    between two layers becomes a RELU and a minimum with 6 / s; without `caps` such layers are left
+    alone.
     """
     found = groups(network)
     for group in found if not caps else ():
@@ -73,6 +83,9 @@ def equalize(network: Network, caps: bool = True) -> list[str]:
             )
     chosen = [group for group in found if not group.reasons]
     factors = _converged(network, chosen)
+    if per_channel:
+        chosen = [group for group in chosen if _spread(factors[group]) >= SPREAD]
+        factors = _converged(network, chosen)
     changed = [group for group in chosen if (np.abs(np.log(factors[group])) > CONVERGED).any()]
     scale(network, {group: factors[group] for group in changed})
     return [_note(found, changed)]
@@ -101,6 +114,11 @@ def _converged(network: Network, chosen: list[Group]) -> dict[Group, np.ndarray]
         if moved < CONVERGED:
             break
     return total
+
+
+def _spread(factors: np.ndarray) -> float:
+    high, low = np.percentile(factors, (95, 5))
+    return float(high / low)
 
 
 def _largest(ranges: list[np.ndarray]) -> np.ndarray:
@@ -143,5 +161,5 @@ def _note(found: list[Group], changed: list[Group]) -> str:
     alike = len(found) - len(changed) - len(left)
     note = f"cross-layer equalization: {len(changed)} of {len(found)} pairs of layers"
     if alike:
-        note += f"; {alike} were equal already"
+        note += f"; {alike} were alike already"
     return note + left_alone(left)

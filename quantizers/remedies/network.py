@@ -159,6 +159,13 @@ class Network(ABC):
     def save(self, path: Path) -> None:
         """Writes the network to a file of the artifact's format."""
 
+    def values(self, tensor: str) -> np.ndarray:
+        """`constant` of one that is; raises ValueError for one that is computed."""
+        found = self.constant(tensor)
+        if found is None:
+            raise ValueError(f"tensor {tensor} is no constant of the network, it is computed")
+        return found
+
     def layer(self, name: str) -> WeightedLayer:
         """The layer of that name as it is now; raises KeyError for one that there is none of."""
         return {layer.name: layer for layer in self.layers}[name]

@@ -188,7 +188,7 @@ def _smooth(network: Network, norm: Norm, activations: np.ndarray, strength: flo
     weights = np.maximum(weights, LEAST * weights.max())
     factors = activations**strength / weights ** (1 - strength)
     for operator, place in norm.vectors:
-        values = network.constant(operator.inputs[place])
+        values = network.values(operator.inputs[place])
         network.set_constant(operator, place, values / factors.reshape(values.shape))
     for layer in norm.layers:
         current = network.layer(layer.name)

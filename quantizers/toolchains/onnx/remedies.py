@@ -18,7 +18,7 @@ def equalize(
     Layers with a RELU6 between them stay as they are: ONNX Runtime has no integer kernel of Min.
     """
     network = weighted_network.read(float_model)
-    notes = equalization.equalize(network, caps=False)
+    notes = equalization.equalize(network, recipe.per_channel, caps=False)
     network.save(directory / ONNX)
     return {"notes": notes}
 

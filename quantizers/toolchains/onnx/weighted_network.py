@@ -134,7 +134,7 @@ class OnnxNetwork(Network):
         if len(layer.operators) > 1:
             add = layer.operators[1]
             place = 1 - add.inputs.index(layer.product.output)
-            values = values.reshape(self.constant(add.inputs[place]).shape)
+            values = values.reshape(self.values(add.inputs[place]).shape)
             self._put(self._nodes[add.output], place, values, f"{layer.name}.bias")
         elif node.op_type != "MatMul":
             node.input.extend([""] * (3 - len(node.input)))
@@ -214,7 +214,7 @@ class OnnxNetwork(Network):
             if add is not None:
                 members = (operator, add)
                 place = 1 - add.inputs.index(operator.output)
-                bias = self.constant(add.inputs[place]).reshape(-1)
+                bias = self.values(add.inputs[place]).reshape(-1)
         return WeightedLayer(
             name=operator.name,
             kind=kind,
@@ -255,7 +255,7 @@ class OnnxNetwork(Network):
             node.input[place] = name
             self._forget()
         self._arrays[name] = values
-        self.__dict__.pop("_layers", None)
+        vars(self).pop("_layers", None)
 
     def _add_behind(self, node, op_type: str, values: np.ndarray, part: str) -> None:
         """Puts an operator with a constant behind a node, and its result in the place of its."""
@@ -286,7 +286,7 @@ class OnnxNetwork(Network):
 
     def _forget(self) -> None:
         for name in ("_stored", "_rows", "_nodes", "_layers"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
 
 
 def _inner(graph) -> set[str]:

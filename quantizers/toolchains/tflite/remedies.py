@@ -15,7 +15,7 @@ def equalize(
 ) -> dict:
     """Writes `directory`/model.tflite, equalized across layers; returns its `notes`."""
     network = weighted_network.read(float_model)
-    notes = equalization.equalize(network)
+    notes = equalization.equalize(network, recipe.per_channel)
     network.save(directory / TFLITE)
     return {"notes": notes}
 

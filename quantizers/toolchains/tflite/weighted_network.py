@@ -136,7 +136,7 @@ class TfliteNetwork(Network):
         values = checked(layer, values, layer.weights.shape)
         opcode = self._opcode(self._raw(layer.product))
         place = PRODUCTS[opcode][1]
-        stored = self.constant(layer.product.inputs[place])
+        stored = self.values(layer.product.inputs[place])
         if opcode == "DEPTHWISE_CONV_2D":
             values = values.transpose(1, 2, 3, 0)
         elif opcode in ("CONV_2D", "TRANSPOSE_CONV"):
@@ -151,7 +151,7 @@ class TfliteNetwork(Network):
         if len(layer.operators) > 1:
             add = layer.operators[1]
             place = 1 - add.inputs.index(layer.product.output)
-            values = values.reshape(self.constant(add.inputs[place]).shape)
+            values = values.reshape(self.values(add.inputs[place]).shape)
             self._put(add, place, values, f"{layer.name}/bias")
         elif place is not None:
             raw = self._raw(layer.product)
@@ -223,7 +223,7 @@ class TfliteNetwork(Network):
             add = self._bias_behind(operator, len(weights))
             if add is not None:
                 place = 1 - add.inputs.index(operator.output)
-                bias = self.constant(add.inputs[place]).reshape(-1)
+                bias = self.values(add.inputs[place]).reshape(-1)
                 members, activation = (operator, add), add.activation
         return WeightedLayer(
             name=operator.name.removesuffix(UNCAPPED).removesuffix(WITHOUT_BIAS),
@@ -282,7 +282,7 @@ class TfliteNetwork(Network):
             tensor = self._graph.tensors[index]
             data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
             self._whole.buffers[tensor.buffer].data = data
-            self.__dict__.pop("_layers", None)
+            vars(self).pop("_layers", None)
         else:
             made = self._edit.add_constant(np.ascontiguousarray(values), max(index, 0), "own")
             raw.inputs = [*map(int, raw.inputs)]
@@ -324,4 +324,4 @@ class TfliteNetwork(Network):
 
     def _forget(self) -> None:
         for name in ("_index", "_rows", "_layers"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)

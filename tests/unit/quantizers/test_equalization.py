@@ -60,7 +60,7 @@ def check_plan(plan, write, read, folder: Path, samples: Path) -> None:
     network = read(write(plan, folder / "generated"))
     before = outputs(network, samples)
     weights = {layer.name: layer.weights.copy() for layer in network.layers}
-    (note,) = equalize(network)
+    (note,) = equalize(network, per_channel=False)
     network.save(folder / "equalized")
     check_equal(before, outputs(read(folder / "equalized"), samples))
     changed = [layer for layer in network.layers if (layer.weights != weights[layer.name]).any()]
@@ -102,7 +102,7 @@ def test_a_pair_of_layers_gets_equal_ranges_channel_by_channel(tmp_path):
     nodes = "a = Conv (image, w1, b1) r = Relu (a) out = Conv (r, w2)"
     arrays = {"w1": drawn(5, 3, 1, 1), "b1": drawn(5), "w2": drawn(4, 5, 1, 1)}
     network = net(nodes, tmp_path, **arrays)
-    equalize(network)
+    equalize(network, per_channel=False)
     first, second = (layer.weights for layer in network.layers)
     made, read = np.abs(first).max(axis=(1, 2, 3)), np.abs(second).max(axis=(0, 2, 3))
     np.testing.assert_allclose(made / made.max(), read / read.max(), rtol=0.01)
@@ -123,9 +123,11 @@ def test_a_chain_converges(tmp_path):
     """
     weights = {"w1": drawn(6, 3, 1, 1), "w2": drawn(6, 1, 1, 1)[::-1], "w3": drawn(4, 6, 1, 1)}
     network = net(nodes, tmp_path, **weights, b1=drawn(6), b2=drawn(6))
-    assert equalize(network) == ["cross-layer equalization: 2 of 2 pairs of layers"]
-    (note,) = equalize(network)
-    assert note == "cross-layer equalization: 0 of 2 pairs of layers; 2 were equal already"
+    assert equalize(network, per_channel=False) == [
+        "cross-layer equalization: 2 of 2 pairs of layers"
+    ]
+    (note,) = equalize(network, per_channel=False)
+    assert note == "cross-layer equalization: 0 of 2 pairs of layers; 2 were alike already"
 
 
 def test_a_dead_channel_is_left_alone(tmp_path):
@@ -133,7 +135,7 @@ def test_a_dead_channel_is_left_alone(tmp_path):
     first, second = drawn(5, 3, 1, 1), drawn(4, 5, 1, 1)
     first[1], second[:, 2] = 0, 0
     network = net(nodes, tmp_path, w1=first, b1=drawn(5), w2=second)
-    equalize(network)
+    equalize(network, per_channel=False)
     made, read = (layer.weights for layer in network.layers)
     np.testing.assert_array_equal(made[1:3], first[1:3])
     np.testing.assert_array_equal(read[:, 1:3], second[:, 1:3])
@@ -157,7 +159,7 @@ def test_what_takes_no_factors_is_left_alone_with_the_reason(tmp_path, between, 
     network = net(
         f"a = Conv (image, w1, b1) {between} out = Conv (r, w2)", tmp_path, **weights, **bounds
     )
-    (note,) = equalize(network)
+    (note,) = equalize(network, per_channel=False)
     assert [layer.weights.tolist() for layer in network.layers] == [
         weights["w1"].tolist(),
         weights["w2"].tolist(),
@@ -170,9 +172,9 @@ def test_a_relu6_is_left_alone_where_its_caps_would_be_computed_on_floats(tmp_pa
     bounds = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
     nodes = "a = Conv (image, w1, b1) r = Clip (a, low, high) out = Conv (r, w2)"
     network = net(nodes, tmp_path, **weights, **bounds)
-    (note,) = equalize(network, caps=False)
+    (note,) = equalize(network, per_channel=False, caps=False)
     assert note.startswith("cross-layer equalization: 0 of 1 pairs of layers; left alone: conv_0 (")
-    (note,) = equalize(network, caps=True)
+    (note,) = equalize(network, per_channel=False, caps=True)
     assert note == "cross-layer equalization: 1 of 1 pairs of layers"
 
 
@@ -206,6 +208,25 @@ def test_a_separable_network_gets_back_what_one_scale_costs(activation, spread, 
     per_channel, per_tensor, equalized = found.values()
     assert per_channel - per_tensor > 3
     assert equalized - per_tensor >= 0.9 * (per_channel - per_tensor), found
+
+
+def test_where_channels_have_scales_of_their_own_only_unlike_ones_are_changed(tmp_path):
+    """The values between have one scale still, which a spread of 30 times costs 15 dB."""
+    samples = tmp_path / "samples.npy"
+    np.save(samples, separable_networks.pictures(32))
+    fed, found = separable_networks.pictures(50, seed=2), {}
+    for spread in (1, 30):
+        folder = tmp_path / str(spread)
+        folder.mkdir()
+        layers = separable_networks.drawn(spread)
+        model = separable_networks.write_tflite(layers, "relu", folder / "float.tflite")
+        (real,) = LiteRTSession(model).predict(fed)
+        found[spread] = [
+            sqnr_db(real, quantized(model, name, samples, folder / name).predict(fed)[0])
+            for name in ("tflite_int8", "tflite_int8+cle")
+        ]
+    assert found[1][1] == found[1][0]
+    assert found[30][1] > found[30][0] + 10
 
 
 ROUTES = [
