@@ -80,7 +80,7 @@ def gated_record(case: str, profile: str, report: Path) -> tuple[dict | None, st
 
 def _built(case: str, zoo: Path | None, cache: str | None, profile: str, **settings) -> dict:
     """The artifact of a case as a record has it."""
-    from int8gate.cli.opening import case_of, opened_pipeline
+    from int8gate.cli.opened_case import case_of, opened_pipeline
 
     spec, chosen = case_of(case, zoo)
     with opened_pipeline(spec, chosen, cache, profile, **settings) as pipeline:

@@ -36,7 +36,7 @@ def rescue(
     """
     from int8gate.analysis.ladder import rescue as climb
     from int8gate.cli.durations import seconds_of
-    from int8gate.cli.opening import case_of, opened_pipeline
+    from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.rescue import ladder_lines
     from int8gate.targets.registry import DEFAULTS, check_target
     from int8gate.validation.case_run import CaseRun

@@ -51,7 +51,7 @@ def round_adaptively(
         if changed:
             quantized = trial.quantize(network)
             after, model = trial.compare(quantized), quantized.float_model
-        lost = not changed or after[1] < before[1]
+        lost = not changed or not after[1] >= before[1]
         shutil.copyfile(float_model if lost else model, directory / tools.file)
     told = trial.told(before, after)
     if lost:

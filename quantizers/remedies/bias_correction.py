@@ -8,8 +8,10 @@ and that of the quantized one, with its weights and its own inputs, follow from 
 layer's inputs (`patches.py`), whatever activation is fused behind it.
 
 Every layer is corrected for what the rounding of its weights does to the float network's inputs:
-what comes from above goes with the correction above. (Correcting all layers at once for what they
-really get, twice, was tried: it overshoots.) What is left then is taken from the last layers.
+what comes from above goes with the correction above. What is left then is taken from the last
+layers. Two more were tried and left: correcting all layers at once for the inputs that they really
+get overshoots (a MobileNet v2 per tensor fell by 3 dB), and counting in how a layer's own inputs
+are rounded lost 0.3 dB of an EfficientNet-B0 on samples held out, which gained 0.5 dB without.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def correct(
                 ends = {name: each for name, each in means.items() if name in last}
                 corrected |= _correct(trial, network, quantized, ends)
         after, model, changed = best
-        lost = after[1] < before[1] or not changed
+        lost = not changed or not after[1] >= before[1]
         shutil.copyfile(float_model if lost else model, directory / tools.file)
     told = trial.told(before, after)
     if lost:

@@ -75,13 +75,13 @@ class Ratio:
             self.errors.setdefault(name, []).append(float(np.sqrt(np.mean(error**2))))
 
     def db(self) -> float:
-        """The mean of the outputs' ratios, of those whose values differ."""
+        """The mean of the outputs' ratios, of those whose values differ; NaN without any."""
         found = []
         for name, (count, total, squares) in self.signal.items():
             spread = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
             if spread > 0:
                 found.append(20 * np.log10(spread / max(np.mean(self.errors[name]), spread * 1e-6)))
-        return float(np.mean(found)) if found else 0.0
+        return float(np.mean(found)) if found else float("nan")
 
 
 def unsquashed(network: Network, output: str) -> str:
@@ -156,6 +156,8 @@ class Trial:
 
     def told(self, before: tuple[float, float], after: tuple[float, float]) -> str:
         """What `compare` found of two networks, in words: on the samples held out, if any were."""
+        if np.isnan(after[1]):
+            return "no output of the quantized file has the name of one of float, to judge it by"
         count = int(self.is_held.sum()) if self.has_held_out else len(self.is_held)
         which = "held out" if self.has_held_out else "that it was fitted on"
         return (

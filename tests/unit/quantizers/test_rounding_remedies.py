@@ -210,3 +210,12 @@ def test_recipes_name_the_remedies_and_toolchains_have_them():
         for name in ("bias", "adaround"):
             assert name in toolchains.find(form).remedies
             assert recipe(f"{form}_int8+{name}").remedies == (name,)
+
+
+@pytest.mark.parametrize("form", RECIPE)
+def test_what_cannot_be_judged_is_undone(networks, form, tmp_path, monkeypatch):
+    made = networks[form, True]
+    monkeypatch.setattr(Trial, "values", lambda self, path, tensors: ({} for _ in range(SAMPLES)))
+    model, note = made.remedied("correct_bias", RECIPE[form], tmp_path)
+    assert "was undone: no output of the quantized file has the name" in note
+    assert model.read_bytes() == made.model.read_bytes()
