@@ -13,7 +13,8 @@ ours    `analysis.ranking`: calibrated once, quantized in memory, suffixes only,
         samples as the order needs
 aimet   aimet_onnx's analyze_per_layer_sensitivity, where it is installed
 
-Seconds are of the CPU, with all threads, without imports. Results that were measured before are
+Ours is told with and without the calibration, which the recipe needs in any case. Seconds are of
+the CPU, with all threads, without imports. Results that were measured before are
 taken from `--kept DIR` (a JSON for each contender), so that one can be run again by itself.
 """
 
@@ -25,6 +26,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224, help="pixels")
     parser.add_argument("--width", type=float, default=1.0, help="times ResNet-50's channels")
     parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument(
+        "--depths", type=int, nargs=4, default=(3, 4, 6, 3), help="bottlenecks of the four stages"
+    )
     parser.add_argument("--contender", action="append", choices=CONTENDERS)
     parser.add_argument("--kept", type=Path, help="where network and results stay")
     parser.add_argument("--child", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -56,7 +61,7 @@ def main() -> None:
 def compare(asked, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "float.onnx").is_file():
-        write_network(folder, asked.side, asked.width, asked.samples)
+        write_network(folder, asked.side, asked.width, asked.samples, asked.depths)
     results = {}
     for name in CONTENDERS:
         file = folder / f"{name}.json"
@@ -69,6 +74,8 @@ def compare(asked, folder: Path) -> None:
             file.write_text(in_a_process(name, folder))
         results[name] = json.loads(file.read_text())
         print(f"{name}: {results[name]['cpu_s']:.1f} CPU s, {results[name]['wall_s']:.1f} s")
+        if "calibration_cpu_s" in results[name]:
+            print(f"    of these {results[name]['calibration_cpu_s']:.1f} CPU s for calibration")
     for name in ("ours", "aimet"):
         if {name, "naive"} <= results.keys():
             layers = [
@@ -91,7 +98,9 @@ def run(name: str, folder: Path) -> dict:
     return {"sqnr_db": found.sqnr_db, "cpu_s": found.cpu_s, "wall_s": found.wall_s} | found.about
 
 
-def write_network(folder: Path, side: int, width: float, samples: int) -> None:
+def write_network(
+    folder: Path, side: int, width: float, samples: int, depths: Sequence[int]
+) -> None:
     """The float file, ready to quantize, and pictures (n, side, side, 3) of 0..1."""
     import torch
     from transformers import ResNetConfig, ResNetForImageClassification
@@ -107,7 +116,7 @@ def write_network(folder: Path, side: int, width: float, samples: int) -> None:
     config = ResNetConfig(
         embedding_size=round(64 * width),
         hidden_sizes=[round(channels * width) for channels in (256, 512, 1024, 2048)],
-        depths=[3, 4, 6, 3],
+        depths=list(depths),
         num_labels=CLASSES,
     )
     network = ResNetForImageClassification(config).train()

@@ -22,7 +22,7 @@ import numpy as np
 
 from int8gate.quantizers.layer import Layer
 
-PIECES = 24  # segments of a large network, about
+PIECES = 72  # segments of a large network, at most: borders cost less than larger variants
 Program = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 State = dict[str, np.ndarray]  # the tensors that stand between two segments, by name, of a sample
 

@@ -16,6 +16,7 @@ from int8gate.quantizers.segmented import Program, Segmented, State
 
 FLOAT, INTEGER = "float", "integer"  # the bases
 KEPT_BYTES = 800_000_000  # of tensors between segments
+MOST_VARIANTS = 256  # of segments, kept for other samples
 SHARE_OF_A_CUT = 4  # that many sets of tensors fit into it
 
 
@@ -28,6 +29,7 @@ class Chain:
         self.network, self._inputs, self._kept_bytes = network, list(inputs), kept_bytes
         self._bases = {FLOAT: network.all_float, INTEGER: network.by_recipe}
         self._programs: dict[tuple[str, int], Program] = {}
+        self._variants: OrderedDict[tuple[int, frozenset[str]], Program] = OrderedDict()
         self._states: OrderedDict[tuple[str, int, int], list[State]] = OrderedDict()
         self._outputs: dict[str, list[np.ndarray]] = {}
         self._rows = 0
@@ -39,7 +41,7 @@ class Chain:
     def part(self, start: int, stop: int) -> Chain:
         """A chain of these samples alone, which shares this one's programs."""
         few = Chain(self.network, [array[start:stop] for array in self._inputs], self._kept_bytes)
-        few._programs = self._programs
+        few._programs, few._variants = self._programs, self._variants
         return few
 
     def outputs(self, base: str, kept: frozenset[str] | None = None) -> list[np.ndarray]:
@@ -53,7 +55,7 @@ class Chain:
             if base not in self._outputs:
                 self._outputs[base] = self._run(base, {}, 0)
             return self._outputs[base]
-        own = {segment: self.network.program(segment, kept or frozenset()) for segment in changed}
+        own = {segment: self._variant(segment, kept or frozenset()) for segment in changed}
         return self._run(base, own, min(changed))
 
     def _changed(self, base: str, kept: frozenset[str]) -> list[int]:
@@ -109,6 +111,14 @@ class Chain:
         if (base, segment) not in self._programs:
             self._programs[base, segment] = self.network.program(segment, self._bases[base])
         return self._programs[base, segment]
+
+    def _variant(self, segment: int, kept: frozenset[str]) -> Program:
+        key = segment, self.network.within(segment, kept)
+        if key not in self._variants:
+            self._variants[key] = self.network.program(segment, kept)
+            if len(self._variants) > MOST_VARIANTS:
+                self._variants.popitem(last=False)
+        return self._variants[key]
 
     def _remember(self, key: tuple[str, int, int], states: list[State]) -> None:
         self._states[key] = states

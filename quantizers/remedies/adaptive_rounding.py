@@ -111,7 +111,9 @@ def _rows(
     """
     random = np.random.default_rng(seed)
     layers: dict[str, Patches] = {
-        layer.name: patches_of(network, layer) for layer in network.layers if layer.name in names
+        layer.name: patches
+        for layer in network.layers
+        if layer.name in names and (patches := patches_of(network, layer))
     }
     most = math.ceil(ROWS / len(trial.is_held))
     found: dict[str, list[np.ndarray]] = {name: [] for name in layers}
@@ -130,4 +132,6 @@ def _rows(
         chosen = [row for row, held in zip(rows, is_held, strict=True) if held == which]
         return np.concatenate(chosen, axis=1) if chosen else None
 
-    return {name: (joined(rows, False), joined(rows, True)) for name, rows in found.items()}, ratio
+    fitted = {name: joined(rows, False) for name, rows in found.items()}
+    held = {name: joined(rows, True) for name, rows in found.items()}
+    return {name: (rows, held[name]) for name, rows in fitted.items() if rows is not None}, ratio

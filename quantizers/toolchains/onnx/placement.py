@@ -27,7 +27,7 @@ gave: the values are the same, bit for bit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from int8gate.runtimes.onnx_graph import islands
@@ -76,6 +76,11 @@ class Placement:
 
 def place(model, kept: Collection[str] = ()) -> Placement:
     """Where integers go in a prepared float model (`prepare`); `kept` nodes stay float."""
+    return placing(model)(kept)
+
+
+def placing(model) -> Callable[[Collection[str]], Placement]:
+    """`place` of a model for any `kept` nodes: what does not depend on them is found once."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     floats = _float_tensors(graph)
@@ -90,14 +95,18 @@ def place(model, kept: Collection[str] = ()) -> Placement:
         and islands.get(node.name) not in token_streams
         and any(name in floats and name not in constants for name in node.input)
     }
-    integer = _without(kept, products | between, graph)
-    stay = frozenset(kept).union(activations_of(kept, graph) & (products | between)) - integer
-    return Placement(
-        tuple(node.name for node in graph.node if node.name in integer),
-        frozenset(_with_float_output(graph, products - stay, integer, islands, token_streams)),
-        tuple(node.name for node in graph.node if node.name in heads - stay),
-        tuple(node.name for node in graph.node if node.name in stay),
-    )
+
+    def placed(kept: Collection[str]) -> Placement:
+        integer = _without(kept, products | between, graph)
+        stay = frozenset(kept).union(activations_of(kept, graph) & (products | between)) - integer
+        return Placement(
+            tuple(node.name for node in graph.node if node.name in integer),
+            frozenset(_with_float_output(graph, products - stay, integer, islands, token_streams)),
+            tuple(node.name for node in graph.node if node.name in heads - stay),
+            tuple(node.name for node in graph.node if node.name in stay),
+        )
+
+    return placed
 
 
 def _without(kept: Collection[str], integer: set[str], graph) -> set[str]:

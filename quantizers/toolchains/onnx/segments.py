@@ -17,7 +17,7 @@ from int8gate.quantizers.segmented import Operator, Program, Segmented, State, c
 from int8gate.quantizers.toolchains.onnx import static
 from int8gate.quantizers.toolchains.onnx.float_nodes import part_constants
 from int8gate.quantizers.toolchains.onnx.layer_list import layers_in
-from int8gate.quantizers.toolchains.onnx.placement import ACTIVATIONS, Placement, place
+from int8gate.quantizers.toolchains.onnx.placement import ACTIVATIONS, Placement, placing
 from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.session import in_layout
@@ -58,6 +58,7 @@ class OnnxSegments(Segmented):
         given = [info for info in graph.input if info.name not in self._constants]
         self._inputs = [_spec(info) for info in given]
         self.outputs = tuple(info.name for info in graph.output)
+        self._placing = placing(model)
         self._place = functools.lru_cache(maxsize=4)(self._placed)
         self.layers = tuple(layers_in(model, self._place(self._kept)))
         self.operators = tuple(map(self._operator, graph.node))
@@ -93,9 +94,11 @@ class OnnxSegments(Segmented):
         part = self._part(segment)
         if placement.integer:
             part_constants(part.graph, placement.by_recipe)
-            ranges = self._chosen(segment, placement)
+            ranges = self._chosen(segment)
             try:
                 part = static.quantize_placed(part, placement, self._recipe, ranges)
+            except ValueError:
+                raise
             # The stock quantizer asserts, indexes and looks up without a check.
             except Exception as error:
                 raise ValueError(
@@ -110,7 +113,7 @@ class OnnxSegments(Segmented):
         return run
 
     def _placed(self, kept: frozenset[str]) -> Placement:
-        return place(self._model, kept)
+        return self._placing(kept)
 
     def _within(self, segment: int, placement: Placement) -> Placement:
         own = self.within(segment, self.all_float)
@@ -121,21 +124,14 @@ class OnnxSegments(Segmented):
             tuple(name for name in placement.by_recipe if name in own),
         )
 
-    def _chosen(self, segment: int, placement: Placement) -> dict[str, tuple[float, float]]:
-        """The range of every tensor of a segment that gets a quantizer."""
-        of = static.marked_in(self._part(segment, with_weights=False), placement, self._recipe)
-        found = {}
-        for name, source in of.items():
-            source = source if source in self._ranges else self._calibrated.get(source, source)
-            if source not in self._ranges:
-                raise ValueError(
-                    f"tensor {name} needs a range and calibration has none for it: calibrate the "
-                    "float model again"
-                )
-            found[name] = self._ranges[source]
-        return found
+    def _chosen(self, segment: int) -> dict[str, tuple[float, float]]:
+        """The ranges of a segment's tensors: a tensor that only moves another's values has its."""
+        own = self.operators[self.segments[segment].start : self.segments[segment].stop]
+        names = dict.fromkeys(name for each in own for name in (*each.reads, *each.writes))
+        of = {name: name if name in self._ranges else self._calibrated.get(name) for name in names}
+        return {name: self._ranges[one] for name, one in of.items() if one in self._ranges}
 
-    def _part(self, segment: int, with_weights: bool = True):
+    def _part(self, segment: int):
         """The model of a segment's nodes alone."""
         import onnx
 
@@ -151,14 +147,7 @@ class OnnxSegments(Segmented):
             read = dict.fromkeys(self._constants)
         for name in read:
             if name in self._constants:
-                tensor = self._constants[name]
-                many = tensor.ByteSize() > onnx_file.MANY_BYTES
-                if with_weights or not many:
-                    part.graph.initializer.append(tensor)
-                else:
-                    part.graph.initializer.add(
-                        name=name, dims=tensor.dims, data_type=tensor.data_type
-                    )
+                part.graph.initializer.append(self._constants[name])
         part.graph.input.extend(self._infos[name] for name in found.takes)
         part.graph.output.extend(self._infos[name] for name in found.gives)
         written = {name for node in nodes for name in node.output}.difference(found.gives)

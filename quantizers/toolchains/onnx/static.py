@@ -109,16 +109,26 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
 def quantize_placed(model, placement: Placement, recipe: Recipe, ranges: dict):
     """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
 
-    `placement` says which of its nodes compute with integers; `ranges` holds every tensor of
-    `marked_in`.
+    `placement` says which of its nodes compute with integers. Raises ValueError where `ranges`
+    lacks a tensor that gets a scale of its own.
     """
     import onnx
+
+    constants = {tensor.name for tensor in model.graph.initializer}
 
     numbering = Numbering(model)
     placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
     shapes = shapes_of(model.graph)
-    quantized = _quantizer(model, placement, recipe, numbered).quantize_model()
+    quantizer = _quantizer(model, placement, recipe, numbered)
+    quantized = quantizer.quantize_model()
+    for number, marked in quantizer.tensors_to_quantize.items():
+        name = numbering.name(number)
+        if not marked.is_shared and name not in ranges and name not in constants:
+            raise ValueError(
+                f"tensor {name} needs a range and calibration has none for it: calibrate the float "
+                "model again"
+            )
     feed_floats(quantized.graph, placement.by_recipe, shapes)
     move_integers(quantized.graph)
     sort_nodes(quantized.graph)

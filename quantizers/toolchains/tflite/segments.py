@@ -119,7 +119,7 @@ class TfliteSegments(Segmented):
         graph = graph_of(part, self._path)
         left = [each for each in graph.operators if each.outputs and name_of(each) in kept]
         try:
-            return mlir_quantize(
+            quantized = mlir_quantize(
                 with_one_name(part, graph, left),
                 input_data_type=tf.dtypes.as_dtype(io),
                 output_data_type=tf.dtypes.as_dtype(io),
@@ -128,6 +128,8 @@ class TfliteSegments(Segmented):
             )
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"TensorFlow's quantizer stops: {error}") from error
+        assert isinstance(quantized, bytes)
+        return quantized
 
     def _ends_of(self, segment: int) -> list[TensorSpec]:
         """The inputs of the first segment, or the outputs of the last, as the artifact has them."""

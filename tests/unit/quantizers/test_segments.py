@@ -31,6 +31,9 @@ STATIC, TFLITE_INT8 = RECIPES["onnx_int8"], RECIPES["tflite_int8"]
 MAPS = np.random.default_rng(3).normal(0, 1, (3, *SHAPE[1:])).astype(np.float32)
 
 
+# Kernels for floats differ in the last digit between files, so that a rounding behind them may flip:
+# a few values by one of 255 levels. Another scale would move most of them by a quarter of it.
+FLIPPED = 0.1 / 255
 STEP = 1 / 256  # of the outputs, which a softmax gives
 
 
@@ -46,23 +49,30 @@ def same(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(some, others, strict=True))
 
 
+def near(some: list[np.ndarray], others: list[np.ndarray], mean: float = 1e-6) -> bool:
+    """Whether outputs differ by no more than that on average, of the largest value."""
+    pairs = zip(some, others, strict=True)
+    return all(np.abs(one - other).mean() <= mean * np.abs(other).max() for one, other in pairs)
+
+
 @settings(max_examples=25, deadline=None)
 @given(networks(), st.data())
 def test_a_chain_of_segments_is_the_whole_onnx_file(tmp_path_factory, model, data):
-    """The float one, and the one of the recipe with any nodes left float: bit for bit."""
+    """The float one, and the one of the recipe: that bit for bit, and nearly with float nodes."""
     folder = tmp_path_factory.mktemp("graph")
     path = prepared(model, folder)
     ranges = ranges_of(path, tensors_to_quantize(path), MAPS)
     network = opened(path, ranges, STATIC)
     chain = Chain(network, [MAPS])
-    assert same(chain.outputs(FLOAT), OnnxSession(path).predict(MAPS))
+    assert near(chain.outputs(FLOAT), OnnxSession(path).predict(MAPS))
     names = [operator.name for operator in network.operators]
     kept = data.draw(st.lists(st.sampled_from(names), unique=True, max_size=3))
     if len(network.layers) > len(set(kept)):
         (folder / "quantized").mkdir()
         quantize(path, with_rules(STATIC, *kept), ranges, folder / "quantized")
         whole = OnnxSession(folder / "quantized" / ONNX).predict(MAPS)
-        assert same(chain.outputs(INTEGER, frozenset(kept)), whole)
+        found = chain.outputs(INTEGER, frozenset(kept))
+        assert near(found, whole, FLIPPED) if kept else same(found, whole)
     layer = data.draw(st.sampled_from(network.layers))
     one_piece = opened(path, ranges, STATIC)
     one_piece.segments = cut(
@@ -70,7 +80,7 @@ def test_a_chain_of_segments_is_the_whole_onnx_file(tmp_path_factory, model, dat
     )
     assert len(one_piece.segments) == 1
     alone = Chain(one_piece, [MAPS]).outputs(FLOAT, one_piece.alone(layer))
-    assert same(chain.outputs(FLOAT, network.alone(layer)), alone)
+    assert near(chain.outputs(FLOAT, network.alone(layer)), alone, FLIPPED)
 
 
 def test_a_chain_of_segments_is_the_whole_tflite_file(floats, tmp_path):  # noqa: F811
@@ -88,7 +98,6 @@ def test_a_chain_of_segments_is_the_whole_tflite_file(floats, tmp_path):  # noqa
         convert.quantize(path, chosen, ranges, None, tmp_path)
         whole = LiteRTSession(tmp_path / TFLITE).predict(PICTURES)
         (found,) = chain.outputs(INTEGER, network.wide(layer))
-        # Kernels for floats differ in the last digit between files: a rounding behind may flip.
         assert np.abs(found - whole[0]).max() <= 2 * STEP, layer
         assert np.mean(found == whole[0]) > 0.9, layer
         left = what_is_integer_in(tmp_path / TFLITE).get("float_by_recipe", [])
