@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from int8gate.analysis.mix_costs import (
     first_line_of,
     measure_costs,
 )
+from int8gate.analysis.mix_results import Mixed, MixedLayer, ending, latencies, sizes
 from int8gate.analysis.search import METHODS, search
 from int8gate.analysis.search_budget import Budget
 from int8gate.engine.errors import instead
@@ -41,61 +41,12 @@ from int8gate.validation import gates
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import NonInferiority
-from int8gate.validation.speed import interleave
 
 LAYERS = 12
 LAYER_SAMPLES = 32  # to order the layers by
 TO_ORDER, TO_MEASURE = 0.4, 0.8  # of the budget: when the next step begins at the latest
 LEAST_STAGE_S = 1.0
 ROUNDS = 8  # searches, each below the loss at which the one before failed
-
-
-@dataclass(frozen=True)
-class MixedLayer:
-    """A layer that might stay float.
-
-    `loss_share` is its part of the noise power of all layers that were measured, `cost` what it
-    adds in float32 between int8 neighbours; None where not measured, `note` says why it had no
-    choice.
-    """
-
-    name: str
-    loss_share: float | None
-    cost: float | None
-    width: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Mixed:
-    """What was found for a case.
-
-    `cost_unit` is the objective's; `size_bytes` and `latency_ms` are by "int8", "mixed", "float32",
-    latencies from runs in turn on this host. `notes` are sentences.
-    """
-
-    case: str
-    objective: str
-    method: str
-    recipe: str
-    metric: str
-    cost_unit: str
-    layers: tuple[MixedLayer, ...]
-    other_layers: int
-    on_search: NonInferiority | None
-    on_confirmation: NonInferiority | None
-    candidates: int
-    is_confirmed: bool
-    size_bytes: dict[str, int]
-    latency_ms: dict[str, float]
-    declaration: str
-    ending: str
-    notes: tuple[str, ...] = ()
-    is_interrupted: bool = False
-
-    def as_record(self) -> dict:
-        """As plain values."""
-        return asdict(self)
 
 
 def mix(
@@ -347,9 +298,13 @@ class _Mixing:
                 self._judged(floats)
                 rows = run.evaluation.statistics[self.judge.parts.confirmation]
                 confirmed = self.judge.confirm(run.recipe.name, rows)
+            except KeyboardInterrupt:
+                self.is_interrupted = True
             except FAILURES as error:
                 self.notes.append(f"{run.recipe.name} could not be judged: {first_line_of(error)}")
         made = confirmed is not None
+        times = self._latencies(run) if made and not self.is_interrupted else {}
+        what = f"{len(floats)} of {len(self.layers) + self.other_layers} layers in float32"
         return Mixed(
             case=self.run.case_id,
             objective=self.objective,
@@ -363,10 +318,10 @@ class _Mixing:
             on_confirmation=confirmed.on_confirmation if confirmed else None,
             candidates=self.judge.candidates,
             is_confirmed=bool(confirmed and confirmed.passed),
-            size_bytes=self._sizes(run) if made else {},
-            latency_ms=self._latencies(run) if made and not self.is_interrupted else {},
+            size_bytes=sizes(self.run, run) if made else {},
+            latency_ms=times,
             declaration=declaration(self.run.recipe, run.recipe),
-            ending=self._ending(run.recipe.name, floats, confirmed),
+            ending=ending(self._begin(floats), run.recipe.name, what, confirmed),
             notes=tuple(self.notes),
             is_interrupted=self.is_interrupted,
         )
@@ -382,33 +337,22 @@ class _Mixing:
             name, share, self.costs.alone.get(name), FLOAT32 if name in floats else INT8, note
         )
 
-    def _sizes(self, run: CaseRun) -> dict[str, int]:
-        runs = {"int8": self.run.built, "mixed": run.built, "float32": self.run.float_built}
-        return {name: built.artifact.size_bytes for name, built in runs.items()}
-
     def _latencies(self, run: CaseRun) -> dict[str, float]:
-        """ms on this host: the mix by its own runs, the others by their ratios to it."""
-        self.progress("latency of the mix, in turn with all int8 and all float32")
-        own, found = run.built.artifact.path, {}
         try:
-            for name, other in (("int8", self.run.built), ("float32", self.run.float_built)):
-                timed = self.run.in_worker(interleave, other.artifact.path, own)
-                found.setdefault("mixed", float(np.median(timed.quantized_s)) * 1e3)
-                found[name] = found["mixed"] * timed.speedup
+            self.progress("latency of the mix, in turn with all int8 and all float32")
+            return latencies(self.run, run)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
         except FAILURES as error:
             self.notes.append(f"latency was not measured: {first_line_of(error)}")
-        return found
+        return {}
 
-    def _ending(self, name: str, floats: frozenset[str], confirmed: Confirmed | None) -> str:
+    def _begin(self, floats: frozenset[str]) -> str:
+        """How the search ended, where it did not run to its end."""
         if self.is_interrupted:
-            begin = "interrupted; the best so far is "
-        elif self.is_cut:
-            begin = f"the budget of {self.budget_s:g} s ended; the best so far is "
-        else:
-            begin = ""
-        what = f"{len(floats)} of {len(self.layers) + self.other_layers} layers in float32"
-        if confirmed is None:
-            return f"{begin}{name}, {what}, which no test has judged: called again it goes on"
-        if not any(floats == passed for _, passed in self.passing):
-            begin += "no mix was seen to pass: given is " if not self.is_cut else ""
-        return f"{begin}{confirmed.sentence}; {what}"
+            return "interrupted; the best so far is "
+        if self.is_cut:
+            return f"the budget of {self.budget_s:g} s ended; the best so far is "
+        if all(floats != passed for _, passed in self.passing):
+            return "no mix passed in the search; the one that loses least is "
+        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from int8gate.reporting.fields import DASH, percent, printable, size, three_digits
+from int8gate.reporting.fields import DASH, printable, size, three_digits
 from int8gate.reporting.rescue import aligned
 
 
@@ -15,7 +15,7 @@ def mix_lines(mixed: Mapping[str, Any]) -> list[str]:
     rows = [
         (
             printable(row["name"]),
-            percent(row["loss_share"]),
+            DASH if row["loss_share"] is None else f"{row['loss_share']:.2%}",
             DASH if row["cost"] is None else _added(row["cost"], unit),
             row["width"],
         )
