@@ -200,6 +200,12 @@ class Judge:
         """How many were judged in the search."""
         return len(self._searched)
 
+    def without_loss(self, part: np.ndarray) -> NonInferiority:
+        """The gate on a part of the set of a candidate that answers as the float model: where this
+        one does not pass, none can.
+        """
+        return self._gate(self._float[part], part, "given")
+
     def on_search(self, name: str, quantized_statistics: np.ndarray) -> NonInferiority:
         """The gate on the search part; rows (s, k) of its samples.
 

@@ -1,6 +1,7 @@
 """What of a sensitivity analysis runs in the worker process: the network stays open between calls.
 
     layers(question)                    what can be measured
+    edges(question)                     which of them read what another one gives
     about(question, count)              figures of the network with all quantized
     measured(question, names, count)    a row of figures for each of these layers
 
@@ -184,6 +185,24 @@ _open: dict[str, _Opened] = {}  # the last question's
 def layers(question: Question, directory: Path | None = None) -> list[dict]:
     """What `measured` can be asked for."""
     return [asdict(layer) for layer in _opened(question).layers.values()]
+
+
+def edges(question: Question, directory: Path | None = None) -> list[tuple[str, str]]:
+    """Pairs of layers, producer and consumer, in the order of the graph; between them stand only
+    operators that are no layers.
+    """
+    opened = _opened(question)
+    owner = {name: layer.name for layer in opened.layers.values() for name in layer.operators}
+    owner |= {name: name for name in opened.layers}
+    giver: dict[str, dict[str, None]] = {}  # by tensor the layers that it comes from
+    found: dict[tuple[str, str], None] = {}
+    for operator in opened.chain.network.operators:
+        before = {name: None for read in operator.reads for name in giver.get(read, {})}
+        own = owner.get(operator.name)
+        if own:
+            found |= {(name, own): None for name in before if name != own}
+        giver |= dict.fromkeys(operator.writes, {own: None} if own else before)
+    return list(found)
 
 
 def about(question: Question, count: int, directory: Path | None = None) -> dict:

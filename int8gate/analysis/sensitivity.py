@@ -74,7 +74,7 @@ class Sensitivity:
     `unmeasured` are those that the budget did not reach, `failed` say of others why they could not
     be measured. `sqnr_all_db`, `drop_all` and its interval are of the whole recipe, `score_float`
     is the metric of the float network on the same samples; `metric` is its name and `unit` its
-    unit, None where `why_no_metric`.
+    unit, None where `why_no_metric`. `edges` are pairs of layers, producer and consumer.
     """
 
     model: str
@@ -91,6 +91,7 @@ class Sensitivity:
     drop_all_interval: Interval | None = None
     why_no_metric: str | None = None
     seconds: float = 0.0
+    edges: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -216,6 +217,7 @@ class _Work:
             pipeline.settings.seed,
         )
         self.layers = [_layer(each) for each in self._answer("layers", {})]
+        self.edges = tuple((first, second) for first, second in self._answer("edges", {}))
         names = [layer.name for layer in self.layers]
         self.batches = [tuple(names[i : i + BATCH]) for i in range(0, len(names), BATCH)]
 
@@ -305,6 +307,7 @@ class _Found:
             drop_all_interval=_interval(about.get("drop_all_interval")),
             why_no_metric=work.why_no_metric,
             seconds=seconds,
+            edges=work.edges,
         )
 
 

@@ -18,7 +18,7 @@ def ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
     head = ("recipe", *_scored_by(ladder), "SQNR dB", "gain", *(f"{name} ms" for name in targets))
     head = (*head, "on NPU", "size", "seconds", "result")
     table = [head, *(_row(row, targets, base["drop"] is not None) for row in rows)]
-    lines = _aligned(table)
+    lines = aligned(table)
     lines += [""] * bool(ladder["ending"]) + [ladder["ending"]]
     reasons = [f"  {row['recipe']}: {row['message']}" for row in ladder["tried"] if row["message"]]
     lines += ["", "why not:", *reasons] if reasons else []
@@ -55,7 +55,7 @@ def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.4f}"
 
 
-def _aligned(table: Sequence[Row]) -> list[str]:
+def aligned(table: Sequence[Row]) -> list[str]:
     """Names to the left, figures to the right: a table that can be pasted into a ticket."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []

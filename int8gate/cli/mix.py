@@ -1,0 +1,73 @@
+"""`int8gate mix CASE`: which layers stay float32, so that a case passes and costs least."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help=__doc__)
+INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
+
+
+@app.command()
+def mix(
+    case: Annotated[str, typer.Argument(help="a case such as fsrcnn-tflite_int8")],
+    objective: Annotated[str, typer.Option(help="latency (on this host) or size")] = "latency",
+    method: Annotated[
+        str, typer.Option(help="integer, greedy, dynamic or evolutionary")
+    ] = "integer",
+    layers: Annotated[int, typer.Option(help="so many may stay float, the worst")] = 12,
+    budget: Annotated[str, typer.Option(help="stop after this long: 90s, 5m")] = "5m",
+    target: Annotated[str, typer.Option(help="what it has to run on")] = "host_cpu",
+    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
+    profile: Annotated[str, typer.Option(help="compact or full, as of pytest")] = "compact",
+    weights_dir: Annotated[Path | None, typer.Option(help="as --weights-dir of pytest")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="as --data-dir of pytest")] = None,
+    artifact_cache: Annotated[str | None, typer.Option(help="as of pytest")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="let code in the model file run")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="write what was found there")
+    ] = None,
+) -> None:
+    """Leave those layers float32 that an int8 case needs so, at the least cost; confirm the winner.
+
+    Candidates pass the accuracy test on one part of the evaluation set, the winner once on the
+    other. Exit code 0 where it is confirmed, 1 where not, 130 after Ctrl-C, which shows the best so
+    far.
+    """
+    from int8gate.analysis.mixing import mix as find_mix
+    from int8gate.cli.durations import seconds_of
+    from int8gate.cli.opening import case_of, opened_pipeline
+    from int8gate.reporting.mix import mix_lines
+    from int8gate.validation.case_run import CaseRun
+
+    try:
+        seconds = seconds_of(budget)
+        spec, recipe = case_of(case, zoo)
+        settings = {"weights_dir": weights_dir, "data_dir": data_dir, "trust": trust}
+        with opened_pipeline(spec, recipe, artifact_cache, profile, **settings) as pipeline:
+            mixed = find_mix(
+                CaseRun(spec, recipe, pipeline),
+                objective=objective,
+                method=method,
+                layers=layers,
+                budget_s=seconds,
+                target=target,
+                progress=lambda line: typer.echo(line, err=True),
+            ).as_record()
+    except KeyboardInterrupt:
+        typer.echo("stopped before a layer was measured", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (ValueError, OSError, RuntimeError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    typer.echo("\n".join(mix_lines(mixed)))
+    if output:
+        output.write_text(f"{json.dumps(mixed, indent=1)}\n", encoding="utf-8")
+    if mixed["is_interrupted"]:
+        raise typer.Exit(INTERRUPTED)
+    if not mixed["is_confirmed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,70 @@
+"""A mix of widths that was found for a case, as a table of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from int8gate.reporting.fields import DASH, printable, size, three_digits
+from int8gate.reporting.rescue import aligned
+
+
+def mix_lines(mixed: Mapping[str, Any]) -> list[str]:
+    """Of the record of a `Mixed`: its layers, its figures, how it ended, and the TOML to paste."""
+    unit = mixed["cost_unit"]
+    rows = [
+        (
+            printable(row["name"]),
+            DASH if row["loss_share"] is None else f"{row['loss_share']:.2%}",
+            DASH if row["cost"] is None else _added(row["cost"], unit),
+            row["width"],
+        )
+        for row in mixed["layers"]
+    ]
+    lines = aligned([("layer", "of the loss", f"float32 adds ({unit})", "width"), *rows])
+    lines.append(f"and {mixed['other_layers']} others, which stay as {mixed['case']} has them")
+    noted = [f"  {printable(row['name'])}: {row['note']}" for row in mixed["layers"] if row["note"]]
+    lines += noted
+    parts = {"search": mixed["on_search"], "confirmation": mixed["on_confirmation"]}
+    judged = [
+        (
+            part,
+            str(found["samples"]),
+            f"{found['drop']:.4f}",
+            f"{found['drop_upper_95']:.4f}",
+            f"{found['tolerance']:.4f}",
+            found["verdict"],
+        )
+        for part, found in parts.items()
+        if found
+    ]
+    if judged:
+        head = ("part", "samples", f"{mixed['metric']} drop", "at most", "allowed", "verdict")
+        lines += ["", *aligned([head, *judged])]
+    if mixed["size_bytes"]:
+        lines += ["", *_costs(mixed)]
+    lines += ["", *mixed["notes"], mixed["ending"], "", *mixed["declaration"].splitlines()]
+    return lines
+
+
+def _costs(mixed: Mapping[str, Any]) -> list[str]:
+    head = ("", "size", "of int8", "host ms", "of int8", "file")
+    sizes, times = mixed["size_bytes"], mixed["latency_ms"]
+    rows = []
+    for name in ("int8", "mixed", "float32"):
+        ratio = times[name] / times["int8"] if times.get("int8") and name in times else None
+        rows.append(
+            (
+                name,
+                size(sizes[name]),
+                f"{sizes[name] / sizes['int8']:.2f}",
+                three_digits(times.get(name)),
+                DASH if ratio is None else f"{ratio:.2f}",
+                {"int8": "all int8", "mixed": mixed["recipe"], "float32": "all float32"}[name],
+            )
+        )
+    return aligned([head, *rows])
+
+
+def _added(cost: float, unit: str) -> str:
+    return f"{cost:+.0f}" if unit == "bytes" else f"{cost:+.4f}"
