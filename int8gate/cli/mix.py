@@ -40,7 +40,7 @@ def mix(
     """
     from int8gate.analysis.mixing import mix as find_mix
     from int8gate.cli.durations import seconds_of
-    from int8gate.cli.opening import case_of, opened_pipeline
+    from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.mix import mix_lines
     from int8gate.validation.case_run import CaseRun
 
