@@ -3,7 +3,7 @@
     artifact.py    `Artifact` and `TensorSpec`: a model file and its input and output tensors
     session.py     `Session`, what executes a file: arrays in, arrays out; a subclass per runtime
     sessions.py    the session for a file, by what it is
-    finite.py      outputs that hold NaN or infinity
+    not_finite.py  outputs that hold NaN or infinity
     litert.py      LiteRT on the host CPU (measured)
     tflite_graph.py  a TFLite file read and changed: operators, tensors, multiply-accumulates;
                    tflite_integers.py: what it computes with integers

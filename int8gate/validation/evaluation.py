@@ -18,7 +18,7 @@ from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.user_hooks import decoded
-from int8gate.runtimes.finite import NotFinite, which_output
+from int8gate.runtimes.not_finite import NotFinite, which_output
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
 from int8gate.validation.answers import AnswerCollector, Answers, answers_in

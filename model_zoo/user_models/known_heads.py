@@ -13,7 +13,7 @@ import numpy as np
 
 from int8gate.model_zoo.spec import Network
 from int8gate.model_zoo.user_models.decoding import CHANNELS_LAST, DETECTION, shape_of
-from int8gate.runtimes.finite import refuse_not_finite
+from int8gate.runtimes.not_finite import refuse_not_finite
 from int8gate.tasks.keypoints import KEYPOINTS
 
 ROUNDING = 0.1  # of quantized numbers 0..1

@@ -1,6 +1,6 @@
 """Remedies: they change a float artifact before it is quantized.
 
-network.py             the view of an artifact that all of them take, whatever its format
+float_network.py       the view of an artifact that all of them take, whatever its format
 equalization.py        cross-layer equalization, of groups of layers (scaling_groups.py)
 smoothing.py           SmoothQuant
 bias_correction.py     mean errors of channels taken from their biases

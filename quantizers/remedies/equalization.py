@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from int8gate.quantizers.remedies.network import Network, WeightedLayer
+from int8gate.quantizers.remedies.float_network import Network, WeightedLayer
 from int8gate.quantizers.remedies.notes import left_alone
 from int8gate.quantizers.remedies.scaling_groups import Group, groups
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from int8gate.quantizers.remedies.network import DENSE, TRANSPOSED, Network, WeightedLayer
+from int8gate.quantizers.remedies.float_network import DENSE, TRANSPOSED, Network, WeightedLayer
 
 _SIDES = {"strides": ("strideH", "strideW"), "dilations": ("dilationHFactor", "dilationWFactor")}
 _TFLITE_SAME = 0

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from int8gate.quantizers.remedies import network as kinds
-from int8gate.quantizers.remedies.network import Network, Operator, WeightedLayer
+from int8gate.quantizers.remedies import float_network as kinds
+from int8gate.quantizers.remedies.float_network import Network, Operator, WeightedLayer
 
 ALIKE = (  # pass a positive factor of a channel on, whatever their settings
     *(kinds.RELU, kinds.PRELU, kinds.LEAKY_RELU, kinds.IDENTITY),

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.remedies import network as kinds
+from int8gate.quantizers.remedies import float_network as kinds
 from int8gate.quantizers.remedies.equalization import times_inputs
-from int8gate.quantizers.remedies.network import Network, Operator, WeightedLayer
+from int8gate.quantizers.remedies.float_network import Network, Operator, WeightedLayer
 from int8gate.quantizers.remedies.notes import left_alone
 
 STRENGTH = 0.5  # a of the paper: how much of the range goes into the weights

@@ -22,7 +22,7 @@ from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.exposed import exposed
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.remedies.network import IDENTITY, RESHAPE, Network
+from int8gate.quantizers.remedies.float_network import IDENTITY, RESHAPE, Network
 
 MOST = 120  # samples, spread over the file: more change little
 HELD_OUT = 4  # of every so many samples one

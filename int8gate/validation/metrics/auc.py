@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.runtimes.finite import refuse_not_finite
+from int8gate.runtimes.not_finite import refuse_not_finite
 from int8gate.validation.metrics.registry import Metric
 
 CHANCE = 0.5

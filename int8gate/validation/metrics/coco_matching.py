@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from int8gate.runtimes.finite import refuse_not_finite
+from int8gate.runtimes.not_finite import refuse_not_finite
 from int8gate.tasks.keypoints import KEYPOINTS
 
 THRESHOLDS = 10

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from int8gate.calibration_data.synthetic.super_resolution import SCALE, degrade, enlarge
-from int8gate.runtimes.finite import refuse_not_finite
+from int8gate.runtimes.not_finite import refuse_not_finite
 from int8gate.validation.metrics.registry import Metric
 
 PEAK = 255

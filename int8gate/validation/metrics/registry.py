@@ -22,7 +22,7 @@ from typing import overload
 import numpy as np
 
 from int8gate.engine.plugins import resolve
-from int8gate.runtimes.finite import refuse_not_finite
+from int8gate.runtimes.not_finite import refuse_not_finite
 
 IGNORE_LABEL = 255
 

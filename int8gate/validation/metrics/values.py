@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from int8gate.runtimes.finite import refuse_not_finite
+from int8gate.runtimes.not_finite import refuse_not_finite
 from int8gate.validation.metrics.registry import Metric
 
 BEYOND = 1.25  # times the worst error seen: how far one that is not seen may go

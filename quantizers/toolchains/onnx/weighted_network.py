@@ -12,8 +12,8 @@ import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names, read_by_node, sort_nodes, with_shapes
 from int8gate.quantizers.calibration.sample_file import SampleFile
-from int8gate.quantizers.remedies import network as kinds
-from int8gate.quantizers.remedies.network import Network, Operator, WeightedLayer, checked
+from int8gate.quantizers.remedies import float_network as kinds
+from int8gate.quantizers.remedies.float_network import Network, Operator, WeightedLayer, checked
 from int8gate.quantizers.toolchains.onnx.collector import feeder
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.runtimes import onnx_file, ort

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from int8gate.quantizers.calibration.sample_file import SampleFile
-from int8gate.quantizers.remedies import network as kinds
-from int8gate.quantizers.remedies.network import Network, Operator, WeightedLayer, checked
+from int8gate.quantizers.remedies import float_network as kinds
+from int8gate.quantizers.remedies.float_network import Network, Operator, WeightedLayer, checked
 from int8gate.quantizers.toolchains.tflite.collector import fed
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, enum_names
 from int8gate.quantizers.toolchains.tflite.ranges import computed, with_outputs

@@ -13,7 +13,7 @@ from onnx_files import save, with_weights
 
 from int8gate.quantizers.remedies import adaptive_rounding, rounding
 from int8gate.quantizers.remedies.bias_correction import Means, mean_errors, sure_means
-from int8gate.quantizers.remedies.network import DENSE, RELU, RELU6
+from int8gate.quantizers.remedies.float_network import DENSE, RELU, RELU6
 from int8gate.quantizers.remedies.patches import patches_of
 from int8gate.quantizers.toolchains.onnx import weighted_network as onnx_network
 from int8gate.quantizers.toolchains.tflite import weighted_network as tflite_network

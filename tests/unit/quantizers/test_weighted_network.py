@@ -10,7 +10,7 @@ import pytest
 import weighted_networks
 from onnx_files import save, with_weights
 
-from int8gate.quantizers.remedies.network import RELU, RELU6
+from int8gate.quantizers.remedies.float_network import RELU, RELU6
 from int8gate.quantizers.toolchains.onnx import weighted_network as onnx_network
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.tflite import weighted_network as tflite_network
