@@ -111,7 +111,9 @@ def _rows(
     """
     random = np.random.default_rng(seed)
     layers: dict[str, Patches] = {
-        layer.name: patches_of(network, layer) for layer in network.layers if layer.name in names
+        layer.name: patches
+        for layer in network.layers
+        if layer.name in names and (patches := patches_of(network, layer))
     }
     most = math.ceil(ROWS / len(trial.is_held))
     found: dict[str, list[np.ndarray]] = {name: [] for name in layers}
@@ -126,8 +128,13 @@ def _rows(
     ratio = trial.compare(quantized, inputs, see)
     is_held = trial.is_held
 
-    def joined(rows: list[np.ndarray], which: bool) -> np.ndarray | None:
+    def joined(rows: list[np.ndarray], which: bool) -> np.ndarray:
         chosen = [row for row, held in zip(rows, is_held, strict=True) if held == which]
-        return np.concatenate(chosen, axis=1) if chosen else None
+        return np.concatenate(chosen, axis=1)
 
-    return {name: (joined(rows, False), joined(rows, True)) for name, rows in found.items()}, ratio
+    has_held = is_held.any()
+    parted = {
+        name: (joined(rows, False), joined(rows, True) if has_held else None)
+        for name, rows in found.items()
+    }
+    return parted, ratio
