@@ -119,13 +119,14 @@ class TfliteSegments(Segmented):
         graph = graph_of(part, self._path)
         left = [each for each in graph.operators if each.outputs and name_of(each) in kept]
         try:
-            return mlir_quantize(
+            quantized = mlir_quantize(
                 with_one_name(part, graph, left),
                 input_data_type=tf.dtypes.as_dtype(io),
                 output_data_type=tf.dtypes.as_dtype(io),
                 disable_per_channel=not self._recipe.per_channel,
                 denylisted_nodes=[name_of(each) for each in left] or None,
             )
+            return bytes(quantized)  # pyright: ignore[reportArgumentType]
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"TensorFlow's quantizer stops: {error}") from error
 
