@@ -16,7 +16,7 @@ from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.onnx import static
 from int8gate.quantizers.toolchains.onnx.float_nodes import part_constants
-from int8gate.quantizers.toolchains.onnx.layers import layers_in
+from int8gate.quantizers.toolchains.onnx.layer_list import layers_in
 from int8gate.quantizers.toolchains.onnx.placement import ACTIVATIONS, Placement, placing
 from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.artifact import TensorSpec

@@ -29,7 +29,7 @@ class Onnx(Toolchain):
     leaves_float = True
 
     def layers(self, float_model: Path) -> list[Layer]:
-        from int8gate.quantizers.toolchains.onnx.layers import layers
+        from int8gate.quantizers.toolchains.onnx.layer_list import layers
 
         return layers(float_model)
 

@@ -6,7 +6,7 @@ convert.py      a SavedModel or float `.tflite`, converted and quantized by Tens
 from_torch.py   a float `.tflite` of a PyTorch program
 from_onnx.py    a float `.tflite` of an ONNX file (onnx_forms.py, onnx2tf_runner.py)
 collector.py    statistics of activations
-layers.py       what can be quantized; segments.py: of parts of a graph, in memory
+layer_list.py  what can be quantized; segments.py: of parts of a graph, in memory
 ranges.py       ranges written into the file
 int16_forms.py  operators without an int16 form, by others; attention_masks.py: masks that a scale
                 of 8 bits can hold

@@ -19,7 +19,7 @@ from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.float_operators import left_float, with_one_name
-from int8gate.quantizers.toolchains.tflite.layers import ACTIVATIONS, MOVES, layers_in, name_of
+from int8gate.quantizers.toolchains.tflite.layer_list import ACTIVATIONS, MOVES, layers_in, name_of
 from int8gate.quantizers.toolchains.tflite.ranges import snapped_to_pixels, with_ranges
 from int8gate.runtimes import tflite_graph
 from int8gate.runtimes.artifact import TensorSpec

@@ -47,7 +47,7 @@ class Tflite(Toolchain):
     leaves_float = True
 
     def layers(self, float_model: Path) -> list[Layer]:
-        from int8gate.quantizers.toolchains.tflite.layers import layers
+        from int8gate.quantizers.toolchains.tflite.layer_list import layers
 
         return layers(float_model)
 
