@@ -126,6 +126,7 @@ class TfliteSegments(Segmented):
                 disable_per_channel=not self._recipe.per_channel,
                 denylisted_nodes=[name_of(each) for each in left] or None,
             )
+            return bytes(quantized)  # pyright: ignore[reportArgumentType]
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"TensorFlow's quantizer stops: {error}") from error
         assert isinstance(quantized, bytes)

@@ -31,8 +31,8 @@ STATIC, TFLITE_INT8 = RECIPES["onnx_int8"], RECIPES["tflite_int8"]
 MAPS = np.random.default_rng(3).normal(0, 1, (3, *SHAPE[1:])).astype(np.float32)
 
 
-# Kernels for floats differ in the last digit between files, so that a rounding behind them may
-# flip: a few values by one of 255 levels. Another scale would move most of them by a quarter of it.
+# Kernels for floats differ in the last digit between files, so that a rounding behind may flip:
+# a few values by one of 255 levels. Another scale would move most of them by a quarter of it.
 FLIPPED = 0.1 / 255
 STEP = 1 / 256  # of the outputs, which a softmax gives
 
