@@ -7,7 +7,7 @@ prepare.py           what the stock quantizer needs of a graph
 rewrites.py          operators without an integer kernel, by others: convolution_forms.py,
                      tensor_forms.py; graph_view.py: what they look at
 collector.py         statistics of activations, through taps in the graph (taps.py)
-layer_list.py       what can be quantized; segments.py: of parts of a graph, in memory
+layer_list.py        what can be quantized; segments.py: of parts of a graph, in memory
 quantize.py          to INT8; static.py: QDQ; weight_scales.py: of channels;
                      placement.py: which nodes compute with integers
 """
