@@ -131,18 +131,22 @@ def cut(
 ) -> tuple[Segment, ...]:
     """Cuts a network, where few tensors stand, into segments of some layers each.
 
-    `layers` are the names of operators that are layers, `elements` sizes of tensors; `tied` ones,
-    and such as have no size, never stand between segments. At least one segment, at most about
-    `pieces`.
+    `layers` are the names of operators that are layers, `elements` sizes of tensors; what has no
+    size never stands between segments, nor does a `tied` one before it was read. At least one
+    segment, at most about `pieces`.
     """
-    last = _last_reads(operators, outputs)
+    read = _last_reads(operators)
+    last = read | dict.fromkeys(outputs, len(operators) + 1)
     least = max(1, math.ceil(len(layers) / pieces))
     before = np.cumsum([0, *(operator.name in layers for operator in operators)])
     places, standing = [], set(inputs)
     for place, operator in enumerate(operators, 1):
         standing |= set(operator.writes)
         standing = {name for name in standing if last.get(name, 0) > place}
-        free = all(name in elements and name not in tied for name in standing)
+        free = all(
+            name in elements and not (name in tied and read.get(name, 0) > place)
+            for name in standing
+        )
         if free and place < len(operators):
             size = sum(elements[name] for name in standing)
             places.append((len(standing), size, place))
@@ -157,10 +161,9 @@ def cut(
     return _between(operators, set(inputs), sorted(chosen), last)
 
 
-def _last_reads(operators: Sequence[Operator], outputs: Collection[str]) -> dict[str, int]:
-    """By tensor the place of the operator (from 1) that reads it last; of outputs, behind all."""
-    last = {name: place for place, operator in enumerate(operators, 1) for name in operator.reads}
-    return last | dict.fromkeys(outputs, len(operators) + 1)
+def _last_reads(operators: Sequence[Operator]) -> dict[str, int]:
+    """By tensor the place of the operator (from 1) that reads it last."""
+    return {name: place for place, operator in enumerate(operators, 1) for name in operator.reads}
 
 
 def _between(

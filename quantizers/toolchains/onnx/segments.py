@@ -68,7 +68,8 @@ class OnnxSegments(Segmented):
             self.outputs,
             {layer.name for layer in self.layers},
             {} if self._has_subgraphs else self._sizes(),
-            _read_by_activations(graph),
+            # An output that is read, too, is rounded for the caller as it is for the reader.
+            {*_read_by_activations(graph), *self.outputs},
         )
 
     @property
@@ -104,6 +105,7 @@ class OnnxSegments(Segmented):
                 raise ValueError(
                     f"ONNX Runtime's quantizer stops: {type(error).__name__}: {error}"
                 ) from error
+            self._give_floats(part.graph, placement)
         session = ort.open_model(part.SerializeToString(), ort.options())
         takes = self.segments[segment].takes
 
@@ -111,6 +113,20 @@ class OnnxSegments(Segmented):
             return ort.run(session, dict(zip(takes, arrays, strict=True)))
 
         return run
+
+    def _give_floats(self, graph, placement: Placement) -> None:
+        """What a node that stays float gives to another segment is not rounded, in place, though an
+        integer node of its own segment reads it, too: so do nodes that stay float within a file.
+        """
+        producer = {name: node for node in graph.node for name in node.output}
+        kept = set(placement.by_recipe)
+        floats = {n for each in self.operators if each.name in kept for n in each.writes}
+        for output in graph.output:
+            if output.name not in floats.difference(self.outputs):
+                continue
+            before = producer[output.name]
+            if before.op_type == "DequantizeLinear" and before.input[0] in producer:
+                output.name = producer[before.input[0]].input[0]
 
     def _placed(self, kept: frozenset[str]) -> Placement:
         return self._placing(kept)

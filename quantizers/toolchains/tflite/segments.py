@@ -74,7 +74,8 @@ class TfliteSegments(Segmented):
             self.outputs,
             {layer.name for layer in self.layers},
             self._sizes(),
-            self._of_one_scale([each.opcode for each in first]),
+            # An output that is read, too, is rounded for the caller as it is for the reader.
+            {*self._of_one_scale([each.opcode for each in first]), *self.outputs},
         )
         self._stored: dict[str, list[TensorSpec]] = {}
 
