@@ -286,7 +286,7 @@ class Pipeline:
                     steps.after(steps.STATISTICS, before),
                     steps.INPUTS,
                 ),
-                {"recipe": repr(replace(asked, name="", summary=""))},
+                {"remedy": name, "recipe": repr(replace(asked, name="", summary=""))},
             )
             yield self._calibration(toolchain, behind)
 
