@@ -25,14 +25,16 @@ def has_dot_product() -> bool | None:
     """Whether kernels of 8-bit integers have instructions of their own, without which float ones
     are often as fast; None where the host does not tell.
     """
-    flags = _flags()
-    return None if not flags else not DOT_PRODUCTS.isdisjoint(flags)
+    known = flags()
+    return None if not known else not DOT_PRODUCTS.isdisjoint(known)
 
 
-def _flags() -> set[str]:
+@cache
+def flags() -> frozenset[str]:
+    """The instructions that the CPU has, by Linux's names; none where the host does not tell."""
     if found := re.search(r"^(?:flags|Features)\s*: (.+)$", _cpuinfo(), re.MULTILINE):
-        return set(found[1].split())
-    return set(_asked().get("flags") or ())
+        return frozenset(found[1].split())
+    return frozenset(_asked().get("flags") or ())
 
 
 @cache

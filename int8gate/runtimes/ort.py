@@ -29,6 +29,7 @@ _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 # the file has 48. With this entry ONNX Runtime multiplies uint8 by uint8 there, as slowly as right;
 # elsewhere it changes nothing (https://github.com/microsoft/onnxruntime/pull/12088).
 EXACT_SUMS = {"session.x64quantprecision": "1"}
+TWICE = "AddInitializerWithOrtValue"
 
 QNN = "QNNExecutionProvider"
 QNN_PACKAGE = "onnxruntime_qnn"
@@ -74,7 +75,52 @@ def open_model(
     import onnxruntime
 
     content = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(content, chosen, providers=list(providers), **arguments)
+    arguments["providers"] = list(providers)
+    try:
+        return onnxruntime.InferenceSession(content, chosen, **arguments)
+    except Exception as error:  # its classes have no common base
+        if TWICE not in str(error):
+            raise
+        return onnxruntime.InferenceSession(_with_own_constants(content), chosen, **arguments)
+
+
+def _with_own_constants(model: bytes | str) -> bytes:
+    """The model with a DequantizeLinear, and constants for it, for each operator that reads one.
+
+    For `EXACT_SUMS` ONNX Runtime replaces a product's weights and zero point, and fails at the
+    second product that shares them (`TWICE`).
+    """
+    import onnx
+
+    loaded = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    graph, nodes = loaded.graph, []
+    used: set[str] = set()
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    sources = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants
+    }
+    for number, node in enumerate(graph.node):
+        for place, name in enumerate(node.input):
+            if name not in sources:
+                continue
+            if used.isdisjoint(sources[name].input):
+                used.update(sources[name].input)
+            else:
+                own = onnx.NodeProto()
+                own.CopyFrom(sources[name])
+                for of, constant in enumerate(own.input):
+                    copy = graph.initializer.add()
+                    copy.CopyFrom(constants[constant])
+                    copy.name = own.input[of] = f"{constant}_of_{number}_{place}"
+                own.name, own.output[0] = f"{own.name}_of_{number}", f"{name}_of_{number}_{place}"
+                node.input[place] = own.output[0]
+                nodes.append(own)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return loaded.SerializeToString()
 
 
 def run(session: onnxruntime.InferenceSession, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

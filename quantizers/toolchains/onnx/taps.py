@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,13 +28,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from int8gate.engine.host import flags
 from int8gate.quantizers.calibration.statistics import channels_of, step_of_places
 from int8gate.runtimes import onnx_file, ort
 
 if TYPE_CHECKING:
     import onnxruntime
 
-BLOCK = 16  # channels: 16 with AVX-512, else 8, so that multiples of 16 are whole blocks of either
+BLOCK = 16  # channels: multiples of it are whole blocks, of 16 or of 8
 SLICE_WITH_STEPS = 10
 _REDUCE_TAKES_AXES = 18
 _PREFIX = "int8gate"
@@ -41,6 +43,12 @@ _END = 2**62
 
 _BLOCKS = "com.microsoft.nchwc"
 _BATCH = 1
+
+
+def block_size() -> int:
+    """Channels of a block on this host: 8 on x86 without AVX-512, else 16 (MLAS, `snchwc.cpp`)."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return 8 if is_x86 and "avx512f" not in flags() else 16
 
 
 def start_name(step: int) -> str:
@@ -69,7 +77,7 @@ class TapNodes:
             self._keep(extreme, self._reduce(extreme, flat, 0, f"{name}.{extreme}"))
         self._output(self._every(flat, 0, tap.step, f"{name}.counted"))
         if tap.channels:
-            inner = BLOCK if blocked else 1
+            inner = block_size() if blocked else 1
             view = self._constant(tap.channels // inner, -1, inner)
             view = self._node("Reshape", [source, view], f"{name}.channels")
             step = step_of_places(tap.size // tap.channels, tap.step)

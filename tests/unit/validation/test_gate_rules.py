@@ -335,7 +335,7 @@ def test_a_host_tells_its_integer_instructions(line, expected, tmp_path, monkeyp
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Some CPU\n{line}\n")
     monkeypatch.setattr(host, "CPUINFO", cpuinfo)
-    for each in (host._cpuinfo, host.has_dot_product, host.cpu_name):
+    for each in (host._cpuinfo, host.flags, host.has_dot_product, host.cpu_name):
         monkeypatch.setattr(host, each.__name__, each.__wrapped__)
     assert host.has_dot_product() is expected
     assert host.cpu_name() == "Some CPU"
