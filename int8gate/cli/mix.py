@@ -39,13 +39,13 @@ def mix(
     far.
     """
     from int8gate.analysis.mixing import mix as find_mix
-    from int8gate.cli.durations import seconds_of
+    from int8gate.cli.durations import budget_of
     from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.mix import mix_lines
     from int8gate.validation.case_run import CaseRun
 
     try:
-        seconds = seconds_of(budget)
+        seconds = budget_of(budget)
         spec, recipe = case_of(case, zoo)
         settings = {"weights_dir": weights_dir, "data_dir": data_dir, "trust": trust}
         with opened_pipeline(spec, recipe, artifact_cache, profile, **settings) as pipeline:

@@ -35,14 +35,14 @@ def rescue(
     0 where a recipe passes, 1 where none does.
     """
     from int8gate.analysis.ladder import rescue as climb
-    from int8gate.cli.durations import seconds_of
+    from int8gate.cli.durations import budget_of
     from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.rescue import ladder_lines
     from int8gate.targets.registry import DEFAULTS, check_target
     from int8gate.validation.case_run import CaseRun
 
     try:
-        seconds, targets = seconds_of(budget), tuple(target or DEFAULTS)
+        seconds, targets = budget_of(budget), tuple(target or DEFAULTS)
         for name in targets:
             check_target(name)
         spec, recipe = case_of(case, zoo)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from int8gate.cli.durations import budget_of
 from int8gate.model_zoo.spec import PROFILES
 
 if TYPE_CHECKING:
     from int8gate.analysis.sensitivity import Progress, Sensitivity
 
 app = typer.Typer(help=__doc__)
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 
@@ -64,7 +63,11 @@ def sensitivity(
     }
     last: list[Progress] = []
     try:
-        asked = {"samples": samples, "with_metric": metric, "budget_s": seconds_of(budget)}
+        asked = {
+            "samples": samples,
+            "with_metric": metric,
+            "budget_s": budget_of(budget) if budget else None,
+        }
         found, code = _measured(model, recipe, zoo, artifact_cache, chosen, asked, last), 0
     except KeyboardInterrupt:
         if not last:
@@ -83,16 +86,6 @@ def sensitivity(
     if code:
         typer.echo("stopped: the same command goes on where this one ended", err=True)
         raise typer.Exit(code)
-
-
-def seconds_of(text: str | None) -> float | None:
-    """The seconds of `90`, `90s`, `2m` or `1h`; raises ValueError for anything else."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not found:
-        raise ValueError(f"--budget {text}: expected a time such as 90s, 2m or 1h")
-    return float(found[1]) * UNITS[found[2]]
 
 
 def _measured(

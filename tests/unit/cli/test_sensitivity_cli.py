@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from int8gate.analysis import sensitivity as analysis
 from int8gate.cli.app import app
-from int8gate.cli.sensitivity import seconds_of
+from int8gate.cli.durations import budget_of
 
 TABLE = """
 [models.gadget]
@@ -101,8 +101,7 @@ def test_a_model_that_is_not_there(team):
 
 
 def test_times():
-    assert [seconds_of(text) for text in (None, "90", "90s", "2m", "1.5h")] == [
-        None,
+    assert [budget_of(text) for text in ("90", "90s", "2m", "1.5h")] == [
         90,
         90,
         120,
