@@ -44,11 +44,16 @@ def with_way_out(result: GateResult, operators: list[dict], command: str) -> Gat
     if result.status not in ("failed", "inconclusive"):
         return result
     worst = ", ".join(
-        f"{row['operator']} ({row['name'] or row['tensor']}, {row['fall_db']:.0f} dB)"
+        f"{row['operator']} ({_first_name(row)}, {row['fall_db']:.0f} dB)"
         for row in operators[:WORST]
     )
     lines = [f"worst layers: {worst}"] * bool(worst) + [f"rescue: {command}"]
     return replace(result, message="\n".join((result.message, *lines)))
+
+
+def _first_name(row: dict) -> str:
+    """Of the names that a converter joined; rules match each of them."""
+    return (row["name"] or row["tensor"]).partition(";")[0]
 
 
 def failed(measured: str, allowed: str, cause: str, next_command: str) -> GateResult:
