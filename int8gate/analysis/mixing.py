@@ -354,5 +354,6 @@ class _Mixing:
         if self.is_cut:
             return f"the budget of {self.budget_s:g} s ended; the best so far is "
         if all(floats != passed for _, passed in self.passing):
-            return "no mix passed in the search; the one that loses least is "
+            more = ": let more layers stay float with --layers" if self.other_layers > 1 else ""
+            return f"no mix passed in the search{more}; the one that loses least is "
         return ""

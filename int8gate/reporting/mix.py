@@ -43,8 +43,9 @@ def mix_lines(mixed: Mapping[str, Any]) -> list[str]:
         lines += ["", *aligned([head, *judged])]
     if mixed["size_bytes"]:
         lines += ["", *_costs(mixed)]
-    lines += ["", *mixed["notes"], mixed["ending"], "", *mixed["declaration"].splitlines()]
-    return lines
+    lines += ["", *mixed["notes"], mixed["ending"], ""]
+    lines += [] if mixed["is_confirmed"] else ["# not confirmed: no recipe to ship as it is"]
+    return lines + mixed["declaration"].splitlines()
 
 
 def _costs(mixed: Mapping[str, Any]) -> list[str]:

@@ -109,6 +109,7 @@ def test_only_the_layer_that_8_bits_cannot_hold_stays_float(toolchain, team, slo
     assert sum(line.split()[-1] == FLOAT32 for line in lines[: len(found.layers) + 1]) == 1
     assert found.ending in lines
     assert set(found.declaration.splitlines()) <= set(lines)
+    assert not any("not confirmed" in line for line in lines)
     pasted = team / f"pasted_{toolchain}.toml"
     listed, _, table = found.declaration.partition("\n")
     text = toml(team, f"{toolchain}_int8").read_text()
@@ -178,6 +179,7 @@ def test_a_set_too_small_to_be_split_says_so_and_gives_the_figures(team, slow_in
     assert found.on_search
     assert found.on_confirmation
     assert found.on_confirmation.drop == 0
+    assert "# not confirmed: no recipe to ship as it is" in mix_lines(found.as_record())
     assert floats(found) == [outlier_networks.MIDDLE]
 
 
@@ -210,6 +212,14 @@ def test_a_budget_of_nearly_nothing_gives_what_passes_and_says_so(team):
     assert found.is_confirmed
     assert all("not measured" in row.note for row in found.layers)
     assert any("before 4 of 4 layers" in note for note in found.notes), found.notes
+
+
+def test_where_no_mix_passes_it_says_so_and_what_to_try(team, slow_in_float, monkeypatch):
+    monkeypatch.setattr(mixing.gates, "floor_gate", lambda *_: "an output stands still")
+    found = mix(case(team, "onnx_int8"), layers=2)
+    assert "no mix passed in the search: let more layers stay float with --layers" in found.ending
+    assert found.candidates == 3
+    assert len(floats(found)) == 2
 
 
 @pytest.mark.parametrize("at", ["in float32, 1 of", "latency with neighbours"])
