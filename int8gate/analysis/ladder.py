@@ -172,7 +172,9 @@ class _Climb:
                     None,
                 )
                 if same:
-                    tried.verdict, tried.message = "same", f"the file of {same.recipe} once more"
+                    done = f": {tried.notes[-1]}" if tried.notes else ""
+                    tried.verdict = "same"
+                    tried.message = f"the file of {same.recipe} once more{done}"
                 else:
                     self._judged(run, tried, ladder.base)
         except FAILURES as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
-from int8gate.reporting.rescue import ladder_lines
+from int8gate.reporting.rescue import tried_in_words
 from int8gate.reporting.rows import CaseRow
 
 OUTPUTS = 8  # of which fidelity is shown one by one; the record has them all
@@ -135,7 +135,9 @@ def _rescue(ladder: dict | None) -> list[Fact]:
     """What was tried where accuracy did not hold."""
     if not ladder:
         return []
-    return [("Rescue", Listing(ladder["ending"], tuple(filter(None, ladder_lines(ladder)))))]
+    rows = tuple(tried_in_words(row) for row in (ladder["base"], *ladder["tried"]))
+    declared = tuple(filter(None, ladder["declaration"].splitlines()))
+    return [("Rescue", Listing(ladder["ending"], (*rows, *declared)))]
 
 
 def _compared(row: CaseRow) -> list[Fact]:

@@ -27,6 +27,21 @@ def ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def tried_in_words(row: Mapping[str, Any]) -> str:
+    """A recipe and what it came to: `onnx_int8+cle: drop 0.0100 (at most 0.0153), ...: passed`."""
+    figures = []
+    if row["drop"] is not None:
+        figures.append(f"drop {_number(row['drop'])} (at most {_number(row['drop_upper_95'])})")
+    if row["sqnr_db"] is not None:
+        figures.append(f"SQNR {row['sqnr_db']:.1f} dB")
+    figures += [
+        f"{name} {three_digits(latency)} ms"
+        for name, latency in row["latency_ms"].items()
+        if latency is not None
+    ]
+    return ": ".join(filter(None, (row["recipe"], ", ".join(figures), row["verdict"])))
+
+
 def _scored_by(ladder: Mapping[str, Any]) -> Row:
     if ladder["base"]["drop"] is None:
         return ()
