@@ -6,6 +6,8 @@ ranking.py          the order of the layers, with as many samples as it needs
 layer_runs.py       what of that runs in the worker process
 chain.py            a network in segments over samples: of a variant only what lies behind its layer
 
+attempts.py         a case with another recipe, its worst layers, its failures: for what follows
+
 The ladder of remedies:
 rungs.py            the recipes that may help, from the cheapest to the dearest
 ladder.py           `rescue`: tries them one after another, each by the gates of its own

@@ -14,7 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from int8gate.analysis import sensitivity
+from int8gate.analysis.attempts import (
+    FAILURES,
+    LEAST_STAGE_S,
+    attempt,
+    first_line_of,
+    worst_layers,
+)
 from int8gate.analysis.ladder_results import (
     Ladder,
     Tried,
@@ -25,11 +31,6 @@ from int8gate.analysis.ladder_results import (
     helped,
 )
 from int8gate.analysis.rungs import Rung, rungs
-from int8gate.engine.errors import plain_text
-from int8gate.engine.worker import WorkerError
-from int8gate.quantizers import stages
-from int8gate.quantizers.diagnosis import ConversionFailed
-from int8gate.quantizers.recipe import RECIPES
 from int8gate.targets.registry import HOST, find, taking
 from int8gate.validation import measure
 from int8gate.validation.bootstrap import CONFIDENCE
@@ -37,10 +38,7 @@ from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import upper_bound
 
-FAILURES = (ConversionFailed, WorkerError, ValueError, OSError)
 DONE = ("passed", "recorded", "unsupported", "not_measured")  # a gate that ended so refuses nothing
-LEAST_STAGE_S = 1.0
-LAYER_SAMPLES = 32  # to order the layers by
 
 
 def rescue(
@@ -73,6 +71,7 @@ class _Climb:
         self.run, self.targets, self.core, self.progress = run, targets, core, progress
         self.ends: float | None = None
         self.budget_s = budget_s
+        self.runs: dict[str, CaseRun] = {}  # by recipe
         self.tolerance: float | None = None  # of the case, in the metric's unit
 
     def climb(self) -> Ladder:
@@ -146,25 +145,18 @@ class _Climb:
         """Names of the layers, those first that lose most where they alone are quantized."""
         self.progress("which layers lose most")
         left = self._time_left()
-        found = sensitivity.measure(
-            self.run.pipeline,
-            self.run.declared,
-            self.run.recipe,
-            samples=LAYER_SAMPLES,
-            with_metric=False,
-            budget_s=None if left is None else left / 2,
-            modes=("alone",),
-        )
+        try:
+            found = worst_layers(self.run, None if left is None else left / 2)
+        except FAILURES as error:  # what was tried so far is not lost by it
+            self.progress(f"not known: {first_line_of(error)}")
+            return []
         return [row.layer.name for row in found.rows]
 
     def _try(self, rung: Rung, ladder: Ladder) -> Tried:
         started, tried = time.monotonic(), Tried(rung.recipe.name, rung.what)
-        run = CaseRun(self.run.declared, rung.recipe, self.run.pipeline)
-        if rung.recipe.name not in RECIPES:  # what is expected of a derived recipe is the base's
-            run.expected = self.run.expected
         try:
             with self.run.pipeline.runner.within(self._time_left()):
-                stages.check_route(run.spec, rung.recipe)
+                run = self.runs[rung.recipe.name] = attempt(self.run, rung.recipe)
                 tried.sha256 = run.built.artifact.sha256
                 tried.notes = list(run.built.notes)
                 same = next(
@@ -178,7 +170,7 @@ class _Climb:
                 else:
                     self._judged(run, tried, ladder.base)
         except FAILURES as error:
-            tried.message = plain_text(str(error)).splitlines()[0] if str(error) else repr(error)
+            tried.message = first_line_of(error)
         tried.seconds = time.monotonic() - started
         return tried
 
@@ -235,7 +227,7 @@ class _Climb:
     def _won(self, ladder: Ladder, rung: Rung, tried: Tried) -> None:
         ladder.winner = tried.recipe
         ladder.declaration = declaration(self.run.recipe, rung.recipe)
-        run = CaseRun(self.run.declared, rung.recipe, self.run.pipeline)
+        run = self.runs[tried.recipe]
         ladder.ending = f"{tried.recipe} passes: {tried.what}; dearer ones were not needed"
         if tried.drop is None:
             return

@@ -18,20 +18,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from int8gate.analysis.attempts import FAILURES, attempt, first_line_of
 from int8gate.analysis.mix_table import Boundary, MixTable, Option
-from int8gate.engine.errors import plain_text
-from int8gate.engine.worker import WorkerError
-from int8gate.quantizers import stages
-from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import RECIPES, Recipe, leaving_float
+from int8gate.quantizers.recipe import Recipe, leaving_float
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.speed import Interleaved, interleave
 
 SIZE, LATENCY = "size", "latency"
 OBJECTIVES = {LATENCY: "ms", SIZE: "bytes"}  # and their units
 INT8, FLOAT32 = "int8", "float32"
-FAILURES = (ConversionFailed, WorkerError, ValueError, OSError)
 CONFIDENT = 1.645  # standard deviations: one-sided 95%
 
 
@@ -49,18 +45,8 @@ class Variants:
         """
         names = frozenset(floats)
         if names not in self._runs:
-            found = CaseRun(
-                self.base.declared, mixed_recipe(self.base.recipe, names), self.pipeline
-            )
-            stages.check_route(found.spec, found.recipe)
-            if found.recipe.name not in RECIPES:  # what is expected of it is the base's
-                found.expected = self.base.expected
-            self._runs[names] = found
+            self._runs[names] = attempt(self.base, mixed_recipe(self.base.recipe, names))
         return self._runs[names]
-
-    @property
-    def pipeline(self):
-        return self.base.pipeline
 
     def size(self, floats: Collection[str]) -> int:
         """Bytes of the artifact; raises what making it raises."""
@@ -171,7 +157,3 @@ def excess(timed: Interleaved) -> float:
         return middle - 1
     rank = math.ceil(len(ratios) / 2 + CONFIDENT * math.sqrt(len(ratios)) / 2)
     return min(float(ratios[min(rank, len(ratios) - 1)]), 1.0) - 1
-
-
-def first_line_of(error: Exception) -> str:
-    return plain_text(str(error)).splitlines()[0] if str(error) else repr(error)

@@ -17,18 +17,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from int8gate.analysis import sensitivity
+from int8gate.analysis.attempts import FAILURES, LEAST_STAGE_S, first_line_of, worst_layers
 from int8gate.analysis.confirm import Confirmed, Judge, split_by_source
 from int8gate.analysis.ladder_results import declaration
 from int8gate.analysis.mix_costs import (
-    FAILURES,
     FLOAT32,
     INT8,
     LATENCY,
     OBJECTIVES,
     Costs,
     Variants,
-    first_line_of,
     measure_costs,
 )
 from int8gate.analysis.mix_results import Mixed, MixedLayer, ending, latencies, sizes
@@ -43,9 +41,7 @@ from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import NonInferiority
 
 LAYERS = 12
-LAYER_SAMPLES = 32  # to order the layers by
 TO_ORDER, TO_MEASURE = 0.4, 0.8  # of the budget: when the next step begins at the latest
-LEAST_STAGE_S = 1.0
 ROUNDS = 8  # searches, each below the loss at which the one before failed
 
 
@@ -171,15 +167,7 @@ class _Mixing:
 
     def _order_layers(self) -> tuple[tuple[str, str], ...]:
         self.progress("which layers lose most")
-        found = sensitivity.measure(
-            self.run.pipeline,
-            self.run.declared,
-            self.run.recipe,
-            samples=LAYER_SAMPLES,
-            with_metric=False,
-            budget_s=None if self.budget_s is None else TO_ORDER * self.budget_s,
-            modes=("alone",),
-        )
+        found = worst_layers(self.run, None if self.budget_s is None else TO_ORDER * self.budget_s)
         decibels = {row.layer.name: row.sqnr_alone_db for row in found.rows}
         noise = {name: 0.0 if db is None else 10 ** (-db / 10) for name, db in decibels.items()}
         unmeasured = sorted(found.unmeasured, key=lambda layer: -layer.share)

@@ -37,6 +37,7 @@ def audit(
 
 def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activations: bool):
     """The pictures in calibration and evaluation, and the findings of the audit."""
+    from int8gate.cli.opened_case import calibrated_recipe
     from int8gate.engine import extras
     from int8gate.engine.cache import open_cache
     from int8gate.engine.worker import Worker
@@ -48,7 +49,8 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
 
     spec = declared_model(name, zoo)
     if activations:
-        extras.require("--activations", packages_of(spec, _static_recipe(spec)))
+        chosen = calibrated_recipe(spec, "leave --activations out")
+        extras.require("--activations", packages_of(spec, chosen))
     elif spec.own:
         extras.require(spec.own.file.name, PACKAGES_OF_FORMAT[spec.source_format])
     if spec.own:
@@ -64,18 +66,8 @@ def _findings(directory: Path, name: str, zoo: Path | None, minimum: int, activa
             )
         sizes = [len(pipeline.data.samples(spec, split)) for split in ("calibration", "evaluation")]
         if activations:
-            found = worst_first(found + pipeline.activation_audit(spec, _static_recipe(spec)))
+            found = worst_first(found + pipeline.activation_audit(spec, chosen))
         return sizes, found
-
-
-def _static_recipe(spec):
-    """The model's first recipe that takes its ranges from calibration."""
-    from int8gate.quantizers.recipe import recipe
-
-    for name in spec.recipes:
-        if recipe(name).is_calibrated:
-            return recipe(name)
-    raise ValueError(f"{spec.name} has no calibrated recipe: leave --activations out")
 
 
 def _show(found: list[dict]) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from int8gate.cli.case_options import CacheDir, DataDir, Profile, Trust, WeightsDir, Zoo
+
 app = typer.Typer(help=__doc__)
 
 
@@ -15,12 +17,12 @@ app = typer.Typer(help=__doc__)
 def export(
     case: Annotated[str, typer.Argument(help="a case such as unet-tflite_int8")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="where the file goes")],
-    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
-    profile: Annotated[str, typer.Option(help="compact or full, as of pytest")] = "compact",
-    weights_dir: Annotated[Path | None, typer.Option(help="as --weights-dir of pytest")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="as --data-dir of pytest")] = None,
-    artifact_cache: Annotated[str | None, typer.Option(help="as of pytest")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="let code in the model file run")] = False,
+    zoo: Zoo = None,
+    profile: Profile = "compact",
+    weights_dir: WeightsDir = None,
+    data_dir: DataDir = None,
+    artifact_cache: CacheDir = None,
+    trust: Trust = False,
     report: Annotated[Path, typer.Option(help="the --report of the last run")] = Path("report"),
     force: Annotated[bool, typer.Option("--force", help="also what did not pass")] = False,
 ) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from int8gate.cli.case_options import (
+    INTERRUPTED,
+    CacheDir,
+    DataDir,
+    Json,
+    Profile,
+    Trust,
+    WeightsDir,
+    Zoo,
+    budget_of,
+    write_json,
+)
+
 app = typer.Typer(help=__doc__)
-INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 
 @app.command()
@@ -22,15 +32,13 @@ def mix(
     layers: Annotated[int, typer.Option(help="so many may stay float, the worst")] = 12,
     budget: Annotated[str, typer.Option(help="stop after this long: 90s, 5m")] = "5m",
     target: Annotated[str, typer.Option(help="what it has to run on")] = "host_cpu",
-    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
-    profile: Annotated[str, typer.Option(help="compact or full, as of pytest")] = "compact",
-    weights_dir: Annotated[Path | None, typer.Option(help="as --weights-dir of pytest")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="as --data-dir of pytest")] = None,
-    artifact_cache: Annotated[str | None, typer.Option(help="as of pytest")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="let code in the model file run")] = False,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="write what was found there")
-    ] = None,
+    zoo: Zoo = None,
+    profile: Profile = "compact",
+    weights_dir: WeightsDir = None,
+    data_dir: DataDir = None,
+    artifact_cache: CacheDir = None,
+    trust: Trust = False,
+    output: Json = None,
 ) -> None:
     """Leave those layers float32 that an int8 case needs so, at the least cost; confirm the winner.
 
@@ -39,7 +47,6 @@ def mix(
     far.
     """
     from int8gate.analysis.mixing import mix as find_mix
-    from int8gate.cli.durations import budget_of
     from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.mix import mix_lines
     from int8gate.validation.case_run import CaseRun
@@ -66,7 +73,11 @@ def mix(
         raise typer.Exit(2) from error
     typer.echo("\n".join(mix_lines(mixed)))
     if output:
-        output.write_text(f"{json.dumps(mixed, indent=1)}\n", encoding="utf-8")
+        try:
+            write_json(output, mixed)
+        except OSError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
     if mixed["is_interrupted"]:
         raise typer.Exit(INTERRUPTED)
     if not mixed["is_confirmed"]:

@@ -30,6 +30,17 @@ def case_of(case: str, zoo: Path | None) -> tuple[ModelSpec, Recipe]:
     return spec, recipe(name)
 
 
+def calibrated_recipe(spec: ModelSpec, cure: str) -> Recipe:
+    """The model's first recipe that takes its ranges from calibration.
+
+    Raises ValueError where it has none, which ends with the `cure`.
+    """
+    for name in spec.recipes:
+        if recipe(name).is_calibrated:
+            return recipe(name)
+    raise ValueError(f"{spec.name} has no calibrated recipe: {cure}")
+
+
 @contextmanager
 def opened_pipeline(
     spec: ModelSpec, chosen: Recipe, cache: str | None, profile: str, **settings

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from int8gate.cli.case_options import (
+    INTERRUPTED,
+    CacheDir,
+    DataDir,
+    Json,
+    Profile,
+    Trust,
+    WeightsDir,
+    Zoo,
+    budget_of,
+    write_json,
+)
 
 app = typer.Typer(help=__doc__)
 
@@ -18,15 +29,13 @@ def rescue(
     target: Annotated[
         list[str] | None, typer.Option(help="what it has to be fast on, as of pytest (repeatable)")
     ] = None,
-    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
-    profile: Annotated[str, typer.Option(help="compact or full, as of pytest")] = "compact",
-    weights_dir: Annotated[Path | None, typer.Option(help="as --weights-dir of pytest")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="as --data-dir of pytest")] = None,
-    artifact_cache: Annotated[str | None, typer.Option(help="as of pytest")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="let code in the model file run")] = False,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="write what was found there")
-    ] = None,
+    zoo: Zoo = None,
+    profile: Profile = "compact",
+    weights_dir: WeightsDir = None,
+    data_dir: DataDir = None,
+    artifact_cache: CacheDir = None,
+    trust: Trust = False,
+    output: Json = None,
 ) -> None:
     """Try remedies from the cheapest to the dearest, each by the case's own gates, until one holds.
 
@@ -35,7 +44,6 @@ def rescue(
     0 where a recipe passes, 1 where none does.
     """
     from int8gate.analysis.ladder import rescue as climb
-    from int8gate.cli.durations import budget_of
     from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.rescue import ladder_lines
     from int8gate.targets.registry import DEFAULTS, check_target
@@ -59,8 +67,12 @@ def rescue(
         raise typer.Exit(2) from error
     typer.echo("\n".join(ladder_lines(ladder)))
     if output:
-        output.write_text(f"{json.dumps(ladder, indent=1)}\n", encoding="utf-8")
+        try:
+            write_json(output, ladder)
+        except OSError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
     if ladder["is_interrupted"]:
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if not ladder["winner"]:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,14 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from int8gate.cli.durations import budget_of
-from int8gate.model_zoo.spec import PROFILES
+from int8gate.cli.case_options import (
+    INTERRUPTED,
+    CacheDir,
+    DataDir,
+    Json,
+    Profile,
+    Trust,
+    WeightsDir,
+    Zoo,
+    budget_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from int8gate.analysis.sensitivity import Progress, Sensitivity
 
 app = typer.Typer(help=__doc__)
-INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 
 @app.command()
@@ -32,21 +40,19 @@ def sensitivity(
         str | None, typer.Option(help="stop after so long, the worst first: 90s, 2m")
     ] = None,
     metric: Annotated[bool, typer.Option(help="measure the task's metric, too")] = True,
-    zoo: Annotated[Path | None, typer.Option(help="the TOML that declares the model")] = None,
-    profile: Annotated[str, typer.Option(help="compact or full, as of pytest")] = "compact",
-    weights_dir: Annotated[Path | None, typer.Option(help="as --weights-dir of pytest")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="as --data-dir of pytest")] = None,
+    zoo: Zoo = None,
+    profile: Profile = "compact",
+    weights_dir: WeightsDir = None,
+    data_dir: DataDir = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="as of pytest: no metric then")
     ] = False,
-    artifact_cache: Annotated[str | None, typer.Option(help="as of pytest")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="let code in the model file run")] = False,
+    artifact_cache: CacheDir = None,
+    trust: Trust = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="write sensitivity.html and .md there")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="write all figures there")
-    ] = None,
+    json_file: Json = None,
 ) -> None:
     """Quantize every layer alone, and keep every layer float alone; show what each costs.
 
@@ -99,38 +105,22 @@ def _measured(
 ) -> Sensitivity:
     """The measurement; `last` gets its progress as it goes on."""
     from int8gate.analysis.sensitivity import measure
-    from int8gate.engine import extras
-    from int8gate.engine.cache import open_cache
-    from int8gate.engine.worker import Worker
-    from int8gate.model_zoo.user_models.toml_file import spec_of
-    from int8gate.quantizers.pipeline import Pipeline
+    from int8gate.cli.opened_case import calibrated_recipe, opened_pipeline
+    from int8gate.quantizers.declared_recipes import declared_model
     from int8gate.quantizers.recipe import recipe
-    from int8gate.quantizers.settings import Settings
-    from int8gate.quantizers.sources import packages_of
 
-    if chosen["profile"] not in PROFILES:
-        raise ValueError(f"--profile {chosen['profile']}: expected {' or '.join(PROFILES)}")
-    spec = spec_of(name, zoo)
-    chosen_recipe = recipe(wanted) if wanted else calibrated_recipe(spec)
-    extras.require(f"{name}-{chosen_recipe.name}", packages_of(spec, chosen_recipe))
-    with Worker() as worker, _shown(sys.stderr.isatty()) as show:
-        pipeline = Pipeline(Settings(**chosen), open_cache(cache), worker)
+    spec = declared_model(name, zoo)
+    asked_for = recipe(wanted) if wanted else calibrated_recipe(spec, "name one with --recipe")
+    with (
+        opened_pipeline(spec, asked_for, cache, **chosen) as pipeline,
+        _shown(sys.stderr.isatty()) as show,
+    ):
 
         def progress(now: Progress) -> None:
             last[:] = [now]
             show(now)
 
-        return measure(pipeline, spec, chosen_recipe, **asked, progress=progress)
-
-
-def calibrated_recipe(spec):
-    """The model's first recipe that takes its ranges from calibration."""
-    from int8gate.quantizers.recipe import recipe
-
-    for name in spec.recipes:
-        if recipe(name).is_calibrated:
-            return recipe(name)
-    raise ValueError(f"{spec.name} has no calibrated recipe: name one with --recipe")
+        return measure(pipeline, spec, asked_for, **asked, progress=progress)
 
 
 @contextmanager
@@ -173,4 +163,4 @@ def _write(found: Sensitivity, report: Path | None, json_file: Path | None) -> N
         ):
             atomic_file.write(report / name, to_bytes(text))
     if json_file:
-        atomic_file.write(json_file, to_bytes(json.dumps(asdict(found), indent=1) + "\n"))
+        write_json(json_file, asdict(found))

@@ -81,10 +81,10 @@ def open_model(
     except Exception as error:  # its classes have no common base
         if TWICE not in str(error):
             raise
-        return onnxruntime.InferenceSession(_with_own_constants(content), chosen, **arguments)
+        return onnxruntime.InferenceSession(with_own_constants(content), chosen, **arguments)
 
 
-def _with_own_constants(model: bytes | str) -> bytes:
+def with_own_constants(model: bytes | str) -> bytes:
     """The model with a DequantizeLinear, and constants for it, for each operator that reads one.
 
     For `EXACT_SUMS` ONNX Runtime replaces a product's weights and zero point, and fails at the
@@ -101,23 +101,28 @@ def _with_own_constants(model: bytes | str) -> bytes:
         for node in graph.node
         if node.op_type == "DequantizeLinear" and node.input[0] in constants
     }
+    for name in sources.keys() & {output.name for output in graph.output}:
+        del sources[name]  # the caller reads it, and no product does
     for number, node in enumerate(graph.node):
         for place, name in enumerate(node.input):
             if name not in sources:
                 continue
-            if used.isdisjoint(sources[name].input):
-                used.update(sources[name].input)
-            else:
-                own = onnx.NodeProto()
-                own.CopyFrom(sources[name])
-                for of, constant in enumerate(own.input):
-                    copy = graph.initializer.add()
-                    copy.CopyFrom(constants[constant])
-                    copy.name = own.input[of] = f"{constant}_of_{number}_{place}"
-                own.name, own.output[0] = f"{own.name}_of_{number}", f"{name}_of_{number}_{place}"
-                node.input[place] = own.output[0]
-                nodes.append(own)
-        nodes.append(node)
+            own = onnx.NodeProto()
+            own.CopyFrom(sources[name])
+            nodes.append(own)
+            if used.isdisjoint(own.input):
+                used.update(own.input)
+                continue
+            for of, constant in enumerate(own.input):
+                if constant not in constants:
+                    continue
+                copy = graph.initializer.add()
+                copy.CopyFrom(constants[constant])
+                copy.name = own.input[of] = f"{constant}_of_{number}_{place}"
+            own.name = f"{own.name}_of_{number}_{place}"
+            node.input[place] = own.output[0] = f"{name}_of_{number}_{place}"
+        if not sources.keys() & set(node.output):
+            nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
     return loaded.SerializeToString()

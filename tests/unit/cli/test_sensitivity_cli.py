@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from int8gate.analysis import sensitivity as analysis
 from int8gate.cli.app import app
-from int8gate.cli.durations import budget_of
+from int8gate.cli.case_options import budget_of
 
 TABLE = """
 [models.gadget]
@@ -54,6 +54,16 @@ def test_the_table_page_and_figures_name_the_worst_layer(team, tmp_path):
     assert len({line.count(" | ") for line in rows}) == 1
     fast = run(team, "--samples", "40", "--no-metric", "--recipe", "onnx_int8")
     assert "SQNR only" in fast.output
+
+
+def test_a_recipe_of_the_toml_is_known(team):
+    mixed = '[recipes.team_mixed]\nbase = "onnx_int8"\nfloat32 = ["head"]\n'
+    (team / "mixed.toml").write_text(TABLE + mixed)
+    options = ["--zoo", str(team / "mixed.toml"), "--artifact-cache", str(team / "cache")]
+    options += ["--recipe", "team_mixed", "--samples", "4", "--no-metric"]
+    done = CliRunner().invoke(app, ["sensitivity", "gadget", *options])
+    assert done.exit_code == 0, done.output
+    assert "team_mixed" in done.output
 
 
 def test_a_budget_says_how_many_layers_it_did_not_reach(team):

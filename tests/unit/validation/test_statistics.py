@@ -17,6 +17,7 @@ from int8gate.validation.noninferiority import (
     NonInferiority,
     enough_samples,
     non_inferiority,
+    upper_bound,
 )
 
 TOP1 = metric("top1")
@@ -312,3 +313,18 @@ def test_it_is_fast():
     start = time.process_time()
     judge((simulated.reference, simulated.quantized), score=simulated.metric)
     assert time.process_time() - start < 2  # about 0.6 s on an idle core
+
+
+@settings(max_examples=15)
+@given(st.integers(100, 2000), st.integers(0, 6), st.integers(0, 4))
+def test_the_bound_at_another_confidence(n, losses, gains):
+    """That of the gate at 95%; with losses alone it is Clopper and Pearson's at each."""
+    from scipy.stats import beta
+
+    pair, sources = flips(n, losses, gains), np.arange(n)
+    bounds = [upper_bound(TOP1, *pair, sources, level) for level in (0.95, 0.99, 0.999)]
+    assert bounds[0] == judge(pair).drop_upper_95
+    assert bounds == sorted(bounds)
+    if not gains:
+        exact = [beta.ppf(level, losses + 1, n - losses) for level in (0.95, 0.99, 0.999)]
+        np.testing.assert_allclose(bounds, exact, rtol=0.2)

@@ -1,0 +1,70 @@
+"""What depends on the host's CPU is right on each kind, whichever runs the test."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+from onnx_files import save, with_weights
+
+from int8gate.quantizers.toolchains.onnx import taps
+from int8gate.runtimes import ort
+
+# Two products share a DequantizeLinear, and a third has the same integers by its own.
+SHARED = """
+<ir_version: 8, opset_import: ["" : 17]>
+shared (float[1, 4] x) => (float[1, 4] out) {
+    w = DequantizeLinear (integers, scale, zero)
+    v = DequantizeLinear (integers, scale, zero)
+    a = MatMul (x, w)
+    b = MatMul (a, w)
+    out = MatMul (b, v)
+}
+"""
+
+
+@pytest.fixture
+def shared(tmp_path):
+    integers = np.random.default_rng(0).integers(-127, 128, (4, 4)).astype(np.int8)
+    arrays = {"integers": integers, "scale": np.float32(0.01), "zero": np.int8(0)}
+    return save(with_weights(SHARED, arrays), tmp_path / "shared.onnx")
+
+
+@pytest.mark.parametrize("form", [str, lambda path: path.read_bytes()])
+def test_shared_weights_get_copies_that_compute_the_same(shared, form):
+    content = ort.with_own_constants(form(shared))
+    graph = onnx.load_from_string(content).graph
+    read = [name for node in graph.node for name in node.input if node.op_type != "MatMul"]
+    assert len(read) == len(set(read)) == 9
+    outputs = [name for node in graph.node for name in node.input if node.op_type == "MatMul"]
+    assert len(outputs) == len(set(outputs))
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    assert sum(np.array_equal(values[name], values["integers"]) for name in read) == 3
+    x = np.random.default_rng(1).normal(size=(1, 4)).astype(np.float32)
+    given = [
+        onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+        for each in (str(shared), content)
+    ]
+    np.testing.assert_array_equal(*given)
+
+
+def test_every_session_adds_its_products_exactly():
+    for chosen in (ort.options(), ort.options(entries={"session.disable_cpu_ep_fallback": "1"})):
+        assert chosen.get_session_config_entry("session.x64quantprecision") == "1"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "channels"),
+    [
+        ("x86_64", {"avx2", "avx512f"}, 16),
+        ("x86_64", {"avx2"}, 8),
+        ("AMD64", set(), 8),
+        ("aarch64", {"asimd"}, 16),
+    ],
+)
+def test_blocks_are_as_wide_as_the_hosts(machine, flags, channels, monkeypatch):
+    monkeypatch.setattr(taps.platform, "machine", lambda: machine)
+    monkeypatch.setattr(taps, "flags", lambda: frozenset(flags))
+    assert taps.block_size() == channels
