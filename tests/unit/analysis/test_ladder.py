@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import outlier_networks
@@ -20,6 +21,7 @@ from int8gate.quantizers.settings import Settings
 from int8gate.reporting.rescue import ladder_lines
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
+from int8gate.validation.gates import GateResult
 from int8gate.validation.results_model import Rescue
 
 TABLE = """
@@ -74,6 +76,7 @@ def test_a_loss_in_one_layer_is_rescued_by_that_layer_in_float(toolchain, climbe
     assert found.tried[-1].gain > 0.4
     assert all(each.verdict != "passed" for each in found.tried[:-1])
     assert "dearer ones were not needed" in found.ending
+    assert found.drop_together > found.tried[-1].drop_upper_95, "of all tries, not of one"
     Rescue.model_validate(found.as_record())
     file = team / f"pasted_{toolchain}.toml"  # what it prints is gated as it says
     text = TABLE.format(suffix=toolchain, recipe="?", data="pictures")
@@ -211,6 +214,25 @@ def test_a_rung_whose_converter_fails_is_told_and_the_next_is_tried(team, monkey
     assert by["onnx_int8_entropy"].verdict == "error"
     assert by["onnx_int8_entropy"].message == "the converter died"
     assert found.winner == "onnx_int8_wide1"
+
+
+def test_accuracy_bought_by_another_gate_is_no_rescue(team, climbed, monkeypatch):
+    plain = climbed("onnx")
+    assert plain.base.gates["io_dtype"] == "passed"
+    real = ladders.measure.io_dtype
+
+    def io_dtype(run):
+        found = real(run)
+        is_base = run.recipe.name == plain.base.recipe
+        return found if is_base else replace(found, result=GateResult("failed", "another dtype"))
+
+    monkeypatch.setattr(ladders.measure, "io_dtype", io_dtype)
+    found = rescue(declared(team, "onnx_int8"), targets=("host_cpu",))
+    assert found.winner is None
+    assert found.tried[-1].verdict == "refused"
+    assert "io_dtype does not any more" in found.tried[-1].message
+    assert found.tried[-1].gates["accuracy"] == "passed"
+    assert "none of" in found.ending
 
 
 def test_a_recipe_without_ranges_has_no_remedies(team):
