@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from int8gate.engine.errors import plain_text
 from int8gate.reporting import calibration
@@ -18,6 +19,9 @@ from int8gate.reporting.fields import DASH, change, dig, size_change, text
 from int8gate.reporting.plots import Mark, Picture, is_reference, marks, pictures
 from int8gate.reporting.rows import Baseline, CaseRow, Finding, about, findings, rows_of
 from int8gate.reporting.verdicts import LEGEND, environment_pairs, headline, setups
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_FROM = 120  # characters
@@ -72,8 +76,8 @@ class ModelView:
     baselines: list[str]
 
 
-def render(results: dict) -> str:
-    """The whole page; the same records give the same text."""
+def template(name: str) -> Template:
+    """A template of this room: what stands in records is escaped, and steers no reader."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -84,9 +88,14 @@ def render(results: dict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(name)
+
+
+def render(results: dict) -> str:
+    """The whole page; the same records give the same text."""
     rows = rows_of(results)
     looks, regressions = marks(rows), results.get("regressions") or []
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         headline=headline(rows, results),
         regressions=regressions,
         regressed={each["case"].rpartition(":")[2] for each in regressions},

@@ -7,11 +7,10 @@ which answers a recipe changed (`analysis.full_accuracy`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from int8gate.engine.errors import plain_text
 from int8gate.reporting.fields import DASH, metric, percent, printable, size, with_unit
+from int8gate.reporting.html import template
 from int8gate.reporting.markdown import escape
 from int8gate.reporting.plots import is_reference, marks, pictures
 from int8gate.reporting.rows import rows_of
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from int8gate.analysis.full_accuracy import FullAccuracy
     from int8gate.analysis.methods import Method, Methods
 
-TEMPLATES = Path(__file__).parent / "templates"
 MEANING = (
     "rank: one for all that cannot be told from the best of it at 95%",
     "score and drop: with one-sided 95% bounds",
@@ -116,20 +114,10 @@ def page(methods: Methods) -> str:
     """The same as HTML, one file without scripts, with the charts of accuracy against size and
     latency; the same methods give the same text.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: value if hasattr(value, "__html__") else plain_text(str(value)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = rows_of({"cases": [_charted(methods, each) for each in methods.methods]})
     looks = marks(rows)
     drawn = [picture for picture in pictures(rows, looks) if picture.svg]
-    return environment.get_template("methods.html.j2").render(
+    return template("methods.html.j2").render(
         methods=methods,
         header=header(methods),
         lines=[(cells, looks.get(cells[1])) for cells in cells(methods)],

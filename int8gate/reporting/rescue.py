@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from int8gate.reporting.fields import DASH, percent, size, three_digits
+from int8gate.reporting.fields import DASH, percent, printable, size, three_digits
 
 Row = tuple[str, ...]
 
@@ -24,7 +24,7 @@ def ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
     lines += ["", "why not:", *reasons] if reasons else []
     if ladder["declaration"]:
         lines += ["", *ladder["declaration"].splitlines()]
-    return lines
+    return list(map(printable, lines))
 
 
 def tried_in_words(row: Mapping[str, Any]) -> str:
