@@ -157,9 +157,19 @@ class Code:
                 spec = finder.find_spec(name, locations)
             except ModuleNotFoundError:  # a finder may refuse a module, as if there were none
                 return None
+            except KeyError:
+                return _plain_folder(name, locations)
             if spec is not None:
                 return spec
         return None
+
+
+def _plain_folder(name: str, locations) -> ModuleSpec:
+    """A folder without ``__init__.py`` in a package that is not imported."""
+    spec = ModuleSpec(name, None, is_package=True)
+    folders = [Path(location, name.rpartition(".")[2]) for location in locations]
+    spec.submodule_search_locations = [str(folder) for folder in folders if folder.is_dir()]
+    return spec
 
 
 @functools.cache

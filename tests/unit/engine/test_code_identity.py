@@ -50,10 +50,14 @@ class Holder:
     "int8gate/called.py": "import int8gate.top  # in a circle\n",
     "int8gate/by_text.py": "",
     "int8gate/elsewhere.py": "import numpy.linalg\nimport os.path\nimport int8gate.plain\n",
-    "hooks.py": "import helper\nimport outside, yaml_of_nobody\nfrom team import heads\n",
+    "hooks.py": "import helper\nimport outside, yaml_of_nobody\n"
+    "from team import heads\nfrom crew.parts import wheel\nimport crew.parts.deep.axle\n",
     "helper.py": "import int8gate.plain\n",
     "team/heads.py": "from . import common\n",  # a package without __init__.py
     "team/common.py": "",
+    "crew/__init__.py": "",
+    "crew/parts/wheel.py": "",  # the same, in a package that has one
+    "crew/parts/deep/axle.py": "",
     "broken.py": "def (:\n",
     "site-packages/outside.py": "import int8gate.behind\n",
 }
@@ -67,6 +71,7 @@ REACHED = {
     | {f"int8gate.{name}" for name in ("called", "by_text")},
     "hooks": {
         *("hooks", "helper", "team.heads", "team.common", "int8gate", "int8gate.plain"),
+        *("crew", "crew.parts.wheel", "crew.parts.deep.axle"),
     },
     "broken": {"broken"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from int8gate.analysis.ladder import rescue
 from int8gate.engine.cache import open_cache
 from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import model
@@ -68,6 +69,16 @@ def test_per_tensor_weights_fail_the_accuracy_gate_and_the_message_says_why(pipe
     assert per_tensor.fields["accuracy"]["drop"] > 0.1
     for part in ("quantized per tensor", "conv_dw_", "levels", "tflite_int8"):
         assert part in per_tensor.result.message
+
+
+@pytest.mark.heavy
+def test_the_ladder_recovers_what_one_scale_a_tensor_costs(pipeline):
+    per_channel = measure.accuracy(CaseRun(SPEC, RECIPES["tflite_int8"], pipeline))
+    per_tensor = CaseRun(SPEC, RECIPES["tflite_int8_per_tensor"], pipeline)
+    ladder = rescue(per_tensor, targets=("ethos_u85_512",))
+    assert ladder.winner == "tflite_int8_per_tensor+cle"
+    gap = ladder.base.drop - per_channel.fields["accuracy"]["drop"]
+    assert ladder.tried[-1].gain >= 0.9 * gap
 
 
 def test_the_spread_is_of_the_layer_with_the_dead_channel(pipeline):
