@@ -45,7 +45,7 @@ class DataSets:
         network = None if spec.own else spec.network(self.settings.profile)
         key = spec.name, split, repr(network)
         if key not in self._opened:
-            self._opened[key] = _open(spec, split, self.settings)
+            self._opened[key] = open_samples(spec, split, self.settings)
         return self._opened[key]
 
     def check(self, spec: ModelSpec) -> None:
@@ -120,7 +120,7 @@ class DataSets:
         return self.runner.run(stages.preparation_of(spec), parts, lambda: (drawn(), *asked))
 
 
-def _open(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
+def open_samples(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
     """The model's samples of a split, at the size of the run's profile."""
     if spec.own:
         from int8gate.model_zoo.user_models.resolve import own_samples
@@ -144,7 +144,7 @@ def _drawn_facts(spec: ModelSpec, split: str, settings: Settings, cache: Artifac
     }
 
     def find() -> dict:
-        drawn = _open(spec, split, settings)
+        drawn = open_samples(spec, split, settings)
         return {"digest": drawn.digest(), "count": len(drawn)}
 
     return SetFacts(**cache.remembered("set_facts", parts, find))

@@ -3,6 +3,7 @@
     compared = compare_methods("unet", [read_run(Path("report"))])
     compared.methods            best score first, each with a rank
     compared.recommended        for each target the fastest that passes, and why
+    summaries(run)              the same of each model, as a report's record holds it
 
 A rank is shared by methods that cannot be told from the best of their rank: in pairs where both
 runs kept predictions of the same samples, else by the intervals of their drops from float, or of
@@ -15,7 +16,7 @@ the target.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from int8gate.analysis.method_points import SIZE, Method, method_of
 from int8gate.analysis.method_ranks import Comparer, Recommended, ranked, recommended_on, with_front
@@ -87,6 +88,38 @@ def compare_methods(
         recommended=tuple(recommended_on(target, [*methods, *unranked]) for target in targets),
         notes=tuple(notes),
     )
+
+
+def summaries(run: Run, declared: Collection[str] = ()) -> list[dict]:
+    """What `results.json` holds of the methods: an entry for each model with two scored recipes."""
+    scored: dict[tuple[str, str], int] = {}
+    for record in run.cases:
+        key = record["model"], record.get("profile") or "compact"
+        scored[key] = scored.get(key, 0) + bool(record.get("accuracy"))
+    compared = (
+        compare_methods(model, [run], profile=profile, declared=declared)
+        for (model, profile), count in scored.items()
+        if count > 1
+    )
+    return [_summary(each) for each in compared]
+
+
+def _summary(methods: Methods) -> dict:
+    return {
+        "model": methods.model,
+        "profile": methods.profile,
+        "recommended": [asdict(each) for each in methods.recommended],
+        "ranks": [
+            {
+                "recipe": each.recipe,
+                "rank": each.rank,
+                "fronts": list(each.fronts),
+                "by_chance": list(each.by_chance),
+            }
+            for each in methods.methods
+        ],
+        "notes": list(methods.notes),
+    }
 
 
 def _profile(model: str, runs: Sequence[Run]) -> str:

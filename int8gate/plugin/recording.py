@@ -12,6 +12,8 @@ import pytest
 
 from int8gate.engine.errors import plain_text
 from int8gate.plugin.cases import Gate
+from int8gate.plugin.models import MODELS, declared_metrics
+from int8gate.plugin.predictions import predictions_folders
 from int8gate.plugin.selecting import gate_id
 from int8gate.reporting import ReportError, ResultsFile, begin_report, write_report
 from int8gate.reporting.rescue import ladder_lines
@@ -34,6 +36,7 @@ class Records:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.cases: dict[tuple, dict] = {}
         self.regressions: list[dict] = []
+        self.methods: list[dict] = []  # of each model compared, once the run ends
         self.finished = False
         self._existing: dict[tuple[str, str], Gate] = {}
         self._pending: dict[tuple, dict[tuple[str, str], None]] = {}  # gates to come, by case
@@ -86,7 +89,7 @@ class Records:
         about = records.environment(
             profile, self.started, command, self.finished, weights, self.commit
         )
-        return records.results(list(self.cases.values()), about, self.regressions)
+        return records.results(list(self.cases.values()), about, self.regressions, self.methods)
 
     @cached_property
     def commit(self) -> str | None:
@@ -166,10 +169,24 @@ class Records:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self.finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if self.cases:
+            if self.reports_to:
+                self.methods = self._compared()
             self._write(write_report)
         fails = self.unwritten or (self.cases and run_answer(self.results()).exit_code)
         if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _compared(self) -> list[dict]:
+        """The recipes of each model, in pairs by what each sample scored."""
+        from int8gate.analysis.methods import summaries
+        from int8gate.validation.comparing.history import run_of
+
+        results = self.results()
+        scored = [record for record in results["cases"] if record["accuracy"]]
+        if len({record["model"] for record in scored}) == len(scored):
+            return []
+        run = run_of(results, "this run", predictions_folders(self.config))
+        return summaries(run, declared_metrics(self.config.stash[MODELS].values()))
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
         if not self.cases:

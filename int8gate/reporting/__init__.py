@@ -13,6 +13,8 @@
     results_file.py  `results.json`, while a run goes on and at its end
     comparison.py  what changed between two runs, and a case over many
     layer_costs.py  what each layer costs: a table, bars, a page
+    compared.py    which recipe of a model to take, as the report tells it
+    answers.py     the answers that a recipe changed, with pictures of flipped samples
     methods.py     the recipes of a model beside each other: a table to paste, a page with charts
     github.py      annotations, and the summary of a step
 

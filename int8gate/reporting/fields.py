@@ -92,3 +92,12 @@ def change(before: float | None, after: float | None, unit: str) -> str:
 
 def divided(numerator: float | None, denominator: float | None) -> float | None:
     return numerator / denominator if numerator is not None and denominator else None
+
+
+def with_bounds(value: float | None, bounds: tuple[float | None, float | None], unit: str) -> str:
+    """`0.9123 (0.9001..0.9200)`; of a single bound `(≤ 0.0100)` or `(≥ 0.0100)`."""
+    low, high = (None if each is None else metric(each, unit) for each in bounds)
+    if low and high:
+        return f"{metric(value, unit)} ({low}..{high})"
+    one = f" (≤ {high})" if high else f" (≥ {low})" if low else ""
+    return metric(value, unit) + one

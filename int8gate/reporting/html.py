@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from int8gate.engine.errors import plain_text
 from int8gate.reporting import calibration
+from int8gate.reporting.compared import NOT_COMPARED, Compared, compared
 from int8gate.reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
 from int8gate.reporting.details import Fact, facts, tensors
 from int8gate.reporting.fields import DASH, change, dig, size_change, text
@@ -59,6 +60,7 @@ class CaseView:
 
     row: CaseRow
     anchor: str
+    rank: str
     gates: list[Gate]
     facts: list[Fact]
     findings: list[Finding]
@@ -74,6 +76,7 @@ class ModelView:
     pictures: list[Picture]
     drawn: list[str]
     baselines: list[str]
+    to_take: list[tuple[str, str, str]]
 
 
 def template(name: str) -> Template:
@@ -99,7 +102,7 @@ def render(results: dict) -> str:
         headline=headline(rows, results),
         regressions=regressions,
         regressed={each["case"].rpartition(":")[2] for each in regressions},
-        models=_models(rows, looks),
+        models=_models(rows, looks, compared(results)),
         conversions=conversions(rows),
         looks=looks,
         environment=environment_pairs(results),
@@ -119,22 +122,39 @@ def _folded(told: str) -> tuple[str, str]:
     return (f"{first}.", rest) if stop and len(told) > FOLDED_FROM else (told, "")
 
 
-def _models(rows: list[CaseRow], looks: dict[str, Mark]) -> list[ModelView]:
+def _models(
+    rows: list[CaseRow], looks: dict[str, Mark], methods: dict[str, Compared]
+) -> list[ModelView]:
     models = []
     for number, (name, group) in enumerate(groupby(rows, key=lambda row: row.model)):
         of_model = list(group)
-        cases = [_case(row, f"case-{number}-{place}") for place, row in enumerate(of_model)]
+        of_methods = methods.get(name, NOT_COMPARED)
+        cases = [
+            _case(row, f"case-{number}-{place}", of_methods.ranks.get(row.recipe, ""))
+            for place, row in enumerate(of_model)
+        ]
         drawn = [row.recipe for row in of_model if not is_reference(row)]
         baselines = {row.baseline.name: str(row.baseline) for row in of_model if row.baseline}
         plots = pictures(of_model, looks)
-        models.append(ModelView(name, about(of_model), cases, plots, drawn, [*baselines.values()]))
+        models.append(
+            ModelView(
+                name,
+                about(of_model),
+                cases,
+                plots,
+                drawn,
+                list(baselines.values()),
+                of_methods.to_take,
+            )
+        )
     return models
 
 
-def _case(row: CaseRow, anchor: str) -> CaseView:
+def _case(row: CaseRow, anchor: str, rank: str) -> CaseView:
     return CaseView(
         row,
         anchor,
+        rank,
         _gates(row),
         facts(row),
         [] if row.holds else findings(row),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
+from int8gate.reporting.compared import NOT_COMPARED, Compared, compared
 from int8gate.reporting.conversion import Conversion, Told, conversions
 from int8gate.reporting.fields import DASH, printable, text
 from int8gate.reporting.rows import CaseRow, NpuFigure, about, rows_of
@@ -26,12 +27,15 @@ CASE_HEADER = (
 
 def render(results: dict) -> str:
     """The whole document, ending in a newline."""
-    rows = rows_of(results)
+    rows, methods = rows_of(results), compared(results)
     parts = [
         "# int8gate report",
         _verdict_line(rows, results),
         "## Cases",
-        *(_model(list(group)) for _, group in groupby(rows, key=lambda row: row.model)),
+        *(
+            _model(list(group), methods.get(name, NOT_COMPARED))
+            for name, group in groupby(rows, key=lambda row: row.model)
+        ),
     ]
     if not rows:
         parts.append("No case ran.")
@@ -66,8 +70,8 @@ def _verdict_line(rows: list[CaseRow], results: dict) -> str:
     return f"**{escape(said)}** {escape(answer.detail)}".strip()
 
 
-def _model(rows: list[CaseRow]) -> str:
-    """What each recipe costs the model: a line for each of its cases."""
+def _model(rows: list[CaseRow], methods: Compared) -> str:
+    """What each recipe costs the model: a line for each of its cases; which one to take."""
     targets = sorted({(figure.target, figure.kind) for row in rows for figure in row.npu})
     further = list(dict.fromkeys(name for row in rows for name in row.also))
     baselines = dict.fromkeys(str(row.baseline) for row in rows if row.baseline)
@@ -81,7 +85,13 @@ def _model(rows: list[CaseRow]) -> str:
         + [row.also.get(name, DASH) for name in further]
         for row in rows
     ]
-    return f"### {escape(rows[0].model)}\n\n{escape(about(rows))}\n\n{_table(header, body)}"
+    parts = [f"### {escape(rows[0].model)}", escape(about(rows)), _table(header, body)]
+    taken = [f"{target}: take {recipe}, {reason}" for target, recipe, reason in methods.to_take]
+    if taken:
+        parts.append(_bullets([escape(each) for each in taken]))
+    if methods.order:
+        parts.append(escape(f"By accuracy, what cannot be told apart together: {methods.order}"))
+    return "\n\n".join(parts)
 
 
 def _case_cells(row: CaseRow, targets: list[tuple[str, str]]) -> list[str]:

@@ -1,17 +1,16 @@
 """The methods of a model (`analysis.methods`) as a table that can be pasted, and as a page.
 
-The table's lines are Markdown's, so that a ticket shows it as one. `answer_lines` tell in full
-which answers a recipe changed (`analysis.full_accuracy`).
+The table's lines are Markdown's, so that a ticket shows it as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from int8gate.reporting.fields import DASH, metric, percent, printable, size, with_unit
+from int8gate.reporting.answers import ChangedAnswers
+from int8gate.reporting.fields import DASH, percent, printable, size, with_bounds, with_unit
 from int8gate.reporting.html import template
-from int8gate.reporting.markdown import escape
 from int8gate.reporting.plots import is_reference, marks, pictures
 from int8gate.reporting.rows import rows_of
 from int8gate.targets.registry import HOST
@@ -20,7 +19,6 @@ from int8gate.validation.verdict import case_fails
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from int8gate.analysis.full_accuracy import FullAccuracy
     from int8gate.analysis.methods import Method, Methods
 
 MEANING = (
@@ -30,7 +28,6 @@ MEANING = (
     "~ by a difference of accuracy that may be chance",
     "prepare: seconds from export to artifact, as far as they were not in the cache",
 )
-SHOWN = 20  # flipped samples, and classes
 
 
 def header(methods: Methods) -> list[str]:
@@ -53,23 +50,14 @@ def _line(methods: Methods, method: Method) -> list[str]:
         DASH if method.rank is None else str(method.rank),
         method.recipe,
         method.state,
-        _with_bounds(method.score, method.interval or (None, None), unit),
-        _with_bounds(method.drop, (low, high), unit),
+        with_bounds(method.score, method.interval or (None, None), unit),
+        with_bounds(method.drop, (low, high), unit),
         with_unit(method.figures.sqnr_db, "dB"),
         size(method.size),
         *(_on_target(method, target) for target in methods.targets),
         with_unit(method.preparation_s, "s"),
         ", ".join(fronts) or DASH,
     ]
-
-
-def _with_bounds(value: float | None, bounds: tuple[float | None, float | None], unit: str) -> str:
-    """`0.9123 (0.9001..0.9200)`; of a single bound `(≤ 0.0100)` or `(≥ 0.0100)`."""
-    low, high = (None if each is None else metric(each, unit) for each in bounds)
-    if low and high:
-        return f"{metric(value, unit)} ({low}..{high})"
-    one = f" (≤ {high})" if high else f" (≥ {low})" if low else ""
-    return metric(value, unit) + one
 
 
 def _on_target(method: Method, target: str) -> str:
@@ -110,9 +98,9 @@ def notes(methods: Methods) -> list[str]:
     return [*MEANING, *map(printable, methods.notes)]
 
 
-def page(methods: Methods) -> str:
+def page(methods: Methods, answers: Sequence[ChangedAnswers] = ()) -> str:
     """The same as HTML, one file without scripts, with the charts of accuracy against size and
-    latency; the same methods give the same text.
+    latency, and the answers that recipes changed; the same methods give the same text.
     """
     rows = rows_of({"cases": [_charted(methods, each) for each in methods.methods]})
     looks = marks(rows)
@@ -126,6 +114,7 @@ def page(methods: Methods) -> str:
         drawn=[row.recipe for row in rows if not is_reference(row)],
         looks=looks,
         notes=notes(methods),
+        answers=answers,
     )
 
 
@@ -140,81 +129,3 @@ def _charted(methods: Methods, method: Method) -> dict:
     if method.cost(HOST) is not None and HOST not in methods.targets:
         record["cpu"] = None
     return record
-
-
-def answer_lines(told: FullAccuracy, recipe: str) -> list[str]:
-    """What a recipe changed of float's answers, as lines of Markdown."""
-    change = told.change
-    at_least = ", which may be chance"
-    if change.at_least is not None and not change.may_be_chance:
-        at_least = f", at least {change.at_least:.4f} at 95%"
-    moved = f"{'drops' if change.drop > 0 else 'gains'} {abs(change.drop):.4f}{at_least}"
-    if not change.drop:
-        moved = "is the same"
-    lines = [f"{recipe} against float, {change.how}: {told.metric} {moved}."]
-    if told.mcnemar:
-        test = told.mcnemar
-        lines.append(
-            f"Right answers: {test.lost} sources lost some, {test.gained} gained some "
-            f"(McNemar's exact test: p = {test.p_value:.2g})."
-        )
-    if told.calibration:
-        of = told.calibration
-        lines.append(
-            f"Calibration error (ECE): {of.ece_before:.4f} → {of.ece_now:.4f}. Margin to the "
-            f"second answer: {of.margin_before:.4f} → {of.margin_now:.4f}, {of.margin_change:+.4f} "
-            f"({of.margin_lower_95:+.4f}..{of.margin_upper_95:+.4f})."
-        )
-    changed = sorted((each for each in told.classes if each.drop), key=lambda each: -each.drop)
-    if told.classes:
-        proved = sum(each.is_significant for each in told.classes)
-        lines += [
-            "",
-            f"Classes: {len(changed)} of {len(told.classes)} changed, {proved} significantly "
-            "(Holm's correction for all classes).",
-        ]
-        lines += _markdown(
-            ("class", "samples", "float", recipe, "drop, 95% bounds", "p", "p, corrected"),
-            (
-                (
-                    str(each.number),
-                    str(each.samples),
-                    metric(each.before),
-                    metric(each.now),
-                    _with_bounds(each.drop, (each.lower_95, each.upper_95), "fraction"),
-                    f"{each.p_value:.2g}",
-                    f"{each.p_corrected:.2g}{' *' if each.is_significant else ''}",
-                )
-                for each in changed[:SHOWN]
-            ),
-        )
-        lines += _more(len(changed), "classes")
-    if told.flips:
-        lines += ["", f"Samples with another answer: {len(told.flips)} of {told.samples}."]
-        lines += _markdown(
-            ("sample", "label", "float, confidence", f"{recipe}, confidence", "what"),
-            (
-                (
-                    str(each.sample),
-                    str(each.label),
-                    f"{each.before}, {each.confidence_before:.3f}",
-                    f"{each.now}, {each.confidence_now:.3f}",
-                    each.what,
-                )
-                for each in told.flips[:SHOWN]
-            ),
-        )
-        lines += _more(len(told.flips), "samples")
-    return lines + [f"Left out: {each}." for each in told.left_out]
-
-
-def _markdown(names: Iterable[str], lines: Iterable[Iterable[str]]) -> list[str]:
-    told = [list(map(escape, names)), *(list(map(escape, line)) for line in lines)]
-    if len(told) == 1:
-        return []
-    told.insert(1, ["---"] * len(told[0]))
-    return [f"| {' | '.join(each)} |" for each in told]
-
-
-def _more(count: int, what: str) -> list[str]:
-    return [f"and {count - SHOWN} more {what}"] if count > SHOWN else []

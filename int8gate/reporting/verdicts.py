@@ -48,6 +48,14 @@ LEGEND = (
     ),
     ("Not judged", "accuracy, or an NPU that was asked for, could not be measured: the run fails."),
     ("To ship", RULE),
+    (
+        "Rank, front",
+        (
+            "a rank is shared by recipes whose accuracy cannot be told apart at 95%. On the front "
+            "of a target, or of size, are those that passed and that no other one, nor float, "
+            "beats in both accuracy and that cost; ~ by a difference that may be chance."
+        ),
+    ),
     (DASH, "not measured, or does not apply."),
 )
 

@@ -110,17 +110,23 @@ def judge(record: dict) -> None:
     record["verdict"], record["reason"] = case_verdict(record)
 
 
-def results(cases: list[dict], environment: dict, regressions: list[dict] = ()) -> dict:
+def results(
+    cases: list[dict],
+    environment: dict,
+    regressions: list[dict] = (),
+    methods: list[dict] = (),
+) -> dict:
     """The whole of `results.json`; `regressions` are figures that got worse than is allowed.
 
     Each has `case`, `figure`, `target`, `against` (a baseline's file or a run) and `message`.
+    `methods` are the recipes of each model compared, as of `analysis.methods.summaries`.
     """
     ordered = sorted(cases, key=lambda case: (case["model"], case["recipe"]))
     whole = {"schema": SCHEMA, "environment": environment, "regressions": list(regressions)}
     answer = run_answer(whole | {"cases": ordered})
     ships = [f"{each['model']}-{each['recipe']}" for each in answer.may_ship]
     said = {"kind": answer.kind, "exit_code": answer.exit_code, "may_ship": ships}
-    return whole | {"answer": said, "cases": ordered}
+    return whole | {"answer": said, "methods": list(methods), "cases": ordered}
 
 
 def environment(

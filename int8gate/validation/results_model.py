@@ -186,6 +186,36 @@ class Case(Exact):
     notes: list[str]
 
 
+class Recommended(Exact):
+    """The recipe to take for a target, null where none passes there."""
+
+    target: str
+    recipe: str | None
+    reason: str
+
+
+class Rank(Exact):
+    """`rank` is shared by recipes that cannot be told apart, null of what was not scored; `fronts`
+    are the targets, and size, in which no other recipe is better in accuracy and cost, those in
+    `by_chance` only by a difference of accuracy that may be chance.
+    """
+
+    recipe: str
+    rank: int | None
+    fronts: list[str]
+    by_chance: list[str]
+
+
+class Methods(Exact):
+    """The recipes of a model compared, best first."""
+
+    model: str
+    profile: Literal["compact", "full"]
+    recommended: list[Recommended]
+    ranks: list[Rank]
+    notes: list[str]
+
+
 class Results(Exact):
     """A whole run."""
 
@@ -193,6 +223,7 @@ class Results(Exact):
     environment: Environment
     regressions: list[Regression]
     answer: Answer
+    methods: list[Methods] = Field([], description="of models with two recipes that were scored")
     cases: list[Case]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from int8gate.analysis.full_accuracy import (
     class_changes,
@@ -14,6 +18,7 @@ from int8gate.analysis.full_accuracy import (
     holm,
     mcnemar,
 )
+from int8gate.reporting.answers import SHOWN, changed_answers
 from int8gate.validation.answers import AnswerCollector, Answers, answers_in
 from int8gate.validation.comparing.sample_scores import Predictions, read, store
 from int8gate.validation.metrics.registry import metric
@@ -48,6 +53,23 @@ def both() -> tuple[Predictions, Predictions]:
     later[5] = False
     float_scores, quantized = scores(labels, wrong), scores(labels, later, sureness=2.0)
     return predictions(float_scores, labels), predictions(quantized, labels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_flipped_sample_is_shown_as_it_is(both, channels):
+    def picture(number: int) -> np.ndarray:
+        return np.random.default_rng(number).integers(0, 256, (6, 9, channels), np.uint8)
+
+    told = compare_in_full(*both)
+    shown = changed_answers(told, "tflite_int8", picture).pictures
+    assert len(shown) == SHOWN < len(told.flips)
+    for flip, each in zip(told.flips, shown, strict=False):
+        kind, _, content = each.uri.partition(",")
+        assert kind == "data:image/png;base64"
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+        assert np.array_equal(drawn.reshape(6, 9, channels), picture(flip.sample))
+        assert each.about.startswith(f"sample {flip.sample}, label {flip.label}: ")
+        assert each.about.endswith(flip.what)
 
 
 def test_what_was_built_in_is_found(both):

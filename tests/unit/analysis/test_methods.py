@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_records import sample_results
 
-from int8gate.analysis.methods import compare_methods
+from int8gate.analysis.methods import compare_methods, summaries
 from int8gate.reporting import methods as drawn
+from int8gate.reporting import write_report
 from int8gate.validation.case_summary import PREDICTIONS, case_key
 from int8gate.validation.comparing.history import Run, run_of
 from int8gate.validation.comparing.sample_scores import store
+from int8gate.validation.record import results
+from int8gate.validation.results_model import Methods as MethodsModel
 from int8gate.validation.shipping import to_ship
 
 COUNT = 2000
@@ -68,6 +71,31 @@ def kept(folder, recipe: str, wrong: np.ndarray, **more) -> dict:
     for name, of in files.items():
         case["accuracy"][name] = store(folder, top1(of, recipe)).sha256
     return case
+
+
+def test_a_report_says_what_the_comparison_found(tmp_path):
+    folder = tmp_path / PREDICTIONS
+    lost = np.arange(COUNT - 8, COUNT)
+    records = [
+        kept(folder, "tflite_int8", lost, ms=1.0),
+        kept(folder, "onnx_int8", lost[:0], ms=2.0),
+    ]
+    other = next(each for each in sample_results()["cases"] if each["model"] == "unet")
+    of_run = run(*records, other, folders=[folder])
+    (summary,) = summaries(of_run)  # of unet one recipe was scored: there is nothing to compare
+    assert [each["recipe"] for each in summary["ranks"]] == ["onnx_int8", "tflite_int8"]
+    assert [each["rank"] for each in summary["ranks"]] == [1, 2]
+    taken = {each["target"]: each["recipe"] for each in summary["recommended"]}
+    assert taken == {HOST: "tflite_int8", NPU: "tflite_int8"}
+    whole = results([*records, other], of_run.environment, methods=[summary])
+    write_report(whole, tmp_path)
+    MethodsModel.model_validate(summary)
+    page = (tmp_path / "report.html").read_text()
+    assert "take <b>tflite_int8</b>" in page
+    assert "rank 2; front: host_cpu, ethos_u85_512" in page
+    text = (tmp_path / "report.md").read_text()
+    assert "host_cpu: take tflite_int8" in text
+    assert "told apart together: 1: onnx_int8; 2: tflite_int8" in text
 
 
 def test_in_pairs_small_differences_are_told_apart_and_by_intervals_they_share_a_rank(tmp_path):
