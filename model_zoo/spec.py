@@ -30,7 +30,7 @@ TORCH_RECIPES = (
     "tflite_fp32",
 )
 # Matrix products carry a transformer; dynamic INT8 leaves convolutions in float.
-TRANSFORMER_RECIPES = (*TORCH_RECIPES, "onnx_dynamic_int8")
+TRANSFORMER_RECIPES = (*TORCH_RECIPES, "onnx_dynamic_int8", "onnx_weight_int8")
 TORCH_FORMATS = ("pytorch", "darknet", "onnx")  # built, trained and exported with PyTorch
 
 

@@ -64,8 +64,9 @@ class Recipe:
     sample. `remedies` are names in `REMEDIES`, in the order in which they are done. `per_channel`:
     a convolution's weights have a scale for each output channel. `pixel_ranges`: pictures get the
     range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
-    quantized file, which is taken as it is. `gates` are the assertions that make sense for it; the
-    others do not apply.
+    quantized file, which is taken as it is. `block`: how many weights of a matrix product, along
+    its input, share a scale; they alone are quantized then. `gates` are the assertions that make
+    sense for it; the others do not apply.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Recipe:
     pixel_ranges: bool = False
     is_prequantized: bool = False
     calibration: str = "min_max"
+    block: int | None = None
     remedies: tuple[str, ...] = ()
 
     def rule_of(self, operator: str) -> Rule:
@@ -260,6 +262,20 @@ for _each in (
         "int8 weights of matrix products, activations quantized as they come",
         rules=_WEIGHTS_ONLY,
         gates=_FLOAT_GATES,
+    ),
+    _onnx(
+        "onnx_weight_int8",
+        "int8 weights of matrix products in blocks of 32, activations float32",
+        rules=_WEIGHTS_ONLY,
+        gates=_FLOAT_GATES,
+        block=32,
+    ),
+    _onnx(
+        "onnx_weight_int4",
+        "int4 weights of matrix products in blocks of 32, activations float32",
+        rules=(Rule(ALL_OPERATORS, "int4", "float32"),),
+        gates=_FLOAT_GATES,
+        block=32,
     ),
     _onnx("onnx_int8", "static INT8 (QDQ), per channel, ranges of all values"),
     _onnx(

@@ -18,6 +18,7 @@ float32 but of texts:
     regression          (n, values)          values
     anomaly             (n,)                 scores
     text                (n,)                 texts, of dtype str
+    language            (n, length, vocabulary)  logits of the token that follows
 
 Each `Task` names its default; `decode` in the declaration replaces it by one of its `heads`, or by
 a function of the user's, ``module:function``.
@@ -40,6 +41,16 @@ CHANNELS_LAST = (0, 2, 3, 1)
 def rows(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
     """The first output as (n, k), scores of classes or values, also where it is (n, k, 1, 1)."""
     return outputs[0].reshape(len(outputs[0]), -1)
+
+
+def token_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:
+    """The first output as it is, (n, length, vocabulary)."""
+    if outputs[0].ndim != 3:
+        raise ValueError(
+            f"task language: the first output is {shape_of(outputs[0])}, expected logits of every "
+            "token at every place, (n, length, vocabulary): end the network there, or add decode"
+        )
+    return outputs[0]
 
 
 def pixel_scores(outputs: list[np.ndarray], declared: Network) -> np.ndarray:

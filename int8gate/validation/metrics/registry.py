@@ -284,5 +284,7 @@ ELSEWHERE = {
     "pck": "int8gate.validation.metrics.pck:PCK",
     "cer": "int8gate.validation.metrics.edit_distance:CER",
     "wer": "int8gate.validation.metrics.edit_distance:WER",
+    "perplexity": "int8gate.validation.metrics.perplexity:PERPLEXITY",
+    "next_token": "int8gate.validation.metrics.perplexity:NEXT_TOKEN",
     "exact": "int8gate.validation.metrics.edit_distance:EXACT",
 }

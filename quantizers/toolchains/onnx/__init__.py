@@ -10,6 +10,7 @@ collector.py         statistics of activations, through taps in the graph (taps.
 layer_list.py        what can be quantized; segments.py: of parts of a graph, in memory
 quantize.py          to INT8; static.py: QDQ; weight_scales.py: of channels;
                      placement.py: which nodes compute with integers
+weight_only.py       weights of matrix products in blocks, activations float
 weighted_network.py  a float file's layers, read and changed; rounded_weights.py: with the weights
                      of a quantized one; remedies.py, rounding_remedies.py: stages of remedies
 """

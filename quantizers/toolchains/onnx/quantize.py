@@ -16,6 +16,7 @@ from pathlib import Path
 from int8gate.model_zoo.importers.onnx.structure import plainly
 from int8gate.quantizers.recipe import REFERENCES, Recipe
 from int8gate.quantizers.toolchains.onnx import static as onnx_static
+from int8gate.quantizers.toolchains.onnx import weight_only
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import describe
@@ -36,17 +37,20 @@ def quantize(
     is_static = recipe.activations in onnx_static.ACTIVATIONS
     chosen = _chosen(float_model, recipe, ranges) if is_static else {}
     try:
-        model = (
-            onnx_static.quantize(float_model, recipe, chosen)
-            if is_static
-            else _dynamic(float_model, recipe.per_channel)
-        )
+        if is_static:
+            model = onnx_static.quantize(float_model, recipe, chosen)
+        elif recipe.block:
+            model = weight_only.quantize(float_model, recipe)
+        else:
+            model = _dynamic(float_model, recipe.per_channel)
     # The stock quantizers assert, index and look up without a check.
     except Exception as error:
         raise ValueError(
             f"ONNX Runtime's quantizer stops at {float_model}: {type(error).__name__}: "
             f"{plainly(error)}"
         ) from error
+    if recipe.block:
+        weight_only.check(model, recipe, float_model)
     onnx_file.write(model, directory / ONNX)
     return describe(directory / ONNX)
 

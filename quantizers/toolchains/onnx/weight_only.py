@@ -1,0 +1,108 @@
+"""Weights alone as small integers, in blocks with a scale and a zero point each (MatMulNBits).
+
+A block is `Recipe.block` weights along a matrix product's input, of one output. Activations and
+sums stay float32: what is saved is memory, and the time to read it. ONNX Runtime's own quantizer
+rounds to the nearest; it knows MatMul alone, so that a Gemm becomes one, and an Add.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
+
+STOCK = "onnxruntime.quantization.matmul_nbits_quantizer"
+
+
+def quantize(float_model: Path, recipe: Recipe):
+    """The model with the constant weights of its products in `recipe.weights`, int4 or int8."""
+    import onnx
+    from onnxruntime.quantization import matmul_nbits_quantizer as stock
+
+    (bits,) = map(int, re.findall(r"\d+", recipe.weights))
+    assert recipe.block is not None
+    config = stock.DefaultWeightOnlyQuantConfig(
+        block_size=recipe.block, is_symmetric=False, bits=bits
+    )
+    model = onnx.load(str(float_model))
+    _make_products(model.graph)
+    with _quiet():
+        quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
+        quantizer.process()
+    return quantizer.model.model
+
+
+def check(model, recipe: Recipe, float_model: Path) -> None:
+    """Raises ValueError where nothing was quantized."""
+    if not any(node.op_type == "MatMulNBits" for node in model.graph.node):
+        raise ValueError(
+            f"{float_model.name} holds no matrix product of constant weights, which is what "
+            f"{recipe.name} quantizes: choose {REFERENCES[recipe.toolchain].name}, or a recipe "
+            "for convolutions"
+        )
+
+
+def _make_products(graph) -> None:
+    """Each Gemm of plain constant weights as MatMul and Add, in place."""
+    view, nodes, turned = GraphView(graph), [], {}
+    for node in graph.node:
+        if _is_plain(node, view):
+            nodes += _product(node, view, turned)
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    read = {name for node in nodes for name in node.input} | view.inner
+    read |= {info.name for info in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _is_plain(node, view: GraphView) -> bool:
+    settings = view.settings(node)
+    return (
+        node.op_type == "Gemm"
+        and settings.get("alpha", 1.0) == settings.get("beta", 1.0) == 1.0
+        and not settings.get("transA")
+        and view.is_float(node.input[1])
+        and view.array(node, 1) is not None
+    )
+
+
+def _product(node, view: GraphView, turned: dict[str, str]) -> list:
+    """The same as MatMul, of weights (inputs, outputs), and Add; `turned` are such by name."""
+    from onnx import helper
+
+    inputs, weights = node.input[0], node.input[1]
+    if view.settings(node).get("transB"):
+        if weights not in turned:
+            values = np.ascontiguousarray(view.array(node, 1).T)
+            turned[weights] = view.constant(f"{weights}_turned", values)
+        weights = turned[weights]
+    has_bias = len(node.input) > 2 and node.input[2]
+    product = view.names.new(f"{node.output[0]}_product") if has_bias else node.output[0]
+    made = [helper.make_node("MatMul", [inputs, weights], [product], name=node.name)]
+    if has_bias:
+        name = view.names.new(f"{node.name}_bias")
+        made.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=name))
+    return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a line for each layer."""
+    logger = logging.getLogger(STOCK)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
