@@ -21,7 +21,7 @@ import numpy as np
 from int8gate.analysis.attempts import FAILURES, attempt, first_line_of
 from int8gate.analysis.mix_table import Boundary, MixTable, Option
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import Recipe, leaving_float
+from int8gate.quantizers.recipe import Recipe
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.speed import Interleaved, interleave
 
@@ -64,7 +64,8 @@ def mixed_recipe(base: Recipe, floats: Collection[str]) -> Recipe:
         return base
     rules = sorted(Layer(name, "", (), 0, 0, 0.0, ()).match for name in floats)
     digest = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:8]
-    return leaving_float(base, f"{base.name.replace('+', '_')}_mix_{digest}", rules)
+    name = f"{base.name.replace('+', '_')}_mix_{digest}"
+    return base.with_widths(name, {FLOAT32: rules})
 
 
 @dataclass

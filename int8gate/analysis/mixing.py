@@ -87,7 +87,7 @@ def _check(run: CaseRun, objective: str, method: str, layers: int, target: str) 
                 f"latency of {case} is measured on {HOST} alone: leave --target {target} out, or "
                 "name a target of its format with --objective size"
             )
-    if not recipe.is_calibrated or not run.plan.toolchain.leaves_float:
+    if not recipe.is_calibrated or not run.plan.toolchain.widths:
         raise ValueError(
             f"{case}: {recipe.name} has no layers that may stay float: choose an int8 recipe of "
             "onnx or tflite, such as onnx_int8"

@@ -11,7 +11,7 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from int8gate.quantizers.recipe import RECIPES, REMEDIES, Recipe, leaving_float, with_remedies
+from int8gate.quantizers.recipe import FLOAT32, RECIPES, REMEDIES, Recipe, with_remedies
 from int8gate.quantizers.toolchains.toolchain import Toolchain
 
 QUICK = ("cle", "smooth", "bias")  # of `REMEDIES`, by the time that they take
@@ -56,7 +56,7 @@ def rungs(
         if together:
             both = with_remedies(start, *together, name)
             yield Rung(both, " and ".join(map(_short, (*together, name))))
-    if toolchain.leaves_float and may_mix:
+    if FLOAT32 in toolchain.widths and may_mix:
         yield from _wide(_best([base, *_tried(base, start, together)], gain), worst_layers)
     yield from _wider_activations(base)
 
@@ -106,7 +106,7 @@ def _wide(base: Recipe, worst_layers: Callable[[], Sequence[str]]) -> Iterator[R
         globs = [glob.escape(name) for name in layers[:count]]
         name = f"{base.name.replace('+', '_')}_wide{count}"
         shown = ", ".join(layers[: min(count, 3)]) + ", ..." * (count > 3)
-        yield Rung(leaving_float(base, name, globs), f"{shown} in float32")
+        yield Rung(base.with_widths(name, {FLOAT32: globs}), f"{shown} in float32")
         count *= 2
 
 

@@ -55,11 +55,20 @@ class GraphEdit:
         data = self._whole.buffers[tensor.buffer].data
         if data is None or len(data) == 0:
             return None
-        dtype = enum_names("TensorType")[tensor.type].lower()
+        dtype = self.dtype(index)
         if dtype not in NUMBERS:
             return None
         shape = () if tensor.shape is None else tensor.shape
         return np.asarray(data, np.uint8).view(dtype).reshape(shape)
+
+    def dtype(self, index: int) -> str:
+        """A tensor's dtype, as numpy calls it where it has that."""
+        return enum_names("TensorType")[self.tensor(index).type].lower()
+
+    def is_constant(self, index: int) -> bool:
+        """Whether the file holds a tensor's values."""
+        data = self._whole.buffers[self.tensor(index).buffer].data
+        return data is not None and len(data) > 0
 
     def opcode(self, operator) -> str:
         """An operator's name in the schema."""

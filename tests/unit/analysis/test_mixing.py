@@ -22,7 +22,7 @@ from int8gate.cli.app import app
 from int8gate.engine.cache import ArtifactCache
 from int8gate.quantizers.declared_recipes import declared_model
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import RECIPES, leaving_float, recipe
+from int8gate.quantizers.recipe import RECIPES, recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.reporting.mix import mix_lines
@@ -163,7 +163,7 @@ def test_costs_have_the_boundary_that_goes_away_between_neighbours(team):
 
 def test_a_case_that_passes_leaves_nothing_more_float(team, slow_in_float):
     run = case(team, "onnx_int8")
-    passing = leaving_float(run.recipe, "gadget_alone", [outlier_networks.MIDDLE])
+    passing = run.recipe.with_widths("gadget_alone", {FLOAT32: [outlier_networks.MIDDLE]})
     found = mix(CaseRun(run.declared, passing, run.pipeline), layers=2)
     assert floats(found) == []
     assert found.candidates == 1

@@ -20,7 +20,7 @@ class Some:
     """A toolchain with these remedies."""
 
     remedies: dict[str, object] = field(default_factory=lambda: dict.fromkeys(REMEDIES))
-    leaves_float: bool = True
+    widths: tuple[str, ...] = ("float32",)
 
 
 def climbed(base: Recipe, gains: dict[str, float], toolchain=None) -> list[Recipe]:
@@ -75,7 +75,7 @@ def test_the_worst_layers_stay_float_by_their_exact_names():
 
 
 def test_a_toolchain_without_remedies_and_mixes_has_its_other_recipes_alone():
-    found = climbed(RECIPES["tflite_int8"], {}, Some(remedies={}, leaves_float=False))
+    found = climbed(RECIPES["tflite_int8"], {}, Some(remedies={}, widths=()))
     assert {each.name for each in found} <= set(RECIPES)
     assert found[-1].name == "tflite_int16x8"
 

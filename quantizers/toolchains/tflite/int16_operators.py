@@ -1,0 +1,246 @@
+"""Single operators with int16 activations (16x8) inside an 8-bit TFLite file.
+
+TensorFlow's quantizer has one width for a whole file. So it leaves these operators float, and AI
+Edge Quantizer gives them int8 weights, int16 activations and a bias of 64 bits. What stands at
+their borders then (from int8 to float, from float to int16, and back) becomes one QUANTIZE: no
+float is left, and an NPU takes the file as a whole. What an int16 operator reads from or gives to
+one of 8 bits has 8 bits there; between two of them it has 16.
+
+Which operators have such a form, tried each between convolutions (ai-edge-quantizer 0.10, LiteRT
+2.3): all that AI Edge Quantizer lists for it run. It has none for LEAKY_RELU, PRELU, HARD_SWISH,
+RELU6 by itself, MINIMUM, ABS, NEG, EXP, ELU, SQUARED_DIFFERENCE, REDUCE_MAX, L2_NORMALIZATION,
+TILE, DEPTH_TO_SPACE and SPACE_TO_DEPTH: such a one is refused by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.toolchains.tflite.float_operators import found_in
+from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_codes
+from int8gate.quantizers.toolchains.tflite.layer_list import MOVES
+from int8gate.runtimes.tflite_graph import Graph, Operator, graph_of, opened, written
+
+Ranges = Mapping[str, tuple[float, float]]
+_NUMBERED = re.compile(rb"t(\d+)(.*)", re.DOTALL)  # what AI Edge Quantizer makes of our names
+STORED = ("int8", "uint8", "int16")
+
+
+def check_forms(recipe: Recipe, operators: Sequence[Operator]) -> None:
+    """Raises ValueError for the first of the operators that has no int16 form."""
+    for operator in operators:
+        if not _has_form(operator.opcode):
+            raise ValueError(
+                f"{recipe.name}: AI Edge Quantizer has no int16 form of {operator.opcode} "
+                f"({operator.outputs[0].name}): take it out of the recipe's int16 operators, or "
+                "leave it float32"
+            )
+
+
+def with_moves(graph: Graph, chosen: Sequence[Operator]) -> list[Operator]:
+    """The chosen operators of a float model, and those between them that only move values."""
+    own = {id(operator) for operator in chosen}
+    writer = {id(tensor): each for each in graph.operators for tensor in each.outputs}
+    readers: dict[int, list[Operator]] = {}
+    for each in graph.operators:
+        for tensor in each.inputs:
+            readers.setdefault(id(tensor), []).append(each)
+    ends = {id(tensor) for tensor in graph.outputs}
+
+    def is_between(operator: Operator) -> bool:
+        before = [writer.get(id(t)) for t in operator.inputs if t.is_float and not t.is_constant]
+        given = operator.outputs
+        behind = [each for tensor in given for each in readers.get(id(tensor), ())]
+        return (
+            bool(before and behind)
+            and all(each is not None and id(each) in own for each in before)
+            and all(id(each) in own for each in behind)
+            and not any(id(tensor) in ends for tensor in given)
+        )
+
+    moves = [
+        o for o in graph.operators if o.opcode in MOVES and o.outputs and o.outputs[0].is_float
+    ]
+    moves = [operator for operator in moves if _has_form(operator.opcode)]
+    while more := [o for o in moves if id(o) not in own and is_between(o)]:
+        own.update(map(id, more))
+    return [operator for operator in graph.operators if id(operator) in own]
+
+
+def with_int16(
+    mixed: bytes,
+    graph: Graph,
+    floats: Sequence[Operator],
+    chosen: Sequence[Operator],
+    ranges: Ranges,
+    per_channel: bool,
+) -> tuple[bytes, dict[int, Operator]]:
+    """A file of TensorFlow's quantizer whose `chosen` operators compute on int16.
+
+    `mixed` leaves `floats` and the `chosen` operators of the float model `graph` float, `ranges`
+    are of the float model's tensors by name. Gives with the file the places in `mixed` of those
+    that were found there. Raises ValueError where a tensor of theirs has no range.
+    """
+    found = graph_of(mixed, graph.path)
+    known = found_in(found, graph, [*floats, *chosen])
+    wanted = {id(operator) for operator in chosen}
+    places = {place: each for place, each in known.items() if id(each) in wanted}
+    if not places:
+        return mixed, places
+    numbered = _Numbered(mixed)
+    limits = _limits(numbered, known, places, ranges)
+    quantized = _quantized(numbered, places, limits, per_channel)
+    return _with_plain_borders(numbered.restored(quantized)), places
+
+
+class _Numbered:
+    """A model whose tensors are called by numbers: AI Edge Quantizer wants names that differ, and
+    takes expressions for them.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self.whole = opened(model)
+        self.graph = self.whole.subgraphs[0]
+        self._names = [bytes(tensor.name or b"") for tensor in self.graph.tensors]
+        for number, tensor in enumerate(self.graph.tensors):
+            tensor.name = b"t%d" % number
+        self.model = written(self.whole)
+
+    def name(self, number: int) -> str:
+        """What tensor `number` was called."""
+        return self._names[number].decode(errors="replace")
+
+    def restored(self, quantized: bytes) -> Any:
+        """The `ModelT` of what became of the model, with the names from before."""
+        whole = opened(quantized)
+        for tensor in whole.subgraphs[0].tensors:
+            if made := _NUMBERED.fullmatch(bytes(tensor.name)):
+                tensor.name = self._names[int(made[1])] + made[2]
+        return whole
+
+
+def _limits(
+    numbered: _Numbered,
+    known: Mapping[int, Operator],
+    places: Mapping[int, Operator],
+    ranges: Ranges,
+) -> dict[int, tuple[float, float]]:
+    """The range of each float tensor that an operator at one of the `places` reads or writes."""
+    graph, edit = numbered.graph, GraphEdit(numbered.whole, numbered.graph)
+    of_known: dict[int, str] = {}
+    for place, operator in known.items():
+        written_there = map(int, graph.operators[place].outputs)
+        of_known |= {n: t.name for n, t in zip(written_there, operator.outputs, strict=True)}
+    stored = {
+        int(each.outputs[0]): int(each.inputs[0])
+        for each in graph.operators
+        if edit.opcode(each) == "DEQUANTIZE"
+    }
+    found = {}
+    for place in places:
+        operator = graph.operators[place]
+        for number in {*map(int, operator.inputs), *map(int, operator.outputs)} - {-1}:
+            if edit.dtype(number) != "float32" or edit.is_constant(number):
+                continue
+            name = of_known.get(number, numbered.name(number))
+            if number in stored:
+                found[number] = _stored_range(stored[number], edit)
+            elif name in ranges:
+                found[number] = ranges[name]
+            else:
+                raise ValueError(
+                    f"tensor {name} needs a range and calibration has none for it: calibrate the "
+                    "float model again"
+                )
+    return found
+
+
+def _stored_range(number: int, edit: GraphEdit) -> tuple[float, float]:
+    """What an integer tensor can hold, real values."""
+    limits, how = np.iinfo(edit.dtype(number)), edit.tensor(number).quantization
+    scale, zero = float(how.scale[0]), int(how.zeroPoint[0])
+    return (limits.min - zero) * scale, (limits.max - zero) * scale
+
+
+def _quantized(
+    numbered: _Numbered,
+    places: Mapping[int, Operator],
+    limits: Mapping[int, tuple[float, float]],
+    per_channel: bool,
+) -> bytes:
+    from ai_edge_quantizer import qtyping, quantizer
+
+    kind = qtyping.QuantGranularity
+    work = quantizer.Quantizer(bytearray(numbered.model))
+    for place in places:
+        number = int(numbered.graph.operators[place].outputs[0])
+        work.add_static_config(
+            rf"^t{number}(;|$)",
+            qtyping.TFLOperationName.ALL_SUPPORTED,
+            activation_num_bits=16,
+            weight_num_bits=8,
+            weight_granularity=kind.CHANNELWISE if per_channel else kind.TENSORWISE,
+        )
+    observed = {
+        f"t{number}": {
+            end: np.full((1,) * _rank(numbered.graph.tensors[number]), value, np.float32)
+            for end, value in zip(("min", "max"), both, strict=True)
+        }
+        for number, both in limits.items()
+    }
+    try:
+        found = work.quantize(observed, enable_progress_report=False)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise ValueError(f"AI Edge Quantizer stops: {error}") from error
+    return bytes(found.quantized_model)
+
+
+def _rank(tensor: Any) -> int:
+    return 0 if tensor.shape is None else len(tensor.shape)
+
+
+def _with_plain_borders(whole: Any) -> bytes:
+    """The model, in which one QUANTIZE stands where floats stood between two integers."""
+    graph = whole.subgraphs[0]
+    edit = GraphEdit(whole, graph)
+    stored = {
+        int(each.outputs[0]): int(each.inputs[0])
+        for each in graph.operators
+        if edit.opcode(each) == "DEQUANTIZE" and edit.dtype(int(each.inputs[0])) in STORED
+    }
+    for each in graph.operators:
+        if edit.opcode(each) == "QUANTIZE" and int(each.inputs[0]) in stored:
+            each.inputs = [stored[int(each.inputs[0])]]
+    read = {int(number) for each in graph.operators for number in each.inputs}
+    read.update(map(int, graph.outputs))
+    graph.operators = [
+        each
+        for each in graph.operators
+        if edit.opcode(each) != "DEQUANTIZE" or int(each.outputs[0]) in read
+    ]
+    drop_unused_codes(whole)
+    return written(whole)
+
+
+def _has_form(opcode: str) -> bool:
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+    from ai_edge_quantizer import algorithm_manager, qtyping
+    from ai_edge_quantizer.utils.tfl_flatbuffer_utils import TFL_OP_CODE_TO_NAME
+
+    name = TFL_OP_CODE_TO_NAME.get(getattr(BuiltinOperator, opcode, None))
+    config = qtyping.OpQuantizationConfig(
+        activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, symmetric=True),
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=True),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+    )
+    method = algorithm_manager.AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    try:
+        algorithm_manager.check_op_quantization_config(method, name, config)
+    except ValueError:
+        return False
+    return name is not None
