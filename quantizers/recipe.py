@@ -170,9 +170,14 @@ class Recipe:
         """A recipe of another name with more rules for single operators: by width, one of
         `WIDTHS`, globs of their names. Where several match, the widest holds.
 
-        Raises ValueError for a recipe that is not calibrated.
+        Raises ValueError for a recipe that is not calibrated, and for a glob of all operators.
         """
         globs = {width: tuple(operators.get(width, ())) for width in WIDTHS}
+        if any(ALL_OPERATORS in of for of in globs.values()):
+            raise ValueError(
+                f"{name} gives all operators another width ({ALL_OPERATORS!r}): name single ones, "
+                "or choose a recipe of that width"
+            )
         rules = tuple(self._rule(each, width) for width, of in globs.items() for each in of)
         told = [
             f"{of[0]!r} in {width}" if len(of) == 1 else f"{len(of)} rules for {width}"

@@ -73,6 +73,7 @@ def test_a_toml_gives_operators_other_widths_and_the_widest_holds(tmp_path, monk
         ('[recipes.x]\nbase = "onnx_int8"\nfloat32 = ["a"]\nbits = 8', "bits"),
         ('[recipes."a b"]\nbase = "onnx_int8"\nfloat32 = ["a"]', "[recipes.a b]"),
         ('[recipes.onnx_int8]\nbase = "onnx_int8"\nfloat32 = ["a"]', "choose another name"),
+        ('[recipes.x]\nbase = "onnx_int8"\nfloat32 = ["*"]', "name single ones"),
         ('[recipes.x]\nbase = "onnx_dynamic_int8"\nfloat32 = ["a"]', "what can be mixed"),
     ],
 )
