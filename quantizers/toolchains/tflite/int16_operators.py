@@ -42,8 +42,14 @@ def check_forms(recipe: Recipe, operators: Sequence[Operator]) -> None:
             )
 
 
-def with_moves(graph: Graph, chosen: Sequence[Operator]) -> list[Operator]:
-    """The chosen operators of a float model, and those between them that only move values."""
+def with_moves(
+    graph: Graph, chosen: Sequence[Operator], others: Sequence[Operator]
+) -> list[Operator]:
+    """The chosen operators of a float model, and those between them that only move values.
+
+    What the rules name `others` stays as they say.
+    """
+    named = {id(operator) for operator in others}
     own = {id(operator) for operator in chosen}
     writer = {id(tensor): each for each in graph.operators for tensor in each.outputs}
     readers: dict[int, list[Operator]] = {}
@@ -66,7 +72,7 @@ def with_moves(graph: Graph, chosen: Sequence[Operator]) -> list[Operator]:
     moves = [
         o for o in graph.operators if o.opcode in MOVES and o.outputs and o.outputs[0].is_float
     ]
-    moves = [operator for operator in moves if _has_form(operator.opcode)]
+    moves = [o for o in moves if id(o) not in named and _has_form(o.opcode)]
     while more := [o for o in moves if id(o) not in own and is_between(o)]:
         own.update(map(id, more))
     return [operator for operator in graph.operators if id(operator) in own]

@@ -34,7 +34,7 @@ def quantized_mix(
 
     floats, wide = list(chosen.get(FLOAT32, ())), list(chosen.get(INT16, ()))
     check_forms(recipe, wide)
-    moved = with_moves(graph, wide) if wide else []
+    moved = with_moves(graph, wide, floats) if wide else []
     left = [*floats, *moved]
     quantized = mlir_quantize(
         with_one_name(ranged, graph, left) if left else ranged,
