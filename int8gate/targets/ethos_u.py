@@ -57,7 +57,7 @@ class EthosUTarget(Target):
     packages = ("ethos-u-vela",)
     programs = ("ethosu",)  # Vela runs as a program
     larger = "ethos_u85_2048"
-    runs_float = False
+    widths = ("int16",)
 
     @property
     def accelerator(self) -> str:

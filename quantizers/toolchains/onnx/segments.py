@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import FLOAT16, Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.onnx import static
 from int8gate.quantizers.toolchains.onnx.float_nodes import part_constants
+from int8gate.quantizers.toolchains.onnx.half_nodes import as_half, check_half, kept_by
 from int8gate.quantizers.toolchains.onnx.layer_list import layers_in
 from int8gate.quantizers.toolchains.onnx.placement import ACTIVATIONS, Placement, placing
 from int8gate.runtimes import onnx_file, ort
@@ -36,7 +37,7 @@ def opened(
     import onnx
 
     model = onnx.load(str(float_model))
-    kept = recipe.left_float(node.name for node in model.graph.node)
+    kept, _ = kept_by(recipe, model)
     return OnnxSegments(model, static.marked(float_model), dict(ranges), recipe, kept)
 
 
@@ -50,7 +51,10 @@ class OnnxSegments(Segmented):
         kept: Sequence[str],
     ) -> None:
         self._model, self._calibrated, self._ranges = model, calibrated, ranges
-        self._recipe, self._kept = recipe, frozenset(kept)
+        self._recipe = recipe
+        widths = {node.name: recipe.rule_of(node.name).width for node in model.graph.node}
+        self._half = frozenset(name for name, width in widths.items() if width == FLOAT16)
+        self._kept = frozenset(kept) - self._half
         graph = model.graph
         self._has_subgraphs = _has_subgraphs(graph)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -91,13 +95,15 @@ class OnnxSegments(Segmented):
     def program(self, segment: int, kept: frozenset[str]) -> Program:
         if not self.segments[segment].gives:  # nothing reads what its nodes compute
             return lambda arrays: []
-        placement = self._within(segment, self._place(kept))
+        half = frozenset(n for n in self.within(segment, self._half) if n not in kept)
+        placement = self._within(segment, self._place(kept | half))
         part = self._part(segment)
+        check_half(part, self._recipe, half, self._chosen(segment))
         if placement.integer:
             part_constants(part.graph, placement.by_recipe)
             ranges = self._chosen(segment)
             try:
-                part = static.quantize_placed(part, placement, self._recipe, ranges)
+                part = static.quantize_placed(part, placement, self._recipe, ranges, half)
             except ValueError:
                 raise
             # The stock quantizer asserts, indexes and looks up without a check.
@@ -106,6 +112,8 @@ class OnnxSegments(Segmented):
                     f"ONNX Runtime's quantizer stops: {type(error).__name__}: {error}"
                 ) from error
             self._give_floats(part.graph, placement)
+        else:
+            as_half(part, half)
         session = ort.open_model(part.SerializeToString(), ort.options())
         takes = self.segments[segment].takes
 

@@ -183,11 +183,11 @@ def _quantized(
 
     kind = qtyping.QuantGranularity
     work = quantizer.Quantizer(bytearray(numbered.model))
-    for place in places:
+    for place, operator in places.items():
         number = int(numbered.graph.operators[place].outputs[0])
         work.add_static_config(
             rf"^t{number}(;|$)",
-            qtyping.TFLOperationName.ALL_SUPPORTED,
+            _name_of(operator.opcode),  # an output of the file has the same name
             activation_num_bits=16,
             weight_num_bits=8,
             weight_granularity=kind.CHANNELWISE if per_channel else kind.TENSORWISE,
@@ -234,11 +234,9 @@ def _with_plain_borders(whole: Any) -> bytes:
 
 
 def _has_form(opcode: str) -> bool:
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
     from ai_edge_quantizer import algorithm_manager, qtyping
-    from ai_edge_quantizer.utils.tfl_flatbuffer_utils import TFL_OP_CODE_TO_NAME
 
-    name = TFL_OP_CODE_TO_NAME.get(getattr(BuiltinOperator, opcode, None))
+    name = _name_of(opcode)
     config = qtyping.OpQuantizationConfig(
         activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, symmetric=True),
         weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=True),
@@ -250,3 +248,11 @@ def _has_form(opcode: str) -> bool:
     except ValueError:
         return False
     return name is not None
+
+
+def _name_of(opcode: str) -> Any:
+    """What AI Edge Quantizer calls an operator; None of one that it does not know."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+    from ai_edge_quantizer.utils.tfl_flatbuffer_utils import TFL_OP_CODE_TO_NAME
+
+    return TFL_OP_CODE_TO_NAME.get(getattr(BuiltinOperator, opcode, None))
