@@ -15,6 +15,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from int8gate.analysis.attempts import (
     FAILURES,
     LEAST_STAGE_S,
@@ -190,7 +192,7 @@ class _Mixing:
         wide.
         """
         table = self.costs.table(self.layers, self.noise)
-        everything = float(table.losses_of(table.all_in(INT8)))
+        everything = float(table.losses_of(np.zeros(len(table.layers), int)))
         bound, least = everything, float(table.losses_of(table.least_lossy))
 
         def passes(widths: dict[str, str]) -> bool:

@@ -112,6 +112,11 @@ def estimate(
             f"{artifact}: expected one subgraph, found control flow or several signatures, whose "
             "cycles Vela cannot total: export the part without loops, or one signature"
         )
+    if any(tensor.dtype == "int4" for tensor in source.tensors):
+        raise ValueError(
+            f"{artifact}: {target.name} takes no int4 weights (Vela 5.2 ends by SIGFPE): leave its "
+            "operators int8"
+        )
     work = Path(work_dir).resolve()
     work.mkdir(parents=True, exist_ok=True)
     compiled_path = work / f"{artifact.stem}_{target.name}_vela.tflite"

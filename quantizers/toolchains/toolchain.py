@@ -55,8 +55,8 @@ class Toolchain(ABC):
         memory; called with (float artifact, ranges, recipe, pixel range), gives a `Segmented`.
         Empty where none does.
     widths : those of `recipe.WIDTHS` that its quantization gives single operators by the rules
-        (`Recipe.by_width`); `integer_operators` tells these as `float_by_recipe` and
-        `int16_by_recipe`, `int4_by_recipe`.
+        (`Recipe.by_width`); `integer_operators` tells those that compute on floats as
+        `float_by_recipe`, and names `int16_ops` and `int4_ops`.
     """
 
     name: str

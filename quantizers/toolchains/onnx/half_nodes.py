@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
-from int8gate.quantizers.recipe import FLOAT16, FLOAT32, Recipe
+from int8gate.quantizers.recipe import Recipe
 
 LARGEST = float(np.finfo(np.float16).max)
 _HALF = "tensor(float16)"
@@ -52,8 +52,10 @@ def as_half(model, chosen: Collection[str]) -> list[str]:
     from onnx import TensorProto
 
     graph, names = model.graph, Names(model.graph)
-    constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.name in chosen]
+    if not nodes:
+        return []
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     halves: dict[str, str] = {}  # by tensor what it is called in float16
     casts = []
     for node in nodes:
@@ -82,16 +84,6 @@ def as_half(model, chosen: Collection[str]) -> list[str]:
         graph.initializer.remove(constants[name])
     sort_nodes(graph)
     return [cast.name for cast in casts if cast.output[0] in read]
-
-
-def kept_by(recipe: Recipe, model) -> tuple[list[str], list[str]]:
-    """The nodes of a float model that compute on no integers by the recipe's rules, float32 and
-    float16 ones, and the latter alone. Raises ValueError for a rule that matches none.
-    """
-    found = recipe.by_width(node.name for node in model.graph.node)
-    names = {*found[FLOAT32], *found[FLOAT16]}
-    kept = [node.name for node in model.graph.node if node.name in names]
-    return list(dict.fromkeys(kept)), found[FLOAT16]
 
 
 def _places(model, node, ends: Sequence[str], kind: str) -> list[int]:

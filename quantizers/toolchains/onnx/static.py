@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
 from int8gate.quantizers.recipe import RECIPES, Recipe
 from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
-from int8gate.quantizers.toolchains.onnx.half_nodes import as_half, check_half, kept_by
+from int8gate.quantizers.toolchains.onnx.other_widths import (
+    NONE,
+    ByWidth,
+    check_widths,
+    give_widths,
+    kept_by,
+)
 from int8gate.quantizers.toolchains.onnx.placement import (
     Placement,
     constant_left_operands,
@@ -102,19 +108,27 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     import onnx
 
     model = onnx.load(str(float_model))
-    kept, half = kept_by(recipe, model)
-    check_half(model, recipe, half, ranges)
+    kept, widths = kept_by(recipe, model)
     part_constants(model.graph, kept)
-    return quantize_placed(model, place(model, kept), recipe, ranges, half)
+    return quantize_placed(model, place(model, kept), recipe, ranges, widths)
+
+
+def check_mix(float_model: Path, recipe: Recipe, ranges: dict) -> None:
+    """Raises ValueError for the first node that cannot have the width that a rule gives it."""
+    import onnx
+
+    if recipe.is_mixed:
+        model = onnx.load(str(float_model))
+        check_widths(model, recipe, kept_by(recipe, model)[1], ranges)
 
 
 def quantize_placed(
-    model, placement: Placement, recipe: Recipe, ranges: dict, half: Collection[str] = ()
+    model, placement: Placement, recipe: Recipe, ranges: dict, widths: ByWidth = NONE
 ):
     """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
 
-    `placement` says which of its nodes compute with integers, `half` which of the others in
-    float16. Raises ValueError where `ranges`
+    `placement` says which of its nodes compute with integers, `widths` which of the others
+    have another than float32. Raises ValueError where `ranges`
     lacks a tensor that gets a scale of its own.
     """
     import onnx
@@ -141,7 +155,7 @@ def quantize_placed(
     del quantized.metadata_props[:]
     stay_float = {KEPT_FLOAT: placement.regression_heads, BY_RECIPE: placement.by_recipe}
     names = {key: [numbering.name(node) for node in nodes] for key, nodes in stay_float.items()}
-    names[BY_RECIPE] += as_half(quantized, half)
+    names[BY_RECIPE] += give_widths(quantized, widths)
     onnx.helper.set_model_props(
         quantized, {key: json.dumps(found) for key, found in names.items() if found}
     )

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from int8gate.quantizers.recipe import FLOAT32, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import not_given, with_one_name
-from int8gate.quantizers.toolchains.tflite.int16_operators import (
+from int8gate.quantizers.toolchains.tflite.other_widths import (
+    BITS,
     check_forms,
-    with_int16,
+    with_integers,
     with_moves,
 )
 from int8gate.quantizers.toolchains.tflite.ranges import known_ranges
@@ -32,10 +33,15 @@ def quantized_mix(
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    floats, wide = list(chosen.get(FLOAT32, ())), list(chosen.get(INT16, ()))
-    check_forms(recipe, wide)
-    moved = with_moves(graph, wide, floats) if wide else []
-    left = [*floats, *moved]
+    floats = list(chosen.get(FLOAT32, ()))
+    asked = {width: list(chosen[width]) for width in BITS if chosen.get(width)}
+    for width, operators in asked.items():
+        check_forms(recipe, width, operators)
+    named = [*floats, *(operator for of in asked.values() for operator in of)]
+    integers = dict(asked)
+    if INT16 in asked:
+        integers[INT16] = with_moves(graph, asked[INT16], named)
+    left = [*floats, *(operator for of in integers.values() for operator in of)]
     quantized = mlir_quantize(
         with_one_name(ranged, graph, left) if left else ranged,
         input_data_type=tf.dtypes.as_dtype(io),
@@ -44,8 +50,9 @@ def quantized_mix(
         denylisted_nodes=[operator.outputs[0].name for operator in left] or None,
     )
     assert isinstance(quantized, bytes)
-    if not wide:
+    if not asked:
         return quantized, []
     ranges = known_ranges(ranged)
-    quantized, found = with_int16(quantized, graph, floats, moved, ranges, recipe.per_channel)
-    return quantized, not_given(wide, found, "give int16 to")
+    quantized, found = with_integers(quantized, graph, floats, integers, ranges, recipe.per_channel)
+    told = (not_given(of, found, f"give {width} to") for width, of in asked.items())
+    return quantized, [sentence for sentences in told for sentence in sentences]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import FLOAT32, INT16, Recipe
+from int8gate.quantizers.recipe import FLOAT32, INT4, INT16, Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
 from int8gate.quantizers.toolchains.toolchain import (
@@ -50,7 +50,7 @@ class Tflite(Toolchain):
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
     segmented = f"{_HERE}.segments:opened"
-    widths = (INT16, FLOAT32)
+    widths = (INT4, INT16, FLOAT32)
 
     def layers(self, float_model: Path) -> list[Layer]:
         from int8gate.quantizers.toolchains.tflite.layer_list import layers

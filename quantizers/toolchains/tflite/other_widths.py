@@ -1,15 +1,17 @@
-"""Single operators with int16 activations (16x8) inside an 8-bit TFLite file.
+"""Single operators of another integer width inside an 8-bit TFLite file: int16 activations (16x8),
+int4 weights.
 
 TensorFlow's quantizer has one width for a whole file. So it leaves these operators float, and AI
-Edge Quantizer gives them int8 weights, int16 activations and a bias of 64 bits. What stands at
-their borders then (from int8 to float, from float to int16, and back) becomes one QUANTIZE: no
-float is left, and an NPU takes the file as a whole. What an int16 operator reads from or gives to
-one of 8 bits has 8 bits there; between two of them it has 16.
+Edge Quantizer gives them int8 weights, int16 activations and a bias of 64 bits, or int4 weights.
+What stands at their borders then (from int8 to float, from float to int16, and back) becomes one
+QUANTIZE: no float is left, and an NPU takes the file as a whole. What an int16 operator reads from
+or gives to one of 8 bits has 8 bits there; between two of them it has 16.
 
 Which operators have such a form, tried each between convolutions (ai-edge-quantizer 0.10, LiteRT
-2.3): all that AI Edge Quantizer lists for it run. It has none for LEAKY_RELU, PRELU, HARD_SWISH,
+2.3): all that AI Edge Quantizer lists for int16 run. It has none for LEAKY_RELU, PRELU, HARD_SWISH,
 RELU6 by itself, MINIMUM, ABS, NEG, EXP, ELU, SQUARED_DIFFERENCE, REDUCE_MAX, L2_NORMALIZATION,
-TILE, DEPTH_TO_SPACE and SPACE_TO_DEPTH: such a one is refused by its name.
+TILE, DEPTH_TO_SPACE and SPACE_TO_DEPTH; of int4 it has CONV_2D and FULLY_CONNECTED. Others are
+refused by their names.
 """
 
 from __future__ import annotations
@@ -20,24 +22,27 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import INT4, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import found_in
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_codes
-from int8gate.quantizers.toolchains.tflite.layer_list import MOVES
+from int8gate.quantizers.toolchains.tflite.layer_list import MOVES, WEIGHTED
 from int8gate.runtimes.tflite_graph import Graph, Operator, graph_of, opened, written
+from int8gate.runtimes.tflite_integers import CONVERSIONS
 
+BITS = {INT4: (8, 4), INT16: (16, 8)}  # of activations, of weights
+SAME_SCALE = 1e-5  # of a scale: what float32 makes of one number
 Ranges = Mapping[str, tuple[float, float]]
 _NUMBERED = re.compile(rb"t(\d+)(.*)", re.DOTALL)  # what AI Edge Quantizer makes of our names
 STORED = ("int8", "uint8", "int16")
 
 
-def check_forms(recipe: Recipe, operators: Sequence[Operator]) -> None:
-    """Raises ValueError for the first of the operators that has no int16 form."""
+def check_forms(recipe: Recipe, width: str, operators: Sequence[Operator]) -> None:
+    """Raises ValueError for the first of the operators that has no form of that width."""
     for operator in operators:
-        if not _has_form(operator.opcode):
+        if not _has_form(operator.opcode, width):
             raise ValueError(
-                f"{recipe.name}: AI Edge Quantizer has no int16 form of {operator.opcode} "
-                f"({operator.outputs[0].name}): take it out of the recipe's int16 operators, or "
+                f"{recipe.name}: AI Edge Quantizer has no {width} form of {operator.opcode} "
+                f"({operator.outputs[0].name}): take it out of the recipe's {width} operators, or "
                 "leave it float32"
             )
 
@@ -72,35 +77,36 @@ def with_moves(
     moves = [
         o for o in graph.operators if o.opcode in MOVES and o.outputs and o.outputs[0].is_float
     ]
-    moves = [o for o in moves if id(o) not in named and _has_form(o.opcode)]
+    moves = [o for o in moves if id(o) not in named and _has_form(o.opcode, INT16)]
     while more := [o for o in moves if id(o) not in own and is_between(o)]:
         own.update(map(id, more))
     return [operator for operator in graph.operators if id(operator) in own]
 
 
-def with_int16(
+def with_integers(
     mixed: bytes,
     graph: Graph,
     floats: Sequence[Operator],
-    chosen: Sequence[Operator],
+    chosen: Mapping[str, Sequence[Operator]],
     ranges: Ranges,
     per_channel: bool,
 ) -> tuple[bytes, dict[int, Operator]]:
-    """A file of TensorFlow's quantizer whose `chosen` operators compute on int16.
+    """A file of TensorFlow's quantizer whose `chosen` operators have widths of `BITS`.
 
-    `mixed` leaves `floats` and the `chosen` operators of the float model `graph` float, `ranges`
-    are of the float model's tensors by name. Gives with the file the places in `mixed` of those
-    that were found there. Raises ValueError where a tensor of theirs has no range.
+    `mixed` leaves `floats` and the `chosen` operators (by width) of the float model `graph` float,
+    `ranges` are of the float model's tensors by name. Gives with the file the places in `mixed` of
+    those that were found there. Raises ValueError where a tensor of theirs has no range.
     """
     found = graph_of(mixed, graph.path)
-    known = found_in(found, graph, [*floats, *chosen])
-    wanted = {id(operator) for operator in chosen}
-    places = {place: each for place, each in known.items() if id(each) in wanted}
+    width_of = {id(operator): width for width, of in chosen.items() for operator in of}
+    known = found_in(found, graph, [*floats, *(o for of in chosen.values() for o in of)])
+    places = {place: each for place, each in known.items() if id(each) in width_of}
     if not places:
         return mixed, places
     numbered = _Numbered(mixed)
     limits = _limits(numbered, known, places, ranges)
-    quantized = _quantized(numbered, places, limits, per_channel)
+    widths = {place: width_of[id(each)] for place, each in places.items()}
+    quantized = _quantized(numbered, widths, limits, per_channel)
     return _with_plain_borders(numbered.restored(quantized)), places
 
 
@@ -147,6 +153,11 @@ def _limits(
         for each in graph.operators
         if edit.opcode(each) == "DEQUANTIZE"
     }
+    stored |= {  # what is 8 bits behind it has the same scale there
+        int(each.inputs[0]): int(each.outputs[0])
+        for each in graph.operators
+        if edit.opcode(each) == "QUANTIZE" and edit.dtype(int(each.outputs[0])) in STORED
+    }
     found = {}
     for place in places:
         operator = graph.operators[place]
@@ -175,7 +186,7 @@ def _stored_range(number: int, edit: GraphEdit) -> tuple[float, float]:
 
 def _quantized(
     numbered: _Numbered,
-    places: Mapping[int, Operator],
+    widths: Mapping[int, str],
     limits: Mapping[int, tuple[float, float]],
     per_channel: bool,
 ) -> bytes:
@@ -183,13 +194,15 @@ def _quantized(
 
     kind = qtyping.QuantGranularity
     work = quantizer.Quantizer(bytearray(numbered.model))
-    for place, operator in places.items():
-        number = int(numbered.graph.operators[place].outputs[0])
+    edit = GraphEdit(numbered.whole, numbered.graph)
+    for place, width in widths.items():
+        operator = numbered.graph.operators[place]
+        activations, weights = BITS[width]
         work.add_static_config(
-            rf"^t{number}(;|$)",
-            _name_of(operator.opcode),  # an output of the file has the same name
-            activation_num_bits=16,
-            weight_num_bits=8,
+            rf"^t{int(operator.outputs[0])}(;|$)",
+            _name_of(edit.opcode(operator)),  # an output of the file has the same name
+            activation_num_bits=activations,
+            weight_num_bits=weights,
             weight_granularity=kind.CHANNELWISE if per_channel else kind.TENSORWISE,
         )
     observed = {
@@ -222,24 +235,43 @@ def _with_plain_borders(whole: Any) -> bytes:
     for each in graph.operators:
         if edit.opcode(each) == "QUANTIZE" and int(each.inputs[0]) in stored:
             each.inputs = [stored[int(each.inputs[0])]]
+    same = {
+        int(each.outputs[0]): int(each.inputs[0])
+        for each in graph.operators
+        if edit.opcode(each) == "QUANTIZE" and _is_same(*each.inputs, *each.outputs, edit)
+    }
+    for each in graph.operators:
+        each.inputs = [same.get(int(number), int(number)) for number in each.inputs]
     read = {int(number) for each in graph.operators for number in each.inputs}
     read.update(map(int, graph.outputs))
     graph.operators = [
         each
         for each in graph.operators
-        if edit.opcode(each) != "DEQUANTIZE" or int(each.outputs[0]) in read
+        if edit.opcode(each) not in CONVERSIONS or int(each.outputs[0]) in read
     ]
     drop_unused_codes(whole)
     return written(whole)
 
 
-def _has_form(opcode: str) -> bool:
+def _is_same(first: int, second: int, edit: GraphEdit) -> bool:
+    """Whether two tensors hold the same values by the same integers."""
+    if edit.dtype(first) != edit.dtype(second) or edit.dtype(first) not in STORED:
+        return False
+    one, other = (edit.tensor(int(number)).quantization for number in (first, second))
+    alike = abs(one.scale[0] / other.scale[0] - 1) < SAME_SCALE
+    return bool(alike and one.zeroPoint[0] == other.zeroPoint[0])
+
+
+def _has_form(opcode: str, width: str) -> bool:
     from ai_edge_quantizer import algorithm_manager, qtyping
 
     name = _name_of(opcode)
+    activations, weights = (
+        qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True) for bits in BITS[width]
+    )
     config = qtyping.OpQuantizationConfig(
-        activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, symmetric=True),
-        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=True),
+        activation_tensor_config=activations,
+        weight_tensor_config=weights,
         compute_precision=qtyping.ComputePrecision.INTEGER,
     )
     method = algorithm_manager.AlgorithmName.MIN_MAX_UNIFORM_QUANT
@@ -247,7 +279,7 @@ def _has_form(opcode: str) -> bool:
         algorithm_manager.check_op_quantization_config(method, name, config)
     except ValueError:
         return False
-    return name is not None
+    return name is not None and (width != INT4 or opcode in WEIGHTED)
 
 
 def _name_of(opcode: str) -> Any:
