@@ -8,16 +8,16 @@ QUANTIZE: no float is left, and an NPU takes the file as a whole. What an int16 
 or gives to one of 8 bits has 8 bits there; between two of them it has 16.
 
 Which operators have such a form, tried each between convolutions (ai-edge-quantizer 0.10, LiteRT
-2.3): all that AI Edge Quantizer lists for int16 run. It has none for LEAKY_RELU, PRELU, HARD_SWISH,
-RELU6 by itself, MINIMUM, ABS, NEG, EXP, ELU, SQUARED_DIFFERENCE, REDUCE_MAX, L2_NORMALIZATION,
-TILE, DEPTH_TO_SPACE and SPACE_TO_DEPTH; of int4 it has CONV_2D and FULLY_CONNECTED. Others are
-refused by their names.
+2.3): all that AI Edge Quantizer lists for int16 run. PRELU and DEPTH_TO_SPACE are written as others
+(`int16_forms.py`). It has none for LEAKY_RELU, HARD_SWISH, RELU6 by itself, MINIMUM, ABS, NEG, EXP,
+ELU, SQUARED_DIFFERENCE, REDUCE_MAX, L2_NORMALIZATION, TILE and SPACE_TO_DEPTH; of int4 it has
+CONV_2D and FULLY_CONNECTED. Others are refused by their names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy as np
 from int8gate.quantizers.recipe import INT4, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import found_in
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_codes
+from int8gate.quantizers.toolchains.tflite.int16_forms import FORMS, written_out
 from int8gate.quantizers.toolchains.tflite.layer_list import MOVES, WEIGHTED
 from int8gate.runtimes.tflite_graph import Graph, Operator, graph_of, opened, written
 from int8gate.runtimes.tflite_integers import CONVERSIONS
@@ -103,11 +104,16 @@ def with_integers(
     places = {place: each for place, each in known.items() if id(each) in width_of}
     if not places:
         return mixed, places
-    numbered = _Numbered(mixed)
-    limits = _limits(numbered, known, places, ranges)
     widths = {place: width_of[id(each)] for place, each in places.items()}
-    quantized = _quantized(numbered, widths, limits, per_channel)
-    return _with_plain_borders(numbered.restored(quantized)), places
+    names = _names(mixed, known)
+    wide = [place for place, width in widths.items() if width == INT16]
+    mixed, origin = written_out(mixed, wide)
+    widths = {place: widths[old] for place, old in origin.items() if old in widths}
+    numbered = _Numbered(mixed)
+    limits = _limits(numbered, names, widths, ranges)
+    whole = numbered.restored(_quantized(numbered, widths, limits, per_channel))
+    _check_given(numbered, whole, widths)
+    return _with_plain_borders(whole), places
 
 
 class _Numbered:
@@ -136,18 +142,20 @@ class _Numbered:
         return whole
 
 
+def _names(mixed: bytes, known: Mapping[int, Operator]) -> dict[int, str]:
+    """What the float model calls the tensors that operators at the `known` places write."""
+    operators, found = opened(mixed).subgraphs[0].operators, {}
+    for place, operator in known.items():
+        numbers = map(int, operators[place].outputs)
+        found |= {n: t.name for n, t in zip(numbers, operator.outputs, strict=True)}
+    return found
+
+
 def _limits(
-    numbered: _Numbered,
-    known: Mapping[int, Operator],
-    places: Mapping[int, Operator],
-    ranges: Ranges,
+    numbered: _Numbered, names: Mapping[int, str], places: Iterable[int], ranges: Ranges
 ) -> dict[int, tuple[float, float]]:
     """The range of each float tensor that an operator at one of the `places` reads or writes."""
     graph, edit = numbered.graph, GraphEdit(numbered.whole, numbered.graph)
-    of_known: dict[int, str] = {}
-    for place, operator in known.items():
-        written_there = map(int, graph.operators[place].outputs)
-        of_known |= {n: t.name for n, t in zip(written_there, operator.outputs, strict=True)}
     stored = {
         int(each.outputs[0]): int(each.inputs[0])
         for each in graph.operators
@@ -158,23 +166,57 @@ def _limits(
         for each in graph.operators
         if edit.opcode(each) == "QUANTIZE" and edit.dtype(int(each.outputs[0])) in STORED
     }
-    found = {}
-    for place in places:
+    found: dict[int, tuple[float, float]] = {}
+    for place in sorted(places):
         operator = graph.operators[place]
-        for number in {*map(int, operator.inputs), *map(int, operator.outputs)} - {-1}:
-            if edit.dtype(number) != "float32" or edit.is_constant(number):
+        for number in (*map(int, operator.inputs), *map(int, operator.outputs)):
+            if number == -1 or edit.dtype(number) != "float32" or edit.is_constant(number):
                 continue
-            name = of_known.get(number, numbered.name(number))
+            name = names.get(number, numbered.name(number))
             if number in stored:
                 found[number] = _stored_range(stored[number], edit)
             elif name in ranges:
                 found[number] = ranges[name]
-            else:
-                raise ValueError(
-                    f"tensor {name} needs a range and calibration has none for it: calibrate the "
-                    "float model again"
-                )
+            elif number not in found:
+                found[number] = _computed_range(operator, edit, found, name)
     return found
+
+
+def _computed_range(
+    operator: Any, edit: GraphEdit, found: Mapping[int, tuple[float, float]], name: str
+) -> tuple[float, float]:
+    """The range of what an operator of an int16 form makes of a tensor whose range was `found`."""
+    source = int(operator.inputs[0])
+    low, high = found.get(source, (np.nan, np.nan))
+    kind = edit.opcode(operator)
+    if kind == "RELU":
+        low, high = max(low, 0.0), max(high, 0.0)
+    elif kind == "MUL" and (factors := edit.constant(int(operator.inputs[1]))) is not None:
+        ends = np.array([low * factors.min(), low * factors.max()])
+        ends = np.append(ends, [high * factors.min(), high * factors.max()])
+        low, high = float(ends.min()), float(ends.max())
+    elif kind not in ("RESHAPE", "TRANSPOSE"):
+        low = np.nan
+    if not np.isfinite((low, high)).all():
+        raise ValueError(
+            f"tensor {name} needs a range and calibration has none for it: calibrate the float "
+            "model again"
+        )
+    return low, high
+
+
+def _check_given(numbered: _Numbered, whole: Any, widths: Mapping[int, str]) -> None:
+    """Raises ValueError for an operator that AI Edge Quantizer passed over without a word."""
+    edit = GraphEdit(whole, whole.subgraphs[0])
+    for place, width in widths.items():
+        operator = numbered.graph.operators[place]
+        number = int(operator.outputs[0])
+        if edit.dtype(number) != f"int{BITS[width][0]}":
+            kind = GraphEdit(numbered.whole, numbered.graph).opcode(operator)
+            raise ValueError(
+                f"AI Edge Quantizer gave no {width} to {kind} ({numbered.name(number)}): take it "
+                f"out of the recipe's {width} operators"
+            )
 
 
 def _stored_range(number: int, edit: GraphEdit) -> tuple[float, float]:
@@ -265,6 +307,8 @@ def _is_same(first: int, second: int, edit: GraphEdit) -> bool:
 def _has_form(opcode: str, width: str) -> bool:
     from ai_edge_quantizer import algorithm_manager, qtyping
 
+    if width == INT16 and opcode in FORMS:
+        return True
     name = _name_of(opcode)
     activations, weights = (
         qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True) for bits in BITS[width]
