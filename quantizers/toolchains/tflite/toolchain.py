@@ -32,7 +32,10 @@ _CONVERTERS = {  # by the form of the export, for the record
 class Tflite(Toolchain):
     name = "tflite"
     file = TFLITE
-    packages = ("ai-edge-litert", "keras", "litert-torch", "onnx2tf", "tensorflow")
+    packages = (
+        *("ai-edge-litert", "ai-edge-quantizer", "keras", "litert-torch", "onnx2tf"),
+        "tensorflow",
+    )
     floats: ClassVar = {
         SAVED_MODEL: Stage("artifact", f"{_HERE}.convert:to_tflite"),
         PROGRAM: Stage("artifact", f"{_HERE}.from_torch:to_tflite"),
