@@ -310,7 +310,8 @@ class _Mixing:
             share = share / self.total_noise if self.total_noise else 0.0
         costs = {width: self.costs.alone.get((name, width)) for width in self.asked.widths}
         told = {w: why for (layer, w), why in self.costs.failed.items() if layer == name}
-        note = "; ".join(f"{width}: {why}" for width, why in told.items())
+        is_bound = not self.costs.possible(name)  # a width of several that it lacks is no matter
+        note = "; ".join(f"{width}: {why}" for width, why in told.items()) if is_bound else ""
         if not note and all(cost is None for cost in costs.values()):
             note = f"not measured in the budget: it has {wide.get(name, INT8)}"
         return MixedLayer(name, share, costs, wide.get(name, INT8), note)

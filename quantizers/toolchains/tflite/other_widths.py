@@ -24,7 +24,11 @@ import numpy as np
 
 from int8gate.quantizers.recipe import INT4, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import found_in
-from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_codes
+from int8gate.quantizers.toolchains.tflite.graph_edit import (
+    GraphEdit,
+    drop_unused_codes,
+    drop_unused_tensors,
+)
 from int8gate.quantizers.toolchains.tflite.int16_forms import FORMS, written_out
 from int8gate.quantizers.toolchains.tflite.layer_list import MOVES, WEIGHTED
 from int8gate.runtimes.tflite_graph import Graph, Operator, graph_of, opened, written
@@ -292,6 +296,7 @@ def _with_plain_borders(whole: Any) -> bytes:
         if edit.opcode(each) not in CONVERSIONS or int(each.outputs[0]) in read
     ]
     drop_unused_codes(whole)
+    drop_unused_tensors(whole)
     return written(whole)
 
 

@@ -200,7 +200,7 @@ def test_a_set_too_small_to_be_split_says_so_and_gives_the_figures(team, slow_in
         ({"layers": 0}, "0 layers: expected one or more"),
         ({"target": "ethos_u85_512"}, "ethos_u85_512 takes tflite files, and gadget-onnx_int8"),
         ({"target": "qnn_htp"}, "qnn_htp is simulated and tells no latency"),
-        ({"widths": ("int61",)}, "no width 'int61' for gadget-onnx_int8 on host_cpu: known: "),
+        ({"widths": ("int61",)}, "no width 'int61' for gadget-onnx_int8 on host_cpu: "),
         ({"target": "ethos"}, "--target ethos is unknown"),
     ],
 )

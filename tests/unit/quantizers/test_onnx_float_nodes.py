@@ -85,7 +85,7 @@ def test_whatever_is_left_float_is_float_and_all_else_as_before(
         assert sqnr_db(one, other) > 20
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.sampled_from(sorted(NETWORKS)), st.data())
 def test_each_node_has_the_width_that_the_rules_say(floats, tmp_path_factory, name, data):
     model = onnx.load(str(floats[name]))
