@@ -1,8 +1,9 @@
-"""Recipes that a team's TOML declares: those of ours, with operators that stay float32.
+"""Recipes that a team's TOML declares: those of ours, with single operators of other widths.
 
 [recipes.gadget_int8]
 base = "tflite_int8+cle"
-float32 = ["head/*", "conv_1"]       # globs of operators' names, as the record has them
+int16 = ["head/*", "conv_1"]         # globs of operators' names, as the record has them
+float32 = ["conv_2"]                 # likewise int4, float16; where several match, the widest
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from int8gate.engine.plugins import PYPROJECT
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models import toml_file
-from int8gate.quantizers.recipe import leaving_float, recipe, register
+from int8gate.quantizers.recipe import recipe, register
 
 
 def register_recipes(file: Path) -> None:
@@ -23,7 +24,7 @@ def register_recipes(file: Path) -> None:
     """
     for name, (where, table) in toml_file.recipe_tables(file).items():
         try:
-            register(leaving_float(recipe(table.base), name, table.float32))
+            register(recipe(table.base).with_widths(name, table.widths))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
 

@@ -4,9 +4,11 @@ By convention a name says toolchain, precision, variant; nothing reads it. `rule
 operators compute with, `io` is the dtype of the artifact's inputs and outputs, `calibration` is how
 the ranges of int8 activations are found: a method of `calibration/thresholds.py`.
 
-Inside a recipe of 8 bits, rules for single operators may leave these in float32:
+Inside a recipe of 8 bits, rules for single operators may give these another of `WIDTHS`, as far as
+the toolchain has it:
 
     rules=(Rule("*", "int8", "uint8"), Rule("head/*", "float32", "float32"))
+    rules=(Rule("*", "int8", "int8"), Rule("head/*", "int8", "int16"))
 
 An operator has the name by which the record calls it. In ONNX that is the node's name in the float
 artifact, in TFLite the name of the tensor that it writes; where a converter fused several operators
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 REMEDIES = {
@@ -32,6 +34,14 @@ REMEDIES = {
 }
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 ALL_OPERATORS = "*"
+INT4, INT8, INT16, FLOAT16, FLOAT32 = "int4", "int8", "int16", "float16", "float32"
+EIGHT_BITS = ("int8", "uint8")  # of activations
+WIDTHS = {  # of single operators of an 8-bit network, the narrowest first
+    INT4: "int4 weights, activations of 8 bits",
+    INT16: "int8 weights, int16 activations",
+    FLOAT16: "float16 weights and activations",
+    FLOAT32: "float32 weights and activations",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,14 @@ class Rule:
     @property
     def is_float(self) -> bool:
         return self.weights == self.activations == "float32"
+
+    @property
+    def width(self) -> str | None:
+        """One of `WIDTHS`, or int8; None of what single operators cannot have."""
+        if self.weights in (INT4, INT8) and self.activations in EIGHT_BITS:
+            return self.weights
+        pairs = {(INT8, INT16): INT16, (FLOAT16, FLOAT16): FLOAT16, (FLOAT32, FLOAT32): FLOAT32}
+        return pairs.get((self.weights, self.activations))
 
     def matches(self, operator: str) -> bool:
         """Whether the glob, of `fnmatch.fnmatchcase`, is one for the operator of that name."""
@@ -97,23 +115,28 @@ class Recipe:
         """Whether operators differ in precision."""
         return bool(self.narrow_rules)
 
+    @property
+    def mixed_widths(self) -> tuple[str, ...]:
+        """Those of `WIDTHS` that its rules for single operators have."""
+        own = {rule.width for rule in self.narrow_rules}
+        return tuple(width for width in WIDTHS if width in own)
+
     def check_mix(self) -> None:
         """Raises ValueError where rules mix what no toolchain can mix so far."""
         alike = (self.weights, self.activations)
         for rule in self.narrow_rules:
-            if not self.is_calibrated or not (
-                rule.is_float or (rule.weights, rule.activations) == alike
-            ):
+            own = rule.activations if rule.width in (INT4, INT8) else self.activations
+            if not self.is_calibrated or rule.width is None or own != self.activations:
                 raise ValueError(
                     f"{self.name} has a rule for the operators {rule.match!r} ({rule.weights} "
                     f"weights, {rule.activations} activations) and for all others {alike[0]} "
                     f"weights and {alike[1]} activations: what can be mixed is a rule for "
-                    f"{ALL_OPERATORS!r} with int8 or uint8 activations, and rules that leave "
-                    "single operators float32, weights and activations"
+                    f"{ALL_OPERATORS!r} with int8 or uint8 activations, and rules for single "
+                    f"operators with {'; or '.join(WIDTHS.values())}"
                 )
 
-    def left_float(self, operators: Iterable[str]) -> list[str]:
-        """Those of a network's operators that rules leave float32, in their order.
+    def by_width(self, operators: Iterable[str]) -> dict[str, list[str]]:
+        """Those of a network's operators that rules give one of `WIDTHS`, in their order.
 
         Raises ValueError for a rule that matches none, with names that are like its glob.
         """
@@ -126,7 +149,47 @@ class Recipe:
                     f"{self.name} has a rule for the operators {rule.match!r}, and none of the "
                     f"network's {len(operators)} has such a name: did you mean {' or '.join(near)}?"
                 )
-        return [name for name in operators if self.is_mixed and self.rule_of(name).is_float]
+        found: dict[str, list[str]] = {width: [] for width in WIDTHS}
+        for name in operators if self.is_mixed else ():
+            width = self.rule_of(name).width
+            if width in found:
+                found[width].append(name)
+        return found
+
+    def left_float(self, operators: Iterable[str]) -> list[str]:
+        """Those of a network's operators that rules leave float32; raises as `by_width` does."""
+        return self.by_width(operators)[FLOAT32]
+
+    def all_in(self, width: str) -> Recipe:
+        """The recipe, all of whose operators have that of `WIDTHS` or, as they are, int8."""
+        return self if width == INT8 else replace(self, rules=(self._rule(ALL_OPERATORS, width),))
+
+    def _rule(self, match: str, width: str) -> Rule:
+        weights = INT8 if width == INT16 else width
+        return Rule(match, weights, self.activations if width == INT4 else width)
+
+    def with_widths(self, name: str, operators: Mapping[str, Iterable[str]]) -> Recipe:
+        """A recipe of another name with more rules for single operators: by width, one of
+        `WIDTHS`, globs of their names. Where several match, the widest holds.
+
+        Raises ValueError for a recipe that is not calibrated, and for a glob of all operators.
+        """
+        globs = {width: tuple(operators.get(width, ())) for width in WIDTHS}
+        if any(ALL_OPERATORS in of for of in globs.values()):
+            raise ValueError(
+                f"{name} gives all operators another width ({ALL_OPERATORS!r}): name single ones, "
+                "or choose a recipe of that width"
+            )
+        rules = tuple(self._rule(each, width) for width, of in globs.items() for each in of)
+        told = [
+            f"{of[0]!r} in {width}" if len(of) == 1 else f"{len(of)} rules for {width}"
+            for width, of in globs.items()
+            if of
+        ]
+        summary = "; ".join((self.summary, *told))
+        found = replace(self, name=name, summary=summary, rules=(*self.rules, *rules))
+        found.check_mix()
+        return found
 
     @property
     def rule(self) -> Rule:
@@ -144,7 +207,7 @@ class Recipe:
     @property
     def is_calibrated(self) -> bool:
         """Its ranges come from the statistics that calibration keeps."""
-        return self.activations in ("int8", "uint8") and not self.is_prequantized
+        return self.activations in EIGHT_BITS and not self.is_prequantized
 
     @property
     def io_dtypes(self) -> tuple[str, ...]:
@@ -162,7 +225,7 @@ class Recipe:
     @property
     def gates_cpu_speed(self) -> bool:
         """Full INT8 has fast kernels everywhere; what is slower here by nature is only recorded."""
-        return self.activations in ("int8", "uint8")
+        return self.activations in EIGHT_BITS and INT16 not in self.mixed_widths
 
 
 _FLOAT_GATES = tuple(gate for gate in ALL_GATES if gate != "integer_only")
@@ -317,19 +380,6 @@ def find(name: str | None) -> Recipe | None:
         return recipe(name or "")
     except ValueError:
         return None
-
-
-def leaving_float(base: Recipe, name: str, operators: Iterable[str]) -> Recipe:
-    """A recipe of another name that leaves float32 what its base does not, by globs of names.
-
-    Raises ValueError for a recipe that is not calibrated.
-    """
-    globs = tuple(operators)
-    rules = tuple(Rule(glob, "float32", "float32") for glob in globs)
-    told = f"{globs[0]!r} stays float32" if len(globs) == 1 else f"{len(globs)} rules for float32"
-    found = replace(base, name=name, summary=f"{base.summary}; {told}", rules=(*base.rules, *rules))
-    found.check_mix()
-    return found
 
 
 def with_remedies(base: Recipe, *remedies: str) -> Recipe:

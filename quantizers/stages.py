@@ -7,7 +7,7 @@ A stage's function runs in the worker process. What differs between source forma
 from __future__ import annotations
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers.recipe import ALL_OPERATORS, Recipe
+from int8gate.quantizers.recipe import ALL_OPERATORS, INT8, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import find
@@ -29,12 +29,19 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
     """Raises ValueError where the recipe's toolchain does not bring such a model to an artifact."""
     recipe.check_mix()
     toolchain = find(recipe.toolchain)
-    if recipe.is_mixed and not toolchain.leaves_float:
-        raise ValueError(
-            f"{recipe.name} has a rule for the operators {recipe.narrow_rules[0].match!r}, and the "
-            f"toolchain {recipe.toolchain} quantizes all operators alike: give it one rule that "
-            f"matches {ALL_OPERATORS!r}"
-        )
+    for rule in recipe.narrow_rules:
+        if rule.width != INT8 and rule.width not in toolchain.widths:
+            takes = " or ".join(toolchain.widths)
+            raise ValueError(
+                f"{recipe.name} has a rule for the operators {rule.match!r} ({rule.width}), and "
+                f"the toolchain {recipe.toolchain} "
+                + (
+                    f"gives single operators {takes} alone: choose that"
+                    if takes
+                    else "quantizes "
+                    "all operators alike: give it one rule that matches " + repr(ALL_OPERATORS)
+                )
+            )
     for name in recipe.remedies:
         if name not in toolchain.remedies:
             has = ", ".join(toolchain.remedies) or "none"

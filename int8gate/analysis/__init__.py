@@ -14,6 +14,10 @@ ladder.py           `rescue`: tries them one after another, each by the gates of
 ladder_results.py   what was tried, which won, and how to declare it
 
 Mixed widths:
+mixing.py           `mix`: which layers get other widths, found by a search, then confirmed
+mix_question.py     what it is asked, and the widths that target and toolchain have
+mix_costs.py        what each layer costs in each, measured on the host or told by a target
+mix_results.py      what was found
 mix_table.py        loss and cost of each layer at each width, and of the boundaries between them
 search.py           the cheapest mix within a loss bound: one signature, four methods
 local_search.py     greedy and evolutionary

@@ -4,6 +4,8 @@ their failures is told.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from int8gate.analysis import sensitivity
 from int8gate.engine.errors import plain_text
 from int8gate.engine.worker import WorkerError
@@ -39,6 +41,23 @@ def worst_layers(run: CaseRun, budget_s: float | None) -> sensitivity.Sensitivit
         with_metric=False,
         budget_s=budget_s,
         modes=("alone",),
+    )
+
+
+def layers_in(
+    run: CaseRun, width: str, names: Collection[str], budget_s: float | None
+) -> sensitivity.Sensitivity:
+    """Layers of a case by what they lose where they alone are quantized, in another width."""
+    return sensitivity.measure(
+        run.pipeline,
+        run.declared,
+        run.recipe,
+        samples=LAYER_SAMPLES,
+        with_metric=False,
+        budget_s=budget_s,
+        modes=("alone",),
+        width=width,
+        only=names,
     )
 
 

@@ -31,6 +31,7 @@ from int8gate.analysis.ladder_results import (
     helped,
 )
 from int8gate.analysis.rungs import Rung, rungs
+from int8gate.quantizers.recipe import FLOAT32, INT16
 from int8gate.targets.registry import HOST, find, taking
 from int8gate.validation import measure
 from int8gate.validation.bootstrap import CONFIDENCE
@@ -108,7 +109,7 @@ class _Climb:
                 known[name].gain if name in known and helped(known[name], ladder.base) else None
             ),
             self._worst_layers,
-            not self._integers_alone,
+            self._widths,
         )
         try:
             for rung in climbing:
@@ -140,6 +141,16 @@ class _Climb:
         """The targets of the case that run no float operator."""
         names = taking(self.run.recipe.toolchain, self.targets)
         return [name for name in names if not find(name).runs_float]
+
+    @property
+    def _widths(self) -> list[str]:
+        """What single layers may have on all targets, by cost: of NPUs int16 before float32. On the
+        host alone int16 is slower than float32, and loses more.
+        """
+        named = [find(name).widths for name in taking(self.run.recipe.toolchain, self.targets)]
+        if not named:
+            return [FLOAT32]
+        return [width for width in (INT16, FLOAT32) if all(width in each for each in named)]
 
     def _worst_layers(self) -> Sequence[str]:
         """Names of the layers, those first that lose most where they alone are quantized."""

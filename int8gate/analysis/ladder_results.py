@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.recipe import RECIPES, WIDTHS, Recipe
 
 NOTHING_GAINED_DB = 0.1  # of SQNR, where there are no labels
 NOTICEABLE = 0.1  # of the drop of the case itself
@@ -64,25 +64,35 @@ class Ladder:
 
 def declaration(base: Recipe, winner: Recipe) -> str:
     """What to write into a TOML so that the model is gated by the recipe that won."""
-    floats = [rule.match for rule in winner.rules[len(base.rules) :]]
-    if not floats:
+    added = winner.rules[len(base.rules) :]
+    if not added:
         return f'recipes = ["{winner.name}"]'
-    from_name = next(  # the recipe that the float layers were added to
+    from_name = next(  # the recipe that the rules were added to
         "+".join((each.name, *winner.remedies[len(each.remedies) :]))
         for each in RECIPES.values()
         if (each.rules, each.calibration, each.io, each.pixel_ranges, each.per_channel)
         == (base.rules, winner.calibration, base.io, winner.pixel_ranges, base.per_channel)
     )
-    listed = ", ".join(f'"{_escaped(name)}"' for name in floats)
-    return (
-        f'recipes = ["{winner.name}"]\n\n[recipes.{winner.name}]\nbase = "{from_name}"\n'
-        f"float32 = [{listed}]"
+    by_width = {width: [r.match for r in added if r.width == width] for width in WIDTHS}
+    lines = [
+        f"{width} = [{', '.join(_quoted(name) for name in names)}]"
+        for width, names in by_width.items()
+        if names
+    ]
+    return "\n".join(
+        (
+            f'recipes = ["{winner.name}"]\n',
+            f"[recipes.{winner.name}]",
+            f'base = "{from_name}"',
+            *lines,
+        )
     )
 
 
-def _escaped(text: str) -> str:
-    """Inside the quotes of a TOML."""
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def _quoted(text: str) -> str:
+    """As a text of a TOML."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def gained(base: Tried, tried: Tried) -> float | None:

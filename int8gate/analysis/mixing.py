@@ -1,6 +1,6 @@
-"""Which layers of a case stay float32, so that it passes and costs least: found, then confirmed.
+"""Which widths the layers of a case have, so that it passes and costs least: found, then confirmed.
 
-    found = mix(run, objective="size", method="integer", layers=12, budget_s=300)
+    found = mix(run, MixQuestion(objective="size", method="integer", layers=12), budget_s=300)
     found.ending            a sentence
     found.declaration       what to write into a TOML
 
@@ -17,83 +17,56 @@ from collections.abc import Callable
 
 import numpy as np
 
-from int8gate.analysis.attempts import FAILURES, LEAST_STAGE_S, first_line_of, worst_layers
+from int8gate.analysis.attempts import (
+    FAILURES,
+    LEAST_STAGE_S,
+    first_line_of,
+    layers_in,
+    worst_layers,
+)
 from int8gate.analysis.confirm import Confirmed, Judge, split_by_source
 from int8gate.analysis.ladder_results import declaration
-from int8gate.analysis.mix_costs import (
-    FLOAT32,
-    INT8,
-    LATENCY,
-    OBJECTIVES,
-    Costs,
-    Variants,
-    measure_costs,
+from int8gate.analysis.mix_costs import Costs, Meter, Variants, Wide, measure_costs
+from int8gate.analysis.mix_question import MixQuestion, checked
+from int8gate.analysis.mix_results import (
+    Mixed,
+    MixedLayer,
+    ending,
+    latencies,
+    latencies_on_target,
+    sizes,
+    told_widths,
 )
-from int8gate.analysis.mix_results import Mixed, MixedLayer, ending, latencies, sizes
-from int8gate.analysis.search import METHODS, search
+from int8gate.analysis.search import search
 from int8gate.analysis.search_budget import Budget
-from int8gate.engine.errors import instead
 from int8gate.quantizers.layer import Layer
-from int8gate.targets.registry import HOST, check_target, find
+from int8gate.quantizers.recipe import INT4, INT8
+from int8gate.targets.registry import HOST
 from int8gate.validation import gates
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import NonInferiority
 
-LAYERS = 12
+LOSSY = ("int4", "int16", "float16")  # what layers lose in these is measured; in float32 nothing
 TO_ORDER, TO_MEASURE = 0.4, 0.8  # of the budget: when the next step begins at the latest
 ROUNDS = 8  # searches, each below the loss at which the one before failed
 
 
 def mix(
     run: CaseRun,
+    asked: MixQuestion | None = None,
     *,
-    objective: str = LATENCY,
-    method: str = "integer",
-    layers: int = LAYERS,
     budget_s: float | None = None,
-    target: str = HOST,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Mixed:
-    """The cheapest mix of int8 and float32 layers that passes, of those `layers` that lose most.
+    """The cheapest mix of int8 layers and those of other widths that passes.
 
     The budget of seconds counts from the call; what it left is judged and confirmed even so, which
     may take one artifact and its evaluation longer. So does KeyboardInterrupt end the search; then
     only what was judged before is.
     Raises ValueError in a sentence for what cannot be mixed, and what preparing the case raises.
     """
-    _check(run, objective, method, layers, target)
-    return _Mixing(run, objective, method, layers, budget_s, progress).mixed()
-
-
-def _check(run: CaseRun, objective: str, method: str, layers: int, target: str) -> None:
-    if objective not in OBJECTIVES:
-        raise ValueError(f"no objective {objective!r}: {instead(objective, OBJECTIVES)}")
-    if method not in METHODS:
-        raise ValueError(f"no search method {method!r}: {instead(method, METHODS)}")
-    if layers < 1:
-        raise ValueError(f"{layers} layers: expected one or more that may stay float")
-    check_target(target)
-    recipe, case = run.recipe, run.case_id
-    if target != HOST:
-        asked = find(target)
-        if not asked.runs_float:
-            raise ValueError(
-                f"{target} runs integer operators alone, so that it takes no mixed widths: try "
-                f"int8gate rescue {case} --target {target}, whose other remedies leave all int8"
-            )
-        if asked.format != recipe.toolchain or objective == LATENCY:
-            raise ValueError(
-                f"latency of {case} is measured on {HOST} alone: leave --target {target} out, or "
-                "name a target of its format with --objective size"
-            )
-    if not recipe.is_calibrated or not run.plan.toolchain.leaves_float:
-        raise ValueError(
-            f"{case}: {recipe.name} has no layers that may stay float: choose an int8 recipe of "
-            "onnx or tflite, such as onnx_int8"
-        )
-    if why := run.scoring.unscored_reason:
-        raise ValueError(f"{case} cannot be mixed, as no candidate can be judged: {why}")
+    return _Mixing(run, checked(run, asked or MixQuestion()), budget_s, progress).mixed()
 
 
 class _OutOfTime(Exception):
@@ -104,22 +77,21 @@ class _Mixing:
     def __init__(
         self,
         run: CaseRun,
-        objective: str,
-        method: str,
-        count: int,
+        asked: MixQuestion,
         budget_s: float | None,
         progress: Callable[[str], None],
     ) -> None:
-        self.run, self.objective, self.method, self.count = run, objective, method, count
+        self.run, self.asked = run, asked
         self.budget_s, self.progress, self.started = budget_s, progress, time.monotonic()
         self.variants = Variants(run)
         self.layers: list[Layer] = []
-        self.noise: dict[str, float] = {}
+        self.noise: dict[tuple[str, str], float] = {}  # by layer and width
+        self.failed: dict[tuple[str, str], str] = {}  # likewise, why it cannot be
         self.total_noise, self.other_layers = 0.0, 0
-        self.costs = Costs(objective, 0.0)
-        self.passing: list[tuple[float, frozenset[str]]] = []  # cost by the table, float layers
+        self.costs = Costs(asked.widths)
+        self.passing: list[tuple[float, Wide]] = []  # cost by the table
         self.notes: list[str] = []
-        self.floats: frozenset[str] | None = None
+        self.wide: Wide | None = None
         self.is_cut = self.is_interrupted = False
 
     def mixed(self) -> Mixed:
@@ -135,9 +107,9 @@ class _Mixing:
             self.is_interrupted = True
         except _OutOfTime:
             self.is_cut = True
-        if self.floats is None:
-            self.floats = self._best_so_far
-        return self._result(self.floats)
+        if self.wide is None:
+            self.wide = self._best_so_far
+        return self._result(self.wide)
 
     def _judge(self) -> Judge:
         run = self.run
@@ -169,12 +141,14 @@ class _Mixing:
         self.progress("which layers lose most")
         found = worst_layers(self.run, None if self.budget_s is None else TO_ORDER * self.budget_s)
         decibels = {row.layer.name: row.sqnr_alone_db for row in found.rows}
-        noise = {name: 0.0 if db is None else 10 ** (-db / 10) for name, db in decibels.items()}
+        noise = {name: _noise(db) for name, db in decibels.items()}
         unmeasured = sorted(found.unmeasured, key=lambda layer: -layer.share)
         listed = [*(row.layer for row in found.rows), *unmeasured]
-        most = min(self.count, len(listed) - 1)  # what is float as a whole is no mix
+        most = min(self.asked.layers, len(listed) - 1)  # what is wide as a whole is no mix
         self.layers, self.total_noise = listed[:most], sum(noise.values())
-        self.noise = {layer.name: noise[layer.name] for layer in self.layers if layer.name in noise}
+        names = [layer.name for layer in self.layers]
+        self.noise = {(name, INT8): noise[name] for name in names if name in noise}
+        self._measure_widths(names)
         self.other_layers = len(listed) - len(self.layers) + len(found.failed)
         if unmeasured:
             self.is_cut = True
@@ -188,32 +162,45 @@ class _Mixing:
             )
         return found.edges
 
+    def _measure_widths(self, names: list[str]) -> None:
+        """What the layers lose in those widths that are integer, too."""
+        for width in self.asked.widths:
+            if width not in LOSSY:
+                continue
+            self.progress(f"what these layers lose in {width}")
+            left = None if self.budget_s is None else TO_ORDER * self.budget_s - self._seconds
+            if left is not None and left <= 0:
+                self.is_cut = True
+                return
+            found = layers_in(self.run, width, names, left)
+            self.noise |= {(r.layer.name, width): _noise(r.sqnr_alone_db) for r in found.rows}
+            self.failed |= {(name, width): why for name, why in found.failed.items()}
+
     def _measure_costs(self, edges: tuple[tuple[str, str], ...]) -> None:
-        known = [layer for layer in self.layers if layer.name in self.noise]
+        known = [layer for layer in self.layers if (layer.name, INT8) in self.noise]
 
         def is_over() -> bool:
             over = self.budget_s is not None and self._seconds > TO_MEASURE * self.budget_s
             self.is_cut |= over
             return over
 
-        self.costs = measure_costs(
-            self.variants, known, edges, self.objective, is_over, self.progress
-        )
+        meter = Meter(self.variants, self.asked)
+        self.costs = measure_costs(meter, known, edges, is_over, self.progress, self.failed)
 
     def _search(self) -> None:
         """The search; again below the least loss that failed, where it found nothing but all
-        float.
+        wide.
         """
         table = self.costs.table(self.layers, self.noise)
         everything = float(table.losses_of(np.zeros(len(table.layers), int)))
         bound, least = everything, float(table.losses_of(table.least_lossy))
 
         def passes(widths: dict[str, str]) -> bool:
-            floats = frozenset(name for name, width in widths.items() if width == FLOAT32)
-            passed = self._passes(floats)
+            wide = _wide(widths)
+            passed = self._passes(wide)
             if passed:
                 cost = float(table.costs_of(table.numbered(widths)))
-                self.passing.append((cost, floats))
+                self.passing.append((cost, wide))
             return passed
 
         for _ in range(ROUNDS):
@@ -221,7 +208,7 @@ class _Mixing:
             found = search(
                 table,
                 bound,
-                method=self.method,
+                method=self.asked.method,
                 budget=Budget(seconds=left),
                 seed=self.run.pipeline.settings.seed,
                 verify=passes,
@@ -234,35 +221,36 @@ class _Mixing:
                 return
             if not (is_widest and len(failed) > 0 and bound > least + table.tolerance):
                 break
-        self.floats = frozenset(n for n, width in found.widths.items() if width == FLOAT32)
+        self.wide = _wide(found.widths)
 
-    def _passes(self, floats: frozenset[str]) -> bool:
+    def _passes(self, wide: Wide) -> bool:
         """Whether a candidate passes on the search part, and the floor that fidelity sets."""
-        self.progress(f"judged with {len(floats)} layers in float32")
+        self.progress(f"judged with {told_widths(wide)}")
         try:
             with self.run.pipeline.runner.within(self._stage_s):
-                gate = self._judged(floats)
+                gate = self._judged(wide)
         except FAILURES as error:
             if self._time_left == 0:
                 raise _OutOfTime from error
-            self.notes.append(f"{len(floats)} layers in float32: {first_line_of(error)}")
+            self.notes.append(f"{told_widths(wide)}: {first_line_of(error)}")
             return False
-        fidelity = self.variants.of(floats).evaluation.fidelity or []
+        fidelity = self.variants.of(wide).evaluation.fidelity or []
         if gates.floor_gate(fidelity, self.run.case_id):
             return False
         return gate.verdict == "passed" if self.by_bound else gate.drop <= gate.tolerance
 
-    def _judged(self, floats: frozenset[str]) -> NonInferiority:
-        run = self.variants.of(floats)
+    def _judged(self, wide: Wide) -> NonInferiority:
+        run = self.variants.of(wide)
         rows = run.evaluation.statistics
         return self.judge.on_search(run.recipe.name, rows[self.judge.parts.search])
 
     @property
-    def _best_so_far(self) -> frozenset[str]:
-        """The cheapest that passed; all that may be float where none did."""
+    def _best_so_far(self) -> Wide:
+        """The cheapest that passed; all that may be wide where none did."""
         if self.passing:
             return min(self.passing, key=lambda each: each[0])[1]
-        return frozenset(n.name for n in self.layers if n.name not in self.costs.failed)
+        possible = {layer.name: self.costs.possible(layer.name) for layer in self.layers}
+        return {name: of[-1] for name, of in possible.items() if of and of[-1] != INT4}
 
     @property
     def _seconds(self) -> float:
@@ -277,13 +265,12 @@ class _Mixing:
         left = self._time_left
         return None if left is None else max(LEAST_STAGE_S, left)
 
-    def _result(self, floats: frozenset[str]) -> Mixed:
-        run = self.variants.of(floats)
-        known = {name for _, name in self.passing}
+    def _result(self, wide: Wide) -> Mixed:
+        run, asked = self.variants.of(wide), self.asked
         confirmed: Confirmed | None = None
-        if not self.is_interrupted or floats in known:
+        if not self.is_interrupted or any(wide == passed for _, passed in self.passing):
             try:
-                self._judged(floats)
+                self._judged(wide)
                 rows = run.evaluation.statistics[self.judge.parts.confirmation]
                 confirmed = self.judge.confirm(run.recipe.name, rows)
             except KeyboardInterrupt:
@@ -292,15 +279,18 @@ class _Mixing:
                 self.notes.append(f"{run.recipe.name} could not be judged: {first_line_of(error)}")
         made = confirmed is not None
         times = self._latencies(run) if made and not self.is_interrupted else {}
-        what = f"{len(floats)} of {len(self.layers) + self.other_layers} layers in float32"
+        count = len(self.layers) + self.other_layers
+        what = f"{told_widths(wide)}, of {count}"
         return Mixed(
             case=self.run.case_id,
-            objective=self.objective,
-            method=self.method,
+            objective=asked.objective,
+            method=asked.method,
+            target=asked.target,
+            widths=asked.widths,
             recipe=run.recipe.name,
             metric=metric(self.run.plan.metrics[0]).name,
-            cost_unit=OBJECTIVES[self.objective],
-            layers=tuple(self._row(layer.name, floats) for layer in self.layers),
+            cost_unit=asked.unit,
+            layers=tuple(self._row(layer.name, wide) for layer in self.layers),
             other_layers=self.other_layers,
             on_search=confirmed.on_search if confirmed else None,
             on_confirmation=confirmed.on_confirmation if confirmed else None,
@@ -309,24 +299,27 @@ class _Mixing:
             size_bytes=sizes(self.run, run) if made else {},
             latency_ms=times,
             declaration=declaration(self.run.recipe, run.recipe),
-            ending=ending(self._begin(floats), run.recipe.name, what, confirmed),
+            ending=ending(self._begin(wide), run.recipe.name, what, confirmed),
             notes=tuple(self.notes),
             is_interrupted=self.is_interrupted,
         )
 
-    def _row(self, name: str, floats: frozenset[str]) -> MixedLayer:
-        share = self.noise.get(name)
+    def _row(self, name: str, wide: Wide) -> MixedLayer:
+        share = self.noise.get((name, INT8))
         if share is not None:
             share = share / self.total_noise if self.total_noise else 0.0
-        note = self.costs.failed.get(name, "")
-        if not note and name not in self.costs.alone:
-            note = "not measured in the budget: it stays float32"
-        return MixedLayer(
-            name, share, self.costs.alone.get(name), FLOAT32 if name in floats else INT8, note
-        )
+        costs = {width: self.costs.alone.get((name, width)) for width in self.asked.widths}
+        told = {w: why for (layer, w), why in self.costs.failed.items() if layer == name}
+        is_bound = not self.costs.possible(name)  # a width of several that it lacks is no matter
+        note = "; ".join(f"{width}: {why}" for width, why in told.items()) if is_bound else ""
+        if not note and all(cost is None for cost in costs.values()):
+            note = f"not measured in the budget: it has {wide.get(name, INT8)}"
+        return MixedLayer(name, share, costs, wide.get(name, INT8), note)
 
     def _latencies(self, run: CaseRun) -> dict[str, float]:
         try:
+            if self.asked.target != HOST:
+                return latencies_on_target(self.run, run, self.asked.target, self.asked.core)
             self.progress("latency of the mix, in turn with all int8 and all float32")
             return latencies(self.run, run)
         except KeyboardInterrupt:
@@ -335,13 +328,22 @@ class _Mixing:
             self.notes.append(f"latency was not measured: {first_line_of(error)}")
         return {}
 
-    def _begin(self, floats: frozenset[str]) -> str:
+    def _begin(self, wide: Wide) -> str:
         """How the search ended, where it did not run to its end."""
         if self.is_interrupted:
             return "interrupted; the best so far is "
         if self.is_cut:
             return f"the budget of {self.budget_s:g} s ended; the best so far is "
-        if all(floats != passed for _, passed in self.passing):
-            more = ": let more layers stay float with --layers" if self.other_layers > 1 else ""
+        if all(wide != passed for _, passed in self.passing):
+            more = ": let more layers be wide with --layers" if self.other_layers > 1 else ""
             return f"no mix passed in the search{more}; the one that loses least is "
         return ""
+
+
+def _noise(decibels: float | None) -> float:
+    """Noise power over that of the outputs; none where SQNR says none."""
+    return 0.0 if decibels is None else 10 ** (-decibels / 10)
+
+
+def _wide(widths: Wide) -> Wide:
+    return {name: width for name, width in widths.items() if width != INT8}

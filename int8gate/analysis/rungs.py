@@ -1,8 +1,8 @@
 """The rungs of the ladder: recipes that may help a case, from the cheapest to the dearest.
 
-Cost is what the user pays on the target: first come those that leave the graph integer (other
-ranges, remedies, by the time that they take to prepare), then those that leave the worst layers
-float, then int16 activations. What comes next depends on how the ones before did.
+Cost is what the user pays on the target: first come those that leave the graph one of 8 bits (other
+ranges, remedies, by the time that they take to prepare), then the worst layers in int16, then in
+float, then int16 activations everywhere. What comes next depends on how the ones before did.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from int8gate.quantizers.recipe import RECIPES, REMEDIES, Recipe, leaving_float, with_remedies
+from int8gate.quantizers.recipe import FLOAT32, INT16, RECIPES, REMEDIES, Recipe, with_remedies
 from int8gate.quantizers.toolchains.toolchain import Toolchain
 
 QUICK = ("cle", "smooth", "bias")  # of `REMEDIES`, by the time that they take
 SLOW = ("adaround",)
 MOST_WIDE = 0.25  # of the layers may stay float: a mix of more is no 8-bit network
+MOST_INT16 = 0.5  # may have int16: all of it stays integer
+# A single layer gains nothing by int16: what it reads and gives has 8 bits where its neighbours do.
+FEWEST = {INT16: 2, FLOAT32: 1}
+MOST = {INT16: MOST_INT16, FLOAT32: MOST_WIDE}
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,10 @@ def rungs(
     toolchain: Toolchain,
     gain: Callable[[str], float | None],
     worst_layers: Callable[[], Sequence[str]],
-    may_mix: bool = True,
+    widths: Sequence[str] = (FLOAT32,),
 ) -> Iterator[Rung]:
-    """For a calibrated recipe, one after another; of those with float layers only where the target
-    `may_mix`.
+    """For a calibrated recipe, one after another; single layers only in those `widths` that the
+    targets take, in their order.
 
     `gain` says of a recipe that was tried by how much it is better than the base, None where it is
     not or was not tried; it is asked when the next rung is. `worst_layers` gives the names of the
@@ -56,8 +60,11 @@ def rungs(
         if together:
             both = with_remedies(start, *together, name)
             yield Rung(both, " and ".join(map(_short, (*together, name))))
-    if toolchain.leaves_float and may_mix:
-        yield from _wide(_best([base, *_tried(base, start, together)], gain), worst_layers)
+    taken = [width for width in widths if width in toolchain.widths]
+    if taken:
+        best, layers = _best([base, *_tried(base, start, together)], gain), worst_layers()
+        for width in taken:
+            yield from _wide(best, width, layers)
     yield from _wider_activations(base)
 
 
@@ -99,14 +106,14 @@ def _best(recipes: list[Recipe], gain: Callable[[str], float | None]) -> Recipe:
     return max(recipes, key=lambda each: gain(each.name) or 0.0)
 
 
-def _wide(base: Recipe, worst_layers: Callable[[], Sequence[str]]) -> Iterator[Rung]:
-    layers = worst_layers()
-    count = 1
-    while count <= max(1, MOST_WIDE * len(layers)) and layers:
+def _wide(base: Recipe, width: str, layers: Sequence[str]) -> Iterator[Rung]:
+    count = FEWEST[width]
+    while count <= max(FEWEST[width], MOST[width] * len(layers)) and count <= len(layers):
         globs = [glob.escape(name) for name in layers[:count]]
-        name = f"{base.name.replace('+', '_')}_wide{count}"
+        of_width = "wide" if width == FLOAT32 else f"{width}_"
+        name = f"{base.name.replace('+', '_')}_{of_width}{count}"
         shown = ", ".join(layers[: min(count, 3)]) + ", ..." * (count > 3)
-        yield Rung(leaving_float(base, name, globs), f"{shown} in float32")
+        yield Rung(base.with_widths(name, {width: globs}), f"{shown} in {width}")
         count *= 2
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from int8gate.analysis.layer_runs import MODES, Question
@@ -30,7 +30,7 @@ from int8gate.quantizers import steps
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import INT8, Recipe
 from int8gate.quantizers.stages import check_route
 from int8gate.runtimes.artifact import STATISTICS
 from int8gate.validation.case_run import CaseRun
@@ -121,8 +121,11 @@ def measure(
     budget_s: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     modes: tuple[str, ...] = MODES,
+    width: str = INT8,
+    only: Collection[str] | None = None,
 ) -> Sensitivity:
-    """Measures every layer of a model with a calibrated recipe on the first evaluation samples.
+    """Measures every layer of a model with a calibrated recipe on the first evaluation samples,
+    or those named `only`; each in that width, which its toolchain has.
 
     `budget_s` counts from the call, conversion and calibration included; a batch that has begun is
     finished. `progress` is called after each batch.
@@ -130,7 +133,7 @@ def measure(
     what preparing the model raises.
     """
     start = time.monotonic()
-    work = _Work(pipeline, spec, recipe, samples, with_metric, modes)
+    work = _Work(pipeline, spec, recipe, samples, with_metric, modes, width, only)
     found = _Found(work)
     counts = [work.count] if work.count <= FEW else [FEW, work.count]
     total, sample_layers = len(counts) * len(work.batches), 0
@@ -158,6 +161,8 @@ class _Work:
         samples: int,
         with_metric: bool,
         modes: tuple[str, ...],
+        width: str,
+        only: Collection[str] | None,
     ) -> None:
         run = CaseRun(spec, recipe, pipeline)
         plan, self._runner = run.plan, pipeline.runner
@@ -184,7 +189,7 @@ class _Work:
         pixels = plan.spec.preprocessing.range
         self._parts = {
             "inputs": [entry.key for entry in sources],
-            "recipe": repr(replace(recipe, name="", summary="")),
+            "recipe": repr(replace(recipe.all_in(width), name="", summary="")),
             "pixel_range": pixels,
             "samples": scoring.digest,
             "preprocessing": repr(plan.spec.preprocessing),
@@ -203,7 +208,7 @@ class _Work:
             opened,
             sources[0].path / plan.toolchain.file,
             sources[1].path / STATISTICS,
-            recipe,
+            recipe.all_in(width),
             pixels,
             Scoring(
                 pipeline.data.samples(plan.spec, "evaluation"),
@@ -216,7 +221,8 @@ class _Work:
             modes,
             pipeline.settings.seed,
         )
-        self.layers = [_layer(each) for each in self._answer("layers", {})]
+        listed = map(_layer, self._answer("layers", {}))
+        self.layers = [layer for layer in listed if only is None or layer.name in only]
         self.edges = tuple((first, second) for first, second in self._answer("edges", {}))
         names = [layer.name for layer in self.layers]
         self.batches = [tuple(names[i : i + BATCH]) for i in range(0, len(names), BATCH)]

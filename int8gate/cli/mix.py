@@ -1,4 +1,4 @@
-"""`int8gate mix CASE`: which layers stay float32, so that a case passes and costs least."""
+"""`int8gate mix CASE`: which widths the layers have, so that a case passes and costs least."""
 
 from __future__ import annotations
 
@@ -25,13 +25,19 @@ app = typer.Typer(help=__doc__)
 @app.command()
 def mix(
     case: Annotated[str, typer.Argument(help="a case such as fsrcnn-tflite_int8")],
-    objective: Annotated[str, typer.Option(help="latency (on this host) or size")] = "latency",
+    objective: Annotated[str, typer.Option(help="latency (on the target) or size")] = "latency",
     method: Annotated[
         str, typer.Option(help="integer, greedy, dynamic or evolutionary")
     ] = "integer",
-    layers: Annotated[int, typer.Option(help="so many may stay float, the worst")] = 12,
+    layers: Annotated[int, typer.Option(help="so many may be wider, the worst")] = 12,
     budget: Annotated[str, typer.Option(help="stop after this long: 90s, 5m")] = "5m",
     target: Annotated[str, typer.Option(help="what it has to run on")] = "host_cpu",
+    widths: Annotated[
+        str, typer.Option(help="int4, int16, float16, float32: what target and toolchain have")
+    ] = "",
+    core: Annotated[
+        str, typer.Option(help="ARM core that runs what an NPU leaves over")
+    ] = "Cortex-A55",
     zoo: Zoo = None,
     profile: Profile = "compact",
     weights_dir: WeightsDir = None,
@@ -40,12 +46,14 @@ def mix(
     trust: Trust = False,
     output: Json = None,
 ) -> None:
-    """Leave those layers float32 that an int8 case needs so, at the least cost; confirm the winner.
+    """Give those layers other widths that an int8 case needs so, at the least cost; confirm the
+    winner.
 
     Candidates pass the accuracy test on one part of the evaluation set, the winner once on the
     other. Exit code 0 where it is confirmed, 1 where not, 130 after Ctrl-C, which shows the best so
     far.
     """
+    from int8gate.analysis.mix_question import MixQuestion
     from int8gate.analysis.mixing import mix as find_mix
     from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.reporting.mix import mix_lines
@@ -58,11 +66,15 @@ def mix(
         with opened_pipeline(spec, recipe, artifact_cache, profile, **settings) as pipeline:
             mixed = find_mix(
                 CaseRun(spec, recipe, pipeline),
-                objective=objective,
-                method=method,
-                layers=layers,
+                MixQuestion(
+                    objective=objective,
+                    method=method,
+                    layers=layers,
+                    target=target,
+                    core=core,
+                    widths=tuple(filter(None, map(str.strip, widths.split(",")))),
+                ),
                 budget_s=seconds,
-                target=target,
                 progress=lambda line: typer.echo(line, err=True),
             ).as_record()
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 # The name that is imported: that of its distribution, and the extras that bring it.
 PACKAGES = {
     "ai_edge_litert": ("ai-edge-litert", ("tflite",)),
+    "ai_edge_quantizer": ("ai-edge-quantizer", ("tflite",)),
     "ethosu": ("ethos-u-vela", ("npu",)),
     "h5py": ("h5py", ("keras",)),
     "keras": ("keras", ("keras",)),

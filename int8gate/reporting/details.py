@@ -39,6 +39,7 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Kept in float on purpose", operators(dig(record, "integer_ops", "kept_float"))),
         ("Float for want of a kernel", operators(dig(record, "integer_ops", "float_by_kernel"))),
         ("Float by the recipe's rules", operators(dig(record, "integer_ops", "float_by_recipe"))),
+        *_other_widths(record),
         *_origin(record.get("error_origin")),
         *_rescue(record.get("rescue")),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
@@ -49,6 +50,13 @@ def facts(row: CaseRow) -> list[Fact]:
         ("Seconds", _seconds(record)),
         ("Peak memory", size(record.get("peak_rss_bytes"))),
     ]
+
+
+def _other_widths(record: Mapping) -> list[Fact]:
+    """Operators among those of 8 bits that have others, where there are any."""
+    named = {"int16_ops": "In int16 among 8 bits", "int4_ops": "With int4 weights"}
+    found = {name: dig(record, "integer_ops", name) for name in named}
+    return [(named[name], operators(listed)) for name, listed in found.items() if listed]
 
 
 def operators(values: Iterable[Any] | None, remark: str = "") -> Listing:

@@ -8,20 +8,24 @@ from typing import Any
 from int8gate.reporting.fields import DASH, printable, size, three_digits
 from int8gate.reporting.rescue import aligned
 
+HOST = "host_cpu"  # as records call this machine
+
 
 def mix_lines(mixed: Mapping[str, Any]) -> list[str]:
     """Of the record of a `Mixed`: its layers, its figures, how it ended, and the TOML to paste."""
     unit = mixed["cost_unit"]
+    widths = mixed["widths"]
     rows = [
         (
             printable(row["name"]),
             DASH if row["loss_share"] is None else f"{row['loss_share']:.2%}",
-            DASH if row["cost"] is None else _added(row["cost"], unit),
+            *(_added(row["costs"].get(width), unit) for width in widths),
             row["width"],
         )
         for row in mixed["layers"]
     ]
-    lines = aligned([("layer", "of the loss", f"float32 adds ({unit})", "width"), *rows])
+    heads = [f"{width} adds ({unit})" for width in widths]
+    lines = aligned([("layer", "of the loss", *heads, "width"), *rows])
     lines.append(f"and {mixed['other_layers']} others, which stay as {mixed['case']} has them")
     noted = [f"  {printable(row['name'])}: {row['note']}" for row in mixed["layers"] if row["note"]]
     lines += noted
@@ -49,7 +53,8 @@ def mix_lines(mixed: Mapping[str, Any]) -> list[str]:
 
 
 def _costs(mixed: Mapping[str, Any]) -> list[str]:
-    head = ("", "size", "of int8", "host ms", "of int8", "file")
+    where = "host" if mixed["target"] == HOST else mixed["target"]
+    head = ("", "size", "of int8", f"{where} ms", "of int8", "file")
     sizes, times = mixed["size_bytes"], mixed["latency_ms"]
     rows = []
     for name in ("int8", "mixed", "float32"):
@@ -67,5 +72,7 @@ def _costs(mixed: Mapping[str, Any]) -> list[str]:
     return aligned([head, *rows])
 
 
-def _added(cost: float, unit: str) -> str:
+def _added(cost: float | None, unit: str) -> str:
+    if cost is None:
+        return DASH
     return f"{cost:+.0f}" if unit == "bytes" else f"{cost:+.4f}"

@@ -201,7 +201,7 @@ def what_ran_as_integer(path: Path) -> dict:
     that ONNX Runtime has for integers (`onnx_integer_forms`). One that it has not, and what float
     tensors join to such a one (a transformer's token stream, `toolchains/onnx/placement.py`), is
     float by necessity: `float_by_kernel`. Those that the file says its recipe leaves float are
-    `float_by_recipe`.
+    `float_by_recipe`; `int4_ops` are nodes with int4 weights, in the file.
     """
     operators = read_operators(path)
     by_recipe = [found for found in operators if found.is_kept and not found.is_integer]
@@ -213,15 +213,25 @@ def what_ran_as_integer(path: Path) -> dict:
     others = [found for found in float_leftovers(operators) if not found.is_kept]
     failing = [found for found in left if found not in kept]
     failing += [found for found in others if found.has_kernel]
+    told = {"int4_ops": _with_int4(_load(path).graph)}
     lists = {
         "float_ops": failing,
         "kept_float": kept,
         "float_by_kernel": [found for found in others if not found.has_kernel],
         "float_by_recipe": by_recipe,
     }
-    told = {name: list(dict.fromkeys(map(_told, those))) for name, those in lists.items()}
+    told |= {name: list(dict.fromkeys(map(_told, those))) for name, those in lists.items()}
     optional = {name: those for name, those in told.items() if those or name == "float_ops"}
     return {"fraction": integer_fraction(operators)} | optional
+
+
+def _with_int4(graph) -> list[str]:
+    from onnx import TensorProto
+
+    narrow = {each.name for each in graph.initializer if each.data_type == TensorProto.INT4}
+    narrow |= {name for node in graph.node if narrow & set(node.input) for name in node.output}
+    nodes = (n for n in graph.node if n.op_type != "DequantizeLinear" and narrow & set(n.input))
+    return [f"{node.op_type} ({node.name})" for node in nodes]
 
 
 def _load(path: Path):

@@ -47,15 +47,29 @@ def what_is_integer(graph: Graph) -> dict:
     """The record's `integer_ops`: share of integer operators, and those that touch a float.
 
     Those that the file says its recipe leaves float, and the conversions at their borders, are
-    `float_by_recipe`.
+    `float_by_recipe`. Where operators of 8 bits stand beside them, `int16_ops` are those of 16, and
+    `int4_ops` those with int4 weights, conversions apart.
     """
     meant = _with_borders(graph)
     lists: dict[str, list[str]] = {"float_ops": [], "float_by_recipe": []}
     for operator in graph.operators:
         if found := _float_operator(operator):
             lists["float_by_recipe" if id(operator) in meant else "float_ops"].append(str(found))
+    lists |= _other_widths(graph)
     optional = {name: those for name, those in lists.items() if those or name == "float_ops"}
     return {"fraction": integer_fraction(graph)} | optional
+
+
+def _other_widths(graph: Graph) -> dict[str, list[str]]:
+    computing = [o for o in graph.operators if o.outputs and o.opcode not in CONVERSIONS]
+    wide = [operator for operator in computing if operator.dtype == "int16"]
+    narrow = [o for o in computing if any(t.dtype == "int4" for t in o.inputs)]
+    beside = any(operator.dtype in ("int8", "uint8") for operator in computing)
+    listed = {"int16_ops": wide if beside else [], "int4_ops": narrow}
+    return {
+        name: [f"{o.opcode} ({o.outputs[0].name}, {o.dtype})" for o in operators]
+        for name, operators in listed.items()
+    }
 
 
 def what_is_integer_in(path: Path) -> dict:

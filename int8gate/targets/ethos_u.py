@@ -57,7 +57,7 @@ class EthosUTarget(Target):
     packages = ("ethos-u-vela",)
     programs = ("ethosu",)  # Vela runs as a program
     larger = "ethos_u85_2048"
-    runs_float = False
+    widths = ("int16",)
 
     @property
     def accelerator(self) -> str:
@@ -111,6 +111,11 @@ def estimate(
         raise ValueError(
             f"{artifact}: expected one subgraph, found control flow or several signatures, whose "
             "cycles Vela cannot total: export the part without loops, or one signature"
+        )
+    if any(tensor.dtype == "int4" for tensor in source.tensors):
+        raise ValueError(
+            f"{artifact}: {target.name} takes no int4 weights (Vela 5.2 ends by SIGFPE): leave its "
+            "operators int8"
         )
     work = Path(work_dir).resolve()
     work.mkdir(parents=True, exist_ok=True)

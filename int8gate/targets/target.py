@@ -28,7 +28,9 @@ class Target(ABC):
     programs : top-level packages that it runs as programs, which no import names.
     provider : ONNX Runtime's execution provider that computes as the target does; None without.
     larger : the target to try where this one is too slow; None where there is none.
-    runs_float : it computes float operators too, so that a mix of precisions may run on it.
+    widths : what single operators of an 8-bit file may have on it besides (`recipe.WIDTHS`), those
+        that cost least first; none where it takes files of one width alone. Without float32 or
+        float16 it runs integers alone.
     """
 
     name: str
@@ -38,7 +40,12 @@ class Target(ABC):
     programs: tuple[str, ...] = ()
     provider: str | None = None
     larger: str | None = None
-    runs_float: bool = True
+    widths: tuple[str, ...] = ("float32",)
+
+    @property
+    def runs_float(self) -> bool:
+        """Whether it computes float operators, too."""
+        return any(width.startswith("float") for width in self.widths)
 
     def unavailable(self) -> str | None:
         """Why it cannot be used here, a sentence that says what to install; None when it can."""

@@ -29,6 +29,7 @@ PACKAGES = (
     "tensorflow",
     "keras",
     "ai-edge-litert",
+    "ai-edge-quantizer",
     "torch",
     "transformers",
     "litert-torch",

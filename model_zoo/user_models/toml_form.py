@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from int8gate.engine.schema import Exact, expected
 from int8gate.tasks.registry import names, tasks
@@ -100,10 +100,27 @@ class Table(Exact):
 
 
 class RecipeTable(Exact):
-    """[recipes.NAME]: a recipe, with remedies in its name or not, and operators it leaves float."""
+    """[recipes.NAME]: a recipe, with remedies in its name or not, and its operators of other widths
+    by name.
+    """
 
     base: Text
-    float32: Texts
+    int4: Texts | None = None
+    int16: Texts | None = None
+    float16: Texts | None = None
+    float32: Texts | None = None
+
+    @property
+    def widths(self) -> dict[str, tuple[str, ...]]:
+        """Globs of operators' names, by width."""
+        found = {name: getattr(self, name) for name in type(self).model_fields if name != "base"}
+        return {name: globs for name, globs in found.items() if globs}
+
+    @model_validator(mode="after")
+    def _names_operators(self) -> RecipeTable:
+        if not self.widths:
+            raise ValueError("operators in int4, int16, float16 or float32: a list of their names")
+        return self
 
 
 class Declarations(Exact):

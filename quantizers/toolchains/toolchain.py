@@ -54,8 +54,9 @@ class Toolchain(ABC):
     segmented : ``module:function`` that opens a float artifact, to quantize single layers of it in
         memory; called with (float artifact, ranges, recipe, pixel range), gives a `Segmented`.
         Empty where none does.
-    leaves_float : whether its quantization follows rules that leave single operators float
-        (`Recipe.left_float`), and `integer_operators` tells these as `float_by_recipe`.
+    widths : those of `recipe.WIDTHS` that its quantization gives single operators by the rules
+        (`Recipe.by_width`); `integer_operators` tells those that compute on floats as
+        `float_by_recipe`, and names `int16_ops` and `int4_ops`.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Toolchain(ABC):
     taking: Stage | None = None
     integer_operators: Callable
     segmented: str = ""
-    leaves_float: bool = False
+    widths: tuple[str, ...] = ()
 
     @property
     def reference(self) -> Recipe:

@@ -4,6 +4,10 @@ The middle convolution multiplies a channel that is always zero by `OUTLIER`: th
 whole range of each output's scale, and all others round to zero. With a tanh in place of the ReLU
 before it no scale can be moved out of that layer. Labels are what the float network
 answers, so that it is always right.
+
+`write_common` has the same of activations: all channels of a sum have a large part in common, which
+the middle layer takes away again. The weights are exact in 8 bits; what the channels differ by is
+lost in 8 bits of the sum, and stays in 16.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from data_folders import write
 CLASSES, CHANNELS, SIDE = 5, 8, 16
 CALIBRATION, EVALUATION = 20, 40  # pictures of each class
 OUTLIER = 200.0
+COMMON = 2000.0
 MIDDLE = "middle"  # in the name of the layer, in both files
 TEXT = f"""
 <ir_version: 8, opset_import: ["" : 17]>
@@ -41,6 +46,17 @@ def write_all(folder: Path, activation: str = "relu") -> None:
     pictures, scores, arrays = _drawn(activation)
     _write_onnx(arrays, folder / "gadget.onnx", activation)
     _write_tflite(arrays, folder / "gadget.tflite", activation)
+    _write_pictures(folder, pictures, scores)
+
+
+def write_common(folder: Path) -> None:
+    """`gadget.tflite` with a large part in common, and `pictures`; see above."""
+    pictures, scores, arrays = _drawn("relu", COMMON)
+    _write_tflite(arrays, folder / "gadget.tflite", "relu")
+    _write_pictures(folder, pictures, scores)
+
+
+def _write_pictures(folder: Path, pictures: np.ndarray, scores: np.ndarray) -> None:
     ordered = np.sort(scores, axis=1)
     surest = np.argsort(ordered[:, -2] - ordered[:, -1])
     for kind in range(CLASSES):
@@ -53,7 +69,9 @@ def write_all(folder: Path, activation: str = "relu") -> None:
             write(file, pictures[number])
 
 
-def _drawn(activation: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _drawn(
+    activation: str, common: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Pictures of patches near one colour, their scores, and weights whose scores are balanced."""
     rng = np.random.default_rng(37)
     colours = rng.integers(30, 226, (1000, 1, 1, 3))
@@ -66,9 +84,14 @@ def _drawn(activation: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarra
         "w3": rng.normal(0, 1, (CLASSES, CHANNELS)),
     }
     arrays["b1"] = -arrays["w1"].sum(axis=1) / 2
-    arrays["w1"][-1], arrays["b1"][-1], arrays["w2"][:, -1] = 0, 0, OUTLIER
+    if not common:
+        arrays["w1"][-1], arrays["b1"][-1], arrays["w2"][:, -1] = 0, 0, OUTLIER
     x = pictures / 255 @ arrays["w1"].T + arrays["b1"]
     a = np.tanh(x) if activation == "tanh" else np.maximum(x, 0)
+    if common:
+        arrays["common"] = np.full((CHANNELS, 3), common / 3)
+        arrays["w2"] = np.eye(CHANNELS) - np.roll(np.eye(CHANNELS), 1, axis=1)
+        a = a + pictures / 255 @ arrays["common"].T
     b = np.maximum(a @ arrays["w2"].T + arrays["b2"], 0).mean(axis=(1, 2))
     scores = b @ arrays["w3"].T
     arrays["b3"] = -scores.mean(axis=0)
@@ -97,6 +120,9 @@ def _write_tflite(arrays: dict[str, np.ndarray], path: Path, activation: str) ->
         with tf.name_scope("stem"):
             x = tf.nn.conv2d(image, kernels["w1"], 1, "VALID") + arrays["b1"]
             a = tf.nn.tanh(x) if activation == "tanh" else tf.nn.relu(x)
+        if "common" in arrays:
+            with tf.name_scope("common"):
+                a += tf.nn.conv2d(image, arrays["common"].T[None, None], 1, "VALID")
         with tf.name_scope(MIDDLE):
             b = tf.nn.relu(tf.nn.conv2d(a, kernels["w2"], 1, "VALID") + arrays["b2"])
         with tf.name_scope("head"):

@@ -36,6 +36,7 @@ def quantize(
     """
     is_static = recipe.activations in onnx_static.ACTIVATIONS
     chosen = _chosen(float_model, recipe, ranges) if is_static else {}
+    onnx_static.check_mix(float_model, recipe, ranges or {})
     try:
         if is_static:
             model = onnx_static.quantize(float_model, recipe, chosen)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import FLOAT16, INT4, Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.onnx import static
 from int8gate.quantizers.toolchains.onnx.float_nodes import part_constants
 from int8gate.quantizers.toolchains.onnx.layer_list import layers_in
+from int8gate.quantizers.toolchains.onnx.other_widths import check_widths, give_widths, kept_by
 from int8gate.quantizers.toolchains.onnx.placement import ACTIVATIONS, Placement, placing
 from int8gate.runtimes import onnx_file, ort
 from int8gate.runtimes.artifact import TensorSpec
@@ -36,7 +37,7 @@ def opened(
     import onnx
 
     model = onnx.load(str(float_model))
-    kept = recipe.left_float(node.name for node in model.graph.node)
+    kept, _ = kept_by(recipe, model)
     return OnnxSegments(model, static.marked(float_model), dict(ranges), recipe, kept)
 
 
@@ -50,7 +51,13 @@ class OnnxSegments(Segmented):
         kept: Sequence[str],
     ) -> None:
         self._model, self._calibrated, self._ranges = model, calibrated, ranges
-        self._recipe, self._kept = recipe, frozenset(kept)
+        self._recipe = recipe
+        by_name = {node.name: recipe.rule_of(node.name).width for node in model.graph.node}
+        self._widths = {
+            width: frozenset(name for name, own in by_name.items() if own == width)
+            for width in (INT4, FLOAT16)
+        }
+        self._kept = frozenset(kept).difference(*self._widths.values())
         graph = model.graph
         self._has_subgraphs = _has_subgraphs(graph)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -91,13 +98,16 @@ class OnnxSegments(Segmented):
     def program(self, segment: int, kept: frozenset[str]) -> Program:
         if not self.segments[segment].gives:  # nothing reads what its nodes compute
             return lambda arrays: []
-        placement = self._within(segment, self._place(kept))
+        widths = {w: self.within(segment, of - kept) for w, of in self._widths.items()}
+        others = frozenset(name for of in widths.values() for name in of)
+        placement = self._within(segment, self._place(kept | others))
         part = self._part(segment)
+        check_widths(part, self._recipe, widths, self._chosen(segment))
         if placement.integer:
             part_constants(part.graph, placement.by_recipe)
             ranges = self._chosen(segment)
             try:
-                part = static.quantize_placed(part, placement, self._recipe, ranges)
+                part = static.quantize_placed(part, placement, self._recipe, ranges, widths)
             except ValueError:
                 raise
             # The stock quantizer asserts, indexes and looks up without a check.
@@ -106,6 +116,8 @@ class OnnxSegments(Segmented):
                     f"ONNX Runtime's quantizer stops: {type(error).__name__}: {error}"
                 ) from error
             self._give_floats(part.graph, placement)
+        else:
+            give_widths(part, widths)
         session = ort.open_model(part.SerializeToString(), ort.options())
         takes = self.segments[segment].takes
 

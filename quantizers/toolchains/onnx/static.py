@@ -17,6 +17,13 @@ from pathlib import Path
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
 from int8gate.quantizers.recipe import RECIPES, Recipe
 from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
+from int8gate.quantizers.toolchains.onnx.other_widths import (
+    NONE,
+    ByWidth,
+    check_widths,
+    give_widths,
+    kept_by,
+)
 from int8gate.quantizers.toolchains.onnx.placement import (
     Placement,
     constant_left_operands,
@@ -101,15 +108,27 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     import onnx
 
     model = onnx.load(str(float_model))
-    kept = recipe.left_float(node.name for node in model.graph.node)
+    kept, widths = kept_by(recipe, model)
     part_constants(model.graph, kept)
-    return quantize_placed(model, place(model, kept), recipe, ranges)
+    return quantize_placed(model, place(model, kept), recipe, ranges, widths)
 
 
-def quantize_placed(model, placement: Placement, recipe: Recipe, ranges: dict):
+def check_mix(float_model: Path, recipe: Recipe, ranges: dict) -> None:
+    """Raises ValueError for the first node that cannot have the width that a rule gives it."""
+    import onnx
+
+    if recipe.is_mixed:
+        model = onnx.load(str(float_model))
+        check_widths(model, recipe, kept_by(recipe, model)[1], ranges)
+
+
+def quantize_placed(
+    model, placement: Placement, recipe: Recipe, ranges: dict, widths: ByWidth = NONE
+):
     """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
 
-    `placement` says which of its nodes compute with integers. Raises ValueError where `ranges`
+    `placement` says which of its nodes compute with integers, `widths` which of the others
+    have another than float32. Raises ValueError where `ranges`
     lacks a tensor that gets a scale of its own.
     """
     import onnx
@@ -136,6 +155,7 @@ def quantize_placed(model, placement: Placement, recipe: Recipe, ranges: dict):
     del quantized.metadata_props[:]
     stay_float = {KEPT_FLOAT: placement.regression_heads, BY_RECIPE: placement.by_recipe}
     names = {key: [numbering.name(node) for node in nodes] for key, nodes in stay_float.items()}
+    names[BY_RECIPE] += give_widths(quantized, widths)
     onnx.helper.set_model_props(
         quantized, {key: json.dumps(found) for key, found in names.items() if found}
     )
@@ -161,7 +181,7 @@ def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     import onnx
 
     model = onnx.load(str(float_model), load_external_data=False)
-    kept = recipe.left_float(node.name for node in model.graph.node)
+    kept, _ = kept_by(recipe, model)
     return marked_in(model, place(model, kept), recipe)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import FLOAT16, FLOAT32, INT4, Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
 from int8gate.quantizers.toolchains.toolchain import FLOAT, STATISTICS, Quantization, Toolchain
@@ -32,7 +32,7 @@ class Onnx(Toolchain):
     }
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
     segmented = f"{_HERE}.segments:opened"
-    leaves_float = True
+    widths = (INT4, FLOAT16, FLOAT32)
 
     def layers(self, float_model: Path) -> list[Layer]:
         from int8gate.quantizers.toolchains.onnx.layer_list import layers

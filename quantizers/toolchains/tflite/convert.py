@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.recipe import FLOAT32, RECIPES, Recipe
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
-from int8gate.quantizers.toolchains.tflite.float_operators import left_float, note, with_one_name
+from int8gate.quantizers.toolchains.tflite.float_operators import note, of_widths
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
+from int8gate.quantizers.toolchains.tflite.mixed_widths import quantized_mix
 from int8gate.quantizers.toolchains.tflite.ranges import snapped_to_pixels, with_ranges
 from int8gate.runtimes.artifact import SAVED_MODEL, TFLITE, in_order
 from int8gate.runtimes.litert import describe
@@ -45,28 +46,20 @@ def quantize(
     (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become, None of
     arrays.
     """
-    import tensorflow as tf
-    from tensorflow.lite.python.convert import mlir_quantize
-
     ranged, notes = with_ranges(*with_near_masks(float_model.read_bytes(), ranges)), []
-    graph = read_graph(float_model) if recipe.is_mixed else None
-    kept = left_float(graph, recipe) if graph else []
     if recipe.pixel_ranges and pixel_range is None:
         notes.append(f"{recipe.name} had no effect: its samples are no pictures")
     elif recipe.pixel_ranges and pixel_range is not None:
         ranged, snapped = snapped_to_pixels(ranged, *pixel_range)
         if not snapped:
             notes.append(NO_PICTURE.format(recipe.name, *pixel_range))
-    quantized = mlir_quantize(
-        with_one_name(ranged, graph, kept) if graph else ranged,
-        input_data_type=tf.dtypes.as_dtype(recipe.io),
-        output_data_type=tf.dtypes.as_dtype(recipe.io),
-        disable_per_channel=not recipe.per_channel,
-        denylisted_nodes=[operator.outputs[0].name for operator in kept] or None,
-    )
+    graph = read_graph(float_model)
+    chosen = of_widths(graph, recipe)
+    quantized, told = quantized_mix(ranged, graph, recipe, chosen, recipe.io)
     (directory / TFLITE).write_bytes(quantized)
-    if graph:
-        notes += note(directory / TFLITE, graph, kept)
+    notes += told
+    if chosen[FLOAT32]:
+        notes += note(directory / TFLITE, graph, chosen[FLOAT32])
     return describe(directory / TFLITE) | {"notes": notes}
 
 

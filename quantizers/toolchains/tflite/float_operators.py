@@ -12,25 +12,30 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.recipe import FLOAT32, REFERENCES, Recipe
 from int8gate.runtimes.tflite_graph import Graph, Operator, opened, read_graph, written
 from int8gate.runtimes.tflite_integers import with_kept
 
 
-def left_float(graph: Graph, recipe: Recipe) -> list[Operator]:
-    """The operators of a float model that the rules leave float, by the name of what they write.
+def of_widths(graph: Graph, recipe: Recipe) -> dict[str, list[Operator]]:
+    """The operators of a float model that the rules give another width, by width; by the name of
+    what they write.
 
     Raises ValueError where a rule matches none, and where nothing is left to quantize.
     """
     operators = [operator for operator in graph.operators if operator.outputs]
-    names = set(recipe.left_float(operator.outputs[0].name for operator in operators))
-    kept = [operator for operator in operators if operator.outputs[0].name in names]
+    names = recipe.by_width(operator.outputs[0].name for operator in operators)
+    found = {
+        width: [operator for operator in operators if operator.outputs[0].name in names[width]]
+        for width in names
+    }
+    kept = found[FLOAT32]
     if kept and len(kept) == len(operators):
         raise ValueError(
             f"{recipe.name} leaves every operator of {graph.path.name} float: choose "
             f"{REFERENCES[recipe.toolchain].name}, or rules that match less"
         )
-    return kept
+    return found
 
 
 def with_one_name(model: bytes, graph: Graph, kept: list[Operator]) -> bytes:
@@ -48,26 +53,38 @@ def with_one_name(model: bytes, graph: Graph, kept: list[Operator]) -> bytes:
     return written(whole)
 
 
+def found_in(quantized: Graph, graph: Graph, kept: list[Operator]) -> dict[int, Operator]:
+    """Of a file of TensorFlow's quantizer the float operators that are those `kept` of the float
+    model `graph`, by their places in the file.
+    """
+    names = {operator.outputs[0].name for operator in graph.operators if operator.outputs}
+    return {
+        operator.index: each
+        for operator in quantized.operators
+        for each in kept
+        if _is_same(operator, each, names)
+    }
+
+
 def note(quantized: Path, graph: Graph, kept: list[Operator]) -> list[str]:
     """Writes into the quantized file which of its operators are float because they were `kept`.
 
     `graph` is the float model's. Returns a sentence for the record where others of them are not:
     behind an integer operator TensorFlow's quantizer averages integers (AVERAGE_POOL_2D).
     """
-    names = {operator.outputs[0].name for operator in graph.operators if operator.outputs}
-    found = {
-        operator.index: each
-        for operator in read_graph(quantized).operators
-        for each in kept
-        if _is_same(operator, each, names)
-    }
+    found = found_in(read_graph(quantized), graph, kept)
     quantized.write_bytes(with_kept(quantized.read_bytes(), found))
-    stay = {id(each) for each in found.values()}
-    others = [o for o in kept if o.outputs[0].is_float and id(o) not in stay]
+    return not_given(kept, found, "leave float")
+
+
+def not_given(asked: list[Operator], found: dict[int, Operator], what: str) -> list[str]:
+    """A sentence where the quantizer did not do to operators what the rules say."""
+    done = {id(each) for each in found.values()}
+    others = [o for o in asked if o.outputs[0].is_float and id(o) not in done]
     if not others:
         return []
     told = ", ".join(f"{operator.opcode} ({operator.outputs[0].name})" for operator in others)
-    return [f"TensorFlow's quantizer did not leave float what the rules name: {told}"]
+    return [f"TensorFlow's quantizer did not {what} what the rules name: {told}"]
 
 
 def _is_same(operator: Operator, kept: Operator, names: set[str]) -> bool:

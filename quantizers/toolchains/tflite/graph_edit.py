@@ -27,6 +27,37 @@ def drop_unused_codes(whole) -> None:
         operator.opcodeIndex = used.index(operator.opcodeIndex)
 
 
+def drop_unused_tensors(whole) -> None:
+    """Takes the tensors and buffers out of a `ModelT` of one subgraph that nothing reads, in place.
+
+    Numbers of the others change.
+    """
+    graph = whole.subgraphs[0]
+    lists = [(graph, "inputs"), (graph, "outputs")]
+    lists += [(o, part) for o in graph.operators for part in ("inputs", "outputs", "intermediates")]
+    lists = [(of, part) for of, part in lists if getattr(of, part) is not None]
+    entries = [
+        entry
+        for signature in whole.signatureDefs or []
+        for entry in (*(signature.inputs or []), *(signature.outputs or []))
+    ]
+    numbers = {int(number) for of, part in lists for number in getattr(of, part)} - {-1}
+    used = sorted(numbers | {entry.tensorIndex for entry in entries})
+    place = {old: new for new, old in enumerate(used)} | {-1: -1}
+    graph.tensors = [graph.tensors[number] for number in used]
+    for of, part in lists:
+        setattr(of, part, [place[int(number)] for number in getattr(of, part)])
+    for entry in entries:
+        entry.tensorIndex = place[entry.tensorIndex]
+    holders = [*graph.tensors, *(whole.metadata or [])]
+    kept = sorted({0, *(int(holder.buffer) for holder in holders)})
+    of_buffer = {old: new for new, old in enumerate(kept)}
+    for holder in holders:
+        holder.buffer = of_buffer[int(holder.buffer)]
+    whole.buffers = [whole.buffers[number] for number in kept]
+    whole.metadataBuffer = None  # numbers of buffers, in files of old
+
+
 class GraphEdit:
     """New tensors, constants and operators of one graph of a model (object form of the schema)."""
 
@@ -55,11 +86,20 @@ class GraphEdit:
         data = self._whole.buffers[tensor.buffer].data
         if data is None or len(data) == 0:
             return None
-        dtype = enum_names("TensorType")[tensor.type].lower()
+        dtype = self.dtype(index)
         if dtype not in NUMBERS:
             return None
         shape = () if tensor.shape is None else tensor.shape
         return np.asarray(data, np.uint8).view(dtype).reshape(shape)
+
+    def dtype(self, index: int) -> str:
+        """A tensor's dtype, as numpy calls it where it has that."""
+        return enum_names("TensorType")[self.tensor(index).type].lower()
+
+    def is_constant(self, index: int) -> bool:
+        """Whether the file holds a tensor's values."""
+        data = self._whole.buffers[self.tensor(index).buffer].data
+        return data is not None and len(data) > 0
 
     def opcode(self, operator) -> str:
         """An operator's name in the schema."""

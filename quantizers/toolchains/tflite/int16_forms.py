@@ -10,6 +10,8 @@ activations of super-resolution networks. Both are sums and orders of operators 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_codes
@@ -21,25 +23,33 @@ def with_int16_forms(model: bytes) -> bytes:
 
     A PRELU whose slopes the network computes stays, and is the quantizer's to refuse.
     """
-    from ai_edge_litert import schema_py_generated as schema
+    return written_out(model)[0]
 
-    codes = schema.BuiltinOperator
+
+def written_out(
+    model: bytes, places: Collection[int] | None = None
+) -> tuple[bytes, dict[int, int]]:
+    """`with_int16_forms` of the operators at these places of the first subgraph, None: of all; and
+    for each place in the new file which it was in the old one. Tensors keep their numbers.
+    """
     whole = opened(model)
-    written_as = {codes.PRELU: _prelu, codes.DEPTH_TO_SPACE: _depth_to_space}
+    origin: dict[int, int] = {}
     changed = False
-    for graph in whole.subgraphs:
+    for number, graph in enumerate(whole.subgraphs):
         edit, operators = GraphEdit(whole, graph), []
-        for operator in graph.operators:
-            code = whole.operatorCodes[operator.opcodeIndex]
-            form = written_as.get(max(code.builtinCode, code.deprecatedBuiltinCode))
+        for place, operator in enumerate(graph.operators):
+            form = FORMS.get(edit.opcode(operator)) if places is None or place in places else None
             replaced = form(edit, operator) if form else None
+            if number == 0:
+                made = range(len(operators), len(operators) + len(replaced or [operator]))
+                origin |= dict.fromkeys(made, place)
             operators += replaced or [operator]
             changed = changed or bool(replaced)
         graph.operators = operators
     if not changed:
-        return bytes(model)
+        return bytes(model), origin
     drop_unused_codes(whole)  # the calibrator knows only operators that a graph has
-    return written(whole)
+    return written(whole), origin
 
 
 def _prelu(edit: GraphEdit, operator) -> list | None:
@@ -78,3 +88,6 @@ def _depth_to_space(edit: GraphEdit, operator) -> list:
         edit.operator("TRANSPOSE", [blocks, axes], [rows], "TransposeOptions"),
         edit.operator("RESHAPE", [rows, last], [y], *reshape[1]),
     ]
+
+
+FORMS = {"PRELU": _prelu, "DEPTH_TO_SPACE": _depth_to_space}

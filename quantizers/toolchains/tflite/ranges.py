@@ -102,6 +102,17 @@ def with_ranges(model: bytes, ranges: Mapping[str, tuple[float, float]]) -> byte
     return bytes(content)
 
 
+def known_ranges(model: bytes) -> dict[str, tuple[float, float]]:
+    """The (minimum, maximum) that tensors of a float `.tflite` have, by name; see `with_ranges`."""
+    graph, found = _root(model).Subgraphs(0), {}
+    for index in range(graph.TensorsLength()):
+        tensor = graph.Tensors(index)
+        how = tensor.Quantization()
+        if how is not None and how.MinLength() == how.MaxLength() == 1:
+            found[(tensor.Name() or b"").decode(errors="replace")] = how.Min(0), how.Max(0)
+    return found
+
+
 def with_outputs(model: bytes, indices: Iterable[int]) -> bytes:
     """The `.tflite` with these tensors as the outputs of its graph; signatures keep theirs."""
     content, chosen = bytearray(model), list(indices)

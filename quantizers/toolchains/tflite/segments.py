@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import FLOAT32, INT8, WIDTHS, Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
-from int8gate.quantizers.toolchains.tflite.float_operators import left_float, with_one_name
+from int8gate.quantizers.toolchains.tflite.float_operators import of_widths
 from int8gate.quantizers.toolchains.tflite.layer_list import ACTIVATIONS, MOVES, layers_in, name_of
+from int8gate.quantizers.toolchains.tflite.mixed_widths import quantized_mix
 from int8gate.quantizers.toolchains.tflite.ranges import snapped_to_pixels, with_ranges
 from int8gate.runtimes import tflite_graph
 from int8gate.runtimes.artifact import TensorSpec
@@ -49,8 +50,8 @@ class TfliteSegments(Segmented):
     def __init__(self, float_model: Path, ranged: bytes, recipe: Recipe) -> None:
         self._path, self._recipe = float_model, recipe
         graph = read_graph(float_model)
-        left = left_float(graph, recipe) if recipe.is_mixed else []
-        self._kept = frozenset(map(name_of, left))
+        chosen = of_widths(graph, recipe)
+        self._kept = frozenset(map(name_of, chosen[FLOAT32]))
         self._model = tflite_graph.opened(ranged)
         session = LiteRTSession(float_model)
         self._inputs, outputs = session.inputs, session.outputs
@@ -114,24 +115,18 @@ class TfliteSegments(Segmented):
         return _Run(self._quantized(part, kept, "float32")).run
 
     def _quantized(self, part: bytes, kept: frozenset[str], io: str) -> bytes:
-        import tensorflow as tf
-        from tensorflow.lite.python.convert import mlir_quantize
-
         graph = graph_of(part, self._path)
-        left = [each for each in graph.operators if each.outputs and name_of(each) in kept]
+        chosen: dict[str, list] = {width: [] for width in WIDTHS}
+        for each in graph.operators:
+            if not each.outputs:
+                continue
+            name = name_of(each)
+            width = FLOAT32 if name in kept else self._recipe.rule_of(name).width or INT8
+            chosen.setdefault(width, []).append(each)
         try:
-            quantized = mlir_quantize(
-                with_one_name(part, graph, left),
-                input_data_type=tf.dtypes.as_dtype(io),
-                output_data_type=tf.dtypes.as_dtype(io),
-                disable_per_channel=not self._recipe.per_channel,
-                denylisted_nodes=[name_of(each) for each in left] or None,
-            )
-            return bytes(quantized)  # pyright: ignore[reportArgumentType]
+            return quantized_mix(part, graph, self._recipe, chosen, io)[0]
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"TensorFlow's quantizer stops: {error}") from error
-        assert isinstance(quantized, bytes)
-        return quantized
 
     def _ends_of(self, segment: int) -> list[TensorSpec]:
         """The inputs of the first segment, or the outputs of the last, as the artifact has them."""

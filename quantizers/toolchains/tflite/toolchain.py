@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe import FLOAT32, INT4, INT16, Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
 from int8gate.quantizers.toolchains.toolchain import (
@@ -32,7 +32,10 @@ _CONVERTERS = {  # by the form of the export, for the record
 class Tflite(Toolchain):
     name = "tflite"
     file = TFLITE
-    packages = ("ai-edge-litert", "keras", "litert-torch", "onnx2tf", "tensorflow")
+    packages = (
+        *("ai-edge-litert", "ai-edge-quantizer", "keras", "litert-torch", "onnx2tf"),
+        "tensorflow",
+    )
     floats: ClassVar = {
         SAVED_MODEL: Stage("artifact", f"{_HERE}.convert:to_tflite"),
         PROGRAM: Stage("artifact", f"{_HERE}.from_torch:to_tflite"),
@@ -50,7 +53,7 @@ class Tflite(Toolchain):
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
     segmented = f"{_HERE}.segments:opened"
-    leaves_float = True
+    widths = (INT4, INT16, FLOAT32)
 
     def layers(self, float_model: Path) -> list[Layer]:
         from int8gate.quantizers.toolchains.tflite.layer_list import layers

@@ -92,6 +92,20 @@ def test_a_loss_in_one_layer_is_rescued_by_that_layer_in_float(toolchain, climbe
     assert run.built.artifact.sha256 == found.tried[-1].sha256
 
 
+def test_on_an_npu_the_worst_layers_get_int16_and_all_stays_integer(tmp_path):
+    outlier_networks.write_common(tmp_path)
+    targets = ("host_cpu", "ethos_u85_512")
+    found = rescue(declared(tmp_path, "tflite_int8"), targets=targets)
+    assert found.base.gates["accuracy"] == "failed"
+    assert found.winner == "tflite_int8_int16_2", found.ending
+    won = found.tried[-1]
+    assert won.coverage == 1
+    assert won.gates["integer_only"] == "passed"
+    assert "in int16" in won.what
+    assert "int16 = [" in found.declaration
+    assert not any("float32" in each.what for each in found.tried)
+
+
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_a_scale_that_can_move_costs_no_layer_in_float(toolchain, tmp_path_factory):
     folder = tmp_path_factory.mktemp("relu")

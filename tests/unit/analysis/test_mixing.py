@@ -16,13 +16,14 @@ from in_process import InProcess
 from typer.testing import CliRunner
 
 from int8gate.analysis import mix_costs, mix_results, mixing, sensitivity
-from int8gate.analysis.mix_costs import FLOAT32, Variants, excess, measure_costs, mixed_recipe
-from int8gate.analysis.mixing import mix
+from int8gate.analysis.mix_costs import Meter, Variants, excess, measure_costs, mixed_recipe
+from int8gate.analysis.mix_question import MixQuestion, checked
+from int8gate.analysis.mix_results import told_widths
 from int8gate.cli.app import app
 from int8gate.engine.cache import ArtifactCache
 from int8gate.quantizers.declared_recipes import declared_model
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import RECIPES, leaving_float, recipe
+from int8gate.quantizers.recipe import FLOAT32, INT8, INT16, RECIPES, recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.reporting.mix import mix_lines
@@ -86,6 +87,10 @@ def slow_in_float(monkeypatch):
         monkeypatch.setattr(module, "interleave", interleave)
 
 
+def mix(run: CaseRun, progress=lambda line: None, budget_s: float | None = None, **asked):
+    return mixing.mix(run, MixQuestion(**asked), budget_s=budget_s, progress=progress)
+
+
 def floats(found) -> list[str]:
     return [row.name for row in found.layers if row.width == FLOAT32]
 
@@ -102,9 +107,9 @@ def test_only_the_layer_that_8_bits_cannot_hold_stays_float(toolchain, team, slo
     assert found.on_confirmation.drop_upper_95 <= found.on_confirmation.tolerance
     by = {row.name: row for row in found.layers}
     assert by[left].loss_share > 0.9
-    assert all(row.cost is not None and row.cost > 0.5 for row in found.layers), found.layers
+    assert all(row.costs[FLOAT32] > 0.5 for row in found.layers), found.layers
     assert found.latency_ms["int8"] == pytest.approx(5)
-    assert found.latency_ms["mixed"] == pytest.approx(5 + by[left].cost)
+    assert found.latency_ms["mixed"] == pytest.approx(5 + by[left].costs[FLOAT32])
     lines = mix_lines(found.as_record())
     assert sum(line.split()[-1] == FLOAT32 for line in lines[: len(found.layers) + 1]) == 1
     assert found.ending in lines
@@ -121,11 +126,13 @@ def test_only_the_layer_that_8_bits_cannot_hold_stays_float(toolchain, team, slo
 
 def test_of_those_that_pass_the_smallest_file_is_taken(team):
     run = case(team, "onnx_int8")
-    found = mix(run, objective="size", layers=2)
+    found = mix(run, objective="size", layers=2, widths=(FLOAT32,))
     names = [row.name for row in found.layers]
     passing = {}
     for left in itertools.chain.from_iterable(itertools.combinations(names, n) for n in range(3)):
-        each = CaseRun(run.declared, mixed_recipe(run.recipe, left), run.pipeline)
+        each = CaseRun(
+            run.declared, mixed_recipe(run.recipe, dict.fromkeys(left, FLOAT32)), run.pipeline
+        )
         each.expected = run.expected
         if measure.accuracy(each).result.status == "passed":
             passing[left] = each.built.artifact.size_bytes
@@ -152,18 +159,20 @@ def test_costs_have_the_boundary_that_goes_away_between_neighbours(team):
     )
     assert set(found.edges) == {("stem", "middle"), ("middle", "pool"), ("pool", "head")}
     variants, layers = Variants(run), [row.layer for row in found.rows]
-    costs = measure_costs(variants, layers, found.edges, "size", lambda: False)
-    assert costs.saved["stem", "middle"] != 0
-    table = costs.table(layers, {layer.name: 1.0 for layer in layers})
+    meter = Meter(variants, checked(run, MixQuestion(objective="size", widths=(FLOAT32,))))
+    costs = measure_costs(meter, layers, found.edges, lambda: False)
+    assert costs.saved[("stem", "middle"), FLOAT32] != 0
+    table = costs.table(layers, {(layer.name, INT8): 1.0 for layer in layers})
     for pair in found.edges:
-        widths = {name: FLOAT32 if name in pair else "int8" for name in table.layers}
+        widths = {name: FLOAT32 if name in pair else INT8 for name in table.layers}
         added = table.costs_of(table.numbered(widths))
-        assert costs.int8 + added == pytest.approx(variants.size(pair))
+        together = variants.size(dict.fromkeys(pair, FLOAT32))
+        assert meter.int8 + added == pytest.approx(together)
 
 
 def test_a_case_that_passes_leaves_nothing_more_float(team, slow_in_float):
     run = case(team, "onnx_int8")
-    passing = leaving_float(run.recipe, "gadget_alone", [outlier_networks.MIDDLE])
+    passing = run.recipe.with_widths("gadget_alone", {FLOAT32: [outlier_networks.MIDDLE]})
     found = mix(CaseRun(run.declared, passing, run.pipeline), layers=2)
     assert floats(found) == []
     assert found.candidates == 1
@@ -189,8 +198,9 @@ def test_a_set_too_small_to_be_split_says_so_and_gives_the_figures(team, slow_in
         ({"method": "integr"}, "no search method 'integr': did you mean integer?"),
         ({"objective": "bytes"}, "no objective 'bytes': known: latency, size"),
         ({"layers": 0}, "0 layers: expected one or more"),
-        ({"target": "ethos_u85_512"}, "ethos_u85_512 runs integer operators alone"),
-        ({"target": "qnn_htp"}, "is measured on host_cpu alone"),
+        ({"target": "ethos_u85_512"}, "ethos_u85_512 takes tflite files, and gadget-onnx_int8"),
+        ({"target": "qnn_htp"}, "qnn_htp is simulated and tells no latency"),
+        ({"widths": ("int61",)}, "no width 'int61' for gadget-onnx_int8 on host_cpu: "),
         ({"target": "ethos"}, "--target ethos is unknown"),
     ],
 )
@@ -202,7 +212,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(asked, told, team):
 def test_a_recipe_without_int8_layers_is_refused(team):
     run = case(team, "tflite_int8")
     run.recipe = RECIPES["tflite_fp16"]
-    refused(lambda: mix(run), "tflite_fp16 has no layers that may stay float")
+    refused(lambda: mix(run), "tflite_fp16 has no layers that may have other widths")
 
 
 def test_a_budget_of_nearly_nothing_gives_what_passes_and_says_so(team):
@@ -217,9 +227,44 @@ def test_a_budget_of_nearly_nothing_gives_what_passes_and_says_so(team):
 def test_where_no_mix_passes_it_says_so_and_what_to_try(team, slow_in_float, monkeypatch):
     monkeypatch.setattr(mixing.gates, "floor_gate", lambda *_: "an output stands still")
     found = mix(case(team, "onnx_int8"), layers=2)
-    assert "no mix passed in the search: let more layers stay float with --layers" in found.ending
+    assert "no mix passed in the search: let more layers be wide with --layers" in found.ending
     assert found.candidates == 3
     assert len(floats(found)) == 2
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("common")
+    outlier_networks.write_common(folder)
+    return folder
+
+
+@pytest.mark.parametrize("objective", ["latency", "size"])
+def test_on_an_npu_the_row_gets_int16_by_what_the_npu_takes_for_it(objective, common):
+    target, run = "ethos_u85_512", case(common, "tflite_int8")
+    found = mix(run, target=target, objective=objective, layers=4)
+    wide = {row.name: row.width for row in found.layers if row.width != INT8}
+    assert set(wide.values()) == {INT16}
+    assert found.is_confirmed, found.ending
+    assert any("common" in name for name in wide)
+    assert any("middle" in name for name in wide)
+    assert f"{told_widths(wide)}, of 6" in found.ending
+    winner = Variants(run).of(wide)
+    assert winner.recipe.name == found.recipe
+    assert not measure.integer_only(winner).fields["integer_ops"]["float_ops"]
+    modelled = measure.npu_speedup(winner, target, "Cortex-A55").fields["npu"][0]
+    assert modelled["cpu_ops"] == 0
+    assert found.latency_ms["mixed"] == modelled["latency_ms"] > found.latency_ms["int8"]
+    lines = mix_lines(found.as_record())
+    assert "int16 adds" in lines[0]
+    assert any(f"{target} ms" in line for line in lines)
+    assert any(line.startswith("int16 = [") for line in lines)
+
+
+def test_a_target_that_takes_files_of_one_width_alone_says_so(common, monkeypatch):
+    monkeypatch.setattr("int8gate.targets.ethos_u.EthosUTarget.widths", ())
+    told = "ethos_u55_128 takes no mixed widths: try int8gate rescue gadget-tflite_int8 --target"
+    refused(lambda: mix(case(common, "tflite_int8"), target="ethos_u55_128"), told)
 
 
 @pytest.mark.parametrize("at", ["in float32, 1 of", "latency with neighbours"])
@@ -238,7 +283,7 @@ def test_an_interruption_confirms_what_passed_before(team, slow_in_float, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mixing, "search", interrupted)
-    found = mixing.mix(case(team, "onnx_int8"))
+    found = mix(case(team, "onnx_int8"))
     assert found.is_interrupted
     assert found.is_confirmed
     assert len(floats(found)) == 3

@@ -20,20 +20,23 @@ class Some:
     """A toolchain with these remedies."""
 
     remedies: dict[str, object] = field(default_factory=lambda: dict.fromkeys(REMEDIES))
-    leaves_float: bool = True
+    widths: tuple[str, ...] = ("int16", "float32")
 
 
 def climbed(base: Recipe, gains: dict[str, float], toolchain=None) -> list[Recipe]:
     return [
-        rung.recipe for rung in rungs(base, toolchain or Some(), gains.get, lambda: list(LAYERS))
+        rung.recipe
+        for rung in rungs(
+            base, toolchain or Some(), gains.get, lambda: list(LAYERS), ("int16", "float32")
+        )
     ]
 
 
 def cost(base: Recipe, found: Recipe) -> int:
-    """By what runs on the target: an integer graph, layers in float, wider activations."""
+    """By what runs on the target: 8 bits, layers in int16, in float, int16 everywhere."""
     if found.activations != base.activations:
-        return 2
-    return int(len(found.rules) > len(base.rules))
+        return 3
+    return {(): 0, ("int16",): 1, ("float32",): 2}[found.mixed_widths]
 
 
 @given(
@@ -68,14 +71,24 @@ def test_remedies_that_helped_are_tried_together_and_on_the_ranges_that_did():
 
 def test_the_worst_layers_stay_float_by_their_exact_names():
     base = RECIPES["onnx_int8"]
-    wide = [each for each in climbed(base, {}) if len(each.rules) > len(base.rules)]
+    wide = [each for each in climbed(base, {}) if each.mixed_widths == ("float32",)]
     assert [len(each.rules) - len(base.rules) for each in wide] == [1, 2, 4]
     assert len(wide[-1].rules) - len(base.rules) <= MOST_WIDE * len(LAYERS)
     assert wide[1].left_float(LAYERS) == LAYERS[:2], "brackets of a name are no glob"
 
 
+def test_the_worst_layers_get_int16_two_at_least_before_any_stays_float():
+    """What one alone reads and gives has 8 bits all the same."""
+    base = RECIPES["tflite_int8"]
+    found = [each for each in climbed(base, {}) if each.mixed_widths == ("int16",)]
+    assert [len(each.narrow_rules) for each in found] == [2, 4, 8]
+    assert found[0].by_width(LAYERS)["int16"] == LAYERS[:2]
+    host = rungs(base, Some(), {}.get, lambda: list(LAYERS), ("float32",))
+    assert not any("int16" in rung.recipe.mixed_widths for rung in host)
+
+
 def test_a_toolchain_without_remedies_and_mixes_has_its_other_recipes_alone():
-    found = climbed(RECIPES["tflite_int8"], {}, Some(remedies={}, leaves_float=False))
+    found = climbed(RECIPES["tflite_int8"], {}, Some(remedies={}, widths=()))
     assert {each.name for each in found} <= set(RECIPES)
     assert found[-1].name == "tflite_int16x8"
 

@@ -54,6 +54,16 @@ def test_a_toml_declares_recipes_that_leave_operators_float(tmp_path, monkeypatc
     assert found.left_float(["head/1", "a[0]", "b"]) == ["head/1", "a[0]"]
 
 
+def test_a_toml_gives_operators_other_widths_and_the_widest_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("int8gate.quantizers.recipe.RECIPES", dict(RECIPES))
+    register_recipes(
+        write(tmp_path, '[recipes.x]\nbase = "tflite_int8"\nfloat32 = ["a"]\nint16 = ["?"]')
+    )
+    found = recipe("x").by_width(["a", "b"])
+    assert (found["int16"], found["float32"]) == (["b"], ["a"])
+    assert "'?' in int16; 'a' in float32" in recipe("x").summary
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -63,6 +73,7 @@ def test_a_toml_declares_recipes_that_leave_operators_float(tmp_path, monkeypatc
         ('[recipes.x]\nbase = "onnx_int8"\nfloat32 = ["a"]\nbits = 8', "bits"),
         ('[recipes."a b"]\nbase = "onnx_int8"\nfloat32 = ["a"]', "[recipes.a b]"),
         ('[recipes.onnx_int8]\nbase = "onnx_int8"\nfloat32 = ["a"]', "choose another name"),
+        ('[recipes.x]\nbase = "onnx_int8"\nfloat32 = ["*"]', "name single ones"),
         ('[recipes.x]\nbase = "onnx_dynamic_int8"\nfloat32 = ["a"]', "what can be mixed"),
     ],
 )

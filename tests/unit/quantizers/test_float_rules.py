@@ -73,6 +73,15 @@ def test_a_layer_that_8_bits_cannot_hold_passes_once_a_rule_leaves_it_float(tool
     assert mixed.fields["accuracy"]["quantized"] > 0.97
 
 
+def test_float16_passes_as_well_and_the_file_says_who_asked_for_it(case):
+    run = case(RECIPES["onnx_int8"].with_widths("team_half", {"float16": ["middle"]}))
+    assert measure.accuracy(run).result.status == "passed"
+    found = measure.integer_only(run)
+    assert found.result.status == "passed", found.result.message
+    assert any("middle" in name for name in found.fields["integer_ops"]["float_by_recipe"])
+    assert measure.io_dtype(run).result.status == "passed"
+
+
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_another_layer_that_stays_float_rescues_nothing(toolchain, case):
     found = measure.accuracy(case(recipe(toolchain, "*stem*")))

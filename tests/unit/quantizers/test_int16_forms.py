@@ -15,6 +15,7 @@ from int8gate.model_zoo.registry import zoo
 from int8gate.quantizers import stages
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite import convert as tflite
+from int8gate.quantizers.toolchains.tflite.collector import close, collect
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
@@ -118,6 +119,30 @@ def test_int16x8_takes_them_and_computes_in_integers(source, network, tmp_path):
         LiteRTSession(path).predict(images) for path in (network, tmp_path / TFLITE)
     )
     assert np.square(expected).mean() > 1000 * np.square(found - expected).mean()
+
+
+def test_single_operators_of_an_8_bit_file_take_the_forms_too(network, tmp_path):
+    """A PReLU and the sub-pixels behind it have 16 bits, the rest has 8."""
+    images = np.random.default_rng(1).uniform(0, 1, (20, *SIDE, 1)).astype(np.float32)
+    np.save(tmp_path / "samples.npy", images)
+    found = collect(network, tmp_path / "samples.npy")
+    close()
+    ranges = {name: (float(each.minimum), float(each.maximum)) for name, each in found.items()}
+    wide = [o.outputs[0].name for o in read_graph(network).operators if o.opcode != "TANH"][1:]
+    chosen = RECIPES["tflite_int8"].with_widths("mixed", {"int16": wide})
+    tflite.quantize(network, chosen, ranges, None, tmp_path)
+    graph = read_graph(tmp_path / TFLITE)
+    assert not float_operators(graph)
+    assert not {"PRELU", "DEPTH_TO_SPACE"} & operators(tmp_path / TFLITE)
+    assert {o.dtype for o in graph.operators if o.opcode in ("RELU", "MUL")} == {"int16"}
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    tflite.quantize(network, RECIPES["tflite_int8"], ranges, None, plain)
+    real, mixed, narrow = (
+        LiteRTSession(path).predict(images)[0]
+        for path in (network, tmp_path / TFLITE, plain / TFLITE)
+    )
+    assert np.square(real - mixed).mean() < np.square(real - narrow).mean()
 
 
 @pytest.mark.parametrize("name", ["tflite_fp16", "tflite_dynamic_int8"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from data_folders import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -14,6 +15,7 @@ from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_we
 from test_onnx_quantize import csp, prepared, transformer
 
 from int8gate.quantizers.recipe import RECIPES, Rule
+from int8gate.quantizers.toolchains.onnx.int4_nodes import as_int4
 from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
@@ -81,6 +83,84 @@ def test_whatever_is_left_float_is_float_and_all_else_as_before(
     real = OnnxSession(path).predict(samples)
     for one, other in zip(real, session.predict(samples), strict=True):
         assert sqnr_db(one, other) > 20
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(sorted(NETWORKS)), st.data())
+def test_each_node_has_the_width_that_the_rules_say(floats, tmp_path_factory, name, data):
+    model = onnx.load(str(floats[name]))
+    samples = TOKENS if name == "transformer" else pictures()
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    four = [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm")]
+    four = [n.name for n in model.graph.node if n.name in four and n.input[1] in constants]
+    products = [n.name for n in model.graph.node if n.op_type in PRODUCTS]
+    half = data.draw(st.lists(st.sampled_from(products), unique=True, max_size=len(products) - 1))
+    four = data.draw(st.lists(st.sampled_from(four), unique=True)) if four else []
+    four = [node for node in four if node not in half][: len(products) - 1 - len(half)]
+    chosen = RECIPES["onnx_int8"].with_widths("mixed", {"float16": half, "int4": four})
+    directory = tmp_path_factory.mktemp("widths")
+    quantize(
+        floats[name],
+        chosen,
+        ranges_of(floats[name], tensors_to_quantize(floats[name]), samples),
+        directory,
+    )
+    stored = onnx.load(str(directory / ONNX))
+    onnx.checker.check_model(stored)
+    made = {name: node for node in stored.graph.node for name in node.output}
+    kinds = {tensor.name: tensor.data_type for tensor in stored.graph.initializer}
+    nodes = {node.name: node for node in stored.graph.node}
+    for each in half:
+        weights = [kinds[n] for n in nodes[each].input if n in kinds]
+        assert set(weights) <= {onnx.TensorProto.FLOAT16}
+        before = made.get(nodes[each].input[0])
+        assert before is None or before.op_type == "Cast" or before.name in half
+    for each in four:
+        assert kinds[made[nodes[each].input[1]].input[0]] == onnx.TensorProto.INT4
+    told = onnx_graph.what_ran_as_integer(directory / ONNX)
+    assert not told["float_ops"]
+    assert len(told.get("int4_ops", [])) == len(four)
+    one, other = (
+        OnnxSession(path).predict(samples)[0] for path in (floats[name], directory / ONNX)
+    )
+    assert sqnr_db(one, other) > (5 if four else 20)
+
+
+@pytest.mark.parametrize(("opset", "block"), [(17, 0), (21, 32)])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_int4_weights_have_a_scale_for_each_column_and_in_opset_21_for_each_block(
+    opset, block, transposed, tmp_path
+):
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, 1, (64, 5)).astype(np.float32)
+    weights[:32] *= 100
+    text = f"""
+    <ir_version: 8, opset_import: ["" : {opset}]>
+    net (float[1, 64] x) => (float[1, 5] y) {{ y = Gemm <transB = {transposed}> (x, w) }}
+    """
+    model = with_weights(text, {"w": weights.T.copy() if transposed else weights})
+    model.graph.node[0].name = "dense"
+    as_int4(model, ["dense"])
+    onnx.checker.check_model(model)
+    path = save(model, tmp_path / "int4.onnx")
+    x = rng.normal(0, 1, (4, 64)).astype(np.float32)
+    x[:, :32] = 0  # what reads the small weights
+    error = np.abs(OnnxSession(path).predict(x)[0] - x @ weights)
+    step = np.abs(weights[32:] if block else weights).max() / 7
+    assert error.max() <= step / 2 * np.abs(x).sum(axis=1).max() * 1.01
+    is_near = error.max() < 0.5 * np.abs(x @ weights).max()
+    assert bool(is_near) is bool(block), "one scale for all rows rounds the small ones to zero"
+
+
+def test_what_a_node_cannot_have_is_refused_by_its_name(floats, tmp_path):
+    path, base = floats["cnn"], RECIPES["onnx_int8"]
+    ranges = ranges_of(path, tensors_to_quantize(path), pictures())
+    huge = {name: (low * 1e6, high * 1e6) for name, (low, high) in ranges.items()}
+    four = base.with_widths("mixed", {"int4": ["conv_0"]})
+    half = base.with_widths("mixed", {"float16": ["conv_0"]})
+    told = "mixed: Conv (conv_0) has no int4 form in ONNX Runtime"
+    refused(lambda: quantize(path, four, ranges, tmp_path), told)
+    refused(lambda: quantize(path, half, huge, tmp_path), "mixed: Conv (conv_0)", "ends at 65504")
 
 
 @pytest.mark.parametrize("name", ["conv_0", "conv_2", "gemm_7"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.quantizers import recipe as recipes
-from int8gate.quantizers.recipe import FLOAT, RECIPES, Rule
+from int8gate.quantizers.recipe import FLOAT, RECIPES, WIDTHS, Rule
 from int8gate.quantizers.stages import check_route
 from int8gate.quantizers.toolchains.registry import find
 
@@ -103,12 +103,12 @@ def test_single_operators_may_stay_float_in_8_bits(name):
 
 def test_a_toolchain_that_does_not_follow_such_rules_refuses_them(monkeypatch):
     chosen = replace(MIXED, rules=(*RECIPES["onnx_int8"].rules, Rule("head/*", *FLOAT_DTYPES)))
-    monkeypatch.setattr(type(find("onnx")), "leaves_float", False)
+    monkeypatch.setattr(type(find("onnx")), "widths", ())
     refused(lambda: check_route(tiny_torch.TORCH, chosen), "'head/*'", "onnx quantizes all")
 
 
-@pytest.mark.parametrize("kinds", [("int8", "int16"), ("float16", "float32"), ("int8", "int8")])
-def test_other_widths_are_not_mixed_yet(kinds):
+@pytest.mark.parametrize("kinds", [("int8", "float32"), ("float16", "float32"), ("int8", "int8")])
+def test_what_is_no_width_of_single_operators_is_refused(kinds):
     chosen = replace(MIXED, rules=(*RECIPES["onnx_int8"].rules, Rule("head/*", *kinds)))
     refused(
         lambda: check_route(tiny_torch.TORCH, chosen),
@@ -117,6 +117,27 @@ def test_other_widths_are_not_mixed_yet(kinds):
         "what can be mixed",
         "float32",
     )
+
+
+def test_a_width_that_the_toolchain_does_not_have_is_refused_with_those_that_it_has():
+    chosen = RECIPES["onnx_int8"].with_widths("onnx_wide", {"int16": ["head/*"]})
+    refused(
+        lambda: check_route(tiny_torch.TORCH, chosen),
+        "onnx_wide has a rule for the operators 'head/*' (int16)",
+        "the toolchain onnx gives single operators",
+        "float32",
+    )
+
+
+@given(st.dictionaries(st.sampled_from(list(WIDTHS)), st.lists(NAMES, max_size=3)))
+def test_of_several_widths_that_are_named_the_widest_holds(named):
+    chosen = RECIPES["tflite_int8"].with_widths("mixed", named)
+    names = sorted({name for globs in named.values() for name in globs})
+    found = chosen.by_width(names)
+    for name in names:
+        widest = max((w for w, globs in named.items() if name in globs), key=list(WIDTHS).index)
+        assert [width for width in WIDTHS if name in found[width]] == [widest]
+    assert chosen.mixed_widths == tuple(width for width in WIDTHS if named.get(width))
 
 
 @pytest.mark.parametrize("name", ["onnx_dynamic_int8", "onnx_fp32"])

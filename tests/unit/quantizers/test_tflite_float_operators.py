@@ -124,6 +124,88 @@ def test_whatever_is_left_float_is_float_and_all_else_as_before(floats, tmp_path
         assert sqnr_db(one, other) > 20
 
 
+WEIGHTS_OF_4_BITS = ("CONV_2D", "FULLY_CONNECTED")
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.sampled_from(["int4", "int8", "int16", "float32"]), min_size=KINDS, max_size=KINDS)
+)
+@example(["int16"] * KINDS)
+@example(["int16", "int8"] * 6 + ["int16"])
+@example(["int16", "float32"] * 6 + ["int16"])
+@example(["int16", "int8", "int8", "int8", "int16", "int16", *["int8"] * 7])
+def test_each_operator_has_the_width_that_the_rules_say(floats, tmp_path_factory, widths):
+    real = read_graph(floats[0])
+    named = {width: [] for width in ("int4", "int8", "int16", "float32")}
+    for at, operator in enumerate(real.operators):
+        if widths[at] == "int4" and operator.opcode not in WEIGHTS_OF_4_BITS:
+            widths[at] = "int8"
+        named[widths[at]].append(operator.outputs[0].name)
+    del named["int8"]
+    if len(named["float32"]) == KINDS:
+        return
+    chosen = RECIPES["tflite_int8"].with_widths("mixed", named)
+    folder = tmp_path_factory.mktemp("widths")
+    notes = quantize(floats[0], chosen, floats[1], None, folder)["notes"]
+    graph = read_graph(folder / TFLITE)
+    assert not what_is_integer(graph)["float_ops"]
+    assert {spec.dtype for spec in (*graph.inputs, *graph.outputs)} == {"int8"}
+    pairs = zip(computing(real), computing(graph), widths, strict=True)
+    for at, (before, after, width) in enumerate(pairs):
+        assert before.opcode == after.opcode
+        found = after.outputs[0].dtype
+        if at == AVERAGE and width != "int8" and widths[at - 1] == "int8":  # MUL: never int4
+            assert found == "int8"
+            assert any(after.opcode in note for note in notes)
+        elif after.opcode == "MAX_POOL_2D" and width == "int8":  # goes along with its neighbours
+            assert found == ("int16" if widths[0] == widths[5] == "int16" else "int8")
+        else:
+            assert found == ("int8" if width == "int4" else width)
+        if after.opcode in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            assert after.inputs[1].dtype == ("int8" if width == "int16" else width)
+            assert after.inputs[0].dtype == found
+    given = [spec.predict(PICTURES)[0] for spec in map(LiteRTSession, (floats[0], folder / TFLITE))]
+    assert sqnr_db(*given) > 20
+
+
+@pytest.mark.parametrize("base", ["tflite_int8", "tflite_uint8"])
+def test_int4_weights_change_nothing_but_the_weights(floats, tmp_path, base):
+    """No conversion is left around them, and the file says which have 4 bits."""
+    (tmp_path / "plain").mkdir()
+    quantize(floats[0], RECIPES[base], floats[1], None, tmp_path / "plain")
+    chosen = RECIPES[base].with_widths("mixed", {"int4": ["*middle*", "*head*"]})
+    quantize(floats[0], chosen, floats[1], None, tmp_path)
+    plain, graph = (read_graph(path / TFLITE) for path in (tmp_path / "plain", tmp_path))
+    assert [o.opcode for o in plain.operators] == [o.opcode for o in graph.operators]
+    assert graph.path.stat().st_size < plain.path.stat().st_size
+    read = {id(t) for o in graph.operators for t in (*o.inputs, *o.outputs)}
+    assert read == set(map(id, graph.tensors)), "nothing is left of what was float"
+    told = what_is_integer(graph)
+    assert [name.split()[0] for name in told["int4_ops"]] == list(WEIGHTS_OF_4_BITS)
+    assert (told["fraction"], told["float_ops"]) == (1, [])
+    one, other = (LiteRTSession(path).predict(PICTURES)[0] for path in (floats[0], graph.path))
+    assert sqnr_db(one, other) > 20
+
+
+def test_an_operator_without_an_int16_form_is_refused_by_its_name(tmp_path):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4, 4, 3), name="image")])
+    def network(image):
+        return {"y": tf.nn.leaky_relu(image, name="leaky")}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    path = tmp_path / "float.tflite"
+    path.write_bytes(converter.convert())
+    (last,) = read_graph(path).operators
+    chosen = RECIPES["tflite_int8"].with_widths("mixed", {"int16": ["?*"]})
+    refused(
+        lambda: quantize(path, chosen, dict.fromkeys(["image"], (0.0, 1.0)), None, tmp_path),
+        f"mixed: AI Edge Quantizer has no int16 form of LEAKY_RELU ({last.outputs[0].name})",
+    )
+
+
 def test_a_row_that_stays_float_is_not_rounded_inside(floats, tmp_path):
     """Not even by a SPLIT, whose several outputs the quantizer does not know by their names."""
     names = {o.opcode: o.outputs[0].name for o in read_graph(floats[0]).operators}

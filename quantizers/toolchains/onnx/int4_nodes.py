@@ -1,0 +1,105 @@
+"""Matrix products of a quantized ONNX graph whose constant weights a recipe's rules give int4.
+
+They are float32 first (`float_nodes.py`); then their weights are integers from -7 to 7 behind a
+DequantizeLinear, with a scale for each `BLOCK` rows of a column from opset 21 on, before that for
+each column (by the operator of ONNX Runtime's own domain). ONNX Runtime 1.31 multiplies floats by
+such weights (MatMulNBits, or as it dequantizes them): the file is smaller, no product integer. Of a
+convolution it takes no such weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
+from int8gate.quantizers.recipe import Recipe
+
+BLOCK = 32
+LEVELS = 7  # on either side of zero
+BLOCKED_SINCE = 21  # opset
+LEAST_IR = 10  # version of the format that knows int4
+MICROSOFT = "com.microsoft"
+
+
+def check_int4(model, recipe: Recipe, chosen: Collection[str]) -> None:
+    """Raises ValueError for the first of the chosen nodes of a float model that takes no int4."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.name not in chosen:
+            continue
+        weights = constants.get(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type not in ("MatMul", "Gemm") or weights is None or len(weights.dims) != 2:
+            raise ValueError(
+                f"{recipe.name}: {node.op_type} ({node.name}) has no int4 form in ONNX Runtime, "
+                "which takes int4 of MatMul and Gemm with a constant matrix: take it out of the "
+                "recipe's int4 operators"
+            )
+
+
+def as_int4(model, chosen: Collection[str]) -> None:
+    """Gives the weights of the chosen nodes int4, in place."""
+    graph, names = model.graph, Names(model.graph)
+    nodes = [node for node in graph.node if node.name in chosen]
+    if not nodes:
+        return
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    is_blocked = _opset(model) >= BLOCKED_SINCE
+    made: dict[tuple[str, int], str] = {}  # by weights and the axis that is summed over
+    for node in nodes:
+        key = node.input[1], _summed_axis(node)
+        if key not in made:
+            made[key] = _dequantized(graph, names, constants[key[0]], key[1], is_blocked)
+        node.input[1] = made[key]
+    model.ir_version = max(model.ir_version, LEAST_IR)
+    if not is_blocked and MICROSOFT not in {entry.domain for entry in model.opset_import}:
+        model.opset_import.add(domain=MICROSOFT, version=1)
+    read = {name for node in graph.node for name in node.input}
+    for name in {name for name, _ in made} - read:
+        graph.initializer.remove(constants[name])
+    sort_nodes(graph)
+
+
+def _opset(model) -> int:
+    return max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=1)
+
+
+def _summed_axis(node) -> int:
+    """Of the weights: rows (k, n), or columns of transposed ones (n, k)."""
+    return int(any(entry.name == "transB" and entry.i for entry in node.attribute))
+
+
+def _dequantized(graph, names: Names, tensor, axis: int, is_blocked: bool) -> str:
+    """The tensor of a new DequantizeLinear over the weights, which become int4."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = numpy_helper.to_array(tensor)
+    blocked = is_blocked and values.shape[axis] % BLOCK == 0
+    size = BLOCK if blocked else values.shape[axis]
+    rows = values if axis == 0 else values.T
+    parts = rows.reshape(-1, size, rows.shape[1])
+    scales = np.maximum(abs(parts).max(axis=1), np.finfo(np.float32).tiny) / LEVELS
+    integers = np.rint(parts / scales[:, None]).clip(-LEVELS, LEVELS).reshape(rows.shape)
+    integers = (integers if axis == 0 else integers.T).astype(np.int8)
+    scales = (scales if axis == 0 else scales.T) if blocked else scales[0]
+    stored, scale, result = (names.new(f"{tensor.name}_{part}") for part in _PARTS)
+    graph.initializer.append(
+        helper.make_tensor(stored, TensorProto.INT4, values.shape, _packed(integers), raw=True)
+    )
+    graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), scale))
+    how = {"axis": axis, "block_size": BLOCK} if blocked else {"axis": 1 - axis}
+    name, domain = names.new(f"{tensor.name}_DequantizeInt4"), "" if is_blocked else MICROSOFT
+    ends = [stored, scale], [result]
+    graph.node.append(helper.make_node("DequantizeLinear", *ends, name, domain=domain, **how))
+    return result
+
+
+_PARTS = ("int4", "int4_scale", "from_int4")
+
+
+def _packed(integers: np.ndarray) -> bytes:
+    """Two in a byte, the first in its lower half."""
+    flat = integers.ravel().view(np.uint8) & 0xF
+    flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
+    return (flat[::2] | flat[1::2] << 4).astype(np.uint8).tobytes()
