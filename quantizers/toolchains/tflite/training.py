@@ -1,0 +1,42 @@
+"""Quantization-aware training as a stage of the TFLite toolchain, run in the worker process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.toolchains.tflite import convert, differentiable
+from int8gate.quantizers.training.schedule import Schedule
+from int8gate.quantizers.training.stage import Differentiable
+from int8gate.quantizers.training.stage import train as train_shared
+from int8gate.runtimes.artifact import TFLITE
+from int8gate.runtimes.litert import LiteRTSession
+
+
+def _quantize(float_model: Path, recipe: Recipe, ranges, directory: Path) -> dict:
+    return convert.quantize(float_model, recipe, ranges, None, directory)
+
+
+def _run(model: Path, samples: list[np.ndarray]) -> list[np.ndarray]:
+    return LiteRTSession(model).predict(*samples)
+
+
+TOOLS = Differentiable(TFLITE, differentiable.read, differentiable.write, _quantize, _run)
+
+
+def train(
+    float_model: Path,
+    statistics: Path,
+    spec: ModelSpec,
+    recipe: Recipe,
+    profile: str,
+    schedule: Schedule,
+    checkpoint: Path,
+    directory: Path,
+) -> dict:
+    """See `stage.train`."""
+    chosen = spec, recipe, profile, schedule, checkpoint, directory
+    return train_shared(TOOLS, float_model, statistics, *chosen)
