@@ -6,11 +6,16 @@ A stage's function runs in the worker process. What differs between source forma
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import ALL_OPERATORS, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import find
+from int8gate.quantizers.toolchains.toolchain import Toolchain
+from int8gate.quantizers.training import samples as training_samples
+from int8gate.quantizers.training.schedule import JUDGE
 from int8gate.runtimes.artifact import TFLITE
 
 _HERE = "int8gate.quantizers"
@@ -35,6 +40,8 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
             f"toolchain {recipe.toolchain} quantizes all operators alike: give it one rule that "
             f"matches {ALL_OPERATORS!r}"
         )
+    if recipe.is_trained and toolchain.training is None:
+        raise ValueError(f"{recipe.name}: the toolchain {recipe.toolchain} trains nothing")
     for name in recipe.remedies:
         if name not in toolchain.remedies:
             has = ", ".join(toolchain.remedies) or "none"
@@ -57,6 +64,25 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
 def preparation_of(spec: ModelSpec) -> Stage:
     """Called with (sample set, preprocessing, whether pixels stay as they are)."""
     return Stage("samples", f"{_HERE}.sample_stages:prepare", spec.preprocessing.hooks)
+
+
+def training_of(spec: ModelSpec, profile: str, toolchain: Toolchain) -> Stage:
+    """The toolchain's training, with what it looks up by name: samples, metric, decoding.
+
+    Raises ValueError, with what to do, for a model that has nothing to be trained with.
+    """
+    if why := training_samples.refusal(spec, profile):
+        raise ValueError(why)
+    if source_of(spec).is_cut:
+        raise ValueError(
+            f"{spec.name} is cut out of a frozen graph, and training does not run what stands "
+            "before the network: train the network that int8gate import writes, as a model of its "
+            "own"
+        )
+    assert toolchain.training is not None  # `check_route`
+    looked_up = (training_samples.drawn_by(spec), JUDGE, spec.decode)
+    named = (*filter(None, looked_up), *spec.preprocessing.hooks)
+    return replace(toolchain.training, named=named)
 
 
 def picture_audit_of(spec: ModelSpec) -> Stage:

@@ -2,7 +2,8 @@
 
 Cost is what the user pays on the target: first come those that leave the graph integer (other
 ranges, remedies, by the time that they take to prepare), then those that leave the worst layers
-float, then int16 activations. What comes next depends on how the ones before did.
+float, then int16 activations, and last what has to be trained. What comes next depends on how the
+ones before did.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def rungs(
     if toolchain.leaves_float and may_mix:
         yield from _wide(_best([base, *_tried(base, start, together)], gain), worst_layers)
     yield from _wider_activations(base)
+    yield from _trained(base)
 
 
 def _other_ranges(base: Recipe) -> list[Rung]:
@@ -114,6 +116,14 @@ def _wider_activations(base: Recipe) -> Iterator[Rung]:
     for other in RECIPES.values():
         if other.toolchain == base.toolchain and other.activations == "int16":
             yield Rung(other, other.summary)
+
+
+def _trained(base: Recipe) -> Iterator[Rung]:
+    """Quantization-aware training leaves the graph as it is, and takes minutes."""
+    for other in RECIPES.values():
+        if other.is_trained and other.untrained.name == base.name.partition("+")[0]:
+            chosen = with_remedies(other, *base.remedies) if base.remedies else other
+            yield Rung(chosen, other.summary)
 
 
 def _short(remedy: str) -> str:

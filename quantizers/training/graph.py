@@ -63,8 +63,9 @@ class Constant:
 
 @dataclass(frozen=True)
 class Call:
-    """`run` takes the tensors of `inputs` and gives that of `outputs`, or a sequence of them; `kind`
-    is the operator's, as the format has it.
+    """`run` takes the tensors of `inputs` and gives that of `outputs`, or a sequence of them.
+
+    `kind` is the operator's, as the format has it.
     """
 
     kind: str

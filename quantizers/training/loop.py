@@ -24,6 +24,7 @@ from int8gate.quantizers.training.network import FakeQuantized
 from int8gate.quantizers.training.schedule import Schedule
 
 PASSED, BUDGET, STEPS = "within tolerance", "the budget ended", "all steps are done"
+ENOUGH = 0.5  # of the tolerance: the validation part is not what is judged in the end
 KEPT_TEACHER_BYTES = 4e8
 
 
@@ -43,11 +44,16 @@ class Look:
 
     @property
     def passes(self) -> bool:
-        return (
-            self.drop_upper_95 is not None
-            and self.tolerance is not None
-            and self.drop_upper_95 <= self.tolerance
-        )
+        return self._is_within(1.0)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there is room for other samples to say something else."""
+        return self._is_within(ENOUGH)
+
+    def _is_within(self, share: float) -> bool:
+        upper, tolerance = self.drop_upper_95, self.tolerance
+        return upper is not None and tolerance is not None and upper <= share * tolerance
 
     @property
     def is_out_of_reach(self) -> bool:
@@ -78,6 +84,7 @@ class Course:
     def as_record(self) -> dict:
         return {
             "ending": self.ending,
+            "is_within_tolerance": self.looks[self.best].passes,
             "steps": self.step,
             "seconds": round(self.seconds, 1),
             "best_step": self.looks[self.best].step,
@@ -220,7 +227,7 @@ class Training:
         recent = course.looks[-self.schedule.patience :]
         if not math.isfinite(look.loss):
             course.ending = self._diverged(look.loss)
-        elif look.passes:
+        elif look.is_enough:
             course.ending = PASSED
         elif (
             len(course.looks) > self.schedule.patience

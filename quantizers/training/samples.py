@@ -36,6 +36,11 @@ def refusal(spec: ModelSpec, profile: str) -> str | None:
     return None
 
 
+def drawn_by(spec: ModelSpec) -> str:
+    """What draws the samples, ``module:NAME``."""
+    return training_of(spec)
+
+
 class TrainingSamples:
     """Pictures uint8 (n, h, w, c) and labels (n, ...): `count` for training, then `validation`.
 

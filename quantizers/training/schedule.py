@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 
 DEFAULT_BUDGET_S = 180.0
+PROGRESS = "progress.txt"  # beside the checkpoint: the last line that a training said
+# What looks at the validation part: looked up by name, for metrics stand in a room above.
+JUDGE = "int8gate.validation.training_judge:Judge"
 
 
 @dataclass(frozen=True)

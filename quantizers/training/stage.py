@@ -1,13 +1,14 @@
 """Quantization-aware training of a float artifact, as a stage: what toolchains share of it.
 
-It writes another float artifact, whose weights are the trained ones, and `trained.json`, whose
-ranges the toolchain's own quantizer takes in place of calibration's: so what is shipped goes the
-way of every artifact, and has the scales that were trained. That is looked at before it ends.
+It writes another float artifact, whose weights are the trained ones, and `trained.json`
+(`trained_file.py`), whose ranges the toolchain's own quantizer takes in place of calibration's: so
+what is shipped goes the way of every artifact, and has the scales that were trained. That is looked
+at before it ends.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from int8gate.engine import atomic_file
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.calibration import thresholds
@@ -23,17 +25,16 @@ from int8gate.quantizers.ranged import table_of
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.training.graph import Graph, NotDifferentiable
 from int8gate.quantizers.training.samples import TrainingSamples
-from int8gate.quantizers.training.schedule import Schedule
+from int8gate.quantizers.training.schedule import JUDGE, PROGRESS, Schedule
+from int8gate.quantizers.training.trained_file import TRAINED, Ranges, write_trained
+from int8gate.runtimes.artifact import STATISTICS
 
 if TYPE_CHECKING:
     from int8gate.quantizers.training.network import FakeQuantized
 
-TRAINED = "trained.json"
-JUDGE = "int8gate.validation.training_judge:Judge"
 SAME_SCALE = 1e-6  # relative
 LEAST_SQNR_DB = 60.0  # of the float graph in PyTorch, to the float artifact in its own runtime
 CHECKED = 8  # samples
-Ranges = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def train(
     checkpoint: Path,
     directory: Path,
 ) -> dict:
-    """Writes `directory`/`file` and `directory`/trained.json; returns how it went, for the record.
+    """Writes `directory`/`file`, `directory`/trained.json and the statistics beside it, for the
+    record; returns how it went (`Course.as_record`).
 
     Raises ValueError for a network that PyTorch cannot execute as its runtime does.
     """
@@ -85,6 +87,11 @@ def train(
     check_float(tools, float_model, teacher, samples)
     look = Validation(spec, recipe, profile, samples, teacher, schedule.batch)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        atomic_file.write(checkpoint.with_name(PROGRESS), line.encode())
+
     course = Training(
         network,
         teacher,
@@ -94,7 +101,7 @@ def train(
         schedule,
         checkpoint,
         spec.network(profile).classes,
-        lambda line: print(line, flush=True),
+        tell,
     ).run()
     weights = {
         source: values.detach().numpy()
@@ -106,15 +113,9 @@ def train(
         model = directory / tools.file
         shipped = _quantized(tools, model, model, recipe, ranges, Path(scratch))
     check_scales(network, shipped)
-    content = {"ranges": ranges, **scales_of(network)}
-    (directory / TRAINED).write_text(json.dumps(content))
+    write_trained(directory / TRAINED, ranges, scales_of(network))
+    shutil.copyfile(statistics, directory / STATISTICS)
     return {"training": course.as_record()}
-
-
-def read_ranges(trained: Path) -> Ranges:
-    """The ranges that a training left, by tensor."""
-    content = json.loads(trained.read_text())
-    return {name: (low, high) for name, (low, high) in content["ranges"].items()}
 
 
 def trained_ranges(network: FakeQuantized) -> Ranges:
@@ -143,9 +144,9 @@ def check_scales(network: FakeQuantized, shipped: Graph) -> None:
         grid = shipped.grids.get(name)
         if grid is None or zero_point != grid.zero_point or not _same(scale, grid.scale):
             raise ValueError(
-                f"tensor {name} was trained with the scale {scale:.9g} and zero point {zero_point}, "
-                f"and the quantizer gives it {grid and (grid.scale, grid.zero_point)}: please "
-                "report this network"
+                f"tensor {name} was trained with the scale {scale:.9g} and zero point "
+                f"{zero_point}, and the quantizer gives it "
+                f"{grid and (grid.scale, grid.zero_point)}: please report this network"
             )
     for name, scales in trained["weights"].items():
         constant = shipped.constants.get(name)
