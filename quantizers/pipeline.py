@@ -30,7 +30,7 @@ from int8gate.quantizers.steps import Calibration, Drawn, Step, Training, arrays
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
-from int8gate.quantizers.training.schedule import Schedule
+from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact
 
 if TYPE_CHECKING:
@@ -311,17 +311,19 @@ class Pipeline:
         return Training(
             steps.TRAINED,
             stages.training_of(spec, profile, toolchain),
-            lambda float_model, statistics: (
+            lambda float_model, statistics, exported: (
                 float_model.path / toolchain.file,
                 statistics.path / STATISTICS,
                 spec,
                 recipe,
                 profile,
                 schedule,
+                exported.path if source_of(spec).is_cut else None,
             ),
             (
                 steps.after(steps.FLOAT, recipe.remedies),
                 steps.after(steps.STATISTICS, recipe.remedies),
+                steps.EXPORTED,
             ),
             parts,
             schedule.budget_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from int8gate.quantizers.training.schedule import DEFAULT_BUDGET_S
+from int8gate.quantizers.training.training_schedule import DEFAULT_BUDGET_S
 
 
 @dataclass(frozen=True)

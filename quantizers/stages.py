@@ -14,8 +14,8 @@ from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.quantizers.toolchains.toolchain import Toolchain
-from int8gate.quantizers.training import samples as training_samples
-from int8gate.quantizers.training.schedule import JUDGE
+from int8gate.quantizers.training import training_samples
+from int8gate.quantizers.training.training_schedule import JUDGE
 from int8gate.runtimes.artifact import TFLITE
 
 _HERE = "int8gate.quantizers"
@@ -73,12 +73,6 @@ def training_of(spec: ModelSpec, profile: str, toolchain: Toolchain) -> Stage:
     """
     if why := training_samples.refusal(spec, profile):
         raise ValueError(why)
-    if source_of(spec).is_cut:
-        raise ValueError(
-            f"{spec.name} is cut out of a frozen graph, and training does not run what stands "
-            "before the network: train the network that int8gate import writes, as a model of its "
-            "own"
-        )
     assert toolchain.training is not None  # `check_route`
     looked_up = (training_samples.drawn_by(spec), JUDGE, spec.decode)
     named = (*filter(None, looked_up), *spec.preprocessing.hooks)

@@ -18,7 +18,7 @@ from int8gate.cli.case_options import (
     budget_of,
     write_json,
 )
-from int8gate.quantizers.training.schedule import PROGRESS
+from int8gate.quantizers.training.training_schedule import PROGRESS
 
 app = typer.Typer(help=__doc__)
 EVERY_S = 1.0
@@ -49,7 +49,7 @@ def qat(
     from int8gate.engine.cache import SHARDS
     from int8gate.quantizers.declared_recipes import declared_model
     from int8gate.quantizers.recipe import trained_recipes
-    from int8gate.reporting.training import lines, sentence
+    from int8gate.reporting.training_course import lines, sentence
 
     try:
         seconds = budget_of(budget)

@@ -11,7 +11,7 @@ from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
 from int8gate.reporting.rescue import tried_in_words
 from int8gate.reporting.rows import CaseRow
-from int8gate.reporting.training import lines, sentence
+from int8gate.reporting.training_course import lines, sentence
 
 OUTPUTS = 8  # of which fidelity is shown one by one; the record has them all
 

@@ -1,12 +1,13 @@
 """What the validation part of a training says: the case's own accuracy test on other samples.
 
-`quantizers/training/stage.py` looks it up by its name, in the worker process: trainings stand in a
-room below, and know no metric.
+`quantizers/training/trainer.py` looks it up by its name, in the worker process: trainings stand in
+a room below, and know no metric.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -22,14 +23,14 @@ Batch = tuple[dict[str, np.ndarray], list[np.ndarray], np.ndarray]  # inputs, ou
 
 
 class Judge:
-    """Scores of a model and recipe, as its accuracy gate has them."""
+    """Scores of a model and recipe, as its accuracy gate has them; `host` is what runs around it."""
 
-    def __init__(self, spec: ModelSpec, recipe: str, profile: str) -> None:
+    def __init__(self, spec: ModelSpec, recipe: str, profile: str, host: Path | None) -> None:
         self._metric = metric(task(spec.task).metrics[0])
         network = spec.network(profile)
         around: dict = {"samples": None, "metrics": (self._metric.name,), "network": network}
         self._around = Around(
-            Scoring(preprocessing=spec.preprocessing, decode=spec.decode, **around)
+            Scoring(preprocessing=spec.preprocessing, decode=spec.decode, host=host, **around)
         )
         self._expected = expectations_of(spec, recipe, profile)
 

@@ -49,8 +49,8 @@ class Toolchain(ABC):
     remedies : by the names of `recipe.REMEDIES`, what changes the float artifact before it is
         quantized; called with (float artifact, its statistics, samples, recipe). It writes another
         float artifact with the same inputs and outputs and returns `{"notes": [sentence, ...]}`.
-    training : trains a float artifact for a recipe (`training/stage.py`); called with (float
-        artifact, its statistics, model, recipe, profile, schedule, checkpoint). None where the
+    training : trains a float artifact for a recipe (`training/trainer.py`); called with (float
+        artifact, its statistics, model, recipe, profile, schedule, imported graph, checkpoint). None where the
         toolchain has none.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.

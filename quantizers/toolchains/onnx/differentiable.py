@@ -17,7 +17,7 @@ from int8gate.model_zoo.importers.onnx.structure import sort_nodes, with_shapes
 from int8gate.quantizers.exposed import plain
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.quantizers.toolchains.onnx.weighted_network import PRODUCTS
-from int8gate.quantizers.training.graph import (
+from int8gate.quantizers.training.differentiable_graph import (
     BIAS,
     WEIGHTS,
     Call,

@@ -30,7 +30,7 @@ class Onnx(Toolchain):
         "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
         "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
-    training = Stage("trained", f"{_HERE}.training:train")
+    training = Stage("trained", f"{_HERE}.trained_artifact:train")
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
     segmented = f"{_HERE}.segments:opened"
     leaves_float = True

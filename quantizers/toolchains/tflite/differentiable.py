@@ -15,7 +15,7 @@ import numpy as np
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, enum_names
 from int8gate.quantizers.toolchains.tflite.ranges import computed
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS
-from int8gate.quantizers.training.graph import (
+from int8gate.quantizers.training.differentiable_graph import (
     BIAS,
     WEIGHTS,
     Call,

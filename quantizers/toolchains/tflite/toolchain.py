@@ -47,7 +47,7 @@ class Tflite(Toolchain):
         "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
         "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
-    training = Stage("trained", f"{_HERE}.training:train")
+    training = Stage("trained", f"{_HERE}.trained_artifact:train")
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
     segmented = f"{_HERE}.segments:opened"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from int8gate.quantizers.training.graph import NotDifferentiable
+from int8gate.quantizers.training.differentiable_graph import NotDifferentiable
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from int8gate.quantizers.training.graph import Constant, Graph, Grid
+from int8gate.quantizers.training.differentiable_graph import Constant, Graph, Grid
 
 
 def fake_quantized(values, scale, zero_point: int, low: int, high: int, halves_up: bool = False):

@@ -20,8 +20,8 @@ import torch
 
 from int8gate.engine import atomic_file
 from int8gate.quantizers.training.distillation import class_axes, distillation_loss
-from int8gate.quantizers.training.network import FakeQuantized
-from int8gate.quantizers.training.schedule import Schedule
+from int8gate.quantizers.training.fake_quantized import FakeQuantized
+from int8gate.quantizers.training.training_schedule import Schedule
 
 PASSED, BUDGET, STEPS = "within tolerance", "the budget ended", "all steps are done"
 ENOUGH = 0.5  # of the tolerance: the validation part is not what is judged in the end

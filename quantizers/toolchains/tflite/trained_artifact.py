@@ -9,9 +9,9 @@ import numpy as np
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.tflite import convert, differentiable
-from int8gate.quantizers.training.schedule import Schedule
-from int8gate.quantizers.training.stage import Differentiable
-from int8gate.quantizers.training.stage import train as train_shared
+from int8gate.quantizers.training.trainer import Differentiable
+from int8gate.quantizers.training.trainer import train as train_shared
+from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 
@@ -34,9 +34,10 @@ def train(
     recipe: Recipe,
     profile: str,
     schedule: Schedule,
+    host: Path | None,
     checkpoint: Path,
     directory: Path,
 ) -> dict:
     """See `stage.train`."""
-    chosen = spec, recipe, profile, schedule, checkpoint, directory
+    chosen = spec, recipe, profile, schedule, host, checkpoint, directory
     return train_shared(TOOLS, float_model, statistics, *chosen)

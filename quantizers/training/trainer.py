@@ -23,14 +23,14 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.ranged import table_of
 from int8gate.quantizers.recipe import Recipe
-from int8gate.quantizers.training.graph import Graph, NotDifferentiable
-from int8gate.quantizers.training.samples import TrainingSamples
-from int8gate.quantizers.training.schedule import JUDGE, PROGRESS, Schedule
+from int8gate.quantizers.training.differentiable_graph import Graph, NotDifferentiable
 from int8gate.quantizers.training.trained_file import TRAINED, Ranges, write_trained
+from int8gate.quantizers.training.training_samples import TrainingSamples
+from int8gate.quantizers.training.training_schedule import JUDGE, PROGRESS, Schedule
 from int8gate.runtimes.artifact import STATISTICS
 
 if TYPE_CHECKING:
-    from int8gate.quantizers.training.network import FakeQuantized
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
 
 SAME_SCALE = 1e-6  # relative
 LEAST_SQNR_DB = 60.0  # of the float graph in PyTorch, to the float artifact in its own runtime
@@ -62,6 +62,7 @@ def train(
     recipe: Recipe,
     profile: str,
     schedule: Schedule,
+    host: Path | None,
     checkpoint: Path,
     directory: Path,
 ) -> dict:
@@ -72,8 +73,8 @@ def train(
     """
     import torch
 
-    from int8gate.quantizers.training.loop import Training
-    from int8gate.quantizers.training.network import FakeQuantized
+    from int8gate.quantizers.training.course import Training
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
 
     torch.manual_seed(schedule.seed)
     table = table_of(statistics)
@@ -83,9 +84,10 @@ def train(
     graph.settle(ranges)
     network = FakeQuantized(graph)
     teacher = FakeQuantized(tools.read(float_model, float_model), is_quantized=False)
-    samples = TrainingSamples(spec, schedule.samples, schedule.validation)
+    samples = TrainingSamples(spec, schedule.samples, schedule.validation, host)
     check_float(tools, float_model, teacher, samples)
-    look = Validation(spec, recipe, profile, samples, teacher, schedule.batch)
+    judge = resolve(JUDGE)(spec, recipe.name, profile, host)
+    look = Validation(judge, samples, teacher, spec.network(profile).classes, schedule.batch)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(line: str) -> None:
@@ -175,7 +177,7 @@ def check_float(
     import torch
 
     rows = np.arange(CHECKED)
-    wanted = tools.run(float_model, list(samples.prepared(rows).values()))
+    wanted = tools.run(float_model, samples.real(rows))
     with torch.no_grad():
         found = [each.numpy() for each in network(*samples.inputs(rows, network.graph.shapes))]
     for name, real, other in zip(network.graph.outputs, wanted, found, strict=True):
@@ -193,16 +195,14 @@ class Validation:
 
     def __init__(
         self,
-        spec: ModelSpec,
-        recipe: Recipe,
-        profile: str,
+        judge,
         samples: TrainingSamples,
         teacher: FakeQuantized,
+        classes: int | None,
         batch: int,
     ) -> None:
-        self._samples, self._batch = samples, 2 * batch
-        self._classes = spec.network(profile).classes
-        self._judge = resolve(JUDGE)(spec, recipe.name, profile)
+        self._judge, self._samples, self._batch = judge, samples, 2 * batch
+        self._classes = classes
         self._teacher, self._taught = teacher, []
         self._float: np.ndarray | None = None
 

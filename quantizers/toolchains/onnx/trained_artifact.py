@@ -11,9 +11,9 @@ from int8gate.quantizers.exposed import exact_session
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.onnx import differentiable
 from int8gate.quantizers.toolchains.onnx.quantize import quantize
-from int8gate.quantizers.training.schedule import Schedule
-from int8gate.quantizers.training.stage import Differentiable
-from int8gate.quantizers.training.stage import train as train_shared
+from int8gate.quantizers.training.trainer import Differentiable
+from int8gate.quantizers.training.trainer import train as train_shared
+from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import ONNX
 
 
@@ -31,9 +31,10 @@ def train(
     recipe: Recipe,
     profile: str,
     schedule: Schedule,
+    host: Path | None,
     checkpoint: Path,
     directory: Path,
 ) -> dict:
     """See `stage.train`."""
-    chosen = spec, recipe, profile, schedule, checkpoint, directory
+    chosen = spec, recipe, profile, schedule, host, checkpoint, directory
     return train_shared(TOOLS, float_model, statistics, *chosen)
