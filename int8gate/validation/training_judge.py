@@ -23,7 +23,10 @@ Batch = tuple[dict[str, np.ndarray], list[np.ndarray], np.ndarray]  # inputs, ou
 
 
 class Judge:
-    """Scores of a model and recipe, as its accuracy gate has them; `host` is what runs around it."""
+    """Scores of a model and recipe, as its accuracy gate has them.
+
+    `host` is the imported graph that the model was cut out of, None of others.
+    """
 
     def __init__(self, spec: ModelSpec, recipe: str, profile: str, host: Path | None) -> None:
         self._metric = metric(task(spec.task).metrics[0])

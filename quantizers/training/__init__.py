@@ -15,13 +15,14 @@ are the float file's again, and fake quantization stands where the file has a sc
 dtypes, fused operators, shared scales, int32 biases and rewritten operators are those of the target
 by construction, for a model from any source: Keras, PyTorch, a frozen graph, a file. Trained
 weights go into the float artifact, trained ranges to the toolchain's quantizer in place of
-calibration's, and the trainer compares every scale and zero point of what comes out with what it trained.
+calibration's, and the trainer compares every scale and zero point of what comes out with what it
+trained.
 
 The other way is to put fake-quantization modules into the network before it is exported (PT2E,
 tfmot). Then the rules of each runtime have to be written a second time for each framework, the
 exporter folds and fuses after training what was not fused in training, tfmot takes no Keras 3
-model, and a converter that calibrates again throws the scales away. It was left for that. What this way
-costs: every operator of a file needs a PyTorch form (`torch_operators.py` of each toolchain; a file
+model, and a converter that calibrates again throws the scales away. It was left for that. What this
+way costs: every operator of a file needs a PyTorch form (`torch_operators.py` of each toolchain; a file
 with another one is refused by its name), and one training serves one toolchain, because what the
 two compute differs.
 """
