@@ -22,7 +22,7 @@ The other way is to put fake-quantization modules into the network before it is 
 tfmot). Then the rules of each runtime have to be written a second time for each framework, the
 exporter folds and fuses after training what was not fused in training, tfmot takes no Keras 3
 model, and a converter that calibrates again throws the scales away. It was left for that. What this
-way costs: every operator of a file needs a PyTorch form (`torch_operators.py` of each toolchain; a file
-with another one is refused by its name), and one training serves one toolchain, because what the
-two compute differs.
+way costs: every operator of a file needs a PyTorch form (`torch_operators.py` of each toolchain; a
+file with another one is refused by its name), and one training serves one toolchain, because what
+the two compute differs.
 """
