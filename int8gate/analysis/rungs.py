@@ -1,9 +1,8 @@
 """The rungs of the ladder: recipes that may help a case, from the cheapest to the dearest.
 
 Cost is what the user pays on the target: first come those that leave the graph integer (other
-ranges, remedies, by the time that they take to prepare), then those that leave the worst layers
-float, then int16 activations, and last what has to be trained. What comes next depends on how the
-ones before did.
+ranges, remedies, training, by the time that they take to prepare), then those that leave the worst
+layers float, then int16 activations. What comes next depends on how the ones before did.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ def rungs(
         if together:
             both = with_remedies(start, *together, name)
             yield Rung(both, " and ".join(map(_short, (*together, name))))
+    yield from _trained(base, toolchain)
     if toolchain.leaves_float and may_mix:
         yield from _wide(_best([base, *_tried(base, start, together)], gain), worst_layers)
     yield from _wider_activations(base)
-    yield from _trained(base)
 
 
 def _other_ranges(base: Recipe) -> list[Rung]:
@@ -118,9 +117,9 @@ def _wider_activations(base: Recipe) -> Iterator[Rung]:
             yield Rung(other, other.summary)
 
 
-def _trained(base: Recipe) -> Iterator[Rung]:
-    """Quantization-aware training leaves the graph as it is, and takes minutes."""
-    for other in RECIPES.values():
+def _trained(base: Recipe, toolchain: Toolchain) -> Iterator[Rung]:
+    """Quantization-aware training, which leaves the graph integer, and takes minutes."""
+    for other in RECIPES.values() if toolchain.training else ():
         if other.is_trained and other.untrained.name == base.name.partition("+")[0]:
             chosen = with_remedies(other, *base.remedies) if base.remedies else other
             yield Rung(chosen, other.summary)

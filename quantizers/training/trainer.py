@@ -71,23 +71,38 @@ def train(
 
     Raises ValueError for a network that PyTorch cannot execute as its runtime does.
     """
+    samples = TrainingSamples(spec, schedule.samples, schedule.validation, host)
+    judge = resolve(JUDGE)(spec, recipe.name, profile, host)
+    classes = spec.network(profile).classes
+    given = samples, judge, classes, schedule, checkpoint, directory
+    return train_on(tools, float_model, statistics, recipe, *given)
+
+
+def train_on(
+    tools: Differentiable,
+    float_model: Path,
+    statistics: Path,
+    recipe: Recipe,
+    samples: TrainingSamples,
+    judge,
+    classes: int | None,
+    schedule: Schedule,
+    checkpoint: Path,
+    directory: Path,
+) -> dict:
+    """`train` on given samples; `judge` has the methods of `validation.training_judge.Judge`."""
     import torch
 
     from int8gate.quantizers.training.course import Training
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
 
     torch.manual_seed(schedule.seed)
-    table = table_of(statistics)
-    ranges = thresholds.ranges(table, recipe.calibration)
-    with tempfile.TemporaryDirectory() as scratch:
-        graph = _quantized(tools, float_model, float_model, recipe, ranges, Path(scratch))
+    ranges = thresholds.ranges(table_of(statistics), recipe.calibration)
+    graph = quantized_graph(tools, float_model, recipe, ranges)
     graph.settle(ranges)
     network = FakeQuantized(graph)
     teacher = FakeQuantized(tools.read(float_model, float_model), is_quantized=False)
-    samples = TrainingSamples(spec, schedule.samples, schedule.validation, host)
     check_float(tools, float_model, teacher, samples)
-    judge = resolve(JUDGE)(spec, recipe.name, profile, host)
-    look = Validation(judge, samples, teacher, spec.network(profile).classes, schedule.batch)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(line: str) -> None:
@@ -99,10 +114,10 @@ def train(
         teacher,
         lambda rows: samples.inputs(rows, graph.shapes),
         samples.count,
-        look,
+        Validation(judge, samples, teacher, classes, schedule.batch),
         schedule,
         checkpoint,
-        spec.network(profile).classes,
+        classes,
         tell,
     ).run()
     weights = {
@@ -111,10 +126,7 @@ def train(
     }
     tools.write(float_model, weights, directory / tools.file)
     ranges |= trained_ranges(network)
-    with tempfile.TemporaryDirectory() as scratch:
-        model = directory / tools.file
-        shipped = _quantized(tools, model, model, recipe, ranges, Path(scratch))
-    check_scales(network, shipped)
+    check_scales(network, quantized_graph(tools, directory / tools.file, recipe, ranges))
     write_trained(directory / TRAINED, ranges, scales_of(network))
     shutil.copyfile(statistics, directory / STATISTICS)
     return {"training": course.as_record()}
@@ -163,11 +175,13 @@ def _same(one, other) -> bool:
     return bool(np.allclose(one, other, rtol=SAME_SCALE, atol=0))
 
 
-def _quantized(
-    tools: Differentiable, model: Path, own: Path, recipe: Recipe, ranges: Ranges, scratch: Path
+def quantized_graph(
+    tools: Differentiable, float_model: Path, recipe: Recipe, ranges: Mapping
 ) -> Graph:
-    tools.quantize(model, recipe, ranges, scratch)
-    return tools.read(scratch / tools.file, own)
+    """The graph of what the toolchain's quantizer makes of a float artifact."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tools.quantize(float_model, recipe, ranges, Path(scratch))
+        return tools.read(Path(scratch) / tools.file, float_model)
 
 
 def check_float(

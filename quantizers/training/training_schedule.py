@@ -34,8 +34,8 @@ class Schedule:
     batch: int = 16
     samples: int = 6000
     validation: int = 1000
-    weight_rate: float = 2e-3
-    scale_rate: float = 2e-3
+    weight_rate: float = 2e-4
+    scale_rate: float = 1e-3
     warm_up: float = 0.05
     scales_until: float = 0.8
     looks: int = 8

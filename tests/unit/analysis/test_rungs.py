@@ -21,6 +21,7 @@ class Some:
 
     remedies: dict[str, object] = field(default_factory=lambda: dict.fromkeys(REMEDIES))
     leaves_float: bool = True
+    training: object = "module:train"
 
 
 def climbed(base: Recipe, gains: dict[str, float], toolchain=None) -> list[Recipe]:
