@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -94,7 +95,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self._looked_at, self._shown = 0.0, ""
+        self._looked_at, self._shown, self._began = 0.0, "", time.time()
 
     def __call__(self, stage: str, seconds: float | None) -> None:
         """`seconds` since the stage began; None where it ended."""
@@ -103,8 +104,9 @@ class Progress:
         if seconds is not None and seconds < self._looked_at + EVERY_S:
             return
         self._looked_at = seconds or 0.0
-        files = sorted(self.folder.glob(f"*/{PROGRESS}"), key=lambda file: file.stat().st_mtime)
-        told = files[-1].read_text() if files else ""
+        written = {file: file.stat().st_mtime for file in self.folder.glob(f"*/{PROGRESS}")}
+        last = max(written, key=written.__getitem__, default=None)
+        told = last.read_text() if last and written[last] >= self._began else ""
         if told and told != self._shown:
             self._shown = told
             typer.echo(told, err=True)

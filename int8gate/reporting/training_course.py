@@ -1,9 +1,11 @@
 """How a trained recipe was trained (the record's `training`), in words.
 
-    {"ending": str, "steps": int, "seconds": float, "best_step": int, "losses": [[step, loss], ...],
+    {"ending": str, "is_within_tolerance": bool, "start": str, "steps": int, "seconds": float,
+     "best_step": int, "losses": [[step, loss], ...],
      "looks": [{"step", "seconds", "loss", "drop", "drop_upper_95", "drop_lower_95", "tolerance"}]}
 
-Drops are those of the validation part of the training split, null where nothing is scored.
+Drops are those of the validation part of the training split, null where nothing is scored. `start`
+is how the ranges were found that it began with: calibration's method, or "pixels".
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ def sentence(training: Mapping[str, Any]) -> str:
     """How it ended, what it took, and what the validation part says of its start and its best."""
     looks = training["looks"]
     best = next(look for look in looks if look["step"] == training["best_step"])
-    told = f"{training['steps']} steps in {training['seconds']:.0f} s: {training['ending']}"
+    told = (
+        f"{training['steps']} steps in {training['seconds']:.0f} s, from {training['start']} "
+        f"ranges: {training['ending']}"
+    )
     if training["best_step"] == 0:
         return f"{told}; nothing was better than the start, which is kept ({_figures(best)})"
     return (

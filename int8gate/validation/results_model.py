@@ -159,6 +159,7 @@ class Training(Open):
     steps: int
     seconds: FiniteFloat
     best_step: int
+    start: str
     looks: list[dict[str, Any]]
     losses: list[tuple[int, FiniteFloat]]
 

@@ -53,7 +53,7 @@ class Look:
 
     def _is_within(self, share: float) -> bool:
         upper, tolerance = self.drop_upper_95, self.tolerance
-        return upper is not None and tolerance is not None and upper <= share * tolerance
+        return upper is not None and tolerance is not None and bool(upper <= share * tolerance)
 
     @property
     def is_out_of_reach(self) -> bool:

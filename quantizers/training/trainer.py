@@ -44,7 +44,8 @@ class Differentiable:
     `read(file, float file)` makes a `Graph` of one, `write(float file, weights by source, target)`
     writes a float file with other weights, `quantize(float file, recipe, ranges, directory)` writes
     the artifact `file` there, and `run(file, samples)` gives what its runtime makes of samples
-    (n, ...) of each input.
+    (n, ...) of each input. `snapped(float file, ranges, pixel range)` gives the ranges where those
+    of pictures are those of pixels.
     """
 
     file: str
@@ -52,6 +53,9 @@ class Differentiable:
     write: Callable[[Path, Mapping[str, np.ndarray], Path], None]
     quantize: Callable[[Path, Recipe, Mapping, Path], dict]
     run: Callable[[Path, list[np.ndarray]], list[np.ndarray]]
+    snapped: Callable[[Path, Ranges, tuple[float, float]], Ranges] = lambda model, ranges, pixels: (
+        ranges
+    )
 
 
 def train(
@@ -75,7 +79,8 @@ def train(
     judge = resolve(JUDGE)(spec, recipe.name, profile, host)
     classes = spec.network(profile).classes
     given = samples, judge, classes, schedule, checkpoint, directory
-    return train_on(tools, float_model, statistics, recipe, *given)
+    pixels = spec.preprocessing.range
+    return train_on(tools, float_model, statistics, recipe, *given, pixels)
 
 
 def train_on(
@@ -89,20 +94,31 @@ def train_on(
     schedule: Schedule,
     checkpoint: Path,
     directory: Path,
+    pixels: tuple[float, float] | None = None,
 ) -> dict:
     """`train` on given samples; `judge` has the methods of `validation.training_judge.Judge`."""
     import torch
 
-    from int8gate.quantizers.training.course import Training
+    from int8gate.quantizers.training.course import Look, Training
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
 
     torch.manual_seed(schedule.seed)
     ranges = thresholds.ranges(table_of(statistics), recipe.calibration)
-    graph = quantized_graph(tools, float_model, recipe, ranges)
-    graph.settle(ranges)
-    network = FakeQuantized(graph)
     teacher = FakeQuantized(tools.read(float_model, float_model), is_quantized=False)
     check_float(tools, float_model, teacher, samples)
+    look = Validation(judge, samples, teacher, classes, schedule.batch)
+    starts = [ranges]
+    if pixels is not None and (snapped := tools.snapped(float_model, ranges, pixels)) != ranges:
+        starts.append(snapped)
+    networks = []
+    for start in starts:
+        graph = quantized_graph(tools, float_model, recipe, start)
+        graph.settle(start)
+        networks.append(FakeQuantized(graph))
+    network = networks[0]
+    if len(networks) > 1:
+        network = min(networks, key=lambda each: Look(0, 0.0, **look(each)).rank)
+    graph = network.graph
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(line: str) -> None:
@@ -114,7 +130,7 @@ def train_on(
         teacher,
         lambda rows: samples.inputs(rows, graph.shapes),
         samples.count,
-        Validation(judge, samples, teacher, classes, schedule.batch),
+        look,
         schedule,
         checkpoint,
         classes,
@@ -129,7 +145,8 @@ def train_on(
     check_scales(network, quantized_graph(tools, directory / tools.file, recipe, ranges))
     write_trained(directory / TRAINED, ranges, scales_of(network))
     shutil.copyfile(statistics, directory / STATISTICS)
-    return {"training": course.as_record()}
+    of_pixels = "pixels" if network is not networks[0] else recipe.calibration
+    return {"training": {**course.as_record(), "start": of_pixels}}
 
 
 def trained_ranges(network: FakeQuantized) -> Ranges:

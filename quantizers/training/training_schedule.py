@@ -23,7 +23,8 @@ class Schedule:
     Attributes
     ----------
     budget_s : seconds of training, its looks at the validation part included.
-    steps : at most so many, of `batch` samples each.
+    steps : at most so many, of `batch` of the `samples` each.
+    validation : samples of the validation part: what bounds of a drop of 1% take.
     looks : how often the validation part is looked at, beside the start.
     patience : so many looks without a gain end it, where the tolerance is out of reach.
     checkpoint_s : seconds between checkpoints.
@@ -32,14 +33,14 @@ class Schedule:
     budget_s: float = DEFAULT_BUDGET_S
     steps: int = 2000
     batch: int = 16
-    samples: int = 6000
+    samples: int = 3000
     validation: int = 1000
-    weight_rate: float = 2e-4
+    weight_rate: float = 5e-4
     scale_rate: float = 1e-3
     warm_up: float = 0.05
     scales_until: float = 0.8
-    looks: int = 8
-    patience: int = 4
+    looks: int = 4
+    patience: int = 3
     largest_gradient: float = 1.0
     checkpoint_s: float = 20.0
     seed: int = 1
