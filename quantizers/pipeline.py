@@ -26,10 +26,11 @@ from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import StageRunner
-from int8gate.quantizers.steps import Calibration, Drawn, Step, arrays_of, run_steps
+from int8gate.quantizers.steps import Calibration, Drawn, Step, Training, arrays_of, run_steps
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
+from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Built:
     `peak_rss_bytes` is the largest of the stages, None where the system does not tell.
     `calibration` is the record's: the method and a row for each tensor, None without ranges.
     `notes` are sentences for the record on what the recipe did, `log` is the converter's.
+    `training` is how a trained recipe's training went, None of others.
     """
 
     artifact: Artifact
@@ -53,6 +55,7 @@ class Built:
     calibration: dict | None = None
     notes: tuple[str, ...] = ()
     log: Path | None = None
+    training: dict | None = None
 
 
 class Pipeline:
@@ -159,6 +162,9 @@ class Pipeline:
             "calibrate": done.get(steps.STATISTICS),
             "quantize": converted,
         }
+        trained = done.get(steps.TRAINED)
+        if trained:
+            built["train"] = trained
         peaks = [stage.meta["peak_rss_bytes"] for stage in built.values() if stage]
         return Built(
             as_artifact(
@@ -175,6 +181,7 @@ class Pipeline:
                 for note in stage.meta["result"].get("notes", ())
             ),
             converted.path / "converter.log",
+            trained and trained.meta["result"]["training"],
         )
 
     def steps(self, spec: ModelSpec, recipe: Recipe) -> list[Step | Drawn]:
@@ -192,6 +199,8 @@ class Pipeline:
             if quantization.takes == kinds.STATISTICS:
                 listed.append(self._calibration(toolchain))
             listed += self._remedies(recipe, toolchain)
+            if recipe.is_trained:
+                listed.append(self._training(spec, recipe, toolchain))
             listed.append(self._quantization(spec, recipe, quantization))
         if spec.own and toolchain.naming and not source_of(spec).keeps_names:
             listed.append(self._naming(spec, listed[-1].name, toolchain))
@@ -290,6 +299,36 @@ class Pipeline:
             )
             yield self._calibration(toolchain, behind)
 
+    def _training(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Step:
+        """Of the float artifact as the remedies left it, from its calibrated ranges on."""
+        settings = self.settings
+        profile, schedule = settings.profile, Schedule(budget_s=settings.train_budget_s)
+        parts = {
+            "recipe": repr(replace(recipe, name="", summary="")),
+            "network": repr((spec.network(profile), spec.preprocessing, spec.task, spec.decode)),
+            "schedule": repr(schedule),
+        }
+        return Training(
+            steps.TRAINED,
+            stages.training_of(spec, profile, toolchain),
+            lambda float_model, statistics, exported: (
+                float_model.path / toolchain.file,
+                statistics.path / STATISTICS,
+                spec,
+                recipe,
+                profile,
+                schedule,
+                exported.path if source_of(spec).is_cut else None,
+            ),
+            (
+                steps.after(steps.FLOAT, recipe.remedies),
+                steps.after(steps.STATISTICS, recipe.remedies),
+                steps.EXPORTED,
+            ),
+            parts,
+            schedule.budget_s,
+        )
+
     def _quantization(self, spec: ModelSpec, recipe: Recipe, quantization: Quantization) -> Step:
         pixels = spec.preprocessing.range
         if quantization.reads == kinds.FLOAT:
@@ -298,6 +337,8 @@ class Pipeline:
         else:
             read, behind = (steps.EXPORTED, source_of(spec).form), ()
         statistics = steps.after(steps.STATISTICS, recipe.remedies)
+        if recipe.is_trained:
+            read, statistics = (steps.TRAINED, read[1]), steps.TRAINED
         taken = {
             kinds.STATISTICS: (statistics, lambda entry: entry.path / STATISTICS),
             kinds.SAMPLES: (steps.INPUTS, arrays_of),

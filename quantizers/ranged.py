@@ -8,6 +8,7 @@ from types import ModuleType
 
 from int8gate.quantizers.calibration import shards, table, thresholds
 from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.training.trained_file import TRAINED, read_ranges
 from int8gate.runtimes.artifact import STATISTICS
 
 
@@ -36,14 +37,18 @@ def quantized(
     """The description of the artifact that `quantize` writes of ranges (None without statistics).
 
     With statistics it holds the record's `calibration`: the recipe's method, and of each tensor
-    what it found and chose.
+    what it found and chose. Beside those of a trained recipe stand the trained ranges.
     """
     found = table_of(statistics) if statistics else None
-    ranges = found and thresholds.ranges(found, recipe.calibration)
+    ranges, method = None, "trained" if recipe.is_trained else recipe.calibration
+    if statistics and recipe.is_trained:
+        ranges = read_ranges(statistics.with_name(TRAINED))
+    elif found:
+        ranges = thresholds.ranges(found, recipe.calibration)
     described = quantize(ranges)
     if found:
         rows = table.summary(found, ranges)
-        described["calibration"] = {"method": recipe.calibration, "tensors": rows}
+        described["calibration"] = {"method": method, "tensors": rows}
     return described
 
 

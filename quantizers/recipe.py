@@ -82,9 +82,10 @@ class Recipe:
     sample. `remedies` are names in `REMEDIES`, in the order in which they are done. `per_channel`:
     a convolution's weights have a scale for each output channel. `pixel_ranges`: pictures get the
     range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
-    quantized file, which is taken as it is. `block`: how many weights of a matrix product, along
-    its input, share a scale; they alone are quantized then. `gates` are the assertions that make
-    sense for it; the others do not apply.
+    quantized file, which is taken as it is. `is_trained`: weights and ranges are trained
+    (`training/`), which starts from the calibrated ones. `block`: how many weights of a matrix
+    product, along its input, share a scale; they alone are quantized then. `gates` are the
+    assertions that make sense for it; the others do not apply.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Recipe:
     per_channel: bool = True
     pixel_ranges: bool = False
     is_prequantized: bool = False
+    is_trained: bool = False
     calibration: str = "min_max"
     block: int | None = None
     remedies: tuple[str, ...] = ()
@@ -190,6 +192,15 @@ class Recipe:
         found = replace(self, name=name, summary=summary, rules=(*self.rules, *rules))
         found.check_mix()
         return found
+
+    @property
+    def untrained(self) -> Recipe:
+        """What a trained recipe starts from, a registered one; raises ValueError of another."""
+        for other in RECIPES.values():
+            trained = replace(other, name=self.name, summary=self.summary, is_trained=True)
+            if not other.is_trained and trained == replace(self, remedies=()):
+                return with_remedies(other, *self.remedies) if self.remedies else other
+        raise ValueError(f"{self.name} is not trained, or from no registered recipe")
 
     @property
     def rule(self) -> Rule:
@@ -352,6 +363,22 @@ for _each in (
         calibration="percentile",
     ),
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
+    _tflite(
+        "tflite_qat_int8",
+        "full INT8, int8 input and output; weights and scales trained towards float",
+        is_trained=True,
+    ),
+    _tflite(
+        "tflite_qat_int8_per_tensor",
+        "full INT8 with one scale a weight tensor; weights and scales trained towards float",
+        per_channel=False,
+        is_trained=True,
+    ),
+    _onnx(
+        "onnx_qat_int8",
+        "static INT8 (QDQ), per channel; weights and scales trained towards float",
+        is_trained=True,
+    ),
 ):
     register(_each)
 
@@ -372,6 +399,21 @@ def recipe(name: str) -> Recipe:
             near = difflib.get_close_matches(found, known, n=2) or sorted(known)
             raise ValueError(f"no {kind} {found!r}: did you mean {' or '.join(near)}?")
     return with_remedies(RECIPES[base], *remedies)
+
+
+def trained_recipes(declared: Iterable[str]) -> list[str]:
+    """The trained recipes that start from one of the declared."""
+    known = set(declared)
+    return [r.name for r in RECIPES.values() if r.is_trained and r.untrained.name in known]
+
+
+def may_train(name: str, declared: Iterable[str]) -> bool:
+    """Whether a recipe, of the name, is trained, and a declared one goes through its toolchain."""
+    chosen = find(name)
+    bases = (find(each) for each in declared)
+    return bool(chosen and chosen.is_trained) and any(
+        base.is_calibrated and base.toolchain == chosen.toolchain for base in bases if base
+    )
 
 
 def find(name: str | None) -> Recipe | None:

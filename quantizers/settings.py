@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from int8gate.quantizers.training.training_schedule import DEFAULT_BUDGET_S
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,5 +22,6 @@ class Settings:
     min_calibration_samples: int = 100
     stage_timeout_s: float = 900
     calibration_jobs: int = 1
+    train_budget_s: float = DEFAULT_BUDGET_S
     seed: int = 0
     trust: bool = False

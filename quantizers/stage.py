@@ -123,9 +123,14 @@ class StageRunner:
         self._failures: dict[str, WorkerError | ConversionFailed] = {}
         self._limit_s: float | None = None
 
-    def run(self, stage: Stage, parts: dict, arguments: Callable[[], tuple]) -> CacheEntry:
-        """The cached result of a stage, whose code and libraries belong to its identity."""
-        return self.kept(stage.kind, parts | stage.identity(), stage.function, arguments)
+    def run(
+        self, stage: Stage, parts: dict, arguments: Callable[[], tuple], grace_s: float = 0.0
+    ) -> CacheEntry:
+        """The cached result of a stage, whose code and libraries belong to its identity; it may
+        take `grace_s` longer than others.
+        """
+        identified = parts | stage.identity()
+        return self.kept(stage.kind, identified, stage.function, arguments, grace_s)
 
     @contextmanager
     def within(self, seconds: float | None) -> Iterator[None]:
@@ -153,7 +158,12 @@ class StageRunner:
             return self.worker.run(function, *arguments, timeout_s=limit, log=log)
 
     def kept(
-        self, kind: str, parts: dict, function: str | Callable, arguments: Callable[[], tuple]
+        self,
+        kind: str,
+        parts: dict,
+        function: str | Callable,
+        arguments: Callable[[], tuple],
+        grace_s: float = 0.0,
     ) -> CacheEntry:
         """The cached result of a function (or ``module:name``) that is called with a directory as
         last argument: run in the worker on a miss, its log kept either way.
@@ -170,7 +180,7 @@ class StageRunner:
 
         def build(directory: Path) -> dict:
             log = self.cache.root / LOGS / f"{directory.name}.log"
-            result = self.in_worker(function, *arguments(), directory, log=log)
+            result = self.in_worker(function, *arguments(), directory, log=log, grace_s=grace_s)
             log.replace(directory / "converter.log")
             if (result.peak_rss_bytes or 0) > RECYCLE_ABOVE:
                 self.worker.close()  # converters give little back: the next stage starts afresh

@@ -6,11 +6,16 @@ A stage's function runs in the worker process. What differs between source forma
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import ALL_OPERATORS, INT8, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import find
+from int8gate.quantizers.toolchains.toolchain import Toolchain
+from int8gate.quantizers.training import training_samples
+from int8gate.quantizers.training.training_schedule import JUDGE
 from int8gate.runtimes.artifact import TFLITE
 
 _HERE = "int8gate.quantizers"
@@ -42,6 +47,8 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
                     "all operators alike: give it one rule that matches " + repr(ALL_OPERATORS)
                 )
             )
+    if recipe.is_trained and toolchain.training is None:
+        raise ValueError(f"{recipe.name}: the toolchain {recipe.toolchain} trains nothing")
     for name in recipe.remedies:
         if name not in toolchain.remedies:
             has = ", ".join(toolchain.remedies) or "none"
@@ -64,6 +71,19 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
 def preparation_of(spec: ModelSpec) -> Stage:
     """Called with (sample set, preprocessing, whether pixels stay as they are)."""
     return Stage("samples", f"{_HERE}.sample_stages:prepare", spec.preprocessing.hooks)
+
+
+def training_of(spec: ModelSpec, profile: str, toolchain: Toolchain) -> Stage:
+    """The toolchain's training, with what it looks up by name: samples, metric, decoding.
+
+    Raises ValueError, with what to do, for a model that has nothing to be trained with.
+    """
+    if why := training_samples.refusal(spec, profile):
+        raise ValueError(why)
+    assert toolchain.training is not None  # `check_route`
+    looked_up = (training_samples.drawn_by(spec), JUDGE, spec.decode)
+    named = (*filter(None, looked_up), *spec.preprocessing.hooks)
+    return replace(toolchain.training, named=named)
 
 
 def picture_audit_of(spec: ModelSpec) -> Stage:

@@ -1,7 +1,7 @@
 """The way of a model's data to an artifact, as a list of steps in their order.
 
-    samples -> exported network -> float artifact -> network inputs -> statistics -> quantized
-    artifact -> named artifact
+    samples -> exported network -> float artifact -> network inputs -> statistics -> trained float
+    artifact -> quantized artifact -> named artifact
 
 Each step is a function of what earlier ones left, whose keys belong to its own. A list holds what
 an artifact needs and nothing else, and is run from its first step to its last: `run_steps`.
@@ -21,6 +21,10 @@ from int8gate.runtimes.artifact import NETWORK_INPUTS, sample_file
 # The names of steps.
 CALIBRATION_SAMPLES, EXPORTED, FLOAT = "samples", "exported", "float"
 INPUTS, STATISTICS, QUANTIZED, NAMED = "inputs", "statistics", "quantized", "named"
+TRAINED = "trained"
+
+
+GRACE = 4  # a budget is of seconds of computing: a core that others use gives them slowly
 
 
 def after(step: str, remedies: tuple[str, ...]) -> str:
@@ -76,6 +80,31 @@ class Calibration(Step):
         if not collected.hit:
             shutil.rmtree(shards, ignore_errors=True)
         return collected
+
+
+@dataclass(frozen=True)
+class Training(Step):
+    """Its checkpoint is kept beside the cache's entries until it is done.
+
+    `budget_s` is what it may take besides the time of any stage.
+    """
+
+    budget_s: float = 0.0
+
+    def run(self, runner: StageRunner, done: dict[str, CacheEntry]) -> CacheEntry:
+        entries = [done[name] for name in self.inputs]
+        parts = self.key_parts(entries)
+        kept = runner.cache.root / SHARDS / cache_key({**parts, **self.stage.identity()})
+        checkpoint = kept / "checkpoint.pt"
+        trained = runner.run(
+            self.stage,
+            parts,
+            lambda: (*self.arguments(*entries), checkpoint),
+            grace_s=GRACE * self.budget_s,
+        )
+        if not trained.hit:
+            shutil.rmtree(kept, ignore_errors=True)
+        return trained
 
 
 def run_steps(steps: Iterable[Step | Drawn], runner: StageRunner) -> dict[str, CacheEntry]:

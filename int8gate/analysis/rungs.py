@@ -1,8 +1,8 @@
 """The rungs of the ladder: recipes that may help a case, from the cheapest to the dearest.
 
 Cost is what the user pays on the target: first come those that leave the graph one of 8 bits (other
-ranges, remedies, by the time that they take to prepare), then the worst layers in int16, then in
-float, then int16 activations everywhere. What comes next depends on how the ones before did.
+ranges, remedies, training, by the time that they take to prepare), then the worst layers in int16,
+then in float, then int16 activations everywhere. What comes next depends on how those before did.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def rungs(
         if together:
             both = with_remedies(start, *together, name)
             yield Rung(both, " and ".join(map(_short, (*together, name))))
+    yield from _trained(base, toolchain)
     taken = [width for width in widths if width in toolchain.widths]
     if taken:
         best, layers = _best([base, *_tried(base, start, together)], gain), worst_layers()
@@ -121,6 +122,14 @@ def _wider_activations(base: Recipe) -> Iterator[Rung]:
     for other in RECIPES.values():
         if other.toolchain == base.toolchain and other.activations == "int16":
             yield Rung(other, other.summary)
+
+
+def _trained(base: Recipe, toolchain: Toolchain) -> Iterator[Rung]:
+    """Quantization-aware training, which leaves the graph integer, and takes minutes."""
+    for other in RECIPES.values() if toolchain.training else ():
+        if other.is_trained and other.untrained.name == base.name.partition("+")[0]:
+            chosen = with_remedies(other, *base.remedies) if base.remedies else other
+            yield Rung(chosen, other.summary)
 
 
 def _short(remedy: str) -> str:

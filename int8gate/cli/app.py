@@ -15,6 +15,7 @@ from int8gate.cli.export import app as export_app
 from int8gate.cli.history import app as history_app
 from int8gate.cli.methods import app as methods_app
 from int8gate.cli.mix import app as mix_app
+from int8gate.cli.qat import app as qat_app
 from int8gate.cli.rescue import app as rescue_app
 from int8gate.cli.sensitivity import app as sensitivity_app
 from int8gate.cli.validate import app as validate_app
@@ -32,6 +33,7 @@ app.add_typer(history_app)
 app.add_typer(audit_app)
 app.add_typer(export_app)
 app.add_typer(rescue_app)
+app.add_typer(qat_app)
 app.add_typer(mix_app)
 app.add_typer(sensitivity_app)
 app.add_typer(validate_app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PROFILES, ModelSpec
 from int8gate.quantizers.declared_recipes import declared_model
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import Recipe, recipe
+from int8gate.quantizers.recipe import Recipe, may_train, recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import packages_of
 
@@ -24,7 +24,8 @@ def case_of(case: str, zoo: Path | None) -> tuple[ModelSpec, Recipe]:
     """
     model, _, name = case.partition("-")
     spec = declared_model(model, zoo)
-    if name not in spec.recipes and name.partition("+")[0] not in spec.recipes:
+    is_declared = name in spec.recipes or name.partition("+")[0] in spec.recipes
+    if not is_declared and not may_train(name, spec.recipes):
         listed = ", ".join(f"{model}-{each}" for each in spec.recipes)
         raise ValueError(f"no case {case}: {model} has {listed}")
     return spec, recipe(name)
@@ -43,13 +44,20 @@ def calibrated_recipe(spec: ModelSpec, cure: str) -> Recipe:
 
 @contextmanager
 def opened_pipeline(
-    spec: ModelSpec, chosen: Recipe, cache: str | None, profile: str, **settings
+    spec: ModelSpec,
+    chosen: Recipe,
+    cache: str | None,
+    profile: str,
+    watch: Callable[[str, float | None], None] | None = None,
+    **settings,
 ) -> Iterator[Pipeline]:
-    """A pipeline with a worker process of its own. Raises ValueError for an unknown profile, and
-    where packages are not installed that the case needs.
+    """A pipeline with a worker process of its own, which `watch` is told of.
+
+    Raises ValueError for an unknown profile, and where packages are not installed that the case
+    needs.
     """
     if profile not in PROFILES:
         raise ValueError(f"--profile {profile}: expected {' or '.join(PROFILES)}")
     require(f"{spec.name}-{chosen.name}", packages_of(spec, chosen))
-    with Worker() as worker:
+    with Worker(watch=watch) as worker:
         yield Pipeline(Settings(profile=profile, **settings), open_cache(cache), worker)

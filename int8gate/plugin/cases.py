@@ -14,7 +14,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.models import FULL_ALONE, MODELS, models_of
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.plugin.xfails import xfail_marks
-from int8gate.quantizers.recipe import recipe
+from int8gate.quantizers.recipe import may_train, recipe, trained_recipes
 from int8gate.targets.registry import DEFAULTS, HOST, check_target, taking
 from int8gate.validation.expectations import expectations_of
 
@@ -120,13 +120,19 @@ def has_test(config: pytest.Config, case: str, gate: str | None) -> bool:
 
 
 def offered(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
-    """The model's recipes, and those with remedies that the command line names."""
+    """The model's recipes; those that train, under `--train`; those with remedies, and those that
+    train, that the command line names.
+    """
     yield from spec.recipes
+    trained = trained_recipes(spec.recipes) if config.getoption("int8_train") else []
+    yield from trained
     cases = (each.partition("-") for each in config.getoption("int8_case") or ())
     named = [name for model, _, name in cases if model == spec.name]
     for name in dict.fromkeys((*(config.getoption("int8_recipe") or ()), *named)):
         base, *remedies = name.split("+")
-        if remedies and base in spec.recipes and name not in spec.recipes:
+        if name in (*spec.recipes, *trained):
+            continue
+        if may_train(name, spec.recipes) or (remedies and base in spec.recipes):
             yield recipe(name).name
 
 

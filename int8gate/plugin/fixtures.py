@@ -31,6 +31,7 @@ def int8_settings(pytestconfig: pytest.Config) -> Settings:
         stage_timeout_s=option("int8_stage_timeout"),
         calibration_jobs=option("int8_calibration_jobs"),
         trust=option("int8_trust"),
+        train_budget_s=option("int8_train_budget"),
     )
 
 

@@ -27,9 +27,10 @@ GATING = ("int8gate.plugin.fixtures", "int8gate.plugin.grouping", "int8gate.plug
 BENCHMARK_TABLE = ("--benchmark-columns=median,iqr,rounds", "--benchmark-sort=name")
 WHOLE_CASES = "--dist=worksteal"  # under `-n`: see `grouping.py`
 
-POSITIVE = ("stage_timeout", "memory_limit", "rescue_budget")
+POSITIVE = ("stage_timeout", "memory_limit", "rescue_budget", "train_budget")
 COUNTS = {"calibration_jobs": 1, "min_calibration_samples": 1}  # the least that has a meaning
 FOLDERS = ("data_dir", "weights_dir")
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -159,6 +160,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="for the remedies of each case",
     )
+    option(
+        "--int8-train",
+        action="store_true",
+        help="also the recipes that train (quantization-aware training): `int8gate list` names "
+        "none of them, --recipe tflite_qat_int8 one",
+    )
+    option(
+        "--int8-train-budget",
+        type=_seconds,
+        default=180,
+        metavar="TIME",
+        help="of computing for each training: 90s, 3m",
+    )
     option("--int8-artifact-cache", metavar="DIR", help="where artifacts are kept; none: nowhere")
     option(
         "--int8-stage-timeout",
@@ -208,6 +222,12 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     arguments.refuse_hidden_settings(config)
+
+
+def _seconds(text: str) -> float:
+    """Of a time such as 90s, 3m or 1h. Raises ValueError for another text."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "s")
+    return float(number) * SECONDS[unit]
 
 
 def check_options(config: pytest.Config) -> None:

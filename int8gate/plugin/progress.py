@@ -25,6 +25,7 @@ DOING = {  # by the beginning of the function's name that runs in the worker pro
     "quantize": "quantizing",
     "evaluate": "scoring",
     "judge": "auditing activations",
+    "train": "training",
     "interleave": "timing on this host",
     "what_ran": "profiling operators",
     "estimate": "compiling for the NPU",

@@ -11,6 +11,7 @@ from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
 from int8gate.reporting.rescue import tried_in_words
 from int8gate.reporting.rows import CaseRow
+from int8gate.reporting.training_course import lines, sentence
 
 OUTPUTS = 8  # of which fidelity is shown one by one; the record has them all
 
@@ -44,6 +45,7 @@ def facts(row: CaseRow) -> list[Fact]:
         *_rescue(record.get("rescue")),
         *([("Calibration", calibration.sentence(record))] if record.get("calibration") else []),
         *calibration.details(record),
+        *_training(record.get("training")),
         *(fact for entry in record.get("npu") or [] for fact in _npu(entry)),
         ("Artifact", text(dig(record, "artifact", "path"))),
         ("SHA-256", text(dig(record, "artifact", "sha256"))),
@@ -57,6 +59,12 @@ def _other_widths(record: Mapping) -> list[Fact]:
     named = {"int16_ops": "In int16 among 8 bits", "int4_ops": "With int4 weights"}
     found = {name: dig(record, "integer_ops", name) for name in named}
     return [(named[name], operators(listed)) for name, listed in found.items() if listed]
+
+
+def _training(training: Mapping | None) -> list[Fact]:
+    if not training:
+        return []
+    return [("Training", Listing(sentence(training), tuple(lines(training))))]
 
 
 def operators(values: Iterable[Any] | None, remark: str = "") -> Listing:

@@ -103,6 +103,7 @@ def _accuracy(run: CaseRun) -> Measurement:
         "peak_rss_bytes": _largest(run.built.peak_rss_bytes, own.peak_rss_bytes),
         "notes": _notes(run),
         "calibration": run.built.calibration,
+        "training": run.built.training,
         **_artifact(run),
     }
     if run.scoring.unlabelled_reason:

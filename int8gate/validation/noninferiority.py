@@ -168,6 +168,20 @@ def upper_bound(
     return max(quantile(drops, confidence), pairs.drop)
 
 
+def lower_bound(
+    metric: Metric,
+    first: np.ndarray,
+    second: np.ndarray,
+    sources: np.ndarray,
+    confidence: float,
+    seed: int = 0,
+) -> float:
+    """The least that the metric drops from the first model to the second; see `upper_bound`."""
+    pairs = pair(metric, first, second, sources)
+    drops = lower_drops(pairs, unseen_loss(pairs), np.random.default_rng(seed))
+    return min(quantile(drops, 1 - confidence), pairs.drop)
+
+
 def enough_samples(
     metric: Metric, float_statistics: np.ndarray, sources: np.ndarray, tolerance: float
 ) -> int:

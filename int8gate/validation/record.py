@@ -55,6 +55,7 @@ def new_case(model: str, recipe: str, task: str, source_format: str, profile: st
         "conversion",
         "calibration",
         "calibration_audit",
+        "training",
         "accuracy",
         "fidelity",
         "error_origin",

@@ -151,6 +151,19 @@ class Rescue(Open):
     ending: str
 
 
+class Training(Open):
+    """How a trained recipe's weights and scales were trained; drops are of its validation part."""
+
+    ending: str
+    is_within_tolerance: bool
+    steps: int
+    seconds: FiniteFloat
+    best_step: int
+    start: str
+    looks: list[dict[str, Any]]
+    losses: list[tuple[int, FiniteFloat]]
+
+
 class Case(Exact):
     """A model with a recipe; a field that was not measured is null."""
 
@@ -170,6 +183,7 @@ class Case(Exact):
     conversion: Conversion | None
     calibration: dict[str, Any] | None
     calibration_audit: list[dict[str, Any]] | None
+    training: Training | None = Field(default=None, description="of a trained recipe")
     accuracy: Accuracy | None
     fidelity: Fidelity | None
     error_origin: dict[str, Any] | None

@@ -49,6 +49,9 @@ class Toolchain(ABC):
     remedies : by the names of `recipe.REMEDIES`, what changes the float artifact before it is
         quantized; called with (float artifact, its statistics, samples, recipe). It writes another
         float artifact with the same inputs and outputs and returns `{"notes": [sentence, ...]}`.
+    training : trains a float artifact for a recipe (`training/trainer.py`); called with (float
+        artifact, its statistics, model, recipe, profile, schedule, imported graph, checkpoint).
+        None where the toolchain has none.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.
     segmented : ``module:function`` that opens a float artifact, to quantize single layers of it in
@@ -66,6 +69,7 @@ class Toolchain(ABC):
     calibration: Stage
     naming: Stage | None = None
     remedies: Mapping[str, Stage] = MappingProxyType({})
+    training: Stage | None = None
     taking: Stage | None = None
     integer_operators: Callable
     segmented: str = ""

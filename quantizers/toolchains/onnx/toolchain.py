@@ -30,6 +30,7 @@ class Onnx(Toolchain):
         "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
         "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
+    training = Stage("trained", f"{_HERE}.trained_artifact:train")
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
     segmented = f"{_HERE}.segments:opened"
     widths = (INT4, FLOAT16, FLOAT32)
@@ -52,6 +53,8 @@ class Onnx(Toolchain):
         steps = [] if form == ONNX else ["ONNX exporter"]
         if recipe.is_calibrated:
             steps.append(f"calibrated once for all recipes, {recipe.calibration} ranges")
+        if recipe.is_trained:
+            steps.append("weights and scales trained")
         return steps if recipe.is_reference else [*steps, QUANTIZER]
 
 

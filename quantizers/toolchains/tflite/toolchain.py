@@ -50,6 +50,7 @@ class Tflite(Toolchain):
         "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
         "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
+    training = Stage("trained", f"{_HERE}.trained_artifact:train")
     taking = Stage("prequantized", f"{_HERE}.stages:take")
     integer_operators = staticmethod(tflite_integers.what_is_integer_in)
     segmented = f"{_HERE}.segments:opened"
@@ -82,7 +83,8 @@ class Tflite(Toolchain):
         steps = list(_CONVERTERS[form])
         if recipe.is_calibrated:
             ranges = f"calibrated once for all recipes, {recipe.calibration} ranges"
-            return [*steps, ranges, "MLIR quantizer"]
+            trained = ["weights and scales trained"] if recipe.is_trained else []
+            return [*steps, ranges, *trained, "MLIR quantizer"]
         if recipe.activations == "int16":
             steps.append("calibrated and quantized by the converter")
         return steps

@@ -21,6 +21,7 @@ class Some:
 
     remedies: dict[str, object] = field(default_factory=lambda: dict.fromkeys(REMEDIES))
     widths: tuple[str, ...] = ("int16", "float32")
+    training: object = "module:train"
 
 
 def climbed(base: Recipe, gains: dict[str, float], toolchain=None) -> list[Recipe]:

@@ -1,0 +1,48 @@
+"""How a trained recipe was trained (the record's `training`), in words.
+
+    {"ending": str, "is_within_tolerance": bool, "start": str, "steps": int, "seconds": float,
+     "best_step": int, "losses": [[step, loss], ...],
+     "looks": [{"step", "seconds", "loss", "drop", "drop_upper_95", "drop_lower_95", "tolerance"}]}
+
+Drops are those of the validation part of the training split, null where nothing is scored. `start`
+is how the ranges were found that it began with: calibration's method, or "pixels".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from int8gate.reporting.fields import DASH, three_digits
+
+
+def sentence(training: Mapping[str, Any]) -> str:
+    """How it ended, what it took, and what the validation part says of its start and its best."""
+    looks = training["looks"]
+    best = next(look for look in looks if look["step"] == training["best_step"])
+    told = (
+        f"{training['steps']} steps in {training['seconds']:.0f} s, from {training['start']} "
+        f"ranges: {training['ending']}"
+    )
+    if training["best_step"] == 0:
+        return f"{told}; nothing was better than the start, which is kept ({_figures(best)})"
+    return (
+        f"{told}; validation part: {_figures(looks[0])} at the start, {_figures(best)} at step "
+        f"{best['step']}, which is kept"
+    )
+
+
+def lines(training: Mapping[str, Any]) -> list[str]:
+    """A line for each look at the validation part."""
+    return [
+        f"step {look['step']}, {look['seconds']:.0f} s: {_figures(look)}"
+        for look in training["looks"]
+    ]
+
+
+def _figures(look: Mapping[str, Any]) -> str:
+    loss = f"loss {three_digits(look['loss'])}"
+    if look["drop"] is None:
+        return loss
+    upper = DASH if look["drop_upper_95"] is None else f"{look['drop_upper_95']:.4g}"
+    return f"drop {look['drop']:.4g} (at most {upper} of {look['tolerance']:.4g}), {loss}"

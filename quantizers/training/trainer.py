@@ -1,0 +1,274 @@
+"""Quantization-aware training of a float artifact, as a stage: what toolchains share of it.
+
+It writes another float artifact, whose weights are the trained ones, and `trained.json`
+(`trained_file.py`), whose ranges the toolchain's own quantizer takes in place of calibration's: so
+what is shipped goes the way of every artifact, and has the scales that were trained. That is looked
+at before it ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from int8gate.engine import atomic_file
+from int8gate.engine.plugins import resolve
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.quantizers.calibration import thresholds
+from int8gate.quantizers.ranged import table_of
+from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.training.differentiable_graph import Graph, NotDifferentiable
+from int8gate.quantizers.training.trained_file import TRAINED, Ranges, write_trained
+from int8gate.quantizers.training.training_samples import TrainingSamples
+from int8gate.quantizers.training.training_schedule import JUDGE, PROGRESS, Schedule
+from int8gate.runtimes.artifact import STATISTICS
+
+if TYPE_CHECKING:
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
+
+SAME_SCALE = 1e-6  # relative
+LEAST_SQNR_DB = 60.0  # of the float graph in PyTorch, to the float artifact in its own runtime
+CHECKED = 8  # samples
+
+
+@dataclass(frozen=True)
+class Differentiable:
+    """What a toolchain gives to a training.
+
+    `read(file, float file)` makes a `Graph` of one, `write(float file, weights by source, target)`
+    writes a float file with other weights, `quantize(float file, recipe, ranges, directory)` writes
+    the artifact `file` there, and `run(file, samples)` gives what its runtime makes of samples
+    (n, ...) of each input. `snapped(float file, ranges, pixel range)` gives the ranges where those
+    of pictures are those of pixels.
+    """
+
+    file: str
+    read: Callable[[Path, Path], Graph]
+    write: Callable[[Path, Mapping[str, np.ndarray], Path], None]
+    quantize: Callable[[Path, Recipe, Mapping, Path], dict]
+    run: Callable[[Path, list[np.ndarray]], list[np.ndarray]]
+    snapped: Callable[[Path, Ranges, tuple[float, float]], Ranges] = lambda model, ranges, pixels: (
+        ranges
+    )
+
+
+def train(
+    tools: Differentiable,
+    float_model: Path,
+    statistics: Path,
+    spec: ModelSpec,
+    recipe: Recipe,
+    profile: str,
+    schedule: Schedule,
+    host: Path | None,
+    checkpoint: Path,
+    directory: Path,
+) -> dict:
+    """Writes `directory`/`file`, `directory`/trained.json and the statistics beside it, for the
+    record; returns how it went (`Course.as_record`).
+
+    Raises ValueError for a network that PyTorch cannot execute as its runtime does.
+    """
+    samples = TrainingSamples(spec, schedule.samples, schedule.validation, host)
+    judge = resolve(JUDGE)(spec, recipe.name, profile, host)
+    classes = spec.network(profile).classes
+    given = samples, judge, classes, schedule, checkpoint, directory
+    pixels = spec.preprocessing.range
+    return train_on(tools, float_model, statistics, recipe, *given, pixels)
+
+
+def train_on(
+    tools: Differentiable,
+    float_model: Path,
+    statistics: Path,
+    recipe: Recipe,
+    samples: TrainingSamples,
+    judge,
+    classes: int | None,
+    schedule: Schedule,
+    checkpoint: Path,
+    directory: Path,
+    pixels: tuple[float, float] | None = None,
+) -> dict:
+    """`train` on given samples; `judge` has the methods of `validation.training_judge.Judge`."""
+    import torch
+
+    from int8gate.quantizers.training.course import Look, Training
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
+
+    torch.manual_seed(schedule.seed)
+    ranges = thresholds.ranges(table_of(statistics), recipe.calibration)
+    teacher = FakeQuantized(tools.read(float_model, float_model), is_quantized=False)
+    check_float(tools, float_model, teacher, samples)
+    look = Validation(judge, samples, teacher, classes, schedule.batch)
+    starts = [ranges]
+    if pixels is not None and (snapped := tools.snapped(float_model, ranges, pixels)) != ranges:
+        starts.append(snapped)
+    networks = []
+    for start in starts:
+        graph = quantized_graph(tools, float_model, recipe, start)
+        graph.settle(start)
+        networks.append(FakeQuantized(graph))
+    network = networks[0]
+    if len(networks) > 1:
+        network = min(networks, key=lambda each: Look(0, 0.0, **look(each)).rank)
+    graph = network.graph
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        atomic_file.write(checkpoint.with_name(PROGRESS), line.encode())
+
+    course = Training(
+        network,
+        teacher,
+        lambda rows: samples.inputs(rows, graph.shapes),
+        samples.count,
+        look,
+        schedule,
+        checkpoint,
+        classes,
+        tell,
+    ).run()
+    weights = {
+        source: values.detach().numpy()
+        for source, values in zip(network.sources, network.weights, strict=True)
+    }
+    tools.write(float_model, weights, directory / tools.file)
+    ranges |= trained_ranges(network)
+    check_scales(network, quantized_graph(tools, directory / tools.file, recipe, ranges))
+    write_trained(directory / TRAINED, ranges, scales_of(network))
+    shutil.copyfile(statistics, directory / STATISTICS)
+    of_pixels = "pixels" if network is not networks[0] else recipe.calibration
+    return {"training": {**course.as_record(), "start": of_pixels}}
+
+
+def trained_ranges(network: FakeQuantized) -> Ranges:
+    """What the toolchain's quantizer makes the trained scales and zero points of."""
+    grids = [network.grid(tensor) for group in network.groups for tensor in group]
+    return {grid.name: grid.limits for grid in grids}
+
+
+def scales_of(network: FakeQuantized) -> dict:
+    """Scale and zero point of each activation, scales of all quantized weights, by tensor."""
+    grids = {tensor: network.grid(tensor) for tensor in network.graph.grids}
+    return {
+        "activations": {name: [grid.scale, grid.zero_point] for name, grid in grids.items()},
+        "weights": {
+            name: network.weight_scale(name).tolist()
+            for name, constant in network.graph.constants.items()
+            if constant.high
+        },
+    }
+
+
+def check_scales(network: FakeQuantized, shipped: Graph) -> None:
+    """Raises ValueError naming a scale of the quantized file that is not the trained one."""
+    trained = scales_of(network)
+    for name, (scale, zero_point) in trained["activations"].items():
+        grid = shipped.grids.get(name)
+        if grid is None or zero_point != grid.zero_point or not _same(scale, grid.scale):
+            raise ValueError(
+                f"tensor {name} was trained with the scale {scale:.9g} and zero point "
+                f"{zero_point}, and the quantizer gives it "
+                f"{grid and (grid.scale, grid.zero_point)}: please report this network"
+            )
+    for name, scales in trained["weights"].items():
+        constant = shipped.constants.get(name)
+        if constant is None or constant.scales is None or not _same(scales, constant.scales):
+            raise ValueError(
+                f"the weights {name} were trained with other scales than the quantizer gives them: "
+                "please report this network"
+            )
+
+
+def _same(one, other) -> bool:
+    return bool(np.allclose(one, other, rtol=SAME_SCALE, atol=0))
+
+
+def quantized_graph(
+    tools: Differentiable, float_model: Path, recipe: Recipe, ranges: Mapping
+) -> Graph:
+    """The graph of what the toolchain's quantizer makes of a float artifact."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tools.quantize(float_model, recipe, ranges, Path(scratch))
+        return tools.read(Path(scratch) / tools.file, float_model)
+
+
+def check_float(
+    tools: Differentiable, float_model: Path, network: FakeQuantized, samples: TrainingSamples
+) -> None:
+    """Raises NotDifferentiable where PyTorch does not compute what the float artifact does."""
+    import torch
+
+    rows = np.arange(CHECKED)
+    wanted = tools.run(float_model, samples.real(rows))
+    with torch.no_grad():
+        found = [each.numpy() for each in network(*samples.inputs(rows, network.graph.shapes))]
+    for name, real, other in zip(network.graph.outputs, wanted, found, strict=True):
+        noise = float(np.mean((real.reshape(other.shape) - other) ** 2))
+        ratio = 10 * np.log10(max(float(np.var(real)), 1e-30) / max(noise, 1e-30))
+        if not ratio > LEAST_SQNR_DB:
+            raise NotDifferentiable(
+                f"output {name} of the float graph differs in PyTorch from {float_model.name} "
+                f"(SQNR {ratio:.1f} dB, expected {LEAST_SQNR_DB:g}): it cannot be trained"
+            )
+
+
+class Validation:
+    """Looks at the validation part: called with a network, gives the fields of a `Look`."""
+
+    def __init__(
+        self,
+        judge,
+        samples: TrainingSamples,
+        teacher: FakeQuantized,
+        classes: int | None,
+        batch: int,
+    ) -> None:
+        self._judge, self._samples, self._batch = judge, samples, 2 * batch
+        self._classes = classes
+        self._teacher, self._taught = teacher, []
+        self._float: np.ndarray | None = None
+
+    def __call__(self, network: FakeQuantized) -> dict:
+        """Raises nothing for outputs that are not finite: their loss says so."""
+        import torch
+
+        with torch.no_grad():
+            if self._float is None:
+                self._float = self._judge.statistics(self._float_batches())
+            losses: list[float] = []
+            batches = list(self._batches(network, losses))
+        loss = float(np.mean(losses))
+        if not np.isfinite(loss):
+            return {"loss": loss}
+        return {"loss": loss, **self._judge.compare(self._float, self._judge.statistics(batches))}
+
+    def _float_batches(self):
+        graph = self._teacher.graph
+        for rows, labels in self._samples.validation(self._batch):
+            tensors = self._samples.inputs(rows, graph.shapes)
+            found = self._teacher(*tensors, tensors=(*graph.outputs, *graph.ends()))
+            outputs, ends = found[: len(graph.outputs)], found[len(graph.outputs) :]
+            self._taught.append(ends)
+            yield self._samples.prepared(rows), [each.numpy() for each in outputs], labels
+
+    def _batches(self, network: FakeQuantized, losses: list[float]):
+        from int8gate.quantizers.training.distillation import class_axes, distillation_loss
+
+        graph = network.graph
+        for number, (rows, labels) in enumerate(self._samples.validation(self._batch)):
+            tensors = self._samples.inputs(rows, graph.shapes)
+            found = network(*tensors, tensors=(*graph.outputs, *graph.ends()))
+            outputs, ends = found[: len(graph.outputs)], found[len(graph.outputs) :]
+            wanted = self._taught[number]
+            axes = class_axes([each.shape for each in wanted], self._classes)
+            losses.append(float(distillation_loss(ends, wanted, axes)))
+            yield self._samples.prepared(rows), [each.numpy() for each in outputs], labels
