@@ -155,15 +155,16 @@ def of_patches(node, view: GraphView, readers: dict[str, list]) -> list:
         "map": [1, channels, rows, columns],
     }
     constants = {part: view.integers(f"{name}_{part}", sizes) for part, sizes in shapes.items()}
-    inputs = [flat, view.constant(f"{name}_weights", weights.reshape(channels, -1))]
+    inputs = [flat, view.constant(f"{name}_weights", weights.reshape(channels, -1).T)]
     if has_bias:
         inputs.append(node.input[2])
+    kind = "Gemm" if has_bias else "MatMul"  # a Gemm without a bias has no such kernel
     moves = [view.names.new(f"{name}_move") for _ in range(5)]
     return [
         helper.make_node("Reshape", [node.input[0], constants["sides"]], [split], moves[0]),
         helper.make_node("Transpose", [split], [patches], moves[1], perm=[1, 3, 0, 2, 4]),
         helper.make_node("Reshape", [patches, constants["patch"]], [flat], moves[2]),
-        helper.make_node("Gemm", inputs, [tokens], node.name, transB=1),
+        helper.make_node(kind, inputs, [tokens], node.name),
         helper.make_node("Transpose", [tokens], [turned], moves[3], perm=[1, 0]),
         helper.make_node("Reshape", [turned, constants["map"]], [result], moves[4]),
     ]
