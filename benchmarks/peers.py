@@ -103,6 +103,7 @@ def compare(name: str, asked: argparse.Namespace) -> None:
             except Absent as absent:
                 row = [f"absent: {absent}"]
             table.add_row(setting.peer, setting.name, *row)
+            console.log("  ".join(row))  # whatever happens to the rest
     console.print(table)
 
 
