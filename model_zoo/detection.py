@@ -1,7 +1,13 @@
 """Object detection. Compact: handwritten digits among strokes, helmets, faces. Full: COCO."""
 
 from int8gate.calibration_data.preprocessing import PIXELS, SIGNED_UNIT, UNIT
-from int8gate.model_zoo.spec import TORCH_RECIPES, TRANSFORMER_RECIPES, ModelSpec, Network
+from int8gate.model_zoo.spec import (
+    TORCH_RECIPES,
+    TRANSFORMER_RECIPES,
+    ModelSpec,
+    Network,
+    beginning_with,
+)
 
 SSD = "int8gate.model_zoo.families.ssd_mobilenet_v1.network:ssd_mobilenet_v1"
 YOLOV4_TINY = "int8gate.model_zoo.families.yolov4_tiny.network"
@@ -10,10 +16,6 @@ DIGIT_ANCHORS = ((17, 30), (21, 32), (24, 39), (28, 42), (33, 45), (32, 50))  # 
 DETR = "int8gate.model_zoo.families.detr.network:detr"
 FACE_SSD = "int8gate.model_zoo.families.face_ssd.network:face_ssd"
 NARROW_RESNET = {"embedding_size": 16, "hidden_sizes": (32, 64, 128, 256)}
-
-
-def _beginning_with(default: str, recipes: tuple[str, ...]) -> tuple[str, ...]:
-    return (default, *(recipe for recipe in recipes if recipe != default))
 
 
 MODELS = [
@@ -52,7 +54,7 @@ MODELS = [
         source=f"{YOLOV4_TINY}:darknet_source",
         decode=f"{YOLOV4_TINY}:decode",
         training="int8gate.model_zoo.families.yolov4_tiny.training:YOLO",
-        recipes=_beginning_with("onnx_int8_mse", TORCH_RECIPES),  # loses least
+        recipes=beginning_with("onnx_int8_mse", TORCH_RECIPES),  # loses least
     ),
     ModelSpec(
         name="centernet_helmet",

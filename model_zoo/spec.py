@@ -34,6 +34,11 @@ TRANSFORMER_RECIPES = (*TORCH_RECIPES, "onnx_dynamic_int8", "onnx_weight_int8")
 TORCH_FORMATS = ("pytorch", "darknet", "onnx")  # built, trained and exported with PyTorch
 
 
+def beginning_with(default: str, recipes: tuple[str, ...]) -> tuple[str, ...]:
+    """The recipes with another one as the model's default."""
+    return (default, *(recipe for recipe in recipes if recipe != default))
+
+
 @dataclass(frozen=True)
 class Network:
     """One profile of a model: who builds it, for what input, with which official weights.

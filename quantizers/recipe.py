@@ -327,7 +327,7 @@ for _each in (
     ),
     _tflite(
         "tflite_int8_percentile",
-        "full INT8, ranges of 99.99% of the values",
+        "full INT8, ranges of 99.999% of the values",
         calibration="percentile",
     ),
     _reference("onnx"),
@@ -359,7 +359,7 @@ for _each in (
     ),
     _onnx(
         "onnx_int8_percentile",
-        "static INT8 (QDQ), ranges of 99.99% of the values",
+        "static INT8 (QDQ), ranges of 99.999% of the values",
         calibration="percentile",
     ),
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),

@@ -1,4 +1,4 @@
-"""Operators written as convolutions, which ONNX Runtime has for integers: two forms.
+"""Operators written as convolutions, which ONNX Runtime has for integers, and one the other way.
 
 `Affines`: a normalization of channels that stands alone (a batch normalization before its
 convolution, ImageNet's mean and deviation at the input) is a convolution of one weight a channel.
@@ -9,6 +9,11 @@ pixel Y = s * q + r (before cropping) sums the weights k = r + s * m over the in
 the s * s phases r is a convolution of the input with every s-th weight, and DepthToSpace sets the
 phases beside each other (Shi et al., 2016, arXiv:1609.07009). Bias, groups, padding and output
 padding keep their meaning; the values stay the same.
+
+`of_patches`: a convolution whose kernel steps by its own size is a matrix product of patches. Where
+its result becomes the tokens of a transformer, which are float, that saves a rounding: ONNX Runtime
+has products of integers with a float result, and no such convolution. All residual sums behind it
+would carry that rounding.
 """
 
 from __future__ import annotations
@@ -105,6 +110,64 @@ def _after(inner, outer):
 def _is_one_each(shape: tuple[int, ...], channels: int) -> bool:
     """A constant (c, 1, 1) or (1, c, 1, 1); a single value belongs to attention's scores."""
     return channels > 1 and shape in ((channels, 1, 1), (1, channels, 1, 1))
+
+
+def of_patches(node, view: GraphView, readers: dict[str, list]) -> list:
+    """The nodes in the place of a Conv that makes tokens of patches; itself where it does not.
+
+    Known by what alone reads its result: a Reshape or Flatten to a row of tokens, rank 3. `readers`
+    are the nodes that read each tensor.
+    """
+    from onnx import helper
+
+    settings, result = view.settings(node), node.output[0]
+    weights, bias = view.array(node, 1), view.array(node, 2)
+    shape, given = view.shapes.get(result, ()), view.shapes.get(node.input[0], ())
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    if weights is None or weights.ndim != 4 or len(shape) != 4 or len(given) != 4:
+        return [node]
+    kernel = weights.shape[2:]
+    is_plain = (
+        settings.get("auto_pad", b"NOTSET") == b"NOTSET"
+        and settings.get("group", 1) == 1
+        and not any(settings.get("pads", [0]))
+        and set(settings.get("dilations", [1])) == {1}
+        and tuple(settings.get("strides", (1, 1))) == kernel != (1, 1)
+        and (bias is not None or not has_bias)
+        and given[0] == 1
+        and all(given[i] == shape[i] * kernel[i - 2] for i in (2, 3))
+    )
+    following = readers.get(result, [])
+    makes_tokens = view.uses[result] == len(following) == 1 and (
+        following[0].op_type in ("Reshape", "Flatten")
+        and len(view.shapes.get(following[0].output[0], ())) == 3
+    )
+    if not (is_plain and makes_tokens):
+        return [node]
+    _, channels, rows, columns = shape
+    name = node.name or result
+    parts = ("split", "patches", "rows", "tokens", "turned")
+    split, patches, flat, tokens, turned = (view.names.new(f"{name}_{part}") for part in parts)
+    sides = [given[1], rows, kernel[0], columns, kernel[1]]
+    shapes = {
+        "sides": sides,
+        "patch": [rows * columns, weights[0].size],
+        "map": [1, channels, rows, columns],
+    }
+    constants = {part: view.integers(f"{name}_{part}", sizes) for part, sizes in shapes.items()}
+    inputs = [flat, view.constant(f"{name}_weights", weights.reshape(channels, -1).T)]
+    if has_bias:
+        inputs.append(node.input[2])
+    kind = "Gemm" if has_bias else "MatMul"  # a Gemm without a bias has no such kernel
+    moves = [view.names.new(f"{name}_move") for _ in range(5)]
+    return [
+        helper.make_node("Reshape", [node.input[0], constants["sides"]], [split], moves[0]),
+        helper.make_node("Transpose", [split], [patches], moves[1], perm=[1, 3, 0, 2, 4]),
+        helper.make_node("Reshape", [patches, constants["patch"]], [flat], moves[2]),
+        helper.make_node(kind, inputs, [tokens], node.name),
+        helper.make_node("Transpose", [tokens], [turned], moves[3], perm=[1, 0]),
+        helper.make_node("Reshape", [turned, constants["map"]], [result], moves[4]),
+    ]
 
 
 def as_convolution(node, view: GraphView) -> list:

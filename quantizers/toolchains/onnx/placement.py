@@ -18,6 +18,8 @@ changes: a tensor has 8 bits wherever an integer operator reads or writes it. Wh
 nothing by a Relu or Clip, which the operator before takes in, nor where it is only moved: such a
 node goes with the integer one before it, and a Relu or Clip with the float one that it alone reads.
 
+What is concatenated and read by nothing else takes the scale of the result (`concatenated_scales`).
+
 Operators that only move values do so on the integers themselves (`move_integers`). ONNX Runtime
 takes the Q/DQ pairs from around a Reshape or a Transpose and leaves those around others, which then
 move floats. Between a DQ and Qs of the same scale they get what the DQ reads, and give what the Q
@@ -57,6 +59,7 @@ WITHOUT_LOSS = frozenset(  # on 8 bits, whichever they are
     }
 )
 ACTIVATIONS = ("Relu", "Clip")  # taken in by the operator before
+MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")  # all values, in their scale
 MOVED_AS_FLOATS = ("Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth")
 
 
@@ -159,6 +162,55 @@ def constant_left_operands(graph) -> set[str]:
         for node in graph.node
         if node.op_type == "MatMul" and node.input[0] in constants
     }
+
+
+def concatenated_scales(graph, placement: Placement) -> dict[str, str]:
+    """For each tensor that ends in one integer concatenation alone, that one's result.
+
+    It is rounded to the result's scale in any case, and to a scale of its own before would be once
+    more. Not so where a Relu or Clip gives it, which an operator takes in as the range that it has:
+    but a Relu, where all that is concatenated are such.
+    """
+    readers, producer = defaultdict(list), {}
+    for node in graph.node:
+        producer |= dict.fromkeys(node.output, node)
+        for name in node.input:
+            readers[name].append(node)
+    integer = set(placement.integer)
+    ends = {info.name for info in graph.output}
+
+    def source_of(name: str) -> str:
+        node = producer.get(name)
+        while node is not None and node.op_type in MOVES and node.name in integer:
+            name = node.input[0]
+            node = producer.get(name)
+        return name
+
+    def ends_in(name: str, concat) -> bool:
+        """Whether all that reads a tensor, moved or not, is that node."""
+        if name in ends or not readers[name]:
+            return False
+        return all(
+            reader is concat
+            or (
+                (reader.op_type in MOVES and reader.name in integer and reader.input[0] == name)
+                and all(ends_in(moved, concat) for moved in reader.output)
+            )
+            for reader in readers[name]
+        )
+
+    found: dict[str, str] = {}
+    for node in reversed(graph.node):
+        if node.op_type != "Concat" or node.name not in integer:
+            continue
+        sources = [source_of(name) for name in node.input]
+        given_by = [producer[name].op_type if name in producer else "" for name in sources]
+        are_relus = set(given_by) == {"Relu"}
+        for name, kind in zip(sources, given_by, strict=True):
+            is_free = kind in ("Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "LeakyRelu")
+            if (is_free or are_relus) and ends_in(name, node):
+                found[name] = found.get(node.output[0], node.output[0])
+    return found
 
 
 def _float_tensors(graph) -> set[str]:

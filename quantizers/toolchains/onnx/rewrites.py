@@ -1,11 +1,12 @@
 """Operators that have no integer kernel in ONNX Runtime, written as others that have one.
 
 A mean over a picture is a global pooling. A normalization of channels that stands alone is a
-convolution, a transposed convolution a plain one (`convolution_forms`). Einstein's sum is a matrix
-product, an assignment to a slice a Slice and Concat (`tensor_forms`). A bias of a matrix product is
-a vector, whatever shape broadcasting allows. One pixel that is enlarged is repeated. A division by
-a constant is a product, a square the product of a tensor with itself. Zeros that are put around a
-map belong to the convolution behind them. The values stay the same.
+convolution, a transposed convolution a plain one, one that makes tokens of patches a matrix product
+(`convolution_forms`). Einstein's sum is a matrix product, an assignment to a slice a Slice and
+Concat (`tensor_forms`). A bias of a matrix product is a vector, whatever shape broadcasting allows.
+One pixel that is enlarged is repeated. A division by a constant is a product, a square the product
+of a tensor with itself. Zeros that are put around a map belong to the convolution behind them. The
+values stay the same.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import math
 
 import numpy as np
 
-from int8gate.quantizers.toolchains.onnx.convolution_forms import Affines, as_convolution
+from int8gate.quantizers.toolchains.onnx.convolution_forms import (
+    Affines,
+    as_convolution,
+    of_patches,
+)
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.quantizers.toolchains.onnx.tensor_forms import as_moves, as_product
 
@@ -26,20 +31,20 @@ def rewrite(graph) -> None:
     _drop_idle(graph)
     view = GraphView(graph)
     _take_in_pads(view)
-    affines, nodes = Affines(view), []
+    affines, readers, nodes = Affines(view), view.readers(), []
     for node in graph.node:
         if not view.is_float(node.output[0]):
             nodes.append(node)
         elif made := affines.convolution(node, nodes):
             nodes.append(made)
         else:
-            nodes += _rewritten(node, view)
+            nodes += _rewritten(node, view, readers)
     del graph.node[:]
     graph.node.extend(nodes)
     _activate_first(GraphView(graph))
 
 
-def _rewritten(node, view: GraphView) -> list:
+def _rewritten(node, view: GraphView, readers: dict[str, list]) -> list:
     """The nodes in place of one; that one itself, changed or not, where there is no other form."""
     match node.op_type:
         case "ReduceMean":
@@ -48,6 +53,8 @@ def _rewritten(node, view: GraphView) -> list:
             return as_product(node, view)
         case "ScatterND":
             return as_moves(node, view)
+        case "Conv":
+            return of_patches(node, view, readers)
         case "ConvTranspose":
             return as_convolution(node, view)
         case "Gemm":

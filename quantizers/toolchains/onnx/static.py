@@ -26,6 +26,7 @@ from int8gate.quantizers.toolchains.onnx.other_widths import (
 )
 from int8gate.quantizers.toolchains.onnx.placement import (
     Placement,
+    concatenated_scales,
     constant_left_operands,
     move_integers,
     place,
@@ -175,14 +176,17 @@ def _numbered(placement: Placement, numbering: Numbering) -> Placement:
 def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     """The activations that get a quantizer, each with the tensor whose scale it takes.
 
-    That is the tensor itself, or for one that only moves values (a reshape's output) where they
-    come from.
+    That is the tensor itself, for one that only moves values (a reshape's output) where they come
+    from, and for one that goes into a concatenation alone what is concatenated.
     """
     import onnx
 
     model = onnx.load(str(float_model), load_external_data=False)
     kept, _ = kept_by(recipe, model)
-    return marked_in(model, place(model, kept), recipe)
+    placement = place(model, kept)
+    scales = concatenated_scales(model.graph, placement)
+    found = marked_in(model, placement, recipe)
+    return {name: scales.get(of, of) for name, of in found.items()}
 
 
 def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str, str]:

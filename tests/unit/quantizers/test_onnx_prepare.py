@@ -312,3 +312,37 @@ def test_an_assignment_to_constant_places_only_moves_values(tmp_path_factory, da
     fed = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     (expected,) = OnnxSession(path.parent / "raw.onnx").run([fed])
     np.testing.assert_array_equal(OnnxSession(path).run([fed])[0], expected)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from([(2, 2), (4, 4), (8, 8), (2, 4)]), st.booleans(), st.booleans())
+def test_tokens_of_patches_are_a_product_with_a_float_result(
+    tmp_path_factory, kernel, has_bias, has_gaps
+):
+    tmp_path, random = tmp_path_factory.mktemp("patches"), np.random.default_rng(0)
+    arrays = {
+        "w": random.normal(0, 0.2, (6, 3, *kernel)).astype(np.float32),
+        "b": random.normal(size=6).astype(np.float32),
+        "one": np.ones(6, np.float32),
+        "m": random.normal(size=(6, 6)).astype(np.float32),
+        "row": np.array([1, 6, -1]),
+    }
+    strides = [side + has_gaps for side in kernel]
+    nodes = f"""
+        map = Conv <strides = {strides}> (image, w{", b" if has_bias else ""})
+        flat = Reshape (map, row)
+        tokens = Transpose <perm = [0, 2, 1]> (flat)
+        normal = LayerNormalization (tokens, one)
+        out = MatMul (normal, m)
+    """
+    count = np.prod([len(range(0, 9 - k, s)) for k, s in zip(kernel, strides, strict=True)])
+    model = net(nodes, arrays, f"{count}, 6")
+    path = prepared(model, tmp_path)
+    same_values(model, path)
+    assert operators_of(path).count("Conv") == has_gaps
+    real, found = quantized_pair(path, tmp_path)
+    assert sqnr_db(real, found) > 30
+    assert onnx_graph.integer_fraction(onnx_graph.read_operators(tmp_path / ONNX)) == 1
+    outputs = {name for node in onnx.load(str(tmp_path / ONNX)).graph.node for name in node.output}
+    is_rounded = any("map" in name and "QuantizeLinear" in name for name in outputs)
+    assert is_rounded == has_gaps

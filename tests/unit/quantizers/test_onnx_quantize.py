@@ -257,6 +257,41 @@ def test_splits_concatenations_and_upsamplings_are_integer(tmp_path):
         assert sqnr_db(real, found) > 25
 
 
+HEADS = """
+<ir_version: 8, opset_import: ["" : 17]>
+heads (float[1, 3, 16, 16] image) => (float[1, 512, 4] out, float[1, 4, 16, 16] seen) {
+    a = Conv (image, w1)
+    at = Transpose <perm = [0, 2, 3, 1]> (a)
+    ar = Reshape (at, row)
+    seen = Conv (image, w2)
+    bt = Transpose <perm = [0, 2, 3, 1]> (seen)
+    br = Reshape (bt, row)
+    out = Concat <axis = 1> (ar, br)
+}
+"""
+
+
+def test_what_is_concatenated_and_nothing_else_is_rounded_once(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {name: random.normal(0, size, (4, 3, 1, 1)) for name, size in (("w1", 0.1), ("w2", 1))}
+    arrays = {name: w.astype(np.float32) for name, w in arrays.items()}
+    model = with_weights(HEADS, arrays | {"row": np.array([1, 256, 4])})
+    path = prepared(model, tmp_path)
+    wanted = tensors_to_quantize(path)
+    assert "a" not in wanted, "it takes the scale of what is concatenated"
+    assert {"image", "seen", "out"} <= set(wanted), "the caller reads the other one, too"
+    quantize(path, STATIC, {name: (-1.0, 1.0 + i) for i, name in enumerate(wanted)}, tmp_path)
+    graph = onnx.load(str(tmp_path / ONNX)).graph
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    scales = {
+        node.input[0]: float(constants[node.input[1]])
+        for node in graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    of_out = next(scale for name, scale in scales.items() if name.startswith("out"))
+    assert scales["a"] == scales["ar"] == of_out != scales["br"]
+
+
 def test_dynamic_products_have_int8_weights(tmp_path):
     path = prepared(transformer(), tmp_path)
     quantize(path, DYNAMIC, None, tmp_path)
