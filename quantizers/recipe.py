@@ -411,9 +411,9 @@ def may_train(name: str, declared: Iterable[str]) -> bool:
     """Whether a recipe, of the name, is trained, and a declared one goes through its toolchain."""
     chosen = find(name)
     bases = (find(each) for each in declared)
-    return bool(chosen and chosen.is_trained) and any(
-        base.is_calibrated and base.toolchain == chosen.toolchain for base in bases if base
-    )
+    if chosen is None or not chosen.is_trained:
+        return False
+    return any(base.is_calibrated and base.toolchain == chosen.toolchain for base in bases if base)
 
 
 def find(name: str | None) -> Recipe | None:

@@ -122,6 +122,7 @@ class StageRunner:
         self.settings, self.cache, self.worker = settings, cache, worker
         self._failures: dict[str, WorkerError | ConversionFailed] = {}
         self._limit_s: float | None = None
+        self.training: Path | None = None  # where the last training keeps its checkpoint
 
     def run(
         self, stage: Stage, parts: dict, arguments: Callable[[], tuple], grace_s: float = 0.0

@@ -96,6 +96,7 @@ class Training(Step):
         parts = self.key_parts(entries)
         kept = runner.cache.root / SHARDS / cache_key({**parts, **self.stage.identity()})
         checkpoint = kept / "checkpoint.pt"
+        runner.training = kept
         trained = runner.run(
             self.stage,
             parts,

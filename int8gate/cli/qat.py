@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +18,9 @@ from int8gate.cli.case_options import (
     write_json,
 )
 from int8gate.quantizers.training.training_schedule import PROGRESS
+
+if TYPE_CHECKING:
+    from int8gate.quantizers.stage import StageRunner
 
 app = typer.Typer(help=__doc__)
 EVERY_S = 1.0
@@ -47,7 +48,6 @@ def qat(
     result. Exit code 0 where that part passes the case's accuracy test, 1 where not.
     """
     from int8gate.cli.opened_case import case_of, opened_pipeline
-    from int8gate.engine.cache import SHARDS
     from int8gate.quantizers.declared_recipes import declared_model
     from int8gate.quantizers.recipe import trained_recipes
     from int8gate.reporting.training_course import lines, sentence
@@ -67,7 +67,7 @@ def qat(
         with opened_pipeline(
             spec, chosen, artifact_cache, profile, watch=progress, **settings
         ) as pipeline:
-            progress.folder = pipeline.cache.root / SHARDS
+            progress.runner = pipeline.runner
             built = pipeline.artifact(pipeline.resolved(spec), chosen)
     except KeyboardInterrupt:
         typer.echo("stopped: called again it goes on", err=True)
@@ -89,24 +89,21 @@ def qat(
 
 
 class Progress:
-    """Called by the worker while a stage runs: shows what a training says of itself, below
-    `folder`.
-    """
+    """Called by the worker while a stage runs: shows what a training of `runner` says of itself."""
 
     def __init__(self) -> None:
-        self.folder: Path | None = None
-        self._looked_at, self._shown, self._began = 0.0, "", time.time()
+        self.runner: StageRunner | None = None
+        self._looked_at, self._shown = 0.0, ""
 
     def __call__(self, stage: str, seconds: float | None) -> None:
         """`seconds` since the stage began; None where it ended."""
-        if self.folder is None or stage != "train":
+        if stage != "train" or self.runner is None or self.runner.training is None:
             return
         if seconds is not None and seconds < self._looked_at + EVERY_S:
             return
         self._looked_at = seconds or 0.0
-        written = {file: file.stat().st_mtime for file in self.folder.glob(f"*/{PROGRESS}")}
-        last = max(written, key=written.__getitem__, default=None)
-        told = last.read_text() if last and written[last] >= self._began else ""
+        file = self.runner.training / PROGRESS
+        told = file.read_text() if file.is_file() else ""
         if told and told != self._shown:
             self._shown = told
             typer.echo(told, err=True)

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from int8gate.quantizers.training.differentiable_graph import Constant, Graph, Grid
+from int8gate.quantizers.training.differentiable_graph import Graph, Grid
 
 
 def fake_quantized(values, scale, zero_point: int, low: int, high: int, halves_up: bool = False):
@@ -107,11 +107,12 @@ class FakeQuantized(torch.nn.Module):
         if constant.high:
             scale = weight_scales(values, constant.axis, constant.high)
             return fake_quantized(values, scale, 0, -constant.high, constant.high)
-        return self._whole_steps(values, constant, scales) if constant.scaled_by else values
+        if constant.scaled_by:
+            return self._whole_steps(values, *constant.scaled_by, scales)
+        return values
 
-    def _whole_steps(self, values, constant: Constant, scales):
-        """A bias as the int32 that it becomes."""
-        read, weights = constant.scaled_by
+    def _whole_steps(self, values, read: str, weights: str, scales):
+        """A bias as the int32 that it becomes, of a layer that reads `read`."""
         of_layer = self.graph.constants[weights]
         own = self.weights[self._place[of_layer.source]]
         steps = self._scale(read, scales) * weight_scales(own, of_layer.axis, of_layer.high)

@@ -35,7 +35,7 @@ class Schedule:
     batch: int = 16
     samples: int = 3000
     validation: int = 1000
-    weight_rate: float = 5e-4
+    weight_rate: float = 2e-4
     scale_rate: float = 1e-3
     warm_up: float = 0.05
     scales_until: float = 0.8
