@@ -30,6 +30,7 @@ from int8gate.quantizers.steps import Calibration, Drawn, Step, Training, arrays
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
+from int8gate.quantizers.training import training_samples
 from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact
 
@@ -308,9 +309,14 @@ class Pipeline:
             "network": repr((spec.network(profile), spec.preprocessing, spec.task, spec.decode)),
             "schedule": repr(schedule),
         }
+        stage = stages.training_of(spec, profile, toolchain)
+        if spec.own:
+            splits = (training_samples.SPLIT, "calibration", "evaluation")
+            digests = [self.data.known(spec, each).digest for each in splits]
+            parts["own"] = [digests, spec.own.metric, repr(sorted(spec.own.expect.items()))]
         return Training(
             steps.TRAINED,
-            stages.training_of(spec, profile, toolchain),
+            stage,
             lambda float_model, statistics, exported: (
                 float_model.path / toolchain.file,
                 statistics.path / STATISTICS,

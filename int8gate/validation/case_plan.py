@@ -21,6 +21,7 @@ from int8gate.quantizers.toolchains.registry import find
 from int8gate.quantizers.toolchains.toolchain import Toolchain
 from int8gate.tasks.registry import scenes, task
 from int8gate.validation.evaluation import FIDELITY_SAMPLES
+from int8gate.validation.expectations import metrics_of
 
 
 def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
@@ -115,12 +116,6 @@ def plan(spec: ModelSpec, recipe: Recipe, pipeline: Pipeline) -> CasePlan:
         metrics=metrics_of(spec),
         output_names=pipeline.output_names(resolved) if resolved.own else (),
     )
-
-
-def metrics_of(spec: ModelSpec) -> tuple[str, ...]:
-    """What a model is scored by: its own declared metric, or those of its task."""
-    own = spec.own
-    return (own.metric,) if own and own.metric else task(spec.task).metrics
 
 
 def plan_scoring(case: CasePlan, pipeline: Pipeline) -> ScoringPlan:

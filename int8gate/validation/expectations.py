@@ -185,6 +185,12 @@ def expectations_of(spec: ModelSpec, recipe_name: str, profile: str) -> Expectat
     return with_own(expected, own.expect, own.where) if own and own.expect else expected
 
 
+def metrics_of(spec: ModelSpec) -> tuple[str, ...]:
+    """What a model is scored by: its own declared metric, or those of its task."""
+    own = spec.own
+    return (own.metric,) if own and own.metric else task(spec.task).metrics
+
+
 def with_own(expected: Expectations, entry: dict, where: str) -> Expectations:
     """The expectations with an own model's `expect` over them; ValueError names what is wrong."""
     check_entry(where, entry)

@@ -48,7 +48,8 @@ class OwnModel:
     that `decode` takes. `float_file` is what a quantized file was made from, in any format.
     `recipes` is empty for the format's own. `expect` overrides entries of `expectations.toml`.
     `keys` are those that its table has, for advice on what to delete. `features` is the hook that
-    makes features of recordings.
+    makes features of recordings. `training_data` are what a recipe that trains learns from, as
+    `data` are.
     """
 
     name: str
@@ -76,6 +77,7 @@ class OwnModel:
     expect: dict = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     features: str | None = None
+    training_data: Path | None = None
 
     @property
     def takes_arrays(self) -> bool:

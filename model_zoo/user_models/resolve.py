@@ -82,20 +82,24 @@ def resolve(own: OwnModel, file: ModelFile) -> ModelSpec:
     return _spec(own, network)
 
 
+TRAINING = "train"  # a split: all of `training_data`
+
+
 def own_samples(spec: ModelSpec, split: str):
     """The `SampleSet` of a resolved own model, of one that comes quantized all pictures.
 
     Raises ValueError where it declares no data.
     """
     own, network = spec.own_model, spec.full
+    data = own.training_data if split == TRAINING else own.data
+    is_whole = split == TRAINING or not spec.is_calibrated
     if network.inputs:
         from int8gate.calibration_data.arrays.opening import WHOLE, open_arrays
 
         kind = task(own.task).arrays
         named = kind, network.classes, own.class_names, own.features
-        split = split if spec.is_calibrated else WHOLE
-        return open_arrays(own.data, split, network.inputs, *named)
-    if own.data is None:
+        return open_arrays(data, WHOLE if is_whole else split, network.inputs, *named)
+    if data is None:
         raise ValueError(
             f'{own.where}: data is missing: add data = "FOLDER" with real pictures, with labels or '
             "without: calibration needs at least 100 of them"
@@ -104,8 +108,7 @@ def own_samples(spec: ModelSpec, split: str):
 
     fit = checked_fit(own, network.size, network.input_shape[-1])
     labels = own.labels, network.classes, own.class_names
-    split = split if spec.is_calibrated else WHOLE
-    return open_data(own.data, own.task, split, fit, *labels)
+    return open_data(data, own.task, WHOLE if is_whole else split, fit, *labels)
 
 
 def _of_head(own: OwnModel) -> dict:

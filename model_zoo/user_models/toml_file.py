@@ -37,7 +37,7 @@ from int8gate.model_zoo.user_models.toml_form import (
 from int8gate.tasks.registry import names
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
-PATH_KEYS = {"file", "float_file", "data"}
+PATH_KEYS = {"file", "float_file", "data", "training_data"}
 HEAD_OF = dict.fromkeys(("box_order", "box_unit", "background"), "corners") | {"blank": "ctc"}
 NEEDED = {  # by heads that cannot do without
     "ctc": {

@@ -68,6 +68,7 @@ class Table(Exact):
     task: Annotated[str, AfterValidator(_task)]
     data: Text | None = None
     labels: Text | None = None
+    training_data: Text | None = None
     features: Hook | None = None
     float_file: Text | None = None
     signature: Text | None = None

@@ -76,7 +76,7 @@ def train(
     Raises ValueError for a network that PyTorch cannot execute as its runtime does.
     """
     samples = TrainingSamples(spec, schedule.samples, schedule.validation, host)
-    judge = resolve(JUDGE)(spec, recipe.name, profile, host)
+    judge = resolve(JUDGE)(spec, recipe.name, profile, host, samples.has_labels)
     classes = spec.network(profile).classes
     given = samples, judge, classes, schedule, checkpoint, directory
     pixels = spec.preprocessing.range

@@ -1,33 +1,39 @@
 """The samples that a training takes: of the training split, whose last part is the validation part.
 
 Neither calibration's nor evaluation's are among them: a task's training draws them from pictures of
-a split of their own (`calibration_data/synthetic/picture_sources.py`).
+a split of their own (`calibration_data/synthetic/picture_sources.py`), and a user's `training_data`
+are compared with both.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from int8gate.calibration_data.sample_set import PICTURE
+from int8gate.calibration_data.sample_set import PICTURE, SampleSet
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training import training_of
 from int8gate.model_zoo.training.training_task import TrainingTask
+from int8gate.model_zoo.user_models.resolve import TRAINING, own_samples
 from int8gate.runtimes.session import in_layout
 
-SPLIT = "train"
+SPLIT = TRAINING
+LEAST = 64  # samples: a quarter of them says whether it goes the right way
 
 
 def refusal(spec: ModelSpec, profile: str) -> str | None:
     """Why a model has no samples to train with, and what to do; None where it has some."""
     if spec.own:
+        if spec.own.training_data:
+            return None
         return (
-            f"{spec.name} comes as a file, and no samples of a training are declared beside it: "
-            "calibration and evaluation samples must not be trained on"
+            f"{spec.own.where}: training_data is missing: add a folder or file as data has, with "
+            "other samples: those of calibration and evaluation must not be trained on"
         )
     if profile != "compact":
         return f"{spec.name} has training samples of its compact profile alone: leave {profile} out"
@@ -38,25 +44,35 @@ def refusal(spec: ModelSpec, profile: str) -> str | None:
     return None
 
 
-def drawn_by(spec: ModelSpec) -> str:
-    """What draws the samples, ``module:NAME``."""
-    return training_of(spec)
+def drawn_by(spec: ModelSpec) -> str | None:
+    """What draws the samples, ``module:NAME``; None of a user's own."""
+    return None if spec.own else training_of(spec)
 
 
 class TrainingSamples:
-    """Pictures uint8 (n, h, w, c) and labels (n, ...): `count` for training, then `validation`.
+    """Samples and labels (n, ...): `count` for training, then `validation`, of a user's own at most
+    a quarter of all.
 
-    `host` is an imported frozen graph, whose pre-processing runs before the network.
+    `host` is an imported frozen graph, whose pre-processing runs before the network. Raises
+    ValueError where a user's own are too few, or are among those of calibration or evaluation.
     """
 
     def __init__(
         self, spec: ModelSpec, count: int, validation: int, host: Path | None = None
     ) -> None:
-        task: TrainingTask = resolve(training_of(spec))
-        stage = replace(task.stages[-1], samples=count + validation, scale=1.0, easy=False)
-        self._images, self._labels = task.draw(spec, SPLIT, stage)
+        self.has_labels = True
+        if spec.own:
+            drawn = own_samples(spec, SPLIT)
+            self._arrays, self._labels = _own(spec, drawn, count + validation)
+            self.has_labels = drawn.has_labels
+            validation = min(validation, len(self._labels) // 4)
+        else:
+            task: TrainingTask = resolve(training_of(spec))
+            stage = replace(task.stages[-1], samples=count + validation, scale=1.0, easy=False)
+            images, self._labels = task.draw(spec, SPLIT, stage)
+            self._arrays = {PICTURE: images}
         self._preprocessing = spec.preprocessing
-        self.count = len(self._images) - validation
+        self.count = len(self._labels) - validation
         self._host, self._before = None, {}
         if host is not None:
             from int8gate.runtimes.tensorflow_graphs import HostGraph
@@ -85,12 +101,43 @@ class TrainingSamples:
 
     def validation(self, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The numbers of the validation part's samples and their labels, `batch` at a time."""
-        for start in range(self.count, len(self._images), batch):
-            rows = np.arange(start, min(start + batch, len(self._images)))
+        for start in range(self.count, len(self._labels), batch):
+            rows = np.arange(start, min(start + batch, len(self._labels)))
             yield rows, self._labels[rows]
 
     def prepared(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Preprocessed samples by input, as what is around a network takes them."""
-        images = self._images[rows]
         as_pixels = self._host is not None and self._preprocessing.is_identity
-        return {PICTURE: images if as_pixels else self._preprocessing.apply(images)}
+        taken = {name: values[rows] for name, values in self._arrays.items()}
+        if as_pixels:
+            return taken
+        return {name: self._preprocessing.apply(values) for name, values in taken.items()}
+
+
+def _own(spec: ModelSpec, drawn: SampleSet, most: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """At most so many of a user's samples, by input, and their labels, in an order of chance."""
+    if len(drawn) < LEAST:
+        raise ValueError(
+            f"{spec.own_model.where}: training_data holds {len(drawn)} samples, expected at least "
+            f"{LEAST}: add some"
+        )
+    judged = {}
+    for split in ("calibration", "evaluation"):
+        others = own_samples(spec, split)
+        judged |= {_digest(others.named(row)[0]): split for row in range(len(others))}
+    chosen = np.random.default_rng(0).permutation(len(drawn))[:most]
+    arrays, labels = zip(*(drawn.named(int(row)) for row in chosen), strict=True)
+    for row, each in zip(chosen, arrays, strict=True):
+        if split := judged.get(_digest(each)):
+            raise ValueError(
+                f"{spec.own_model.where}: sample {row} of training_data is among those of {split}, "
+                "which must not be trained on: remove it from one of them"
+            )
+    return {name: np.stack([a[name] for a in arrays]) for name in arrays[0]}, np.stack(labels)
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> bytes:
+    content = hashlib.sha256()
+    for values in arrays.values():
+        content.update(np.ascontiguousarray(values))
+    return content.digest()
