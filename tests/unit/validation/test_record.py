@@ -19,6 +19,7 @@ FIELDS = [
         "conversion",
         "calibration",
         "calibration_audit",
+        "training",
         "accuracy",
         "fidelity",
         "error_origin",
