@@ -48,8 +48,9 @@ class Constant:
     `source` names what it is made of in the float file, and `role` what it is to its layer; both
     are "" of one that stays as it is. Of quantized weights, `high` is the largest integer and
     `axis` that of the `scales` (channels,) or (1,), which are symmetric; `high` is 0 where they are
-    float. The int32 steps of a quantized bias are those of what its layer reads times those of its
-    weights: `scaled_by` are the names of both.
+    float. `least` is what the largest value of a scale counts as at least: of zeros. The int32
+    steps of a quantized bias are those of what its layer reads times those of its weights:
+    `scaled_by` are the names of both.
     """
 
     values: np.ndarray
@@ -57,6 +58,7 @@ class Constant:
     role: str = ""
     axis: int | None = None
     high: int = 0
+    least: float = 0.0
     scales: np.ndarray | None = None
     scaled_by: tuple[str, str] | None = None
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from int8gate.quantizers.training.differentiable_graph import Graph, Grid
+from int8gate.quantizers.training.differentiable_graph import Constant, Graph, Grid
 
 
 def fake_quantized(values, scale, zero_point: int, low: int, high: int, halves_up: bool = False):
@@ -29,15 +29,16 @@ def fake_quantized(values, scale, zero_point: int, low: int, high: int, halves_u
     return (steps + (whole - steps).detach()) * scale
 
 
-def weight_scales(weights, axis: int | None, high: int):
-    """The symmetric scale of the largest value, of all or of each entry along an axis."""
+def weight_scales(weights, of: Constant):
+    """The symmetric scale of the largest value, of all or of each entry along its axis."""
+    axis = of.axis
     values = weights.detach().abs()
     if axis is None:
         widest = values.max()
     else:
         others = [each for each in range(values.ndim) if each != axis % values.ndim]
         widest = values.amax(others, keepdim=True) if others else values
-    scales = widest.double() / high
+    scales = widest.double().clamp(min=of.least) / of.high
     tiny = torch.finfo(torch.float32).tiny
     return torch.where(scales < tiny, torch.ones_like(scales), scales).float()
 
@@ -95,7 +96,7 @@ class FakeQuantized(torch.nn.Module):
         """The scales of quantized weights as they are now, float32 (channels,) or (1,)."""
         constant = self.graph.constants[name]
         values = self.weights[self._place[constant.source]]
-        return weight_scales(values, constant.axis, constant.high).numpy().ravel()
+        return weight_scales(values, constant).numpy().ravel()
 
     def _constant(self, name: str, scales):
         constant = self.graph.constants[name]
@@ -105,7 +106,7 @@ class FakeQuantized(torch.nn.Module):
         if not self.is_quantized:
             return values
         if constant.high:
-            scale = weight_scales(values, constant.axis, constant.high)
+            scale = weight_scales(values, constant)
             return fake_quantized(values, scale, 0, -constant.high, constant.high)
         if constant.scaled_by:
             return self._whole_steps(values, *constant.scaled_by, scales)
@@ -115,7 +116,7 @@ class FakeQuantized(torch.nn.Module):
         """A bias as the int32 that it becomes, of a layer that reads `read`."""
         of_layer = self.graph.constants[weights]
         own = self.weights[self._place[of_layer.source]]
-        steps = self._scale(read, scales) * weight_scales(own, of_layer.axis, of_layer.high)
+        steps = self._scale(read, scales) * weight_scales(own, of_layer)
         steps = steps.detach().reshape(-1)
         return values + (torch.round(values / steps) * steps - values).detach()
 

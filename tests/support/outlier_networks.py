@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx_files
 from data_folders import write
+from PIL import Image
 
 CLASSES, CHANNELS, SIDE = 5, 8, 16
 CALIBRATION, EVALUATION = 20, 40  # pictures of each class
@@ -47,6 +48,14 @@ def write_all(folder: Path, activation: str = "relu") -> None:
     _write_onnx(arrays, folder / "gadget.onnx", activation)
     _write_tflite(arrays, folder / "gadget.tflite", activation)
     _write_pictures(folder, pictures, scores)
+
+
+def write_training(folder: Path, name: str, count: int | None = None) -> None:
+    """`name`, folders of class, of `pictures` flipped: the network answers the same."""
+    files = sorted(folder.glob("pictures/*/*/*.png"), key=lambda file: int(file.stem))
+    for file in files[:count]:
+        with Image.open(file) as picture:
+            write(folder / name / file.parent.name / file.name, np.asarray(picture)[:, ::-1])
 
 
 def write_common(folder: Path) -> None:

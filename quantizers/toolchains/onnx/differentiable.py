@@ -148,7 +148,7 @@ class _Reading:
         values, high, scales = self._own_arrays[source], 0, None
         if role == WEIGHTS:
             high, scales = MOST, np.atleast_1d(parts[1])
-        found.constants[node.output[0]] = Constant(values, source, role, axis, high, scales)
+        found.constants[node.output[0]] = Constant(values, source, role, axis, high, scales=scales)
 
     def _float_constant(self, name: str) -> Constant:
         values, source = self._arrays[name], self._source(name)

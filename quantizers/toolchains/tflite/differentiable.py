@@ -30,6 +30,7 @@ from int8gate.runtimes.tflite_graph import opened, written
 
 INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)}
 MOST = {"int8": 127, "int4": 7}  # of weights, which are symmetric
+LEAST_RANGE = 5e-7  # half of it: TensorFlow's quantizer widens a range of less than 1e-6
 KEEP_SCALE = frozenset(  # what they write has the scale of what they read
     {
         *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PAD", "PADV2"),
@@ -159,16 +160,16 @@ class _Reading:
             found.constants[name] = Constant(self._real(index))
             return
         ((buffer, values),) = same
-        axis, high, scales = None, 0, None
+        axis, high, scales, least = None, 0, None, 0.0
         if role == WEIGHTS and self._dtype(index) in MOST:
             if np.any(tensor.quantization.zeroPoint):
                 found.constants[name] = Constant(self._real(index))
                 return
-            high = MOST[self._dtype(index)]
+            high, least = MOST[self._dtype(index)], LEAST_RANGE
             scales = np.asarray(tensor.quantization.scale, np.float32)
             if len(tensor.quantization.scale) > 1:
                 axis = int(tensor.quantization.quantizedDimension)
-        found.constants[name] = Constant(values, str(buffer), role, axis, high, scales)
+        found.constants[name] = Constant(values, str(buffer), role, axis, high, least, scales)
 
     def _scale_bias(self, found: Graph, *places: int) -> None:
         """Of a bias in int32: its steps follow from those of the layer's data and weights."""
