@@ -99,6 +99,7 @@ def train_on(
     """`train` on given samples; `judge` has the methods of `validation.training_judge.Judge`."""
     import torch
 
+    torch.set_num_threads(schedule.threads)
     from int8gate.quantizers.training.course import Look, Training
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
 

@@ -28,6 +28,8 @@ class Schedule:
     looks : how often the validation part is looked at, beside the start.
     patience : so many looks without a gain end it, where the tolerance is out of reach.
     checkpoint_s : seconds between checkpoints.
+    threads : of PyTorch; with several, sums differ in their last bits from run to run, and Adam
+        makes steps of such differences where gradients are next to nothing.
     """
 
     budget_s: float = DEFAULT_BUDGET_S
@@ -44,6 +46,7 @@ class Schedule:
     largest_gradient: float = 1.0
     checkpoint_s: float = 20.0
     seed: int = 1
+    threads: int = 1
 
     def progress(self, step: int, seconds: float) -> float:
         return min(1.0, max(step / self.steps, seconds / self.budget_s))
