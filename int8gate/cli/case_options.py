@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+from int8gate.engine.duration import seconds_of
+
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 Zoo = Annotated[Path | None, typer.Option("--zoo", help="the TOML that declares the model")]
@@ -27,10 +27,10 @@ Json = Annotated[
 
 def budget_of(text: str) -> float:
     """The seconds of a `--budget`. Raises ValueError for a text that is no time."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if not found:
-        raise ValueError(f"--budget {text}: expected a time such as 90s, 2m or 1h")
-    return float(found[1]) * SECONDS[found[2]]
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise ValueError(f"--budget {text}: {error}") from None
 
 
 def write_json(file: Path, record: dict) -> None:

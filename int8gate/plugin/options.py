@@ -9,6 +9,7 @@ What is wrong with the values of options is told once, before anything is collec
 
 from __future__ import annotations
 
+import argparse
 import copy
 import math
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from int8gate.engine.duration import seconds_of
 from int8gate.plugin import arguments
 from int8gate.plugin.requested import REQUESTED, refuse_without_models, requested_gates
 
@@ -30,7 +32,6 @@ WHOLE_CASES = "--dist=worksteal"  # under `-n`: see `grouping.py`
 POSITIVE = ("stage_timeout", "memory_limit", "rescue_budget", "train_budget")
 COUNTS = {"calibration_jobs": 1, "min_calibration_samples": 1}  # the least that has a meaning
 FOLDERS = ("data_dir", "weights_dir")
-SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -155,9 +156,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     option(
         "--int8-rescue-budget",
-        type=float,
+        type=_time,
         default=600,
-        metavar="SECONDS",
+        metavar="TIME",
         help="for the remedies of each case",
     )
     option(
@@ -168,7 +169,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     option(
         "--int8-train-budget",
-        type=_seconds,
+        type=_time,
         default=180,
         metavar="TIME",
         help="of computing for each training: 90s, 3m",
@@ -224,10 +225,11 @@ def pytest_configure(config: pytest.Config) -> None:
     arguments.refuse_hidden_settings(config)
 
 
-def _seconds(text: str) -> float:
-    """Of a time such as 90s, 3m or 1h. Raises ValueError for another text."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "s")
-    return float(number) * SECONDS[unit]
+def _time(text: str) -> float:
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def check_options(config: pytest.Config) -> None:

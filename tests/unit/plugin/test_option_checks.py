@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).parents[3]
 DEFAULTS = {
     "stage_timeout": 900.0,
     "rescue_budget": 600.0,
+    "train_budget": 180.0,
     "memory_limit": None,
     "calibration_jobs": 1,
     "min_calibration_samples": 100,
@@ -39,7 +40,10 @@ def test_the_defaults_and_honest_values_pass(tmp_path):
     check_options(config(memory_limit=3.5, data_dir=tmp_path, report=tmp_path / "new"))
 
 
-@given(st.sampled_from(["stage_timeout", "memory_limit", "rescue_budget"]), st.floats(max_value=0))
+LIMITS = ["stage_timeout", "memory_limit", "rescue_budget", "train_budget"]
+
+
+@given(st.sampled_from(LIMITS), st.floats(max_value=0))
 def test_a_limit_is_above_zero(name, value):
     with pytest.raises(ValueError, match=f"--int8-{name.replace('_', '-')}="):
         check_options(config(**{name: value}))
