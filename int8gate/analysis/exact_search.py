@@ -23,6 +23,7 @@ from int8gate.analysis.search_budget import Clock, Improvements
 STATES = 256
 POINTS = (30, 1000, 20000)  # kept of a state's front: coarsely first
 TOGETHER = 600_000  # points of all states: memory
+PROGRAM_S = 60.0  # longer is not waited for: the best so far is taken, as not proved
 CUTS = 50  # programs solved again for a mix that is beyond the bound by the solver's tolerance
 SCALE = 1000.0  # of the program's costs: the solver stops at a gap of 1e-6
 
@@ -54,9 +55,8 @@ def integer(
     cuts: list[np.ndarray] = []
     for _ in range(CUTS):
         clock.spend()
-        options = {"mip_rel_gap": 0.0}
-        if np.isfinite(clock.seconds_left):
-            options["time_limit"] = max(clock.seconds_left, 0.01)
+        seconds = min(max(clock.seconds_left, 0.01), PROGRAM_S)
+        options = {"mip_rel_gap": 0.0, "time_limit": seconds}
         ruled_out = [LinearConstraint(cut, -np.inf, len(table.layers) - 1) for cut in cuts]
         solved = milp(
             cost,
