@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,8 @@ def quantize(float_model: Path, recipe: Recipe):
     with _quiet():
         quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()
-    return quantizer.model.model
+    wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
+    return wrapped.model
 
 
 def check(model, recipe: Recipe, float_model: Path) -> None:
@@ -83,9 +85,10 @@ def _product(node, view: GraphView, turned: dict[str, str]) -> list:
 
     inputs, weights = node.input[0], node.input[1]
     if view.settings(node).get("transB"):
+        values = view.array(node, 1)
+        assert values is not None  # `_is_plain`
         if weights not in turned:
-            values = np.ascontiguousarray(view.array(node, 1).T)
-            turned[weights] = view.constant(f"{weights}_turned", values)
+            turned[weights] = view.constant(f"{weights}_turned", np.ascontiguousarray(values.T))
         weights = turned[weights]
     has_bias = len(node.input) > 2 and node.input[2]
     product = view.names.new(f"{node.output[0]}_product") if has_bias else node.output[0]
