@@ -146,7 +146,7 @@ def judge(
     """
     own, scored = table.read_table(calibration), table.read_table(evaluation)
     ranged = {name: of_tensor for name, of_tensor in own.items() if of_tensor.count}
-    chosen = thresholds.ranges(ranged, recipe.calibration)
+    chosen = thresholds.ranges_of(ranged, recipe)
     if recipe.pixel_ranges and pixel_range:
         chosen = {name: _snapped(found, *pixel_range) for name, found in chosen.items()}
     finding = activation_mismatch(own, scored, chosen)

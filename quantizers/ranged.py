@@ -44,7 +44,7 @@ def quantized(
     if statistics and recipe.is_trained:
         ranges = read_ranges(statistics.with_name(TRAINED))
     elif found:
-        ranges = thresholds.ranges(found, recipe.calibration)
+        ranges = thresholds.ranges_of(found, recipe)
     described = quantize(ranges)
     if found:
         rows = table.summary(found, ranges)

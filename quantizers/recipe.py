@@ -32,6 +32,7 @@ REMEDIES = {
     "smooth": "SmoothQuant: outliers of a token stream go into the weights behind it",
     "adaround": "AdaRound: weights are rounded so that each layer's output errs least",
 }
+SCALES = ("affine", "symmetric", "power_of_two")  # of activations: what silicon may ask for
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 ALL_OPERATORS = "*"
 INT4, INT8, INT16, FLOAT16, FLOAT32 = "int4", "int8", "int16", "float16", "float32"
@@ -80,7 +81,8 @@ class Recipe:
     Of `rules` the last that matches an operator holds for it; where none does, it stays float32.
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a smaller
     sample. `remedies` are names in `REMEDIES`, in the order in which they are done. `per_channel`:
-    a convolution's weights have a scale for each output channel. `pixel_ranges`: pictures get the
+    a convolution's weights have a scale for each output channel. `scales`: one of `SCALES`, to
+    which calibrated ranges are widened. `pixel_ranges`: pictures get the
     range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
     quantized file, which is taken as it is. `is_trained`: weights and ranges are trained
     (`training/`), which starts from the calibrated ones. `block`: how many weights of a matrix
@@ -100,6 +102,7 @@ class Recipe:
     is_prequantized: bool = False
     is_trained: bool = False
     calibration: str = "min_max"
+    scales: str = "affine"
     block: int | None = None
     remedies: tuple[str, ...] = ()
 
@@ -330,6 +333,16 @@ for _each in (
         "full INT8, ranges of 99.999% of the values",
         calibration="percentile",
     ),
+    _tflite(
+        "tflite_int8_symmetric",
+        "full INT8, zero points of activations are 0",
+        scales="symmetric",
+    ),
+    _tflite(
+        "tflite_int8_power_of_two",
+        "full INT8, scales of activations are powers of two, zero points 0",
+        scales="power_of_two",
+    ),
     _reference("onnx"),
     _onnx(
         "onnx_dynamic_int8",
@@ -361,6 +374,16 @@ for _each in (
         "onnx_int8_percentile",
         "static INT8 (QDQ), ranges of 99.999% of the values",
         calibration="percentile",
+    ),
+    _onnx(
+        "onnx_int8_symmetric",
+        "static INT8 (QDQ), zero points of activations are 128, or 0 where none is below",
+        scales="symmetric",
+    ),
+    _onnx(
+        "onnx_int8_power_of_two",
+        "static INT8 (QDQ), scales of activations are powers of two, zero points 128 or 0",
+        scales="power_of_two",
     ),
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
     _tflite(

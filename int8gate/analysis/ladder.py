@@ -33,6 +33,7 @@ from int8gate.analysis.ladder_results import (
 from int8gate.analysis.rungs import Rung, rungs
 from int8gate.quantizers.recipe import FLOAT32, INT16
 from int8gate.targets.registry import HOST, find, taking
+from int8gate.targets.target import Target
 from int8gate.validation import measure
 from int8gate.validation.bootstrap import CONFIDENCE
 from int8gate.validation.case_run import CaseRun
@@ -101,7 +102,7 @@ class _Climb:
         return ladder
 
     def _climb(self, ladder: Ladder) -> None:
-        known = {}
+        known, left_out = {}, []
         climbing = rungs(
             self.run.recipe,
             self.run.plan.toolchain,
@@ -113,6 +114,9 @@ class _Climb:
         )
         try:
             for rung in climbing:
+                if not all(target.takes(rung.recipe) for target in self._asked):
+                    left_out.append(rung.recipe.name)
+                    continue
                 if self.ends and time.monotonic() > self.ends:
                     ladder.ending = self._out_of_time(ladder)
                     return
@@ -130,11 +134,21 @@ class _Climb:
             )
             return
         ladder.ending = f"none of {len(ladder.tried)} recipes passes; {best_so_far(ladder)}"
+        if left_out:
+            ladder.ending += (
+                f". Not tried, for their scales are not what {' and '.join(self.targets)} takes: "
+                f"{', '.join(left_out)}"
+            )
         if self._integers_alone:
             ladder.ending += (
                 f". Layers in float were not tried: {' and '.join(self._integers_alone)} runs "
                 f"integer operators alone; --target {HOST} tries them"
             )
+
+    @property
+    def _asked(self) -> list[Target]:
+        """The targets of the case, but the host."""
+        return [find(name) for name in taking(self.run.recipe.toolchain, self.targets)]
 
     @property
     def _integers_alone(self) -> list[str]:

@@ -69,7 +69,7 @@ class _Opened:
     def __init__(self, question: Question) -> None:
         self.question, self.around = question, Around(question.scoring)
         self.real, self.labels = prepared_samples(question.scoring, question.count)
-        ranges = thresholds.ranges(table_of(question.statistics), question.recipe.calibration)
+        ranges = thresholds.ranges_of(table_of(question.statistics), question.recipe)
         asked = (question.float_model, ranges, question.recipe, question.pixel_range)
         network = resolve(question.opened)(*asked)
         self.chain = Chain(network, self.around.before(self.real))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from int8gate.quantizers.recipe import SCALES, Recipe
+
 # What a latency is: of this very hardware; of a compiler's or a roofline's arithmetic; of software
 # that computes what the hardware would, whose own time says nothing.
 MEASURED, MODELLED, SIMULATED = "measured", "modelled", "simulated"
@@ -28,6 +30,8 @@ class Target(ABC):
     programs : top-level packages that it runs as programs, which no import names.
     provider : ONNX Runtime's execution provider that computes as the target does; None without.
     larger : the target to try where this one is too slow; None where there is none.
+    per_channel : whether weights may have a scale for each channel.
+    scales : what the scales of activations may be, of `recipe.SCALES`.
     widths : what single operators of an 8-bit file may have on it besides (`recipe.WIDTHS`), those
         that cost least first; none where it takes files of one width alone. Without float32 or
         float16 it runs integers alone.
@@ -40,7 +44,16 @@ class Target(ABC):
     programs: tuple[str, ...] = ()
     provider: str | None = None
     larger: str | None = None
+    per_channel: bool = True
+    scales: tuple[str, ...] = SCALES
     widths: tuple[str, ...] = ("float32",)
+
+    def takes(self, recipe: Recipe) -> bool:
+        """Whether its silicon has the scales that files of such a recipe have."""
+        is_of_8_bits = recipe.activations in ("int8", "uint8")
+        return (self.per_channel or not recipe.per_channel) and (
+            recipe.scales in self.scales or not is_of_8_bits
+        )
 
     @property
     def runs_float(self) -> bool:

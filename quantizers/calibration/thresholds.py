@@ -26,17 +26,21 @@ Where the talk is silent:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from int8gate.quantizers.calibration import expected_error
 from int8gate.quantizers.calibration.statistics import TensorStatistics, magnitudes
+from int8gate.quantizers.recipe import SCALES, Recipe
 
 CANDIDATES = 2048
 OUTLIERS = 0.01
 _ROWS = 128  # candidates at a time, so that the temporaries stay in a core's cache
 _TIE = 1e-9  # nats; divergences closer than this differ by rounding only
+
+AFFINE, SYMMETRIC, POWER_OF_TWO = SCALES  # of activations
 
 Range = tuple[float, float]
 # A narrower range would have a step that is not a normal float32 number; it is taken for all zeros.
@@ -188,6 +192,27 @@ def ranges(table: Mapping[str, TensorStatistics], method: str) -> dict[str, Rang
             raise ValueError(f"tensor {name!r} has no range: calibration saw {what} of it")
         found[name] = METHODS[method](stats)
     return found
+
+
+def ranges_of(table: Mapping[str, TensorStatistics], recipe: Recipe) -> dict[str, Range]:
+    """Each tensor's range by the recipe's method, for such scales as it has; raises as `ranges`."""
+    found, is_unsigned = ranges(table, recipe.calibration), recipe.activations == "uint8"
+    return {name: widened(each, recipe.scales, is_unsigned) for name, each in found.items()}
+
+
+def widened(found: Range, scales: str, is_unsigned: bool = False) -> Range:
+    """The least range of 8 bits around `found` whose scale is one of `SCALES`: symmetric, with its
+    zero point in the middle (0 of int8, 128 of uint8); of a power of two besides.
+
+    Unsigned values that are never below zero have the zero point 0, which a ReLU stands on.
+    """
+    if scales == AFFINE:
+        return found
+    low, high = (0, 255) if is_unsigned and found[0] >= 0 else (-128, 127)
+    step = max(-found[0] / 127, found[1] / high, NARROWEST)
+    if scales == POWER_OF_TWO:
+        step = 2.0 ** math.ceil(math.log2(step))
+    return low * step, high * step
 
 
 def _cut(stats: TensorStatistics, below: float, above: float) -> Range:

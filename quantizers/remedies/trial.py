@@ -136,7 +136,7 @@ class Trial:
             else self.tools.collect(model, self.samples.path)
         )
         held = {name: each for name, each in found.items() if each.count}
-        ranges = thresholds.ranges(held, self._recipe.calibration)
+        ranges = thresholds.ranges_of(held, self._recipe)
         self.tools.quantize(model, self._recipe, ranges, folder / "quantized")
         path = folder / "quantized" / self.tools.file
         return Quantized(model, path, self.tools.rounded(model, path))

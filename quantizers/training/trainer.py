@@ -104,7 +104,7 @@ def train_on(
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
 
     torch.manual_seed(schedule.seed)
-    ranges = thresholds.ranges(table_of(statistics), recipe.calibration)
+    ranges = thresholds.ranges_of(table_of(statistics), recipe)
     teacher = FakeQuantized(tools.read(float_model, float_model), is_quantized=False)
     check_float(tools, float_model, teacher, samples)
     look = Validation(judge, samples, teacher, classes, schedule.batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.reporting.rescue import ladder_lines
+from int8gate.targets import registry
+from int8gate.targets.target import MODELLED, Target
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
@@ -247,6 +250,31 @@ def test_accuracy_bought_by_another_gate_is_no_rescue(team, climbed, monkeypatch
     assert "io_dtype does not any more" in found.tried[-1].message
     assert found.tried[-1].gates["accuracy"] == "passed"
     assert "none of" in found.ending
+
+
+class Plain(Target):
+    """An NPU whose multipliers shift: scales of activations are powers of two."""
+
+    name, format, kind = "plain_npu", "onnx", MODELLED
+    scales = ("power_of_two",)
+
+    def entry(self, model, core, directory, timeout_s) -> dict:
+        baseline = {"core": core, "kind": MODELLED, "best_ms": 2.0, "typical_ms": 2.0}
+        timed = {"latency_ms": 1.0, "speedup": 2.0, "cpu_baseline": baseline}
+        return {"npu_ops": 1, "cpu_ops": 0, **timed}
+
+
+def test_no_rung_has_scales_that_the_target_does_not_take(team, climbed, monkeypatch):
+    everything = [tried.recipe for tried in climbed("onnx").tried]
+    monkeypatch.setitem(registry._REGISTERED, Plain.name, Plain())
+    found = rescue(declared(team, "onnx_int8"), targets=(Plain.name,))
+    assert found.winner is None
+    assert not found.tried
+    said = "Not tried, for their scales are not what plain_npu takes: "
+    assert said in found.ending
+    ranges = {name for name in everything if "wide" not in name}
+    assert ranges <= set(re.findall(r"onnx[\w+]+", found.ending))
+    assert Plain().takes(recipe("onnx_int8_power_of_two"))
 
 
 def test_a_recipe_without_ranges_has_no_remedies(team):

@@ -142,6 +142,27 @@ def test_a_range_holds_zero_and_is_never_empty(method, values):
     assert high <= max(0, values.max()) or (low, high) == (low, 1.0)
 
 
+@pytest.mark.parametrize("scales", ["symmetric", "power_of_two"])
+@pytest.mark.parametrize("is_unsigned", [False, True])
+@METHODS
+@given(values=ANY_TENSOR)
+def test_scales_that_silicon_asks_for(method, scales, is_unsigned, values):
+    inner = thresholds.METHODS[method](of(values))
+    low, high = thresholds.widened(inner, scales, is_unsigned)
+    assert low <= inner[0]
+    assert high >= inner[1] * (1 - 1e-12)
+    step, is_of_one_sign = (high - low) / 255, is_unsigned and inner[0] == 0
+    zero_point = (0 if is_unsigned else -128) - low / step
+    assert zero_point == pytest.approx(128 * (is_unsigned and not is_of_one_sign), abs=1e-6)
+    least = max(-inner[0] / 127, inner[1] / (255 if is_of_one_sign else 127), thresholds.NARROWEST)
+    if scales == "symmetric":
+        assert step == pytest.approx(least)
+    else:
+        assert np.frexp(step)[0] == 0.5, "a power of two"
+        assert step < 2.001 * least
+    assert thresholds.widened(inner, "affine", is_unsigned) == inner
+
+
 @METHODS
 @pytest.mark.parametrize("value", [0.0, 1e-40, -1e-40, 3.7, -0.25])
 def test_constants_get_a_range(method, value):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_weights
 
+from int8gate.quantizers.calibration.thresholds import widened
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx.prepare import prepare
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
@@ -56,6 +57,28 @@ def test_every_quantizer_has_the_scale_of_its_range(tmp_path):
     for node in quantizers:
         np.testing.assert_allclose(constants[node.input[1]], 5.1 / 255, rtol=1e-6)
         assert constants[node.input[2]] == np.uint8(50)
+
+
+@pytest.mark.parametrize("scales", ["symmetric", "power_of_two"])
+def test_activations_have_the_scales_that_silicon_asks_for(tmp_path, scales):
+    path, samples = prepared(cnn(), tmp_path), pictures()
+    found = {
+        name: widened(each, scales, is_unsigned=True)
+        for name, each in ranges_of(path, tensors_to_quantize(path), samples).items()
+    }
+    recipe = RECIPES[f"onnx_int8_{scales}"]
+    assert recipe.scales == scales
+    quantize(path, recipe, found, tmp_path)
+    graph = onnx.load(str(tmp_path / ONNX)).graph
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert quantizers
+    for node in quantizers:
+        scale, zero_point = (constants[name] for name in node.input[1:3])
+        assert zero_point in (0, 128)
+        assert scales == "symmetric" or np.frexp(scale)[0] == 0.5
+    session = OnnxSession(tmp_path / ONNX)
+    assert sqnr_db(OnnxSession(path).predict(samples)[0], session.predict(samples)[0]) > 15
 
 
 def test_weights_are_int8_with_a_scale_for_each_channel(tmp_path):
