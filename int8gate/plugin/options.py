@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from int8gate.engine.duration import seconds_of
 from int8gate.plugin import arguments
 from int8gate.plugin.requested import REQUESTED, refuse_without_models, requested_gates
 
@@ -226,6 +225,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _time(text: str) -> float:
+    from int8gate.engine.duration import seconds_of
+
     try:
         return seconds_of(text)
     except ValueError as error:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from int8gate.quantizers.calibration.statistics import TensorStatistics
 from int8gate.quantizers.calibration.table import merge_tables, read_table, summary, write_table
-from int8gate.quantizers.calibration.thresholds import ranges
+from int8gate.quantizers.calibration.thresholds import percentile, ranges
 
 NAMES = st.text(max_size=8)  # any characters, NUL and lone surrogates among them
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=9)
@@ -193,6 +193,6 @@ def test_the_outlier_shows_in_its_row():
     (row,) = summary(table, ranges(table, "min_max"))
     assert row["outlier_ratio"] > 100
     assert row["levels_used"] <= 4
-    (clipped,) = summary(table, ranges(table, "percentile"))
+    (clipped,) = summary(table, {"a": percentile(table["a"], 99.99)})
     assert clipped["saturation"] == pytest.approx(1 / 50_001)
     assert clipped["levels_used"] > 240
