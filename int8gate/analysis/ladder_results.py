@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from int8gate.quantizers.recipe import RECIPES, WIDTHS, Recipe
 
@@ -67,11 +67,12 @@ def declaration(base: Recipe, winner: Recipe) -> str:
     added = winner.rules[len(base.rules) :]
     if not added:
         return f'recipes = ["{winner.name}"]'
+    plain, remedies = replace(winner, name="", summary="", rules=base.rules), winner.remedies
     from_name = next(  # the recipe that the rules were added to
-        "+".join((each.name, *winner.remedies[len(each.remedies) :]))
+        "+".join((each.name, *remedies[len(each.remedies) :]))
         for each in RECIPES.values()
-        if (each.rules, each.calibration, each.io, each.pixel_ranges, each.per_channel)
-        == (base.rules, winner.calibration, base.io, winner.pixel_ranges, base.per_channel)
+        if replace(each, name="", summary="", remedies=remedies) == plain
+        and remedies[: len(each.remedies)] == each.remedies
     )
     by_width = {width: [r.match for r in added if r.width == width] for width in WIDTHS}
     lines = [

@@ -14,10 +14,11 @@ from in_process import InProcess
 
 from int8gate.analysis import ladder as ladders
 from int8gate.analysis.ladder import rescue
+from int8gate.analysis.ladder_results import declaration
 from int8gate.engine.cache import ArtifactCache
 from int8gate.quantizers.declared_recipes import declared_model, register_recipes
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.quantizers.recipe import RECIPES, recipe, with_remedies
 from int8gate.quantizers.settings import Settings
 from int8gate.reporting.rescue import ladder_lines
 from int8gate.targets import registry
@@ -250,6 +251,14 @@ def test_accuracy_bought_by_another_gate_is_no_rescue(team, climbed, monkeypatch
     assert "io_dtype does not any more" in found.tried[-1].message
     assert found.tried[-1].gates["accuracy"] == "passed"
     assert "none of" in found.ending
+
+
+@pytest.mark.parametrize("remedies", [(), ("cle",)])
+@pytest.mark.parametrize("name", [each.name for each in RECIPES.values() if each.is_calibrated])
+def test_what_is_to_be_pasted_names_the_recipe_that_the_layers_were_added_to(name, remedies):
+    start = with_remedies(RECIPES[name], *remedies) if remedies else RECIPES[name]
+    told = declaration(RECIPES[name], start.with_widths("winner", {"float32": ["head"]}))
+    assert f'base = "{start.name}"' in told.splitlines()
 
 
 class Plain(Target):
