@@ -11,7 +11,7 @@ from int8gate.engine.errors import plain_text
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers import stages
 from int8gate.quantizers.diagnosis import ConversionFailed
-from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.recipe import INT8, RECIPES, Recipe
 from int8gate.validation.case_run import CaseRun
 
 FAILURES = (ConversionFailed, WorkerError, ValueError, OSError)
@@ -31,23 +31,15 @@ def attempt(base: CaseRun, recipe: Recipe) -> CaseRun:
     return run
 
 
-def worst_layers(run: CaseRun, budget_s: float | None) -> sensitivity.Sensitivity:
-    """The layers of a case, those first that lose most where they alone are quantized."""
-    return sensitivity.measure(
-        run.pipeline,
-        run.declared,
-        run.recipe,
-        samples=LAYER_SAMPLES,
-        with_metric=False,
-        budget_s=budget_s,
-        modes=("alone",),
-    )
-
-
-def layers_in(
-    run: CaseRun, width: str, names: Collection[str], budget_s: float | None
+def worst_layers(
+    run: CaseRun,
+    budget_s: float | None,
+    width: str = INT8,
+    only: Collection[str] | None = None,
 ) -> sensitivity.Sensitivity:
-    """Layers of a case by what they lose where they alone are quantized, in another width."""
+    """The layers of a case, or those named `only`, those first that lose most where they alone are
+    quantized, in that width.
+    """
     return sensitivity.measure(
         run.pipeline,
         run.declared,
@@ -57,7 +49,7 @@ def layers_in(
         budget_s=budget_s,
         modes=("alone",),
         width=width,
-        only=names,
+        only=only,
     )
 
 

@@ -135,9 +135,9 @@ class _Climb:
             return
         ladder.ending = f"none of {len(ladder.tried)} recipes passes; {best_so_far(ladder)}"
         if left_out:
+            asked = " and ".join(target.name for target in self._asked)
             ladder.ending += (
-                f". Not tried, for their scales are not what {' and '.join(self.targets)} takes: "
-                f"{', '.join(left_out)}"
+                f". Not tried, for their scales are not what {asked} takes: {', '.join(left_out)}"
             )
         if self._integers_alone:
             ladder.ending += (
@@ -153,18 +153,17 @@ class _Climb:
     @property
     def _integers_alone(self) -> list[str]:
         """The targets of the case that run no float operator."""
-        names = taking(self.run.recipe.toolchain, self.targets)
-        return [name for name in names if not find(name).runs_float]
+        return [target.name for target in self._asked if not target.runs_float]
 
     @property
     def _widths(self) -> list[str]:
         """What single layers may have on all targets, by cost: of NPUs int16 before float32. On the
         host alone int16 is slower than float32, and loses more.
         """
-        named = [find(name).widths for name in taking(self.run.recipe.toolchain, self.targets)]
-        if not named:
+        if not self._asked:
             return [FLOAT32]
-        return [width for width in (INT16, FLOAT32) if all(width in each for each in named)]
+        widths = [target.widths for target in self._asked]
+        return [width for width in (INT16, FLOAT32) if all(width in each for each in widths)]
 
     def _worst_layers(self) -> Sequence[str]:
         """Names of the layers, those first that lose most where they alone are quantized."""
@@ -220,8 +219,8 @@ class _Climb:
             timed = measure.cpu_speedup(run)
             tried.gates["cpu_speedup"] = timed.result.status
             tried.latency_ms[HOST] = (timed.fields.get("cpu") or {}).get("quantized_ms")
-        for target in taking(run.recipe.toolchain, self.targets):
-            self._on_target(run, tried, target)
+        for target in self._asked:
+            self._on_target(run, tried, target.name)
         if base and tried.verdict == "passed":
             self._refuse(tried, base)
         return tried

@@ -21,7 +21,6 @@ from int8gate.analysis.attempts import (
     FAILURES,
     LEAST_STAGE_S,
     first_line_of,
-    layers_in,
     worst_layers,
 )
 from int8gate.analysis.confirm import Confirmed, Judge, split_by_source
@@ -172,7 +171,7 @@ class _Mixing:
             if left is not None and left <= 0:
                 self.is_cut = True
                 return
-            found = layers_in(self.run, width, names, left)
+            found = worst_layers(self.run, left, width, names)
             self.noise |= {(r.layer.name, width): _noise(r.sqnr_alone_db) for r in found.rows}
             self.failed |= {(name, width): why for name, why in found.failed.items()}
 

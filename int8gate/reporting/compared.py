@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -38,8 +39,13 @@ def compared(results: dict) -> dict[str, Compared]:
 def _rank(each: dict) -> str:
     if each["rank"] is None:
         return ""
-    fronts = [f"{'~' if which in each['by_chance'] else ''}{which}" for which in each["fronts"]]
-    return "; ".join([f"rank {each['rank']}", *([f"front: {', '.join(fronts)}"] if fronts else [])])
+    fronts = front_words(each["fronts"], each["by_chance"])
+    return f"rank {each['rank']}; front: {fronts}" if fronts else f"rank {each['rank']}"
+
+
+def front_words(fronts: Iterable[str], by_chance: Collection[str]) -> str:
+    """``host_cpu, ~size``"""
+    return ", ".join(f"{'~' * (which in by_chance)}{which}" for which in fronts)
 
 
 def _order(ranks: list[dict]) -> str:

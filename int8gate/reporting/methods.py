@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from int8gate.reporting.answers import ChangedAnswers
+from int8gate.reporting.compared import front_words
 from int8gate.reporting.fields import DASH, percent, printable, size, with_bounds, with_unit
 from int8gate.reporting.html import template
 from int8gate.reporting.plots import is_reference, marks, pictures
@@ -45,7 +46,6 @@ def cells(methods: Methods) -> list[list[str]]:
 def _line(methods: Methods, method: Method) -> list[str]:
     unit = methods.unit
     low, high = method.drop_interval
-    fronts = [f"{'~' if which in method.by_chance else ''}{which}" for which in method.fronts]
     return [
         DASH if method.rank is None else str(method.rank),
         method.recipe,
@@ -56,7 +56,7 @@ def _line(methods: Methods, method: Method) -> list[str]:
         size(method.size),
         *(_on_target(method, target) for target in methods.targets),
         with_unit(method.preparation_s, "s"),
-        ", ".join(fronts) or DASH,
+        front_words(method.fronts, method.by_chance) or DASH,
     ]
 
 

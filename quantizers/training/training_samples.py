@@ -60,7 +60,6 @@ class TrainingSamples:
     def __init__(
         self, spec: ModelSpec, count: int, validation: int, host: Path | None = None
     ) -> None:
-        self.has_labels = True
         if spec.own:
             drawn = own_samples(spec, SPLIT)
             self._arrays, self._labels = _own(spec, drawn, count + validation)
@@ -70,7 +69,7 @@ class TrainingSamples:
             task: TrainingTask = resolve(training_of(spec))
             stage = replace(task.stages[-1], samples=count + validation, scale=1.0, easy=False)
             images, self._labels = task.draw(spec, SPLIT, stage)
-            self._arrays = {PICTURE: images}
+            self._arrays, self.has_labels = {PICTURE: images}, True
         self._preprocessing = spec.preprocessing
         self.count = len(self._labels) - validation
         self._host, self._before = None, {}

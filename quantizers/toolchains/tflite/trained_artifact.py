@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
-from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.recipe import Recipe
 from int8gate.quantizers.toolchains.tflite import convert, differentiable, ranges
+from int8gate.quantizers.training import trainer
 from int8gate.quantizers.training.trained_file import Ranges
-from int8gate.quantizers.training.trainer import Differentiable
-from int8gate.quantizers.training.trainer import train as train_shared
-from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 
@@ -31,20 +29,7 @@ def _snapped(model: Path, found: Ranges, pixels: tuple[float, float]) -> Ranges:
     return {**found, **{name: pixels for name in names if name in found}}
 
 
-TOOLS = Differentiable(TFLITE, differentiable.read, differentiable.write, _quantize, _run, _snapped)
-
-
-def train(
-    float_model: Path,
-    statistics: Path,
-    spec: ModelSpec,
-    recipe: Recipe,
-    profile: str,
-    schedule: Schedule,
-    host: Path | None,
-    checkpoint: Path,
-    directory: Path,
-) -> dict:
-    """See `stage.train`."""
-    chosen = spec, recipe, profile, schedule, host, checkpoint, directory
-    return train_shared(TOOLS, float_model, statistics, *chosen)
+TOOLS = trainer.Differentiable(
+    TFLITE, differentiable.read, differentiable.write, _quantize, _run, _snapped
+)
+train = functools.partial(trainer.train, TOOLS)  # the stage
