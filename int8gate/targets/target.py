@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from int8gate.quantizers.recipe import SCALES, Recipe
+from int8gate.quantizers.recipe import EIGHT_BITS, SCALES, Recipe
 
 # What a latency is: of this very hardware; of a compiler's or a roofline's arithmetic; of software
 # that computes what the hardware would, whose own time says nothing.
@@ -50,7 +50,7 @@ class Target(ABC):
 
     def takes(self, recipe: Recipe) -> bool:
         """Whether its silicon has the scales that files of such a recipe have."""
-        is_of_8_bits = recipe.activations in ("int8", "uint8")
+        is_of_8_bits = recipe.activations in EIGHT_BITS
         return (self.per_channel or not recipe.per_channel) and (
             recipe.scales in self.scales or not is_of_8_bits
         )
