@@ -15,6 +15,7 @@ from sample_records import sample_results
 from int8gate.analysis.methods import compare_methods, summaries
 from int8gate.reporting import methods as drawn
 from int8gate.reporting import write_report
+from int8gate.reporting.compared import front_words
 from int8gate.validation.case_summary import PREDICTIONS, case_key
 from int8gate.validation.comparing.history import Run, run_of
 from int8gate.validation.comparing.sample_scores import store
@@ -96,6 +97,11 @@ def test_a_report_says_what_the_comparison_found(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "host_cpu: take tflite_int8" in text
     assert "told apart together: 1: onnx_int8; 2: tflite_int8" in text
+
+
+def test_a_front_that_may_be_chance_is_marked():
+    assert front_words(["host_cpu", "size"], ["size"]) == "host_cpu, ~size"
+    assert front_words([], []) == ""
 
 
 def test_in_pairs_small_differences_are_told_apart_and_by_intervals_they_share_a_rank(tmp_path):

@@ -239,6 +239,18 @@ def test_a_scale_that_is_not_the_trained_one_is_refused_by_name(tmp_path):
         )
 
 
+def test_weights_that_ship_with_other_scales_are_refused_by_name(tmp_path):
+    given = Given("onnx", tmp_path)
+
+    def write(model, weights, target):
+        given.tools.write(model, {name: 2 * values for name, values in weights.items()}, target)
+
+    with pytest.raises(ValueError, match="^the weights .* were trained with other scales"):
+        given.train(
+            "done", replace(SHORT, steps=2, looks=1), tools=replace(given.tools, write=write)
+        )
+
+
 def test_an_operator_without_a_pytorch_form_is_named(tmp_path):
     import onnx
 
