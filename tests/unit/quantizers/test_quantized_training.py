@@ -245,7 +245,7 @@ def test_weights_that_ship_with_other_scales_are_refused_by_name(tmp_path):
     def write(model, weights, target):
         given.tools.write(model, {name: 2 * values for name, values in weights.items()}, target)
 
-    with pytest.raises(ValueError, match="^the weights .* were trained with other scales"):
+    with pytest.raises(ValueError, match=r"^the weights .* were trained with other scales"):
         given.train(
             "done", replace(SHORT, steps=2, looks=1), tools=replace(given.tools, write=write)
         )
