@@ -2,6 +2,8 @@
 
     python peer_ours.py RECIPE FLOAT SAMPLES FOLDER OPTIONS
 
+OPTIONS is a JSON object: `pixel_range`, and `float32`, globs of operators that stay float32.
+
 Calibration, remedies and quantization are the stages that the pipeline runs; imports are timed,
 which the peers' are not, as our stages import what they use where they use it.
 """
@@ -23,7 +25,10 @@ from int8gate.runtimes.artifact import STATISTICS
 
 def main() -> None:
     source, samples, folder = map(Path, sys.argv[2:5])
-    chosen, pixels = recipe(sys.argv[1]), json.loads(sys.argv[5])["pixel_range"]
+    chosen, options = recipe(sys.argv[1]), json.loads(sys.argv[5])
+    pixels, wide = options["pixel_range"], options.get("float32")
+    if wide:
+        chosen = chosen.with_widths(f"{chosen.name}_wide", {"float32": wide})
     toolchain = registry.find(chosen.toolchain)
     started = time.process_time()
     calibrate = resolve(toolchain.calibration.function)

@@ -1,12 +1,15 @@
 """Our recipes beside other quantizers, on the same float files and the same calibration samples.
 
     python -m benchmarks.peers vit efficientnet_b0 --environments ~/peers [--recipe onnx_int8+cle]
+        [--wide 6]
 
 Each model of the zoo (compact profile) is exported once. What quantizes it runs in a process of its
 own, from float file and samples to a quantized file; a peer in an environment of its own
 (`peer_environments.py`), which is made below `--environments` where it is not there yet. One that
 cannot be made, or does not take the file, is reported with the reason. A float `.tflite` goes to
-the peers of ONNX by tf2onnx, which writes the same network as `.onnx`.
+the peers of ONNX by tf2onnx, which writes the same network as `.onnx`. `--wide N` adds each of our
+recipes with the N layers that lose most left in float32, as some peers leave layers: their order is
+that of `analysis.sensitivity` on the first 64 evaluation samples.
 
 All files are scored by our evaluation, on the same samples, against the float artifact: the task's
 metric, its drop with the upper 95% bound (paired), SQNR at the output, and of the logits where the
@@ -65,6 +68,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="names of the zoo")
     parser.add_argument("--environments", type=Path, required=True, help="where the peers' are")
     parser.add_argument("--recipe", action="append", help="of ours; the default one by default")
+    parser.add_argument("--wide", action="append", type=int, help="ours with N layers in float32")
     parser.add_argument("--peer", action="append", choices=[*ENVIRONMENTS], help="only these")
     parser.add_argument("--samples", type=int, help="of the evaluation set; all by default")
     parser.add_argument("--artifact-cache", help="a directory, or none")
@@ -89,9 +93,12 @@ def compare(name: str, asked: argparse.Namespace) -> None:
         judge = Judge(spec, first, pipeline, asked.samples)
         material = _material(judge, Path(scratch), asked.environments)
         pixels = {"pixel_range": spec.preprocessing.range}
-        chosen = [
-            Setting("ours", each.name, judge.float_file.suffix[1:], pixels) for each in recipes
-        ]
+        ours = [(each.name, {}) for each in recipes]
+        for each in recipes if asked.wide else ():
+            worst = _worst_layers(pipeline, spec, each)
+            ours += [(f"{each.name}, {n} float", {"float32": worst[:n]}) for n in asked.wide]
+        form = judge.float_file.suffix[1:]
+        chosen = [Setting("ours", name, form, pixels | wide) for name, wide in ours]
         chosen += [each for each in SETTINGS if not asked.peer or each.peer in asked.peer]
         for number, setting in enumerate(chosen):
             console.log(f"{name}: {setting.peer} {setting.name}")
@@ -105,6 +112,14 @@ def compare(name: str, asked: argparse.Namespace) -> None:
             table.add_row(setting.peer, setting.name, *row)
             console.log("  ".join(row))  # whatever happens to the rest
     console.print(table)
+
+
+def _worst_layers(pipeline, spec, chosen) -> list[str]:
+    """Names of the recipe's layers, the one that loses most alone first."""
+    from int8gate.analysis.sensitivity import measure
+
+    found = measure(pipeline, spec, chosen, samples=64, with_metric=False)
+    return [row.layer.name for row in found.rows]
 
 
 def _material(judge, scratch: Path, environments: Path) -> Material:
@@ -129,7 +144,7 @@ def _quantized(setting: Setting, material: Material, folder: Path, environments:
     own = folder / f"float{source.suffix}"  # some write beside what they read
     shutil.copytree(source, own) if source.is_dir() else shutil.copyfile(source, own)
     if setting.peer == "ours":
-        command = [sys.executable, HERE / "peer_ours.py", setting.name]
+        command = [sys.executable, HERE / "peer_ours.py", setting.name.partition(",")[0]]
     else:
         python = python_of(setting.peer, environments)
         command = [python, HERE / "peer_contenders.py", setting.peer]
