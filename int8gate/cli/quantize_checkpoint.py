@@ -36,7 +36,7 @@ def quantize_checkpoint(
     command goes on where it was; the result is the same, byte for byte. Exit code 0, 2 for what
     cannot be done, 130 after Ctrl-C.
     """
-    from int8gate.quantizers.out_of_core.quantize_checkpoint import quantize_checkpoint as quantize
+    from int8gate.quantizers.out_of_core.quantized_checkpoint import quantize_checkpoint as quantize
     from int8gate.quantizers.recipe import recipe as recipe_of
 
     try:

@@ -112,8 +112,8 @@ def export_graph(config: Any, length: int | None) -> Any:
     fixes both dimensions, (1, length); None leaves both free. Raises ValueError where the network
     cannot take a given length.
     """
-    import onnx_ir
     import torch
+    from onnxscript import ir
 
     most = config.max_position_embeddings
     if length is not None and not 1 <= length <= most:
@@ -143,10 +143,10 @@ def export_graph(config: Any, length: int | None) -> Any:
         value = values[name]
         assert value.shape is not None
         assert value.dtype is not None
-        value.const_value = onnx_ir.ExternalTensor(
+        value.const_value = ir.ExternalTensor(
             WEIGHTS, None, None, value.dtype, shape=value.shape, name=name
         )
-    model = onnx_ir.to_proto(program.model)
+    model = ir.to_proto(program.model)
     _name_as_checkpoint(model.graph, weights)
     repeat_layer(model.graph, "model.layers", layers, config.num_hidden_layers, _PREFIX)
     _forget_traces(model)

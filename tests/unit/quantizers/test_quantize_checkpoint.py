@@ -10,7 +10,7 @@ import pytest
 from language_checkpoints import LLAMA, MISTRAL, float_network, save, write_raw
 from onnx import numpy_helper
 
-from int8gate.quantizers.out_of_core.quantize_checkpoint import quantize_checkpoint
+from int8gate.quantizers.out_of_core.quantized_checkpoint import quantize_checkpoint
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.onnx import weight_only
 from int8gate.quantizers.toolchains.onnx.prepare import prepare

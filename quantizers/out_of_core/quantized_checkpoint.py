@@ -37,7 +37,7 @@ from int8gate.runtimes.onnx_file import EXTERNAL_SUFFIX
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "safetensors", "torch", "transformers")
 DATA = ONNX + EXTERNAL_SUFFIX
-_HERE = "int8gate.quantizers.out_of_core.quantize_checkpoint:quantize_checkpoint"
+_HERE = "int8gate.quantizers.out_of_core.quantized_checkpoint:quantize_checkpoint"
 
 
 @dataclass(frozen=True)
