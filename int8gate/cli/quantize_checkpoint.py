@@ -45,7 +45,7 @@ def quantize_checkpoint(
     except KeyboardInterrupt:
         typer.echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     resumed = ", resumed" if made.is_resumed else ""

@@ -229,10 +229,16 @@ class _GraphEdit:
         self.graph.node.extend(nodes)
 
     def store_others(self) -> None:
-        """What nodes still read of the checkpoint becomes float32."""
+        """What nodes still read of the checkpoint becomes float32.
+
+        Raises RuntimeError for a matrix that is not an embedding of float32: a product was missed.
+        """
         read = {name for node in self.graph.node for name in node.input}
+        gathered = {node.input[0] for node in self.graph.node if node.op_type == "Gather"}
         for name, shape in self._shapes.items():
             if name in read:
+                if len(shape) > 1 and name not in gathered:
+                    raise RuntimeError(f"{name} is read by no MatMul that could be quantized")
                 place = self._whole(name, 1, shape, 4)
                 self._add(name, self._source(name).rows, FLOAT32, [place])
 

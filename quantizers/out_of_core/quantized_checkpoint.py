@@ -84,7 +84,7 @@ def quantize_checkpoint(
         raise ValueError(
             f"another run is writing {output}: wait for it, or choose another --output"
         ) from error
-    except ValueError:
+    except (ValueError, RuntimeError):
         if not (partial / "journal").exists():  # there is nothing to go on with
             shutil.rmtree(partial)
         raise

@@ -144,6 +144,17 @@ def test_tied_weights_are_gathered_in_16_bits_and_multiplied_in_blocks(source, t
             assert stored == array.tobytes(), (entry.source, place.name)
 
 
+def test_a_product_that_is_not_recognized_is_an_error(source):
+    """It would be stored in float32 without a word."""
+    checkpoint = open_checkpoint(source)
+    model = graph_of({name: tensor.shape for name, tensor in checkpoint.tensors.items()})
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and "up_proj" in node.name:
+            node.op_type = "Gemm"
+    with pytest.raises(RuntimeError, match="is read by no MatMul"):
+        plan_data(model, checkpoint, RECIPE, "model.onnx.data")
+
+
 def test_progress_ends_at_the_whole_and_says_how_long_to_go(source, tmp_path):
     steps = []
     run(source, tmp_path, steps.append)
