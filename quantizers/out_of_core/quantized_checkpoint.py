@@ -72,78 +72,103 @@ def quantize_checkpoint(
 
     extras.require("quantizing a checkpoint", PACKAGES)
     check_recipe(recipe)
-    output = Path(os.path.abspath(output))
     checkpoint = open_checkpoint(Path(directory))
-    run = _identity(checkpoint, recipe, length, batch_values)
-    partial = output.with_name(f"{output.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    run = _Run(checkpoint, recipe, Path(os.path.abspath(output)), length, batch_values)
+    run.partial.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(partial / "lock", timeout=0):
-            return _quantize(checkpoint, recipe, output, length, progress, batch_values, run)
+        with FileLock(run.partial / "lock", timeout=0):
+            is_resumed = run.finish(progress)
     except Timeout as error:
         raise ValueError(
             f"another run is writing {output}: wait for it, or choose another --output"
         ) from error
     except (ValueError, RuntimeError):
-        if not (partial / "journal").exists():  # there is nothing to go on with
-            shutil.rmtree(partial)
+        if not run.journal.path.exists():  # there is nothing to go on with
+            shutil.rmtree(run.partial)
         raise
+    stored = sum(file.stat().st_size for file in run.output.iterdir())
+    return QuantizedCheckpoint(run.output, checkpoint.nbytes, stored, is_resumed)
 
 
-def _quantize(
-    checkpoint: Checkpoint,
-    recipe: Recipe,
-    output: Path,
-    length: int | None,
-    progress: Callable[[Progress], None],
-    batch_values: int,
-    run: str,
-) -> QuantizedCheckpoint:
-    partial = output.with_name(f"{output.name}.partial")
-    files, journal = partial / "files", Journal(partial / "journal")
-    known, digests, is_complete = journal.read()
-    if output.exists() and not (known == run and is_complete and not files.exists()):
-        raise ValueError(f"{output} exists already: remove it, or choose another --output")
-    plan = _read_plan(partial) if known == run else None
-    if plan is None:
-        plan, digests = _begin(checkpoint, recipe, length, batch_values, partial), {}
-        journal.begin(run)
-    if not is_complete or known != run:
-        write_data(plan, checkpoint.tensors, files / DATA, journal, progress)
-        sync_directory(files)
-        journal.complete()
-    if files.exists():
-        os.rename(files, output)
-        sync_directory(output.parent)
-    shutil.rmtree(partial)
-    return QuantizedCheckpoint(
-        output, checkpoint.nbytes, plan.nbytes + (output / ONNX).stat().st_size, bool(digests)
-    )
+@dataclass(frozen=True)
+class _Run:
+    """One output in the making: its files, journal and plan stand in `partial` until they are
+    whole.
+    """
+
+    checkpoint: Checkpoint
+    recipe: Recipe
+    output: Path
+    length: int | None
+    batch_values: int
+
+    @property
+    def partial(self) -> Path:
+        return self.output.with_name(f"{self.output.name}.partial")
+
+    @property
+    def files(self) -> Path:
+        return self.partial / "files"
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.partial / "journal")
+
+    def finish(self, progress: Callable[[Progress], None]) -> bool:
+        """Makes the output, from where an earlier run ended; returns whether one had begun it."""
+        known, digests, is_complete = self.journal.read()
+        is_known = known == self._identity()
+        is_moved = is_known and is_complete and not self.files.exists()
+        if not is_moved:
+            if self.output.exists():
+                raise ValueError(
+                    f"{self.output} exists already: remove it, or choose another --output"
+                )
+            plan = _read_plan(self.partial / "plan.json") if is_known else None
+            if plan is None:
+                plan, digests, is_complete = self._begin(), {}, False
+            if not is_complete:
+                tensors = self.checkpoint.tensors
+                write_data(plan, tensors, self.files / DATA, self.journal, progress)
+                sync_directory(self.files)
+                self.journal.complete()
+            os.rename(self.files, self.output)
+            sync_directory(self.output.parent)
+        shutil.rmtree(self.partial)
+        return bool(digests)
+
+    def _begin(self) -> DataPlan:
+        """Writes the model file, the plan of its data and an empty journal, in place of what an
+        earlier run left.
+        """
+        from int8gate.quantizers.out_of_core import causal_network
+
+        config = causal_network.read_config(self.checkpoint)
+        causal_network.check_tensors(self.checkpoint, config)
+        self.journal.path.unlink(missing_ok=True)
+        shutil.rmtree(self.files, ignore_errors=True)
+        model = causal_network.export_graph(config, self.length)
+        plan = plan_data(model, self.checkpoint, self.recipe, DATA, self.batch_values)
+        self.files.mkdir()
+        model.producer_name = f"int8gate {self.recipe.name}"
+        _write_durably(self.files / ONNX, model.SerializeToString(deterministic=True))
+        _write_durably(self.partial / "plan.json", plan.as_json().encode())
+        self.journal.begin(self._identity())
+        return plan
+
+    def _identity(self) -> str:
+        """Of all that the result depends on, this code and its libraries too: what another version
+        began is begun anew.
+        """
+        inputs = [self.checkpoint.identity, repr(self.recipe), self.length, self.batch_values]
+        content = json.dumps([*inputs, identity(_HERE)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _begin(
-    checkpoint: Checkpoint, recipe: Recipe, length: int | None, batch_values: int, partial: Path
-) -> DataPlan:
-    """Writes the model file and the plan of its data, in place of what an earlier run left."""
-    from int8gate.quantizers.out_of_core import causal_network
-
-    config = causal_network.read_config(checkpoint)
-    causal_network.check_tensors(checkpoint, config)
-    (partial / "journal").unlink(missing_ok=True)
-    shutil.rmtree(partial / "files", ignore_errors=True)
-    model = causal_network.export_graph(config, length)
-    plan = plan_data(model, checkpoint, recipe, DATA, batch_values)
-    (partial / "files").mkdir()
-    model.producer_name = f"int8gate {recipe.name}"
-    _write_durably(partial / "files" / ONNX, model.SerializeToString(deterministic=True))
-    _write_durably(partial / "plan.json", plan.as_json().encode())
-    return plan
-
-
-def _read_plan(partial: Path) -> DataPlan | None:
+def _read_plan(file: Path) -> DataPlan | None:
     """What `_begin` wrote; None where it is not whole."""
     try:
-        return DataPlan.from_json((partial / "plan.json").read_text(encoding="utf-8"))
+        return DataPlan.from_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -153,11 +178,3 @@ def _write_durably(path: Path, content: bytes) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
     sync_directory(path.parent)
-
-
-def _identity(checkpoint: Checkpoint, recipe: Recipe, length: int | None, batch_values: int) -> str:
-    """Of all that the result depends on, this code and its libraries too: what another version
-    began is begun anew.
-    """
-    content = [checkpoint.identity, repr(recipe), length, batch_values, identity(_HERE)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -169,6 +169,21 @@ def test_ended_between_the_last_steps(source, partial, expected, monkeypatch, mo
     assert not partial.exists()
 
 
+@pytest.mark.heavy
+def test_a_plan_that_is_lost_when_all_was_written(source, partial, expected, monkeypatch):
+    def ended(*_):
+        raise Stopped
+
+    output = partial.with_name("made")
+    with monkeypatch.context() as patched:
+        patched.setattr(quantized_checkpoint.os, "rename", ended)
+        with pytest.raises(Stopped):
+            quantize_checkpoint(source, RECIPE, output, length=LENGTH, batch_values=BATCH)
+    (partial / "plan.json").unlink()
+    quantize_checkpoint(source, RECIPE, output, length=LENGTH, batch_values=BATCH)
+    assert digests(output) == expected
+
+
 def test_two_runs_do_not_write_one_output(source, partial):
     with (
         FileLock(partial / "lock"),
