@@ -67,7 +67,7 @@ def _shown_progress() -> Iterator[Callable[[Progress], None]]:
     with Bar(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task("building the graph", total=None)
+        task = bar.add_task("preparing", total=None)
 
         def show(progress: Progress) -> None:
             bar.update(
