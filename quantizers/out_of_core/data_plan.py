@@ -292,6 +292,6 @@ class _GraphEdit:
         self.entries.append(Entry(self._source(name).name, rows, form, tuple(places)))
 
     def _drop(self, is_unwanted) -> None:
-        kept = [node for node in self.graph.node if not is_unwanted(node)]
+        wanted = [node for node in self.graph.node if not is_unwanted(node)]
         del self.graph.node[:]
-        self.graph.node.extend(kept)
+        self.graph.node.extend(wanted)
