@@ -1,9 +1,10 @@
 """The graph of a causal language model without its weights, from the configuration alone.
 
 Transformers builds the network with two layers on PyTorch's meta device, PyTorch exports it, and
-`repeated_layers` makes of the second layer all that follow: exporting 28 layers takes 65 seconds,
-two take 5. A weight is a single zero that is seen as a tensor of its shape, so that the exporter
-treats it as real, and no step can need its values: they are taken away before anything is folded.
+`repeated_layers` makes of the second layer all that follow: exporting 28 layers takes 53 CPU
+seconds, two take 4. A weight is a single zero that is seen as a tensor of its shape, so that the
+exporter treats it as real, and no step can need its values: they are taken away before anything is
+folded.
 """
 
 from __future__ import annotations
