@@ -16,6 +16,7 @@ from int8gate.cli.history import app as history_app
 from int8gate.cli.methods import app as methods_app
 from int8gate.cli.mix import app as mix_app
 from int8gate.cli.qat import app as qat_app
+from int8gate.cli.quantize_checkpoint import app as quantize_checkpoint_app
 from int8gate.cli.rescue import app as rescue_app
 from int8gate.cli.sensitivity import app as sensitivity_app
 from int8gate.cli.validate import app as validate_app
@@ -38,6 +39,7 @@ app.add_typer(mix_app)
 app.add_typer(sensitivity_app)
 app.add_typer(validate_app)
 app.add_typer(methods_app)
+app.add_typer(quantize_checkpoint_app)
 
 
 def _print_version(is_asked: bool) -> None:

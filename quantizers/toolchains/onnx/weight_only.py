@@ -27,18 +27,41 @@ def quantize(float_model: Path, recipe: Recipe):
     import onnx
     from onnxruntime.quantization import matmul_nbits_quantizer as stock
 
-    (bits,) = map(int, re.findall(r"\d+", recipe.weights))
     assert recipe.block is not None
-    config = stock.DefaultWeightOnlyQuantConfig(
-        block_size=recipe.block, is_symmetric=False, bits=bits
-    )
     model = onnx.load(str(float_model))
     _make_products(model.graph)
     with _quiet():
-        quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
+        quantizer = stock.MatMulNBitsQuantizer(
+            model, algo_config=stock_settings(bits_of(recipe), recipe.block)
+        )
         quantizer.process()
     wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
     return wrapped.model
+
+
+def bits_of(recipe: Recipe) -> int:
+    """The width of its weights: 4 of int4."""
+    (bits,) = map(int, re.findall(r"\d+", recipe.weights))
+    return bits
+
+
+def stock_settings(bits: int, block: int) -> Any:
+    """ONNX Runtime's settings: to the nearest, a zero point for each block."""
+    from onnxruntime.quantization import matmul_nbits_quantizer as stock
+
+    return stock.DefaultWeightOnlyQuantConfig(block_size=block, is_symmetric=False, bits=bits)
+
+
+def quantize_rows(weights: np.ndarray, bits: int, block: int) -> tuple[np.ndarray, ...]:
+    """Blocks of `weights`, float32 (outputs, inputs): the numbers that `quantize` stores.
+
+    Packed weights, uint8 (outputs, blocks, bytes of a block), scales, float32 (outputs, blocks),
+    and zero points, uint8 (outputs, packed blocks). Outputs do not depend on each other.
+    """
+    from onnxruntime.quantization import matmul_nbits_quantizer as stock
+
+    quantizer = stock.DefaultWeightOnlyQuantizer(stock_settings(bits, block))
+    return quantizer.qbits_block_quant(np.ascontiguousarray(weights.T, np.float32))
 
 
 def check(model, recipe: Recipe, float_model: Path) -> None:
