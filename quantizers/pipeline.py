@@ -303,7 +303,7 @@ class Pipeline:
     def _training(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Step:
         """Of the float artifact as the remedies left it, from its calibrated ranges on."""
         settings = self.settings
-        profile, schedule = settings.profile, Schedule(budget_s=settings.train_budget_s)
+        profile, schedule = settings.profile, Schedule(budget_s=float(settings.train_budget_s))
         parts = {
             "recipe": repr(replace(recipe, name="", summary="")),
             "network": repr((spec.network(profile), spec.preprocessing, spec.task, spec.decode)),

@@ -15,6 +15,15 @@ WEIGHTS, BIAS = "weights", "bias"  # roles of constants that are trained
 SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 PASSED = (*SQUASHING, "QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Identity")
 
+JOINING = frozenset({"CONCATENATION", "PACK", "Concat"})  # of several tensors
+MOVES = JOINING | {  # what they give are values that they read, or 0
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "SLICE", "STRIDED_SLICE", "UNPACK"),
+    *("GATHER", "MAX_POOL_2D", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "TILE", "RELU"),
+    *("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Split", "Gather"),
+    *("MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Relu", "Identity"),
+    *("DequantizeLinear", "QuantizeLinear"),
+}
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -23,6 +32,9 @@ class Grid:
     `name` is what calibration calls the tensor, "" where none of its tensors has that scale: one
     that an operator fixes (a softmax's) is not learned. `halves_up`: as the host quantizes the
     integer input of a file (`TensorSpec.quantize`); inside of one, halves go to the even step.
+    `rounded_before`: what a layer reads and its weights, whose kernel rounds a sum to a power of
+    two of the steps first and then, halves away from zero, to a step, as TFLite's
+    `MultiplyByQuantizedMultiplier` does; None of others.
     """
 
     scale: float
@@ -31,6 +43,7 @@ class Grid:
     high: int
     name: str = ""
     halves_up: bool = False
+    rounded_before: tuple[str, str] | None = None
 
     @property
     def limits(self) -> tuple[float, float]:

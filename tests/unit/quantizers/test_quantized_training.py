@@ -25,14 +25,14 @@ SHORT = Schedule(budget_s=600, steps=24, looks=2, batch=16, weight_rate=2e-3)
 
 
 class Given:
-    """A float network, its statistics, and trainings of it."""
+    """A float network, its statistics, and trainings of it by `recipe`."""
 
-    def __init__(self, form: str, folder: Path, spread: float = 8.0):
+    def __init__(self, form: str, folder: Path, spread: float = 8.0, recipe: str = ""):
         self.tools, self.folder, self.form = TOOLS[form], folder, form
         self.model = trained_networks.write_float(form, spread, folder / self.tools.file)
         self.statistics = folder / "statistics.npz"
         trained_networks.write_statistics(form, self.model, self.statistics)
-        self.recipe = RECIPE[form]
+        self.recipe = RECIPES[recipe] if recipe else RECIPE[form]
 
     def train(self, name: str, schedule=SHORT, judge=None, recipe=None, **changed) -> dict:
         directory = self.folder / name
@@ -59,9 +59,12 @@ class Given:
         return directory / self.tools.file
 
 
-@pytest.fixture(scope="module", params=["onnx", "tflite"])
+@pytest.fixture(scope="module", params=["onnx", "tflite", "onnx_qat_int8x4", "tflite_qat_int8x4"])
 def trained(request, tmp_path_factory):
-    given = Given(request.param, tmp_path_factory.mktemp(request.param), spread=40.0)
+    """A training for one scale a tensor of channels that differ, or for int4 weights."""
+    form, _, rest = request.param.partition("_")
+    folder = tmp_path_factory.mktemp(request.param)
+    given = Given(form, folder, 4.0 if rest else 40.0, request.param if rest else "")
     return given, given.train("done")
 
 
