@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 WEIGHTS, BIAS = "weights", "bias"  # roles of constants that are trained
+EVEN, UP, AWAY = "even", "up", "away"  # where halves of a step go
 SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 PASSED = (*SQUASHING, "QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Identity")
 
@@ -30,11 +31,12 @@ class Grid:
     """The values that a quantized activation can have: (q - zero_point) * scale, low <= q <= high.
 
     `name` is what calibration calls the tensor, "" where none of its tensors has that scale: one
-    that an operator fixes (a softmax's) is not learned. `halves_up`: as the host quantizes the
-    integer input of a file (`TensorSpec.quantize`); inside of one, halves go to the even step.
-    `rounded_before`: what a layer reads and its weights, whose kernel rounds a sum to a power of
-    two of the steps first and then, halves away from zero, to a step, as TFLite's
-    `MultiplyByQuantizedMultiplier` does; None of others.
+    that an operator fixes (a softmax's) is not learned. `halves`: EVEN inside of a file, UP as the
+    host quantizes its integer input (`TensorSpec.quantize`).
+
+    `rounded_before`: what a layer reads and its weights, where the kernel rounds a sum to a power
+    of two of the steps first and then, halves AWAY from zero, to a step, as TFLite's
+    `MultiplyByQuantizedMultiplier` does.
     """
 
     scale: float
@@ -42,7 +44,7 @@ class Grid:
     low: int
     high: int
     name: str = ""
-    halves_up: bool = False
+    halves: str = EVEN
     rounded_before: tuple[str, str] | None = None
 
     @property

@@ -17,6 +17,7 @@ moved there, is not rounded again.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,8 +25,11 @@ import numpy as np
 import torch
 
 from int8gate.quantizers.training.differentiable_graph import (
+    AWAY,
+    EVEN,
     JOINING,
     MOVES,
+    UP,
     Call,
     Constant,
     Graph,
@@ -34,16 +38,16 @@ from int8gate.quantizers.training.differentiable_graph import (
 
 
 def fake_quantized(
-    values, scale, zero_point: int, low: int, high: int, halves_up: bool = False, powers=None
+    values, scale, zero_point: int, low: int, high: int, halves: str = EVEN, finer=None
 ):
     """Real values to the nearest that integers low..high can hold.
 
     `scale` is a float32 tensor of one scale, or of scales that broadcast, which get no gradient.
-    `powers`, of two, are how finely a sum is rounded before (`Grid.rounded_before`).
+    `halves` go to the even step, up or away from zero. With `finer` values are rounded to so many
+    parts of a step first.
     """
-    rounded, _ = _FakeQuantize.apply(
-        values, scale, low - zero_point, high - zero_point, halves_up, powers
-    )
+    bounds = low - zero_point, high - zero_point
+    rounded, _ = _FakeQuantize.apply(values, scale, *bounds, halves, finer)
     return rounded
 
 
@@ -51,16 +55,15 @@ class _FakeQuantize(torch.autograd.Function):
     """(rounded, steps); gradients pass where nothing is clipped, bounds included."""
 
     @staticmethod
-    def forward(values, scale, low: int, high: int, halves_up: bool, powers):
+    def forward(values, scale, low: int, high: int, halves: str, finer):
         steps = values / scale
         whole = steps.clamp(low, high)
-        if powers is not None:
-            whole = whole.mul_(powers).round_().div_(powers)
+        if finer is not None:
+            whole = whole.mul_(finer).round_().div_(finer)
+        if halves == AWAY:
             whole = whole.abs().add_(0.5).floor_().copysign_(whole)
-        elif halves_up:
-            whole = whole.add_(0.5).floor_()
         else:
-            whole = whole.round_()
+            whole = whole.add_(0.5).floor_() if halves == UP else whole.round_()
         return whole.mul_(scale), steps
 
     @staticmethod
@@ -74,6 +77,8 @@ class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, _):
         rounded, steps, scale = ctx.saved_tensors
+        if gradient.stride() != steps.stride():
+            gradient = torch.empty_like(steps).copy_(gradient)
         passed = torch.ops.aten.hardtanh_backward(gradient, steps, *ctx.bounds)
         of_scale = None
         if ctx.needs_input_grad[1]:  # LSQ: the integer, less the steps where they are not clipped
@@ -81,19 +86,22 @@ class _FakeQuantize(torch.autograd.Function):
         return passed, of_scale, None, None, None, None
 
     @staticmethod
-    def vmap(info, in_dims, values, scale, low, high, halves_up, powers):
+    def vmap(info, in_dims, values, scale, low, high, halves, finer):
         place = in_dims[0]
-        found = _FakeQuantize.apply(values, scale, low, high, halves_up, powers)
+        found = _FakeQuantize.apply(values, scale, low, high, halves, finer)
         return found, (place, place)
 
 
+@functools.cache
 def _below(bound: int) -> float:
     """The next float32 below: what stands at a bound is not clipped."""
     return float(np.nextafter(np.float32(bound), np.float32(-np.inf)))
 
 
 def _dot(one, other):
-    return torch.dot(one.reshape(-1), other.reshape(-1))
+    """The sum of products, read in the order of memory: maps may stand channels last."""
+    order = sorted(range(one.ndim), key=one.stride, reverse=True)
+    return torch.dot(one.permute(order).reshape(-1), other.permute(order).reshape(-1))
 
 
 def weight_scales(weights, of: Constant):
@@ -224,20 +232,16 @@ class _Step:
         self._network, self._graph = network, network.graph
         self._activations = torch.exp(network.log_scales).float()
         self._of_weights: dict[str, torch.Tensor] = {}
-        self._powers: dict[str, torch.Tensor] = {}
 
     def rounded(self, name: str, values):
         """An activation as its quantizer leaves it."""
         network, grid = self._network, self._graph.grids.get(name)
         if grid is None or not network.is_quantized or name in network.on_their_grid:
             return values
-        powers = None
-        if grid.rounded_before:
-            if name not in self._powers:
-                self._powers[name] = self._finer(name, *grid.rounded_before)
-            powers = self._powers[name]
+        before = grid.rounded_before
+        finer = self._finer(name, *before) if before else None
         scale, steps = self._scale(name), (grid.zero_point, grid.low, grid.high)
-        return fake_quantized(values, scale, *steps, grid.halves_up, powers)
+        return fake_quantized(values, scale, *steps, grid.halves, finer)
 
     def constant(self, name: str):
         """A constant as its layer computes with it."""

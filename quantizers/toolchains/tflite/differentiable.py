@@ -16,7 +16,10 @@ from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, enum_nam
 from int8gate.quantizers.toolchains.tflite.ranges import computed
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS
 from int8gate.quantizers.training.differentiable_graph import (
+    AWAY,
     BIAS,
+    EVEN,
+    UP,
     WEIGHTS,
     Call,
     Constant,
@@ -136,7 +139,7 @@ class _Reading:
         if kind in ROUNDED_TWICE and self._dtype(inputs[weights]) == "int4":
             grid = found.grids.get(written_to[0])
             if grid is not None and found.constants[read[weights]].high:
-                twice = replace(grid, rounded_before=(read[data], read[weights]))
+                twice = replace(grid, rounded_before=(read[data], read[weights]), halves=AWAY)
                 found.grids[written_to[0]] = twice
         if kind in KEEP_SCALE:
             found.tied.append({*read, *written_to})
@@ -155,7 +158,8 @@ class _Reading:
         low, high = INTEGERS[dtype]
         scale, zero_point = float(how.scale[0]), int(how.zeroPoint[0])
         name = self._names[index]
-        found.grids[name] = Grid(scale, zero_point, low, high, name, is_input)
+        halves = UP if is_input else EVEN
+        found.grids[name] = Grid(scale, zero_point, low, high, name, halves)
 
     def _add_constant(self, found: Graph, index: int, role: str) -> None:
         tensor, name = self._tensors[index], self._names[index]

@@ -16,6 +16,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.training import trainer
 from int8gate.quantizers.training.trained_file import TRAINED, read_ranges
 from int8gate.quantizers.training.training_schedule import Schedule
+from int8gate.quantizers.training.validation_part import Validation
 
 RECIPE = {
     "onnx": replace(RECIPES["onnx_qat_int8"], per_channel=False),
@@ -64,7 +65,7 @@ def trained(request, tmp_path_factory):
     """A training for one scale a tensor of channels that differ, or for int4 weights."""
     form, _, rest = request.param.partition("_")
     folder = tmp_path_factory.mktemp(request.param)
-    given = Given(form, folder, 4.0 if rest else 40.0, request.param if rest else "")
+    given = Given(form, folder, 4.0 if rest else 30.0, request.param if rest else "")
     return given, given.train("done")
 
 
@@ -114,6 +115,13 @@ def test_fake_quantization_and_runtime_answer_alike(trained):
     assert np.mean(found.numpy().argmax(-1) == real.argmax(-1)) >= 0.995
 
 
+def test_the_record_says_how_training_and_runtime_agree(trained):
+    agreement = trained[1]["agreement"]
+    assert agreement["samples"] == 128
+    assert agreement["share"] >= 0.99  # of 128, one
+    assert agreement["sqnr_db"] is None or agreement["sqnr_db"] > 30
+
+
 def test_training_lifts_what_one_scale_a_tensor_costs(trained):
     _, course = trained
     start, best = course["looks"][0], min(course["looks"], key=lambda look: look["drop"])
@@ -154,7 +162,7 @@ def _towards(given: Given, graph) -> dict:
     network = FakeQuantized(trainer.quantized_graph(given.tools, given.model, given.recipe, ranges))
     teacher = FakeQuantized(given.tools.read(given.model, given.model), is_quantized=False)
     samples = Samples()
-    look = trainer.Validation(Judge(tolerance=0.0), samples, teacher, 10, 16)
+    look = Validation(Judge(tolerance=0.0), samples, teacher, 10, 16)
     checkpoint = given.folder / "other.pt"
     rate = replace(SHORT, weight_rate=0.02)
     return (
@@ -219,6 +227,37 @@ def test_a_damaged_checkpoint_is_told_and_left_aside(tmp_path, capsys):
     course = given.train("done", replace(SHORT, steps=4, looks=1))
     assert course["looks"][0]["step"] == 0
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_the_rest_is_looked_at_only_where_a_part_may_be_the_best(tmp_path):
+    """A network that is worse on the first part is left there; the best was looked at whole."""
+    import torch
+
+    from int8gate.quantizers.training.course import Look
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
+
+    given = Given("onnx", tmp_path)
+    ranges = trainer.thresholds.ranges(trainer.table_of(given.statistics), "min_max")
+    graph = trainer.quantized_graph(given.tools, given.model, given.recipe, ranges)
+    better, worse = FakeQuantized(graph), FakeQuantized(graph)
+    with torch.no_grad():
+        for weights in worse.weights:
+            weights *= 1 + 0.5 * torch.randn_like(weights)
+    teacher = FakeQuantized(given.tools.read(given.model, given.model), is_quantized=False)
+    look = Validation(Judge(), Samples(), teacher, 10, 16, first=32)
+    first, second, third = (look(network) for network in (worse, better, worse))
+    assert [each["samples"] for each in (first, second, third)] == [128, 128, 32]
+    assert third["is_whole"] is False
+    assert first["loss"] > second["loss"] < third["loss"]
+    looks = [Look(0, 0.0, **each) for each in (first, second, third)]
+    assert looks[1].is_better_than(looks[0])
+    assert not any(looks[2].is_better_than(look) for look in looks)
+    assert not replace(looks[2], drop=0.0, drop_upper_95=0.0).passes
+
+
+@pytest.mark.parametrize(("took", "looks"), [(0.0, 4), (0.1, 4), (15.0, 3), (30.0, 1), (1e4, 1)])
+def test_looks_take_no_more_than_their_share_of_the_budget(took, looks):
+    assert Schedule(budget_s=180.0, looks=4).looks_of(took) == looks
 
 
 def test_what_holds_already_is_not_trained(tmp_path):
