@@ -62,8 +62,9 @@ class Look:
 
     def _is_within(self, share: float) -> bool:
         upper, tolerance = self.drop_upper_95, self.tolerance
-        is_known = self.is_whole and upper is not None and tolerance is not None
-        return is_known and bool(upper <= share * tolerance)
+        if not self.is_whole or upper is None or tolerance is None:
+            return False
+        return bool(upper <= share * tolerance)
 
     @property
     def is_out_of_reach(self) -> bool:

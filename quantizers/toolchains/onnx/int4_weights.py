@@ -17,8 +17,8 @@ from int8gate.quantizers.int4 import LEVELS, packed, whole_steps
 from int8gate.quantizers.recipe import INT4, Recipe
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.quantizers.toolchains.onnx.int4_nodes import know_int4
+from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS
 from int8gate.quantizers.toolchains.onnx.weight_scales import channel_scales
-from int8gate.quantizers.toolchains.onnx.weighted_network import PRODUCTS
 
 
 def give_int4_weights(quantized, float_model, recipe: Recipe) -> None:

@@ -151,7 +151,8 @@ def _copy(old: Any, kind: int, scales: np.ndarray) -> Any:
     """A tensor like another, of another type and other symmetric scales."""
     from ai_edge_litert import schema_py_generated as schema
 
-    made, how = schema.TensorT(), schema.QuantizationParametersT()
+    made: Any = schema.TensorT()
+    how: Any = schema.QuantizationParametersT()
     made.name, made.shape, made.type = old.name, old.shape, kind
     how.scale = np.asarray(scales, np.float32)
     how.zeroPoint = np.zeros(len(scales), np.int64)
@@ -163,7 +164,7 @@ def _copy(old: Any, kind: int, scales: np.ndarray) -> Any:
 def _add(whole: Any, tensor: Any, content: bytes) -> int:
     from ai_edge_litert import schema_py_generated as schema
 
-    buffer = schema.BufferT()
+    buffer: Any = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     whole.buffers.append(buffer)
     tensor.buffer = len(whole.buffers) - 1
