@@ -13,6 +13,7 @@ import numpy as np
 
 WEIGHTS, BIAS = "weights", "bias"  # roles of constants that are trained
 EVEN, UP, AWAY = "even", "up", "away"  # where halves of a step go
+SAME_FACTOR = 1e-4  # relative: what float32 makes of one number
 SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 PASSED = (*SQUASHING, "QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Identity")
 
@@ -121,6 +122,16 @@ class Graph:
         known = set(ranged)
         for tensor, grid in self.grids.items():
             if grid.name not in known:
+                self.grids[tensor] = replace(grid, name="")
+
+    def keep_fixed(self, widened: Graph, factor: float) -> None:
+        """Leaves alone the scales that the quantizer fixes, whatever the range: a sigmoid's.
+
+        `widened` is the graph that it makes of ranges that are `factor` times as wide.
+        """
+        for tensor, grid in self.grids.items():
+            other = widened.grids.get(tensor)
+            if other is None or abs(other.scale / (grid.scale * factor) - 1) > SAME_FACTOR:
                 self.grids[tensor] = replace(grid, name="")
 
     def groups(self) -> list[list[str]]:

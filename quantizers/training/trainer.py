@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SAME_SCALE = 1e-6  # relative
 LEAST_SQNR_DB = 60.0  # of the float graph in PyTorch, to the float artifact in its own runtime
 CHECKED = 8  # samples
+WIDER = 1.02  # ranges, to see which scales follow them
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,7 @@ def train_on(
     networks, looks = [], []
     began = seconds_used()
     for start in starts:
-        graph = quantized_graph(tools, float_model, recipe, start)
-        graph.settle(start)
-        networks.append(FakeQuantized(graph))
+        networks.append(FakeQuantized(trainable_graph(tools, float_model, recipe, start)))
         looks.append(Look(0, 0.0, **look(networks[-1])))
     network, first = networks[0], looks[0]
     for other, seen in zip(networks[1:], looks[1:], strict=True):
@@ -207,6 +206,17 @@ def check_scales(network: FakeQuantized, shipped: Graph) -> None:
 
 def _same(one, other) -> bool:
     return bool(np.allclose(one, other, rtol=SAME_SCALE, atol=0))
+
+
+def trainable_graph(
+    tools: Differentiable, float_model: Path, recipe: Recipe, ranges: Mapping
+) -> Graph:
+    """As `quantized_graph`; only scales that follow from their range are named, and so learned."""
+    graph = quantized_graph(tools, float_model, recipe, ranges)
+    graph.settle(ranges)
+    widened = {name: (low * WIDER, high * WIDER) for name, (low, high) in ranges.items()}
+    graph.keep_fixed(quantized_graph(tools, float_model, recipe, widened), WIDER)
+    return graph
 
 
 def quantized_graph(

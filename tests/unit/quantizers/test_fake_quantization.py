@@ -125,3 +125,16 @@ def test_what_has_another_scale_is_rounded():
     graph = moving("RESHAPE", "RESHAPE")
     graph.grids["t0"] = Grid(0.5, -3, -128, 127, "t0")
     assert not FakeQuantized(graph).on_their_grid
+
+
+def test_a_scale_that_does_not_follow_its_range_is_not_learned():
+    """A quantizer fixes that of a sigmoid, and of what only moves its values."""
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
+
+    graph, widened = moving("ADD", "Sigmoid", "RESHAPE"), moving("ADD", "Sigmoid", "RESHAPE")
+    graph.tied.clear()
+    for name in ("x", "t0"):
+        widened.grids[name] = Grid(0.3 * 1.02, -3, -128, 127, name)
+    graph.keep_fixed(widened, 1.02)
+    assert {name for name, grid in graph.grids.items() if grid.name} == {"x", "t0"}
+    assert sorted(map(sorted, FakeQuantized(graph).groups)) == [["t0"], ["x"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import separable_networks
 import trained_networks
 from trained_networks import TOOLS, Judge, Samples
 
@@ -264,6 +265,29 @@ def test_what_holds_already_is_not_trained(tmp_path):
     given = Given("onnx", tmp_path, spread=1.0)
     course = given.train("done", judge=Judge(tolerance=0.9))
     assert (course["steps"], course["is_within_tolerance"]) == (0, True)
+
+
+def test_a_trained_network_ships_with_the_scales_that_its_operators_fix(tmp_path):
+    """TFLite's quantizer gives every sigmoid 1/256, whatever its range: it is not learned."""
+    given = Given("tflite", tmp_path)
+    separable_networks.write_tflite(separable_networks.drawn(8.0), "sigmoid", given.model)
+    trained_networks.write_statistics("tflite", given.model, given.statistics)
+    course = given.train("done", replace(SHORT, steps=8, looks=1), Unscored())
+    graph = given.tools.read(given.shipped("done"), given.folder / "done" / given.tools.file)
+    fixed = [call.outputs[0] for call in graph.calls if call.kind == "LOGISTIC"]
+    assert len(fixed) == 7
+    assert {graph.grids[name].scale for name in fixed} == {1 / 256}
+    assert course["best_step"] == 8
+
+
+class Unscored(Judge):
+    """Of samples without labels: the loss alone says what is best."""
+
+    def drop(self, of_float, quantized):
+        return None
+
+    def compare(self, of_float, quantized):
+        return {}
 
 
 def test_a_scale_that_is_not_the_trained_one_is_refused_by_name(tmp_path):
