@@ -141,7 +141,7 @@ class Recipe:
                 )
 
     def by_width(self, operators: Iterable[str]) -> dict[str, list[str]]:
-        """Those of a network's operators that rules give one of `WIDTHS`, in their order.
+        """Those of a network's operators that narrow rules give one of `WIDTHS`, in their order.
 
         Raises ValueError for a rule that matches none, with names that are like its glob.
         """
@@ -156,9 +156,9 @@ class Recipe:
                 )
         found: dict[str, list[str]] = {width: [] for width in WIDTHS}
         for name in operators if self.is_mixed else ():
-            width = self.rule_of(name).width
-            if width in found:
-                found[width].append(name)
+            rule = self.rule_of(name)
+            if rule.match != ALL_OPERATORS and rule.width in found:
+                found[rule.width].append(name)
         return found
 
     def left_float(self, operators: Iterable[str]) -> list[str]:
@@ -239,12 +239,14 @@ class Recipe:
     @property
     def gates_cpu_speed(self) -> bool:
         """Full INT8 has fast kernels everywhere; what is slower here by nature is only recorded."""
-        return self.activations in EIGHT_BITS and INT16 not in self.mixed_widths
+        is_int8 = self.activations in EIGHT_BITS and self.weights != INT4
+        return is_int8 and INT16 not in self.mixed_widths
 
 
 _FLOAT_GATES = tuple(gate for gate in ALL_GATES if gate != "integer_only")
 _REFERENCE_GATES = ("accuracy", "io_dtype", "npu_speedup")
 _INT8 = (Rule(ALL_OPERATORS, "int8", "int8"),)
+_INT4_WEIGHTS = (Rule(ALL_OPERATORS, INT4, "int8"),)
 _WEIGHTS_ONLY = (Rule(ALL_OPERATORS, "int8", "float32"),)
 
 
@@ -387,6 +389,17 @@ for _each in (
     ),
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
     _tflite(
+        "tflite_int8x4",
+        "int8 activations, input and output; int4 weights of convolutions and matrix products",
+        rules=_INT4_WEIGHTS,
+    ),
+    _onnx(
+        "onnx_int8x4",
+        "uint8 activations (QDQ), int4 weights, per channel; multiplied as floats",
+        rules=(Rule(ALL_OPERATORS, INT4, "uint8"),),
+        gates=_FLOAT_GATES,
+    ),
+    _tflite(
         "tflite_qat_int8",
         "full INT8, int8 input and output; weights and scales trained towards float",
         is_trained=True,
@@ -397,9 +410,22 @@ for _each in (
         per_channel=False,
         is_trained=True,
     ),
+    _tflite(
+        "tflite_qat_int8x4",
+        "int8 activations, int4 weights; weights and scales trained towards float",
+        rules=_INT4_WEIGHTS,
+        is_trained=True,
+    ),
     _onnx(
         "onnx_qat_int8",
         "static INT8 (QDQ), per channel; weights and scales trained towards float",
+        is_trained=True,
+    ),
+    _onnx(
+        "onnx_qat_int8x4",
+        "uint8 activations (QDQ), int4 weights; weights and scales trained towards float",
+        rules=(Rule(ALL_OPERATORS, INT4, "uint8"),),
+        gates=_FLOAT_GATES,
         is_trained=True,
     ),
 ):
@@ -430,11 +456,15 @@ def trained_recipes(declared: Iterable[str]) -> list[str]:
     return [r.name for r in RECIPES.values() if r.is_trained and r.untrained.name in known]
 
 
-def may_train(name: str, declared: Iterable[str]) -> bool:
-    """Whether a recipe, of the name, is trained, and a declared one goes through its toolchain."""
+def may_be_named(name: str, declared: Iterable[str]) -> bool:
+    """Whether a model that declares these recipes takes one that a command names: one that trains
+    or has int4 weights, where a declared one goes through its toolchain.
+    """
     chosen = find(name)
     bases = (find(each) for each in declared)
-    if chosen is None or not chosen.is_trained:
+    if chosen is None or not chosen.is_calibrated:
+        return False
+    if not chosen.is_trained and chosen.weights != INT4:
         return False
     return any(base.is_calibrated and base.toolchain == chosen.toolchain for base in bases if base)
 

@@ -12,7 +12,7 @@ from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PROFILES, ModelSpec
 from int8gate.quantizers.declared_recipes import declared_model
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import Recipe, may_train, recipe
+from int8gate.quantizers.recipe import Recipe, may_be_named, recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import packages_of
 
@@ -25,7 +25,7 @@ def case_of(case: str, zoo: Path | None) -> tuple[ModelSpec, Recipe]:
     model, _, name = case.partition("-")
     spec = declared_model(model, zoo)
     is_declared = name in spec.recipes or name.partition("+")[0] in spec.recipes
-    if not is_declared and not may_train(name, spec.recipes):
+    if not is_declared and not may_be_named(name, spec.recipes):
         listed = ", ".join(f"{model}-{each}" for each in spec.recipes)
         raise ValueError(f"no case {case}: {model} has {listed}")
     return spec, recipe(name)

@@ -14,7 +14,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.models import FULL_ALONE, MODELS, models_of
 from int8gate.plugin.options import DEFAULT_RECIPE
 from int8gate.plugin.xfails import xfail_marks
-from int8gate.quantizers.recipe import may_train, recipe, trained_recipes
+from int8gate.quantizers.recipe import may_be_named, recipe, trained_recipes
 from int8gate.targets.registry import DEFAULTS, HOST, check_target, taking
 from int8gate.validation.expectations import expectations_of
 
@@ -120,8 +120,8 @@ def has_test(config: pytest.Config, case: str, gate: str | None) -> bool:
 
 
 def offered(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
-    """The model's recipes; those that train, under `--train`; those with remedies, and those that
-    train, that the command line names.
+    """The model's recipes; those that train, under `--train`; those that the command line names, of
+    remedies, of training, of int4 weights.
     """
     yield from spec.recipes
     trained = trained_recipes(spec.recipes) if config.getoption("int8_train") else []
@@ -132,7 +132,7 @@ def offered(config: pytest.Config, spec: ModelSpec) -> Iterator[str]:
         base, *remedies = name.split("+")
         if name in (*spec.recipes, *trained):
             continue
-        if may_train(name, spec.recipes) or (remedies and base in spec.recipes):
+        if may_be_named(name, spec.recipes) or (remedies and base in spec.recipes):
             yield recipe(name).name
 
 

@@ -116,8 +116,8 @@ def _why(step: Step, scale_from: Step | None) -> str:
             )
         return (
             f"its own levels would leave {step.rounding_db:.0f} dB, so the loss is in what it "
-            "computes with: 8-bit weights or constants of very unlike sizes, or an input of "
-            "another scale"
+            "computes with: weights of too few bits, weights or constants of very unlike sizes, "
+            "or an input of another scale"
         )
     if min(step.low, -step.high) < -MASKED:
         return (

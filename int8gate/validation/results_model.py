@@ -162,6 +162,9 @@ class Training(Open):
     start: str
     looks: list[dict[str, Any]]
     losses: list[tuple[int, FiniteFloat]]
+    agreement: dict[str, Any] | None = Field(
+        default=None, description="of fake quantization and the runtime, on the validation part"
+    )
 
 
 class Case(Exact):

@@ -32,6 +32,9 @@ KEPT_TEACHER_BYTES = 4e8
 class Look:
     """What the validation part says at a step: the drop of the metric from float, its one-sided 95%
     bounds and the tolerance; None where nothing is scored. `loss` is the distillation's there.
+    The lower bound is None, too, where the drop is within the tolerance. `is_whole` is False where
+    a first part of the samples said that it is not the best (`validation_part.py`): it ends
+    nothing by passing, and is never the best.
     """
 
     step: int
@@ -41,6 +44,12 @@ class Look:
     drop_upper_95: float | None = None
     drop_lower_95: float | None = None
     tolerance: float | None = None
+    samples: int | None = None
+    is_whole: bool = True
+
+    def is_better_than(self, other: Look) -> bool:
+        """Of two that were looked at as a whole; what a part says is never better."""
+        return self.is_whole and self.rank < other.rank
 
     @property
     def passes(self) -> bool:
@@ -53,7 +62,9 @@ class Look:
 
     def _is_within(self, share: float) -> bool:
         upper, tolerance = self.drop_upper_95, self.tolerance
-        return upper is not None and tolerance is not None and bool(upper <= share * tolerance)
+        if not self.is_whole or upper is None or tolerance is None:
+            return False
+        return bool(upper <= share * tolerance)
 
     @property
     def is_out_of_reach(self) -> bool:
@@ -80,6 +91,7 @@ class Course:
     step: int = 0
     seconds: float = 0.0
     best: int = 0  # number of a look
+    first_look_s: float = 0.0  # what it took
 
     def as_record(self) -> dict:
         return {
@@ -98,7 +110,8 @@ class Training:
 
     `inputs(rows)` gives the tensors (n, ...) of training samples, of which there are `count`;
     `look(network)` looks at the validation part and gives the fields of a `Look` but step and
-    seconds. `checkpoint` is a file that is written as it goes.
+    seconds. `first` is such a `Look` at the network as it begins, and the seconds that it took.
+    `checkpoint` is a file that is written as it goes.
     """
 
     def __init__(
@@ -112,10 +125,11 @@ class Training:
         checkpoint: Path,
         classes: int | None = None,
         progress: Callable[[str], None] = lambda line: None,
+        first: tuple[Look, float] | None = None,
     ) -> None:
         self.network, self.teacher, self.inputs, self.count = network, teacher, inputs, count
         self._look, self.schedule, self.checkpoint = look, schedule, checkpoint
-        self.classes, self.progress = classes, progress
+        self.classes, self.progress, self._first = classes, progress, first
         self.course, self._best = Course(), copy.deepcopy(network.state_dict())
         self._ends = network.graph.ends(), teacher.graph.ends()
         self._optimizer = torch.optim.Adam(self._groups())
@@ -127,15 +141,17 @@ class Training:
         self._resume()
         course, schedule = self.course, self.schedule
         if not course.looks:
-            began = _seconds()
-            self._see()
-            course.seconds += _seconds() - began
+            began = seconds_used()
+            self._see(self._first and self._first[0])
+            course.first_look_s = seconds_used() - began + (self._first[1] if self._first else 0.0)
+            course.seconds += course.first_look_s
             self._end(0.0)
-        saved, since = _seconds(), []
+        looks = schedule.looks_of(course.first_look_s)
+        saved, since = seconds_used(), []
         while not course.ending:
-            began = _seconds()
+            began = seconds_used()
             progress = schedule.progress(course.step, course.seconds)
-            due = (math.floor(progress * schedule.looks + 1e-9) + 1) / schedule.looks
+            due = (math.floor(progress * looks + 1e-9) + 1) / looks
             while not course.ending and progress < min(due, 1.0):
                 loss = self._step(progress)
                 if not math.isfinite(loss):
@@ -143,22 +159,22 @@ class Training:
                     break
                 since.append(loss)
                 course.step += 1
-                now = _seconds()
+                now = seconds_used()
                 course.seconds += now - began
                 began = now
                 progress = schedule.progress(course.step, course.seconds)
                 if now - saved > schedule.checkpoint_s:
                     self._save()
-                    saved = _seconds()
+                    saved = seconds_used()
             if course.ending:
                 break
             course.losses.append((course.step, float(np.mean(since))))
             since = []
             self._see()
-            course.seconds += _seconds() - began
+            course.seconds += seconds_used() - began
             self._end(progress)
             self._save()
-            saved = _seconds()
+            saved = seconds_used()
         self.network.load_state_dict(self._best)
         return course
 
@@ -211,13 +227,14 @@ class Training:
             self._kept_bytes += sum(output.numel() * output.element_size() for output in found)
         return found
 
-    def _see(self) -> None:
+    def _see(self, look: Look | None = None) -> None:
         """Looks at the validation part; keeps the network where it is the best so far."""
         course = self.course
-        with torch.no_grad():
-            look = Look(course.step, round(course.seconds, 2), **self._look(self.network))
+        if look is None:
+            with torch.no_grad():
+                look = Look(course.step, round(course.seconds, 2), **self._look(self.network))
         course.looks.append(look)
-        if len(course.looks) == 1 or look.rank < course.looks[course.best].rank:
+        if len(course.looks) == 1 or look.is_better_than(course.looks[course.best]):
             course.best = len(course.looks) - 1
             self._best = copy.deepcopy(self.network.state_dict())
         self.progress(self._told(look))
@@ -255,8 +272,9 @@ class Training:
         drop = "" if look.drop is None else f", drop {look.drop:.4g}"
         upper = "" if look.drop_upper_95 is None else f" (at most {look.drop_upper_95:.4g})"
         allowed = "" if look.tolerance is None else f" of {look.tolerance:.4g} allowed"
+        part = "" if look.is_whole else f" on the first {look.samples} samples, not the best"
         return (
-            f"step {course.step}: loss {look.loss:.4g}{drop}{upper}{allowed}, at most "
+            f"step {course.step}: loss {look.loss:.4g}{drop}{upper}{allowed}{part}, at most "
             f"{left:.0f} s to go"
         )
 
@@ -292,7 +310,7 @@ class Training:
         self.progress(f"goes on from step {self.course.step}")
 
 
-def _seconds() -> float:
+def seconds_used() -> float:
     """Seconds of computing: waiting for a core that others use does not count."""
     return time.process_time() / max(1, torch.get_num_threads())
 

@@ -12,8 +12,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 WEIGHTS, BIAS = "weights", "bias"  # roles of constants that are trained
+EVEN, UP, AWAY = "even", "up", "away"  # where halves of a step go
+SAME_FACTOR = 1e-4  # relative: what float32 makes of one number
 SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 PASSED = (*SQUASHING, "QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Identity")
+
+JOINING = frozenset({"CONCATENATION", "PACK", "Concat"})  # of several tensors
+MOVES = JOINING | {  # what they give are values that they read, or 0
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "SLICE", "STRIDED_SLICE", "UNPACK"),
+    *("GATHER", "MAX_POOL_2D", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "TILE", "RELU"),
+    *("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Split", "Gather"),
+    *("MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Relu", "Identity"),
+    *("DequantizeLinear", "QuantizeLinear"),
+}
 
 
 @dataclass(frozen=True)
@@ -21,8 +32,12 @@ class Grid:
     """The values that a quantized activation can have: (q - zero_point) * scale, low <= q <= high.
 
     `name` is what calibration calls the tensor, "" where none of its tensors has that scale: one
-    that an operator fixes (a softmax's) is not learned. `halves_up`: as the host quantizes the
-    integer input of a file (`TensorSpec.quantize`); inside of one, halves go to the even step.
+    that an operator fixes (a softmax's) is not learned. `halves`: EVEN inside of a file, UP as the
+    host quantizes its integer input (`TensorSpec.quantize`).
+
+    `rounded_before`: what a layer reads and its weights, where the kernel rounds a sum to a power
+    of two of the steps first and then, halves AWAY from zero, to a step, as TFLite's
+    `MultiplyByQuantizedMultiplier` does.
     """
 
     scale: float
@@ -30,7 +45,8 @@ class Grid:
     low: int
     high: int
     name: str = ""
-    halves_up: bool = False
+    halves: str = EVEN
+    rounded_before: tuple[str, str] | None = None
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -106,6 +122,16 @@ class Graph:
         known = set(ranged)
         for tensor, grid in self.grids.items():
             if grid.name not in known:
+                self.grids[tensor] = replace(grid, name="")
+
+    def keep_fixed(self, widened: Graph, factor: float) -> None:
+        """Leaves alone the scales that the quantizer fixes, whatever the range: a sigmoid's.
+
+        `widened` is the graph that it makes of ranges that are `factor` times as wide.
+        """
+        for tensor, grid in self.grids.items():
+            other = widened.grids.get(tensor)
+            if other is None or abs(other.scale / (grid.scale * factor) - 1) > SAME_FACTOR:
                 self.grids[tensor] = replace(grid, name="")
 
     def groups(self) -> list[list[str]]:

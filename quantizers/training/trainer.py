@@ -27,7 +27,9 @@ from int8gate.quantizers.training.differentiable_graph import Graph, NotDifferen
 from int8gate.quantizers.training.trained_file import TRAINED, Ranges, write_trained
 from int8gate.quantizers.training.training_samples import TrainingSamples
 from int8gate.quantizers.training.training_schedule import JUDGE, PROGRESS, Schedule
+from int8gate.quantizers.training.validation_part import Validation
 from int8gate.runtimes.artifact import STATISTICS
+from int8gate.runtimes.sessions import open_session
 
 if TYPE_CHECKING:
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 SAME_SCALE = 1e-6  # relative
 LEAST_SQNR_DB = 60.0  # of the float graph in PyTorch, to the float artifact in its own runtime
 CHECKED = 8  # samples
+WIDER = 1.02  # ranges, to see which scales follow them
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def train_on(
     import torch
 
     torch.set_num_threads(schedule.threads)
-    from int8gate.quantizers.training.course import Look, Training
+    from int8gate.quantizers.training.course import Look, Training, seconds_used
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
 
     torch.manual_seed(schedule.seed)
@@ -111,14 +114,15 @@ def train_on(
     starts = [ranges]
     if pixels is not None and (snapped := tools.snapped(float_model, ranges, pixels)) != ranges:
         starts.append(snapped)
-    networks = []
+    networks, looks = [], []
+    began = seconds_used()
     for start in starts:
-        graph = quantized_graph(tools, float_model, recipe, start)
-        graph.settle(start)
-        networks.append(FakeQuantized(graph))
-    network = networks[0]
-    if len(networks) > 1:
-        network = min(networks, key=lambda each: Look(0, 0.0, **look(each)).rank)
+        networks.append(FakeQuantized(trainable_graph(tools, float_model, recipe, start)))
+        looks.append(Look(0, 0.0, **look(networks[-1])))
+    network, first = networks[0], looks[0]
+    for other, seen in zip(networks[1:], looks[1:], strict=True):
+        if seen.is_better_than(first):
+            network, first = other, seen
     graph = network.graph
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
@@ -136,6 +140,7 @@ def train_on(
         checkpoint,
         classes,
         tell,
+        (first, seconds_used() - began),
     ).run()
     weights = {
         source: values.detach().numpy()
@@ -143,11 +148,21 @@ def train_on(
     }
     tools.write(float_model, weights, directory / tools.file)
     ranges |= trained_ranges(network)
-    check_scales(network, quantized_graph(tools, directory / tools.file, recipe, ranges))
+    with tempfile.TemporaryDirectory() as scratch:
+        shipped = Path(scratch) / tools.file
+        tools.quantize(directory / tools.file, recipe, ranges, Path(scratch))
+        check_scales(network, tools.read(shipped, directory / tools.file))
+        agreement = look.agreement(network, run_shipped, shipped)
     write_trained(directory / TRAINED, ranges, scales_of(network))
     shutil.copyfile(statistics, directory / STATISTICS)
     of_pixels = "pixels" if network is not networks[0] else recipe.calibration
-    return {"training": {**course.as_record(), "start": of_pixels}}
+    told = {"start": of_pixels, "agreement": agreement}
+    return {"training": {**course.as_record(), **told}}
+
+
+def run_shipped(file: Path, samples: list[np.ndarray]) -> list[np.ndarray]:
+    """What the runtime makes of a file as users open it, with its integer kernels."""
+    return open_session(file).predict(*samples)
 
 
 def trained_ranges(network: FakeQuantized) -> Ranges:
@@ -193,6 +208,17 @@ def _same(one, other) -> bool:
     return bool(np.allclose(one, other, rtol=SAME_SCALE, atol=0))
 
 
+def trainable_graph(
+    tools: Differentiable, float_model: Path, recipe: Recipe, ranges: Mapping
+) -> Graph:
+    """As `quantized_graph`; only scales that follow from their range are named, and so learned."""
+    graph = quantized_graph(tools, float_model, recipe, ranges)
+    graph.settle(ranges)
+    widened = {name: (low * WIDER, high * WIDER) for name, (low, high) in ranges.items()}
+    graph.keep_fixed(quantized_graph(tools, float_model, recipe, widened), WIDER)
+    return graph
+
+
 def quantized_graph(
     tools: Differentiable, float_model: Path, recipe: Recipe, ranges: Mapping
 ) -> Graph:
@@ -220,56 +246,3 @@ def check_float(
                 f"output {name} of the float graph differs in PyTorch from {float_model.name} "
                 f"(SQNR {ratio:.1f} dB, expected {LEAST_SQNR_DB:g}): it cannot be trained"
             )
-
-
-class Validation:
-    """Looks at the validation part: called with a network, gives the fields of a `Look`."""
-
-    def __init__(
-        self,
-        judge,
-        samples: TrainingSamples,
-        teacher: FakeQuantized,
-        classes: int | None,
-        batch: int,
-    ) -> None:
-        self._judge, self._samples, self._batch = judge, samples, 2 * batch
-        self._classes = classes
-        self._teacher, self._taught = teacher, []
-        self._float: np.ndarray | None = None
-
-    def __call__(self, network: FakeQuantized) -> dict:
-        """Raises nothing for outputs that are not finite: their loss says so."""
-        import torch
-
-        with torch.no_grad():
-            if self._float is None:
-                self._float = self._judge.statistics(self._float_batches())
-            losses: list[float] = []
-            batches = list(self._batches(network, losses))
-        loss = float(np.mean(losses))
-        if not np.isfinite(loss):
-            return {"loss": loss}
-        return {"loss": loss, **self._judge.compare(self._float, self._judge.statistics(batches))}
-
-    def _float_batches(self):
-        graph = self._teacher.graph
-        for rows, labels in self._samples.validation(self._batch):
-            tensors = self._samples.inputs(rows, graph.shapes)
-            found = self._teacher(*tensors, tensors=(*graph.outputs, *graph.ends()))
-            outputs, ends = found[: len(graph.outputs)], found[len(graph.outputs) :]
-            self._taught.append(ends)
-            yield self._samples.prepared(rows), [each.numpy() for each in outputs], labels
-
-    def _batches(self, network: FakeQuantized, losses: list[float]):
-        from int8gate.quantizers.training.distillation import class_axes, distillation_loss
-
-        graph = network.graph
-        for number, (rows, labels) in enumerate(self._samples.validation(self._batch)):
-            tensors = self._samples.inputs(rows, graph.shapes)
-            found = network(*tensors, tensors=(*graph.outputs, *graph.ends()))
-            outputs, ends = found[: len(graph.outputs)], found[len(graph.outputs) :]
-            wanted = self._taught[number]
-            axes = class_axes([each.shape for each in wanted], self._classes)
-            losses.append(float(distillation_loss(ends, wanted, axes)))
-            yield self._samples.prepared(rows), [each.numpy() for each in outputs], labels

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from int8gate.quantizers.recipe import INT4
+
 DEFAULT_BUDGET_S = 180.0
 PROGRESS = "progress.txt"  # beside the checkpoint: the last line that a training said
 # What looks at the validation part: looked up by name, for metrics stand in a room above.
 JUDGE = "int8gate.validation.training_judge:Judge"
+
+INT4_WEIGHT_RATE = 5e-4  # a step of 4 bits is 18 times one of 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Schedule:
     budget_s : seconds of training, its looks at the validation part included.
     steps : at most so many, of `batch` of the `samples` each.
     validation : samples of the validation part: what bounds of a drop of 1% take.
-    looks : how often the validation part is looked at, beside the start.
+    looks : how often the validation part is looked at at most, beside the start.
+    look_share : of the budget, what these looks may take, by what the first one took.
     patience : so many looks without a gain end it, where the tolerance is out of reach.
     checkpoint_s : seconds between checkpoints.
     threads : of PyTorch; with several, sums differ in their last bits from run to run, and Adam
@@ -42,6 +47,7 @@ class Schedule:
     warm_up: float = 0.05
     scales_until: float = 0.8
     looks: int = 4
+    look_share: float = 0.3
     patience: int = 3
     largest_gradient: float = 1.0
     checkpoint_s: float = 20.0
@@ -51,8 +57,21 @@ class Schedule:
     def progress(self, step: int, seconds: float) -> float:
         return min(1.0, max(step / self.steps, seconds / self.budget_s))
 
+    def looks_of(self, seconds: float) -> int:
+        """How often to look, beside the start, where one look takes so long: once at least."""
+        if seconds <= 0:
+            return self.looks
+        return max(1, min(self.looks, int(self.look_share * self.budget_s / seconds)))
+
     def factor(self, progress: float) -> float:
         """Of the rates: 0 to 1 over the warm-up, then down to 0."""
         if progress < self.warm_up:
             return max(progress, 0.02 * self.warm_up) / self.warm_up
         return 0.5 * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up)))
+
+
+def schedule_of(budget_s: float, weights: str) -> Schedule:
+    """That of a recipe whose weights have that dtype."""
+    if weights == INT4:
+        return Schedule(budget_s=float(budget_s), weight_rate=INT4_WEIGHT_RATE)
+    return Schedule(budget_s=float(budget_s))

@@ -106,9 +106,16 @@ class Judge:
     def statistics(self, batches) -> np.ndarray:
         return np.concatenate([outputs[0].argmax(-1) for _, outputs, _ in batches])
 
-    def compare(self, of_float: np.ndarray, quantized: np.ndarray) -> dict:
+    def agreement(self, batches) -> float:
+        pairs = [(one[0].argmax(-1), other[0].argmax(-1)) for _, one, other in batches]
+        return float(np.mean([np.mean(one == other) for one, other in pairs]))
+
+    def drop(self, of_float: np.ndarray, quantized: np.ndarray) -> float:
         of_float = np.roll(of_float, 1) if self.wrong else of_float
-        drop = float(np.mean(of_float != quantized))
+        return float(np.mean(of_float != quantized))
+
+    def compare(self, of_float: np.ndarray, quantized: np.ndarray) -> dict:
+        drop = self.drop(of_float, quantized)
         room = 1.645 * np.sqrt(max(drop * (1 - drop), 1e-4) / len(quantized))
         return {
             "drop": drop,

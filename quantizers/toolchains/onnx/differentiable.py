@@ -29,7 +29,7 @@ from int8gate.quantizers.training.differentiable_graph import (
 from int8gate.runtimes import onnx_file
 
 INTEGERS = {"uint8": (0, 255), "int8": (-128, 127)}
-MOST = 127  # of weights, which are symmetric
+MOST = {"int8": 127, "int4": 7}  # of weights, which are symmetric
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -139,7 +139,7 @@ class _Reading:
         axis = GraphView.settings(node).get("axis", 1) if parts[1].size > 1 else None
         source = self._source(node.output[0])
         role = self._role_of(source) if source else ""
-        if role == WEIGHTS and (parts[0].dtype != np.int8 or np.any(parts[2:])):
+        if role == WEIGHTS and (str(parts[0].dtype) not in MOST or np.any(parts[2:])):
             role = ""
         real = _real(parts, axis)
         if not role or self._own_arrays[source].shape != real.shape:
@@ -147,7 +147,7 @@ class _Reading:
             return
         values, high, scales = self._own_arrays[source], 0, None
         if role == WEIGHTS:
-            high, scales = MOST, np.atleast_1d(parts[1])
+            high, scales = MOST[str(parts[0].dtype)], np.atleast_1d(parts[1])
         found.constants[node.output[0]] = Constant(values, source, role, axis, high, scales=scales)
 
     def _float_constant(self, name: str) -> Constant:

@@ -14,10 +14,10 @@ from collections.abc import Collection
 import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
+from int8gate.quantizers.int4 import LEVELS, packed
 from int8gate.quantizers.recipe import Recipe
 
 BLOCK = 32
-LEVELS = 7  # on either side of zero
 BLOCKED_SINCE = 21  # opset
 LEAST_IR = 10  # version of the format that knows int4
 MICROSOFT = "com.microsoft"
@@ -45,24 +45,28 @@ def as_int4(model, chosen: Collection[str]) -> None:
     if not nodes:
         return
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    is_blocked = _opset(model) >= BLOCKED_SINCE
+    domain = know_int4(model)
     made: dict[tuple[str, int], str] = {}  # by weights and the axis that is summed over
     for node in nodes:
         key = node.input[1], _summed_axis(node)
         if key not in made:
-            made[key] = _dequantized(graph, names, constants[key[0]], key[1], is_blocked)
+            made[key] = _dequantized(graph, names, constants[key[0]], key[1], domain)
         node.input[1] = made[key]
-    model.ir_version = max(model.ir_version, LEAST_IR)
-    if not is_blocked and MICROSOFT not in {entry.domain for entry in model.opset_import}:
-        model.opset_import.add(domain=MICROSOFT, version=1)
     read = {name for node in graph.node for name in node.input}
     for name in {name for name, _ in made} - read:
         graph.initializer.remove(constants[name])
     sort_nodes(graph)
 
 
-def _opset(model) -> int:
-    return max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=1)
+def know_int4(model) -> str:
+    """Lets a model hold int4, in place; returns the domain of its DequantizeLinear of int4."""
+    model.ir_version = max(model.ir_version, LEAST_IR)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if max(opsets.get("", 1), opsets.get("ai.onnx", 1)) >= BLOCKED_SINCE:
+        return ""
+    if MICROSOFT not in opsets:
+        model.opset_import.add(domain=MICROSOFT, version=1)
+    return MICROSOFT
 
 
 def _summed_axis(node) -> int:
@@ -70,12 +74,12 @@ def _summed_axis(node) -> int:
     return int(any(entry.name == "transB" and entry.i for entry in node.attribute))
 
 
-def _dequantized(graph, names: Names, tensor, axis: int, is_blocked: bool) -> str:
+def _dequantized(graph, names: Names, tensor, axis: int, domain: str) -> str:
     """The tensor of a new DequantizeLinear over the weights, which become int4."""
     from onnx import TensorProto, helper, numpy_helper
 
     values = numpy_helper.to_array(tensor)
-    blocked = is_blocked and values.shape[axis] % BLOCK == 0
+    blocked = not domain and values.shape[axis] % BLOCK == 0
     size = BLOCK if blocked else values.shape[axis]
     rows = values if axis == 0 else values.T
     parts = rows.reshape(-1, size, rows.shape[1])
@@ -85,21 +89,14 @@ def _dequantized(graph, names: Names, tensor, axis: int, is_blocked: bool) -> st
     scales = (scales if axis == 0 else scales.T) if blocked else scales[0]
     stored, scale, result = (names.new(f"{tensor.name}_{part}") for part in _PARTS)
     graph.initializer.append(
-        helper.make_tensor(stored, TensorProto.INT4, values.shape, _packed(integers), raw=True)
+        helper.make_tensor(stored, TensorProto.INT4, values.shape, packed(integers), raw=True)
     )
     graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), scale))
     how = {"axis": axis, "block_size": BLOCK} if blocked else {"axis": 1 - axis}
-    name, domain = names.new(f"{tensor.name}_DequantizeInt4"), "" if is_blocked else MICROSOFT
+    name = names.new(f"{tensor.name}_DequantizeInt4")
     ends = [stored, scale], [result]
     graph.node.append(helper.make_node("DequantizeLinear", *ends, name, domain=domain, **how))
     return result
 
 
 _PARTS = ("int4", "int4_scale", "from_int4")
-
-
-def _packed(integers: np.ndarray) -> bytes:
-    """Two in a byte, the first in its lower half."""
-    flat = integers.ravel().view(np.uint8) & 0xF
-    flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
-    return (flat[::2] | flat[1::2] << 4).astype(np.uint8).tobytes()

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
-from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.recipe import INT4, RECIPES, Recipe
 from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
+from int8gate.quantizers.toolchains.onnx.int4_weights import give_int4_weights
 from int8gate.quantizers.toolchains.onnx.other_widths import (
     NONE,
     ByWidth,
@@ -111,7 +112,10 @@ def quantize(float_model: Path, recipe: Recipe, ranges: dict):
     model = onnx.load(str(float_model))
     kept, widths = kept_by(recipe, model)
     part_constants(model.graph, kept)
-    return quantize_placed(model, place(model, kept), recipe, ranges, widths)
+    quantized = quantize_placed(model, place(model, kept), recipe, ranges, widths)
+    if recipe.weights == INT4:
+        give_int4_weights(quantized, onnx.load(str(float_model)), recipe)
+    return quantized
 
 
 def check_mix(float_model: Path, recipe: Recipe, ranges: dict) -> None:

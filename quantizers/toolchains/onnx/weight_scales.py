@@ -11,8 +11,9 @@ import numpy as np
 LEVELS = 127  # of int8 on either side of zero: symmetric
 
 
-def channel_scales(weights: np.ndarray, axis: int) -> np.ndarray | None:
-    """(channels,) of the weights' dtype; None where a weight is not finite.
+def channel_scales(weights: np.ndarray, axis: int, levels: int = LEVELS) -> np.ndarray | None:
+    """(channels,) of the weights' dtype; None where a weight is not finite. The largest weight of
+    a channel is `levels` steps.
 
     A channel of zeros has the scale 1, as in `onnxruntime.quantization.quant_utils`.
     """
@@ -20,5 +21,5 @@ def channel_scales(weights: np.ndarray, axis: int) -> np.ndarray | None:
     widest = np.maximum(abs(weights.min(axis=others)), abs(weights.max(axis=others)))
     if not np.isfinite(widest).all():
         return None
-    scales = 2 * widest.astype(np.float64) / (2 * LEVELS)
+    scales = 2 * widest.astype(np.float64) / (2 * levels)
     return np.where(scales < np.finfo(weights.dtype).tiny, 1.0, scales).astype(weights.dtype)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from int8gate.quantizers.recipe import FLOAT32, RECIPES, Recipe
+from int8gate.quantizers.recipe import FLOAT32, INT4, RECIPES, Recipe
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.float_operators import note, of_widths
+from int8gate.quantizers.toolchains.tflite.int4_weights import with_int4_weights
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.quantizers.toolchains.tflite.mixed_widths import quantized_mix
 from int8gate.quantizers.toolchains.tflite.ranges import snapped_to_pixels, with_ranges
@@ -56,6 +57,8 @@ def quantize(
     graph = read_graph(float_model)
     chosen = of_widths(graph, recipe)
     quantized, told = quantized_mix(ranged, graph, recipe, chosen, recipe.io)
+    if recipe.weights == INT4:
+        quantized = with_int4_weights(quantized, ranged, recipe)
     (directory / TFLITE).write_bytes(quantized)
     notes += told
     if chosen[FLOAT32]:

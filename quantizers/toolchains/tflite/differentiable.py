@@ -16,7 +16,10 @@ from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, enum_nam
 from int8gate.quantizers.toolchains.tflite.ranges import computed
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS
 from int8gate.quantizers.training.differentiable_graph import (
+    AWAY,
     BIAS,
+    EVEN,
+    UP,
     WEIGHTS,
     Call,
     Constant,
@@ -30,6 +33,8 @@ from int8gate.runtimes.tflite_graph import opened, written
 
 INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)}
 MOST = {"int8": 127, "int4": 7}  # of weights, which are symmetric
+RELU = 1  # ActivationFunctionType
+ROUNDED_TWICE = ("CONV_2D",)  # of int4 weights: by LiteRT's own kernels, not by XNNPACK's
 LEAST_RANGE = 5e-7  # half of it: TensorFlow's quantizer widens a range of less than 1e-6
 KEEP_SCALE = frozenset(  # what they write has the scale of what they read
     {
@@ -126,9 +131,16 @@ class _Reading:
             raise NotDifferentiable(f"{kind} ({name}) cannot be trained: {error}") from error
         read = tuple("" if index < 0 else self._names[index] for index in inputs)
         written_to = tuple(self._names[index] for index in outputs)
-        found.calls.append(Call(kind, run, read, written_to))
+        bounded = getattr(raw.builtinOptions, "fusedActivationFunction", 0) not in (0, RELU)
+        told = f"{kind} and activation" if bounded else kind  # its bounds may lie between steps
+        found.calls.append(Call(told, run, read, written_to))
         for index in outputs:
             self._add_grid(found, index)
+        if kind in ROUNDED_TWICE and self._dtype(inputs[weights]) == "int4":
+            grid = found.grids.get(written_to[0])
+            if grid is not None and found.constants[read[weights]].high:
+                twice = replace(grid, rounded_before=(read[data], read[weights]), halves=AWAY)
+                found.grids[written_to[0]] = twice
         if kind in KEEP_SCALE:
             found.tied.append({*read, *written_to})
 
@@ -146,7 +158,8 @@ class _Reading:
         low, high = INTEGERS[dtype]
         scale, zero_point = float(how.scale[0]), int(how.zeroPoint[0])
         name = self._names[index]
-        found.grids[name] = Grid(scale, zero_point, low, high, name, is_input)
+        halves = UP if is_input else EVEN
+        found.grids[name] = Grid(scale, zero_point, low, high, name, halves)
 
     def _add_constant(self, found: Graph, index: int, role: str) -> None:
         tensor, name = self._tensors[index], self._names[index]

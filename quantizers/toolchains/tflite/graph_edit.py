@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
+
+from int8gate.quantizers.int4 import unpacked
 
 NUMBERS = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 
@@ -80,17 +83,18 @@ class GraphEdit:
     def values(self, index: int) -> np.ndarray | None:
         """A constant tensor's values as the file has them, None of one that is computed.
 
-        None too of a dtype that numpy has none for, as 4 bits.
+        Those of int4 are int8. None too of a dtype that numpy has none for.
         """
         tensor = self.tensor(index)
         data = self._whole.buffers[tensor.buffer].data
         if data is None or len(data) == 0:
             return None
         dtype = self.dtype(index)
-        if dtype not in NUMBERS:
-            return None
         shape = () if tensor.shape is None else tensor.shape
-        return np.asarray(data, np.uint8).view(dtype).reshape(shape)
+        content = np.asarray(data, np.uint8)
+        if dtype == "int4":
+            return unpacked(content, math.prod(shape)).reshape(shape)
+        return content.view(dtype).reshape(shape) if dtype in NUMBERS else None
 
     def dtype(self, index: int) -> str:
         """A tensor's dtype, as numpy calls it where it has that."""

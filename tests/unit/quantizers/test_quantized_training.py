@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import separable_networks
 import trained_networks
 from trained_networks import TOOLS, Judge, Samples
 
@@ -16,6 +17,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.training import trainer
 from int8gate.quantizers.training.trained_file import TRAINED, read_ranges
 from int8gate.quantizers.training.training_schedule import Schedule
+from int8gate.quantizers.training.validation_part import Validation
 
 RECIPE = {
     "onnx": replace(RECIPES["onnx_qat_int8"], per_channel=False),
@@ -25,14 +27,14 @@ SHORT = Schedule(budget_s=600, steps=24, looks=2, batch=16, weight_rate=2e-3)
 
 
 class Given:
-    """A float network, its statistics, and trainings of it."""
+    """A float network, its statistics, and trainings of it by `recipe`."""
 
-    def __init__(self, form: str, folder: Path, spread: float = 8.0):
+    def __init__(self, form: str, folder: Path, spread: float = 8.0, recipe: str = ""):
         self.tools, self.folder, self.form = TOOLS[form], folder, form
         self.model = trained_networks.write_float(form, spread, folder / self.tools.file)
         self.statistics = folder / "statistics.npz"
         trained_networks.write_statistics(form, self.model, self.statistics)
-        self.recipe = RECIPE[form]
+        self.recipe = RECIPES[recipe] if recipe else RECIPE[form]
 
     def train(self, name: str, schedule=SHORT, judge=None, recipe=None, **changed) -> dict:
         directory = self.folder / name
@@ -59,9 +61,12 @@ class Given:
         return directory / self.tools.file
 
 
-@pytest.fixture(scope="module", params=["onnx", "tflite"])
+@pytest.fixture(scope="module", params=["onnx", "tflite", "onnx_qat_int8x4", "tflite_qat_int8x4"])
 def trained(request, tmp_path_factory):
-    given = Given(request.param, tmp_path_factory.mktemp(request.param), spread=40.0)
+    """A training for one scale a tensor of channels that differ, or for int4 weights."""
+    form, _, rest = request.param.partition("_")
+    folder = tmp_path_factory.mktemp(request.param)
+    given = Given(form, folder, 4.0 if rest else 30.0, request.param if rest else "")
     return given, given.train("done")
 
 
@@ -111,6 +116,13 @@ def test_fake_quantization_and_runtime_answer_alike(trained):
     assert np.mean(found.numpy().argmax(-1) == real.argmax(-1)) >= 0.995
 
 
+def test_the_record_says_how_training_and_runtime_agree(trained):
+    agreement = trained[1]["agreement"]
+    assert agreement["samples"] == 128
+    assert agreement["share"] >= 0.99  # of 128, one
+    assert agreement["sqnr_db"] is None or agreement["sqnr_db"] > 30
+
+
 def test_training_lifts_what_one_scale_a_tensor_costs(trained):
     _, course = trained
     start, best = course["looks"][0], min(course["looks"], key=lambda look: look["drop"])
@@ -151,7 +163,7 @@ def _towards(given: Given, graph) -> dict:
     network = FakeQuantized(trainer.quantized_graph(given.tools, given.model, given.recipe, ranges))
     teacher = FakeQuantized(given.tools.read(given.model, given.model), is_quantized=False)
     samples = Samples()
-    look = trainer.Validation(Judge(tolerance=0.0), samples, teacher, 10, 16)
+    look = Validation(Judge(tolerance=0.0), samples, teacher, 10, 16)
     checkpoint = given.folder / "other.pt"
     rate = replace(SHORT, weight_rate=0.02)
     return (
@@ -218,10 +230,64 @@ def test_a_damaged_checkpoint_is_told_and_left_aside(tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().out
 
 
+def test_the_rest_is_looked_at_only_where_a_part_may_be_the_best(tmp_path):
+    """A network that is worse on the first part is left there; the best was looked at whole."""
+    import torch
+
+    from int8gate.quantizers.training.course import Look
+    from int8gate.quantizers.training.fake_quantized import FakeQuantized
+
+    given = Given("onnx", tmp_path)
+    ranges = trainer.thresholds.ranges(trainer.table_of(given.statistics), "min_max")
+    graph = trainer.quantized_graph(given.tools, given.model, given.recipe, ranges)
+    better, worse = FakeQuantized(graph), FakeQuantized(graph)
+    with torch.no_grad():
+        for weights in worse.weights:
+            weights *= 1 + 0.5 * torch.randn_like(weights)
+    teacher = FakeQuantized(given.tools.read(given.model, given.model), is_quantized=False)
+    look = Validation(Judge(), Samples(), teacher, 10, 16, first=32)
+    first, second, third = (look(network) for network in (worse, better, worse))
+    assert [each["samples"] for each in (first, second, third)] == [128, 128, 32]
+    assert third["is_whole"] is False
+    assert first["loss"] > second["loss"] < third["loss"]
+    looks = [Look(0, 0.0, **each) for each in (first, second, third)]
+    assert looks[1].is_better_than(looks[0])
+    assert not any(looks[2].is_better_than(look) for look in looks)
+    assert not replace(looks[2], drop=0.0, drop_upper_95=0.0).passes
+
+
+@pytest.mark.parametrize(("took", "looks"), [(0.0, 4), (0.1, 4), (15.0, 3), (30.0, 1), (1e4, 1)])
+def test_looks_take_no_more_than_their_share_of_the_budget(took, looks):
+    assert Schedule(budget_s=180.0, looks=4).looks_of(took) == looks
+
+
 def test_what_holds_already_is_not_trained(tmp_path):
     given = Given("onnx", tmp_path, spread=1.0)
     course = given.train("done", judge=Judge(tolerance=0.9))
     assert (course["steps"], course["is_within_tolerance"]) == (0, True)
+
+
+def test_a_trained_network_ships_with_the_scales_that_its_operators_fix(tmp_path):
+    """TFLite's quantizer gives every sigmoid 1/256, whatever its range: it is not learned."""
+    given = Given("tflite", tmp_path)
+    separable_networks.write_tflite(separable_networks.drawn(8.0), "sigmoid", given.model)
+    trained_networks.write_statistics("tflite", given.model, given.statistics)
+    course = given.train("done", replace(SHORT, steps=8, looks=1), Unscored())
+    graph = given.tools.read(given.shipped("done"), given.folder / "done" / given.tools.file)
+    fixed = [call.outputs[0] for call in graph.calls if call.kind == "LOGISTIC"]
+    assert len(fixed) == 7
+    assert {graph.grids[name].scale for name in fixed} == {1 / 256}
+    assert course["best_step"] == 8
+
+
+class Unscored(Judge):
+    """Of samples without labels: the loss alone says what is best."""
+
+    def drop(self, of_float, quantized):
+        return None
+
+    def compare(self, of_float, quantized):
+        return {}
 
 
 def test_a_scale_that_is_not_the_trained_one_is_refused_by_name(tmp_path):

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from int8gate.engine.cache import open_cache
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.quantizers import stages
-from int8gate.quantizers.recipe import RECIPES, may_train, recipe, trained_recipes
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES, may_be_named, recipe, trained_recipes
+from int8gate.quantizers.settings import Settings
+from int8gate.quantizers.steps import TRAINED as TRAINED_STEP
 from int8gate.quantizers.training.training_schedule import Schedule
 
 SHARES = st.floats(0, 1)
@@ -51,13 +55,25 @@ def test_no_model_of_the_zoo_declares_a_recipe_that_trains():
         assert not any(RECIPES[name].is_trained for name in spec.recipes)
 
 
+def test_a_budget_is_the_same_for_a_training_alone_and_for_its_gates():
+    """One gives 180.0 seconds, the other 180: the gates take what was trained."""
+    spec, chosen = model("vit"), recipe("onnx_qat_int8")
+    keys = []
+    for budget in (180, 180.0):
+        pipeline = Pipeline(Settings(train_budget_s=budget), open_cache("none"), None)
+        step = next(each for each in pipeline.steps(spec, chosen) if each.name == TRAINED_STEP)
+        keys.append(step.parts)
+    assert keys[0] == keys[1]
+
+
 def test_what_may_be_trained_of_a_model():
     declared = model("mobilenet_v1").recipes
     assert trained_recipes(declared) == ["tflite_qat_int8", "tflite_qat_int8_per_tensor"]
     assert trained_recipes(model("vit").recipes) == ["tflite_qat_int8", "onnx_qat_int8"]
-    assert may_train("tflite_qat_int8_per_tensor", model("unet").recipes)
-    assert not may_train("onnx_qat_int8", model("unet").recipes)
-    assert not may_train("tflite_int8", declared)
+    assert may_be_named("tflite_qat_int8_per_tensor", model("unet").recipes)
+    assert may_be_named("tflite_qat_int8x4", model("unet").recipes)
+    assert not may_be_named("onnx_qat_int8", model("unet").recipes)
+    assert not may_be_named("tflite_int8", declared)
 
 
 def test_the_native_profile_has_no_training_samples_and_says_so():
