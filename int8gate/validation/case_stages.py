@@ -21,6 +21,7 @@ from int8gate.quantizers.activation_audit import not_compared, worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.sources import source_of
+from int8gate.tasks.registry import task
 from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan_scoring
 from int8gate.validation.evaluation import Scoring, evaluate
@@ -199,8 +200,10 @@ def scores(
     identity, and what gives its file. That and what the host runs are opened on a miss alone.
     """
     spec, metrics, decode = plan.spec, scoring.metrics, scoring.decode
-    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names)
+    to_float = tuple(task(spec.task).to_float.items()) if metrics else ()
+    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names, to_float)
     agreement = [scoring.answers] if scoring.answers else []
+    agreement += [place for _, place in to_float]
     parts = {
         "model": built.artifact.sha256,
         "reference": reference[0] if reference else "none",
