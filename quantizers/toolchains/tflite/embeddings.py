@@ -27,30 +27,25 @@ def with_gathers(whole) -> None:
         for lookup in list(graph.operators):
             if codes[lookup.opcodeIndex] != kinds.EMBEDDING_LOOKUP:
                 continue
-            before = producer.get(int(lookup.inputs[0]))
-            behind = [op for op in graph.operators if lookup.outputs[0] in op.inputs]
-            is_between = (
-                before is not None
-                and codes[before.opcodeIndex] == kinds.RESHAPE
-                and len(behind) == 1
-                and codes[behind[0].opcodeIndex] == kinds.RESHAPE
-                and int(lookup.outputs[0]) not in ends
-            )
-            if not is_between:
+            numbers, table, rows = (int(i) for i in (*lookup.inputs, *lookup.outputs))
+            before = producer.get(numbers)
+            behind = [op for op in graph.operators if rows in op.inputs]
+            if before is None or len(behind) != 1 or rows in ends:
                 continue
-            tokens, rows = int(before.inputs[0]), int(behind[0].outputs[0])
-            shape = [*graph.tensors[tokens].shape, graph.tensors[int(lookup.inputs[1])].shape[-1]]
-            if list(graph.tensors[rows].shape) != shape:
+            if {codes[op.opcodeIndex] for op in (before, *behind)} != {kinds.RESHAPE}:
+                continue
+            tokens, embedded = int(before.inputs[0]), int(behind[0].outputs[0])
+            shape = [*graph.tensors[tokens].shape, graph.tensors[table].shape[-1]]
+            if list(graph.tensors[embedded].shape) != shape:
                 continue
             options: Any = schema.GatherOptionsT()
             options.axis = AXIS
             lookup.opcodeIndex = _code(whole, codes, kinds.GATHER)
-            lookup.inputs = [lookup.inputs[1], tokens]
-            lookup.outputs = [rows]
+            lookup.inputs, lookup.outputs = [table, tokens], [embedded]
             lookup.builtinOptionsType = schema.BuiltinOptions.GatherOptions
             lookup.builtinOptions = options
             graph.operators.remove(behind[0])
-            if not any(before.outputs[0] in op.inputs for op in graph.operators):
+            if not any(numbers in op.inputs for op in graph.operators):
                 graph.operators.remove(before)
 
 
