@@ -10,6 +10,8 @@ and the quantized artifact's nats of each window, paired, on each corpus:
     blocks   the standard error of the mean difference with b neighbouring windows as one block,
              over that with single windows (1 where they are independent)
     documents   the same with whole documents as blocks
+    bounds   the upper 95% bound of the rise of perplexity, as a share: the gate's, of single
+             windows with one added that is lost wholly; and the normal one with documents as blocks
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from int8gate.model_zoo.registry import model
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import recipe
 from int8gate.quantizers.settings import Settings
+from int8gate.validation import cached_results
+from int8gate.validation.bootstrap import Z
 from int8gate.validation.case_run import CaseRun
 
 BLOCKS = (2, 4, 8, 16)
@@ -46,6 +50,15 @@ def standard_error(values: np.ndarray, blocks: np.ndarray) -> float:
     return float(np.sqrt(np.square(sums).sum()) / len(values))
 
 
+def tests_of(run: CaseRun) -> dict[str, cached_results.ScoredPair]:
+    """The gate's test on each corpus."""
+    judged = (run.plan.metrics, run.float_evaluation, run.evaluation, run.expected.accuracy)
+    found = cached_results.compared(
+        run.pipeline.cache, *judged, lambda score: run.expected.tolerance(score, False), 0
+    )
+    return found.groups
+
+
 def compare(name: str, recipe_name: str, cache: str | None) -> None:
     """Prints a line for each corpus."""
     with Worker() as worker:
@@ -53,7 +66,7 @@ def compare(name: str, recipe_name: str, cache: str | None) -> None:
         run = CaseRun(model(name), recipe(recipe_name), pipeline)
         quantized, real = run.evaluation, run.float_evaluation
         rows = (quantized.statistics - real.statistics)[:, 0] / real.statistics[:, 1]
-        groups = quantized.groups
+        groups, tests = quantized.groups, tests_of(run)
     (length,) = model(name).network("compact").inputs[0].shape
     for corpus in windows.COUNT["evaluation"]:
         values = rows[groups == corpus]
@@ -64,10 +77,13 @@ def compare(name: str, recipe_name: str, cache: str | None) -> None:
         ratios = [standard_error(values, np.arange(len(values)) // size) / alone for size in BLOCKS]
         whole = standard_error(values, of_document) / alone
         told = ", ".join(f"{size}: {ratio:.2f}" for size, ratio in zip(BLOCKS, ratios, strict=True))
+        test, score = tests[corpus].test, tests[corpus].float_score
+        by_documents = np.expm1(values.mean() + Z * whole * alone)
         print(
             f"{name}-{recipe_name} on {corpus}: {len(values)} windows of {of_document[-1] + 1} "
             f"documents; lag 1 {lag:+.3f}; blocks of {told}; documents {whole:.2f}; standard error "
-            f"{alone:.5f} nats, mean {values.mean():.5f}"
+            f"{alone:.5f} nats, mean {values.mean():.5f}; bounds {test.drop_upper_95 / score:.2%} "
+            f"and {by_documents:.2%}"
         )
 
 

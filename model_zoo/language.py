@@ -14,6 +14,7 @@ RECIPES = (
     "onnx_weight_int4",
     "onnx_weight_int4_hqq",
     "onnx_dynamic_int8",
+    "onnx_int8_mse",
     "onnx_int8",
     "onnx_smoothquant_int8",
     "tflite_int8",

@@ -401,7 +401,8 @@ for _each in (
     ),
     _onnx(
         "onnx_smoothquant_int8",
-        "static INT8 (QDQ); outliers of normalized tokens go into the weights (SmoothQuant)",
+        "static INT8 (QDQ), least squared error; outliers of tokens into the weights (SmoothQuant)",
+        calibration="mse",
         remedies=("smooth",),
     ),
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
