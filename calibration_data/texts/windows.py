@@ -24,8 +24,9 @@ from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.calibration_data.texts.corpora import digest, documents
 from int8gate.calibration_data.texts.tokenizers import Tokenizer
 
-# Windows, at most: nearly all of the prose that is held out. Code has windows of tables and constants that are three times as hard as the
-# mean: with 1,600 of it one that is lost unseen leaves room for 1.2%, with 3,200 for 0.6.
+# Windows, at most: nearly all of the prose that is held out. Code has windows of tables and
+# constants that are three times as hard as the mean: with 1,600 of it one that is lost unseen
+# leaves room for 1.2%, with 3,200 for 0.6.
 COUNT = {
     "calibration": {"prose": 64, "code": 64},
     "evaluation": {"prose": 1750, "code": 3200},

@@ -19,6 +19,7 @@ TASK = Task(
         "kl_divergence": "int8gate.validation.to_float:kl_divergence",
         "same_next_token": "int8gate.validation.to_float:same_next_token",
     },
+    generation={"greedy_tokens_alike": "int8gate.validation.greedy:tokens_alike"},
     accuracy="1.01 * float",
     scenes={"language": Scenes("int8gate.calibration_data.texts.windows:draw", 257)},
     training="int8gate.model_zoo.training.torch_text:LANGUAGE",

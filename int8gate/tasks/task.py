@@ -41,6 +41,8 @@ class Task:
         outputs are read only where something is.
     to_float : what else is recorded of a quantized model beside the float one, by name: functions
         of both models' decoded outputs (`validation.to_float`), ``module:function``.
+    generation : the like of both models as sessions, which they run by themselves
+        (`validation.greedy`); of quantized files alone.
     accuracy : what a user's quantized model must reach where its declaration does not say, as
         arithmetic on the float metric; None: as `expectations.toml` has it.
     read_by : what of a declaration says how its outputs are read: what to look at where a model
@@ -68,6 +70,7 @@ class Task:
     least_agreement: float | None = None
     answers_are_places: bool = False
     to_float: dict[str, str] = field(default_factory=dict)
+    generation: dict[str, str] = field(default_factory=dict)
     accuracy: str | None = None
     read_by: str = (
         "the order of the classes (`classes` names them, folders are numbered in sorted order)"

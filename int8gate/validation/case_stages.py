@@ -163,7 +163,7 @@ def evaluate_pair(
     """The case's own scores and its fidelity to the float artifact."""
     artifact = float_built.artifact
     reference = artifact.sha256, lambda: artifact.path
-    return scores(plan, pipeline, scoring, host, built, count, reference)
+    return scores(plan, pipeline, scoring, host, built, count, reference, is_quantized=True)
 
 
 def evaluate_alone(
@@ -195,15 +195,20 @@ def scores(
     count: int,
     reference: tuple[str, Callable[[], Path]] | None = None,
     provider: str | None = None,
+    is_quantized: bool = False,
 ) -> KeptEvaluation:
     """An artifact's scores on the first `count` samples, and its fidelity to a `reference`: its
     identity, and what gives its file. That and what the host runs are opened on a miss alone.
     """
     spec, metrics, decode = plan.spec, scoring.metrics, scoring.decode
-    to_float = tuple(task(spec.task).to_float.items()) if metrics else ()
-    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names, to_float)
+    judged = task(spec.task)
+    to_float = tuple(judged.to_float.items()) if metrics else ()
+    generation = (
+        tuple(judged.generation.items()) if metrics and is_quantized and not plan.own else ()
+    )
+    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names, to_float, generation)
     agreement = [scoring.answers] if scoring.answers else []
-    agreement += [place for _, place in to_float]
+    agreement += [place for _, place in (*to_float, *generation)]
     parts = {
         "model": built.artifact.sha256,
         "reference": reference[0] if reference else "none",

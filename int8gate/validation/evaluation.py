@@ -43,7 +43,8 @@ class Scoring:
     refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
     `agreement` is the task whose answers are compared, or its function; None where none are.
     `outputs` are names for the model's outputs, empty for those of the artifact. `to_float` are the
-    task's comparisons with the float model, ``module:function`` by name.
+    task's comparisons with the float model, ``module:function`` by name, `generation` those that
+    run both models.
     """
 
     samples: SampleSet
@@ -56,6 +57,7 @@ class Scoring:
     decode_is_guess: bool = False
     outputs: tuple[str, ...] = ()
     to_float: tuple[tuple[str, str], ...] = ()
+    generation: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,9 @@ def evaluate(
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
             if compared:
+                if not done:
+                    for name, rows_of in scoring.generation:
+                        apart[name] = [resolve(rows_of)(compared, session, *inputs)]
                 wanted = compared.predict(*inputs)
                 fidelity.add(real, wanted, outputs)
                 for name, rows_of in scoring.to_float:
