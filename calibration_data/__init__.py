@@ -3,20 +3,24 @@
     sample_set.py     `SampleSet`: images by index, labels, sources; the check of a calibration set
     synthetic/        scenes drawn from real pictures and digits (the compact profile's data)
     folders/          a user's own folder of pictures: its layout, its labels, its splits
+    texts/            documents that come with Python (the language models' data)
     arrays/           a user's arrays of any shape: files, labels, splits
     pictures.py       reading a user's pictures and masks
     fit.py            from a picture to the network's frame: size, crop, colour order
     preprocessing.py  from pixels to what a network takes
     audit/            what is wrong with a calibration set, before it is used
 
-`load` is the door to a task's data, `folders.open_data` and `arrays.opening.open_arrays` to that of
-a model that a user declares. Of ours this room imports `engine` and the tasks alone.
+`load` is the door to a task's data, `load_text` to that of a network that reads text,
+`folders.open_data` and `arrays.opening.open_arrays` to that of a model that a user declares. Of
+ours this room imports `engine` and the tasks alone.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from int8gate.calibration_data.arrays.kinds import Input
+from int8gate.calibration_data.texts.tokenizers import Tokenizer
 from int8gate.engine.plugins import resolve
 from int8gate.tasks.registry import scenes, tasks
 
@@ -52,3 +56,10 @@ def load(
         fit = Fit(size, "crop", interpolation="bicubic", colours=colours)
         return open_data(data_dir, data, split, fit, judged.folders[0], classes)
     return resolve(scenes()[data].draw)(data, split, size, channels)
+
+
+def load_text(data: str, split: str, given: Input, tokenizer: Tokenizer):
+    """The samples of a split, "calibration" or "evaluation", for a network of one input of token
+    numbers, `given` (length,); `data` is a name of `scenes`.
+    """
+    return resolve(scenes()[data].draw)(split, given.shape[0], tokenizer, given.dtype)

@@ -25,11 +25,13 @@ class SampleSet(ABC):
     """A finite, ordered, deterministic sequence of samples with labels; here of pictures.
 
     `sources` (n,) names what a sample was made from; samples of one source are not independent.
-    Two sets are equal when their digests are.
+    `groups` (n,) names the part of the set that a sample is of, where each part is judged by
+    itself, too. Two sets are equal when their digests are.
     """
 
     name: str
     sources: np.ndarray
+    groups: np.ndarray | None = None
     has_labels: bool = True
     notes: Sequence[str] = ()  # for the record
 
@@ -112,6 +114,10 @@ class Subset(SampleSet):
     @property
     def sources(self) -> np.ndarray:
         return self.whole.sources[self.rows]
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        return None if self.whole.groups is None else self.whole.groups[self.rows]
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self.whole.sample(int(self.rows[index]))

@@ -51,7 +51,9 @@ class Network:
     size of the user's pictures where the host resizes them. Of a frozen graph, `ends` names input
     and output tensors ("node:0") where they cannot be told, and `cut` the inputs and outputs of the
     network where the automatic cut is not wanted. `inputs` are those of a network that takes
-    arrays, in the order of its file; of one that takes a picture there are none.
+    arrays, in the order of its file; of one that takes a picture there are none. A builder gets
+    them as ``inputs``, in place of ``input_shape``. `tokenizer` (``module:function``, see
+    `calibration_data.texts.tokenizers`) makes the input of a network that reads text.
     """
 
     builder: str
@@ -65,6 +67,7 @@ class Network:
     ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     cut: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     inputs: tuple[Input, ...] = ()
+    tokenizer: str | None = None
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ tensor or a tuple of tensors; maps come channels last, (n, h, w, k), as the metr
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,16 @@ from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weights import check_fit, read_safetensors
 
+GATED = "gated repo"  # what the hub's client says where a licence is not accepted yet
 
-def build(spec: ModelSpec, profile: str, official: bool = False):
+
+def build(spec: ModelSpec, profile: str, official: bool = False, repository: Path | None = None):
     """The `torch.nn.Module` of a profile, in eval mode.
 
-    Its builder is called with ``input_shape`` (h, w, channels), ``classes`` unless there are none,
-    the declared arguments and, for official weights, ``weights`` (a Hugging Face name). Raises
-    RuntimeError saying what to do when these cannot be fetched.
+    Its builder is called with ``input_shape`` (h, w, channels), or ``inputs`` where it takes
+    arrays, ``classes`` unless there are none, the declared arguments and, for official weights,
+    ``weights`` (a Hugging Face name, or the folder of its files, `repository`). Raises RuntimeError
+    saying what to do when these cannot be fetched.
     """
     network = spec.network(profile)
     if network.width != 1:
@@ -29,16 +33,25 @@ def build(spec: ModelSpec, profile: str, official: bool = False):
             f"{spec.name}: width {network.width} narrows Keras networks alone: give its builder an "
             "argument for that, of another name"
         )
-    shape = {"input_shape": network.input_shape}
+    shape: dict[str, Any] = {"input_shape": network.input_shape}
+    if network.inputs:
+        shape = {"inputs": network.inputs}
     if network.classes is not None:
         shape["classes"] = network.classes
-    if official:
-        shape["weights"] = network.official
+    if official or repository:
+        shape["weights"] = str(repository or network.official)
     try:
         model = resolve(network.builder)(**shape, **network.arguments)
     except OSError as error:
         if not official:
             raise
+        if GATED in str(error):
+            raise RuntimeError(
+                f"{spec.name}: the official weights ({network.official}) come under a licence that "
+                "has to be accepted first: accept it on the repository's page and set HF_TOKEN to "
+                "a token of that account, or pass --weights-dir DIR with the repository's files in "
+                f"DIR/{spec.name}"
+            ) from error
         raise RuntimeError(
             f"{spec.name}: the official weights ({network.official}) could not be fetched "
             f"({error}): connect this machine, or pass --weights-dir DIR with "
@@ -48,12 +61,18 @@ def build(spec: ModelSpec, profile: str, official: bool = False):
     return model.eval()
 
 
-def example(network: Network):
-    """A float32 tensor (1, channels, h, w) of the network's declared size, mid-range."""
+def example(network: Network) -> tuple:
+    """What the network is called with: a float32 tensor (1, channels, h, w) of its declared size,
+    mid-range; of arrays one for each input, of its shape and dtype, zeros.
+    """
     import torch
 
+    if network.inputs:
+        return tuple(
+            torch.zeros(1, *each.shape, dtype=getattr(torch, each.dtype)) for each in network.inputs
+        )
     height, width = network.size
-    return torch.zeros(1, network.input_shape[-1], height, width)
+    return (torch.zeros(1, network.input_shape[-1], height, width),)
 
 
 def tensors_of(model) -> dict[str, np.ndarray]:
@@ -122,7 +141,7 @@ def settle_normalization(model, spec: ModelSpec, profile: str, seed: int) -> Non
         return
     low, high = spec.preprocessing.range
     generator = torch.Generator().manual_seed(seed)
-    shape = (2, *example(spec.network(profile)).shape[1:])
+    shape = (2, *example(spec.network(profile))[0].shape[1:])
     noise = torch.rand(shape, generator=generator) * (high - low) + low
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

@@ -21,6 +21,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.runtimes import onnx_file
 
 MANIFEST = "manifest.json"
+CONFIG = "config.json"  # of the folder that holds a Hugging Face repository
 DISTRIBUTION = "int8gate-zoo-weights"
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
 TORCH_SUFFIXES = (".safetensors",)
@@ -160,7 +161,12 @@ def find_weights(
     if random:
         return Weights("random")
     if weights_dir is not None:
+        folder = Path(weights_dir) / spec.name
+        if profile == "full" and spec.full.tokenizer and (folder / CONFIG).is_file():
+            return Weights("directory", folder)
         names = [f"{spec.name}{suffix}" for suffix in _suffixes(spec)]
+        if profile == "full" and spec.full.tokenizer:
+            names.insert(0, f"{spec.name}/{CONFIG}")
         return Weights("directory", _in_directory(spec.name, names, Path(weights_dir)))
     if profile == "compact":
         path = SHIPPED / f"{spec.name}.safetensors"

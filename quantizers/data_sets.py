@@ -2,13 +2,14 @@
 
 The digest of the project's own scenes depends on nothing but code, libraries and parameters, so
 the cache keeps it: a run in which everything is known draws no scene and decodes no picture. A
-user's own pictures are read again in every run.
+user's own pictures, and the text that comes with Python, are read again in every run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from int8gate import calibration_data
 from int8gate.calibration_data.sample_set import SampleSet, Subset, check_calibration
 from int8gate.engine import code_identity
 from int8gate.engine.cache import ArtifactCache, CacheEntry
+from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers import activation_audit, stages
 from int8gate.quantizers.settings import Settings
@@ -59,7 +61,7 @@ class DataSets:
 
     def known(self, spec: ModelSpec, split: str) -> SetFacts:
         """Digest and count of `samples`, which are not opened where the cache knows them."""
-        if _is_drawn(spec, self.settings):
+        if _is_drawn(spec, self.settings) and not _is_text(spec, self.settings):
             return _drawn_facts(spec, split, self.settings, self.runner.cache)
         samples = self.samples(spec, split)
         return SetFacts(samples.digest(), len(samples))
@@ -126,13 +128,32 @@ def open_samples(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
         from int8gate.model_zoo.user_models.resolve import own_samples
 
         return own_samples(spec, split)
+    network = spec.network(settings.profile)
+    if network.tokenizer and not settings.data_dir:
+        tokenizer = resolve(network.tokenizer)(_repository(spec, settings))
+        return calibration_data.load_text(spec.data, split, network.inputs[0], tokenizer)
     data, size, channels, classes = _wanted(spec, settings)
     return calibration_data.load(data, split, size, channels, settings.data_dir, classes)
+
+
+def _repository(spec: ModelSpec, settings: Settings) -> str | Path | None:
+    """Where the tokenizer of a full network is: with the weights in a folder, or on the hub."""
+    folder = settings.weights_dir and Path(settings.weights_dir) / spec.name
+    if settings.profile == "full" and folder and folder.is_dir():
+        return folder
+    return spec.network(settings.profile).official
 
 
 def _is_drawn(spec: ModelSpec, settings: Settings) -> bool:
     """Whether the samples are the project's own scenes, not a user's pictures."""
     return not (spec.own or settings.data_dir)
+
+
+def _is_text(spec: ModelSpec, settings: Settings) -> bool:
+    """Whether samples are cut from the text of this Python, which is read in every run: another
+    version has another.
+    """
+    return not spec.own and spec.network(settings.profile).tokenizer is not None
 
 
 def _drawn_facts(spec: ModelSpec, split: str, settings: Settings, cache: ArtifactCache) -> SetFacts:

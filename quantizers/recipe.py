@@ -33,6 +33,10 @@ REMEDIES = {
     "adaround": "AdaRound: weights are rounded so that each layer's output errs least",
 }
 SCALES = ("affine", "symmetric", "power_of_two")  # of activations: what silicon may ask for
+ROUNDINGS = {  # of weights in blocks
+    "nearest": "scale and zero point by the extremes of a block, rounded to the nearest",
+    "hqq": "half-quadratic: zero points that bring the error's large values down, without samples",
+}
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 ALL_OPERATORS = "*"
 INT4, INT8, INT16, FLOAT16, FLOAT32 = "int4", "int8", "int16", "float16", "float32"
@@ -86,7 +90,8 @@ class Recipe:
     range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
     quantized file, which is taken as it is. `is_trained`: weights and ranges are trained
     (`training/`), which starts from the calibrated ones. `block`: how many weights of a matrix
-    product, along its input, share a scale; they alone are quantized then. `gates` are the
+    product, along its input, share a scale; they alone are quantized then, rounded as `rounding`
+    says, one of `ROUNDINGS`. `gates` are the
     assertions that make sense for it; the others do not apply.
     """
 
@@ -104,6 +109,7 @@ class Recipe:
     calibration: str = "min_max"
     scales: str = "affine"
     block: int | None = None
+    rounding: str = "nearest"
     remedies: tuple[str, ...] = ()
 
     def rule_of(self, operator: str) -> Rule:
@@ -366,6 +372,14 @@ for _each in (
         gates=_FLOAT_GATES,
         block=32,
     ),
+    _onnx(
+        "onnx_weight_int4_hqq",
+        "int4 weights of matrix products in blocks of 32, half-quadratic, activations float32",
+        rules=(Rule(ALL_OPERATORS, "int4", "float32"),),
+        gates=_FLOAT_GATES,
+        block=32,
+        rounding="hqq",
+    ),
     _onnx("onnx_int8", "static INT8 (QDQ), per channel, ranges of all values"),
     _onnx(
         "onnx_int8_entropy",
@@ -386,6 +400,12 @@ for _each in (
         "onnx_int8_power_of_two",
         "static INT8 (QDQ), scales of activations are powers of two, zero points 128 or 0",
         scales="power_of_two",
+    ),
+    _onnx(
+        "onnx_smoothquant_int8",
+        "static INT8 (QDQ), least squared error; outliers of tokens into the weights (SmoothQuant)",
+        calibration="mse",
+        remedies=("smooth",),
     ),
     _onnx("onnx_int8_mse", "static INT8 (QDQ), ranges of least squared error", calibration="mse"),
     _tflite(

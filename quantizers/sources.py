@@ -40,6 +40,7 @@ PACKAGES_BETWEEN = {  # what brings a model of the format there, beside what bot
     ("darknet", "tflite"): ("litert_torch",),
     ("onnx", "tflite"): ("onnx2tf",),
 }
+PACKAGES_OF_ROUNDING = {"hqq": ("torch",)}  # what ONNX Runtime's quantizer solves it with
 PACKAGES_OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
 
 
@@ -155,6 +156,7 @@ def packages_of(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:
         )
     needed += PACKAGES_OF_TOOLCHAIN.get(recipe.toolchain, ())
     needed += PACKAGES_BETWEEN.get((spec.source_format, recipe.toolchain), ())
+    needed += PACKAGES_OF_ROUNDING.get(recipe.rounding, ())
     if spec.own:
         return needed
     return needed + PACKAGES_OF_ZOO + (("torch", "transformers") if spec.is_torch else ("keras",))

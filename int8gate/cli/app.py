@@ -221,8 +221,11 @@ def _finish(spec, weights_dir: Path) -> dict:
 
 
 def _size(network) -> str:
-    height, width = network.size
-    shape = f"{height}x{width}x{network.input_shape[-1]}"
+    if network.inputs:
+        shape = ", ".join(map(str, network.inputs))
+    else:
+        height, width = network.size
+        shape = f"{height}x{width}x{network.input_shape[-1]}"
     return shape if network.classes is None else f"{shape}, {network.classes} classes"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from int8gate.reporting import calibration
 from int8gate.reporting.fields import DASH, dig, percent, size, text, three_digits, with_unit
+from int8gate.reporting.fields import metric as score
 from int8gate.reporting.rescue import tried_in_words
 from int8gate.reporting.rows import CaseRow
 from int8gate.reporting.training_course import lines, sentence
@@ -110,7 +111,35 @@ def _accuracy(record: dict) -> list[Fact]:
     return [
         ("Evaluated on", f"{samples} samples from {sources} independent sources"),
         ("Tolerance rule", rule),
+        *_groups(record),
+        *_to_float(record),
         *_fidelity(record),
+    ]
+
+
+def _groups(record: dict) -> list[Fact]:
+    """The parts of the samples that are gated each by itself, where there are any."""
+    unit = text(dig(record, "accuracy", "metric"))
+    return [
+        (
+            f"On {name}, gated by itself",
+            f"{unit} {score(part['float'])} → {score(part['quantized'])}: changes by "
+            f"{score(part['drop'])}, at most {score(part['drop_upper_95'])} of "
+            f"{score(part['tolerance'])} ({part['verdict']}, {part['sources']} sources)",
+        )
+        for name, part in (dig(record, "accuracy", "groups") or {}).items()
+    ]
+
+
+def _to_float(record: dict) -> list[Fact]:
+    """Comparisons of the answers with float's, with their 95% intervals, where there are any."""
+    return [
+        (
+            f"{name} to float",
+            f"{score(found['value'])} ({score(found['lower_95'])} to {score(found['upper_95'])} at "
+            f"95%, {found['samples']} samples)",
+        )
+        for name, found in (dig(record, "accuracy", "to_float") or {}).items()
     ]
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Scenes:
     """What draws a compact network's samples, ``module:function``, called with (data, split, size,
-    channels), and how many classes they have (None where there are none).
+    channels), of a network that reads text with (split, length, tokenizer, dtype); and how many
+    classes they have (None where there are none).
     """
 
     draw: str
@@ -38,6 +39,10 @@ class Task:
     agreement : how often two models' answers are the same, ``module:function``; `least_agreement`
         where expectations do not say, a fraction. `answers_are_places`: boxes or keypoints, whose
         outputs are read only where something is.
+    to_float : what else is recorded of a quantized model beside the float one, by name: functions
+        of both models' decoded outputs (`validation.to_float`), ``module:function``.
+    generation : the like of both models as sessions, which they run by themselves
+        (`validation.greedy`); of quantized files alone.
     accuracy : what a user's quantized model must reach where its declaration does not say, as
         arithmetic on the float metric; None: as `expectations.toml` has it.
     read_by : what of a declaration says how its outputs are read: what to look at where a model
@@ -64,6 +69,8 @@ class Task:
     agreement: str | None = None
     least_agreement: float | None = None
     answers_are_places: bool = False
+    to_float: dict[str, str] = field(default_factory=dict)
+    generation: dict[str, str] = field(default_factory=dict)
     accuracy: str | None = None
     read_by: str = (
         "the order of the classes (`classes` names them, folders are numbered in sorted order)"

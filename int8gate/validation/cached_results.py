@@ -18,8 +18,9 @@ from int8gate.engine.cache import ArtifactCache, CacheEntry
 from int8gate.validation.answers import Answers
 from int8gate.validation.evaluation import Evaluation, read_evaluation
 from int8gate.validation.fidelity import least_cosine, worst_sqnr
-from int8gate.validation.metrics.registry import metric, places_of
+from int8gate.validation.metrics.registry import Metric, metric, places_of
 from int8gate.validation.noninferiority import NonInferiority, non_inferiority
+from int8gate.validation.to_float import distance
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,41 @@ class KeptEvaluation:
         return self._whole.answers
 
     @property
+    def groups(self) -> np.ndarray | None:
+        return self._whole.groups
+
+    @property
+    def to_float(self) -> dict[str, np.ndarray]:
+        return self._whole.to_float
+
+    @property
     def also(self) -> dict[str, np.ndarray]:
         return self._whole.also
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Scores of the float and the quantized artifact on the same samples, and the test of the drop.
-
-    `also` has both of each metric beside the gated one: `{"ssim": {"float", "quantized"}}`.
+class ScoredPair:
+    """Scores of the float and the quantized artifact on the same samples, that of the baseline, and
+    the test of the drop.
     """
 
     float_score: float
     quantized_score: float
-    also: dict[str, dict[str, float]]
+    chance: float
     test: NonInferiority
+
+
+@dataclass(frozen=True)
+class Compared(ScoredPair):
+    """Of all samples, and in `groups` of each part of them that is judged by itself, too.
+
+    `also` has both of each metric beside the gated one: `{"ssim": {"float", "quantized"}}`.
+    `to_float` has what `validation.to_float` says of each comparison with the float model.
+    """
+
+    also: dict[str, dict[str, float]]
+    groups: dict[str, ScoredPair]
+    to_float: dict[str, dict]
 
 
 def fact(
@@ -135,22 +156,12 @@ def compared(
 
     def find() -> dict:
         gated, count = metric(metrics[0]), len(own.statistics)
-        rows = reference.statistics[:count]
-        float_score = float(gated.score(rows))
-        test = non_inferiority(
-            gated,
-            rows,
-            own.statistics,
-            own.sources,
-            tolerance(float_score),
-            chance=own.chance,
-            distinct_outputs=reference.distinct_outputs,
-            baseline_statistics=own.baseline,
-            seed=seed,
-        )
+        asked = gated, reference, own, tolerance, seed
+        names = [] if own.groups is None else dict.fromkeys(own.groups.tolist())
+        parts = {name: np.flatnonzero(own.groups == name) for name in names}
         return {
-            "float_score": float_score,
-            "quantized_score": float(gated.score(own.statistics)),
+            **_judged(*asked, np.arange(count)),
+            "groups": {name: _judged(*asked, rows) for name, rows in parts.items()},
             "also": {
                 name: {
                     "float": float(metric(name).score(reference.also[name][:count])),
@@ -158,7 +169,10 @@ def compared(
                 }
                 for name in metrics[1:]
             },
-            "test": _plain(asdict(test)),
+            "to_float": {
+                name: distance(rows, own.sources[: len(rows)], seed)
+                for name, rows in own.to_float.items()
+            },
         }
 
     roots = (
@@ -167,7 +181,45 @@ def compared(
         *places_of(metrics),
     )
     found = fact(cache, "compared", parts, find, *roots)
-    return Compared(**found | {"test": NonInferiority(**found["test"])})
+    groups = {name: ScoredPair(**_typed(of)) for name, of in found["groups"].items()}
+    return Compared(**_typed(found) | {"groups": groups})
+
+
+def _judged(
+    gated: Metric,
+    reference: KeptEvaluation,
+    own: KeptEvaluation,
+    tolerance: Callable[[float], float],
+    seed: int,
+    rows: np.ndarray,
+) -> dict:
+    """The fields of a `ScoredPair`, plain ones, on the samples of those numbers."""
+    whole = len(rows) == len(own.statistics)
+    real, quantized = reference.statistics[rows], own.statistics[rows]
+    baseline = None if own.baseline is None else own.baseline[rows]
+    float_score = float(gated.score(real))
+    chance = own.chance if whole or baseline is None else float(gated.score(baseline))
+    test = non_inferiority(
+        gated,
+        real,
+        quantized,
+        own.sources[rows],
+        tolerance(float_score),
+        chance=chance,
+        distinct_outputs=reference.distinct_outputs,
+        baseline_statistics=baseline,
+        seed=seed,
+    )
+    return {
+        "float_score": float_score,
+        "quantized_score": float(gated.score(quantized)),
+        "chance": chance,
+        "test": _plain(asdict(test)),
+    }
+
+
+def _typed(found: dict) -> dict:
+    return found | {"test": NonInferiority(**found["test"])}
 
 
 def _plain(fields: dict) -> dict:

@@ -21,6 +21,7 @@ from int8gate.quantizers.activation_audit import not_compared, worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.sources import source_of
+from int8gate.tasks.registry import task
 from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan_scoring
 from int8gate.validation.evaluation import Scoring, evaluate
@@ -162,7 +163,7 @@ def evaluate_pair(
     """The case's own scores and its fidelity to the float artifact."""
     artifact = float_built.artifact
     reference = artifact.sha256, lambda: artifact.path
-    return scores(plan, pipeline, scoring, host, built, count, reference)
+    return scores(plan, pipeline, scoring, host, built, count, reference, is_quantized=True)
 
 
 def evaluate_alone(
@@ -194,13 +195,20 @@ def scores(
     count: int,
     reference: tuple[str, Callable[[], Path]] | None = None,
     provider: str | None = None,
+    is_quantized: bool = False,
 ) -> KeptEvaluation:
     """An artifact's scores on the first `count` samples, and its fidelity to a `reference`: its
     identity, and what gives its file. That and what the host runs are opened on a miss alone.
     """
     spec, metrics, decode = plan.spec, scoring.metrics, scoring.decode
-    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names)
+    judged = task(spec.task)
+    to_float = tuple(judged.to_float.items()) if metrics else ()
+    generation = (
+        tuple(judged.generation.items()) if metrics and is_quantized and not plan.own else ()
+    )
+    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names, to_float, generation)
     agreement = [scoring.answers] if scoring.answers else []
+    agreement += [place for _, place in (*to_float, *generation)]
     parts = {
         "model": built.artifact.sha256,
         "reference": reference[0] if reference else "none",

@@ -6,7 +6,7 @@ Runs in the worker process: the first execution of a model file is where a broke
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +29,7 @@ BATCH = 50
 BATCH_BYTES = 2**25  # of a batch's inputs or outputs: a map of a native network is 20 MB by itself
 FIDELITY_SAMPLES = 200  # the first of the set, which go round the sources and so the classes
 STATISTICS = "statistics.npz"
+TO_FLOAT = "to_float/"  # of the arrays in that file
 DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one data set
 
 
@@ -41,7 +42,9 @@ class Scoring:
     outputs into the one array that the metrics take; where that is a guess (`decode_is_guess`), its
     refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
     `agreement` is the task whose answers are compared, or its function; None where none are.
-    `outputs` are names for the model's outputs, empty for those of the artifact.
+    `outputs` are names for the model's outputs, empty for those of the artifact. `to_float` are the
+    task's comparisons with the float model, ``module:function`` by name, `generation` those that
+    run both models.
     """
 
     samples: SampleSet
@@ -53,11 +56,16 @@ class Scoring:
     agreement: str | None = None
     decode_is_guess: bool = False
     outputs: tuple[str, ...] = ()
+    to_float: tuple[tuple[str, str], ...] = ()
+    generation: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
+
+    `groups` (n,) are the parts of the set that are judged by themselves, too; None where there are
+    none. `to_float` are rows (m, 2) of the first m samples by comparison (`validation.to_float`).
 
     `statistics` (n, k) are the gated metric's (k is 0 and `chance` None where nothing is scored),
     `also` those of others by name, `baseline` (n, k) those of the gated metric's baseline, None
@@ -82,6 +90,8 @@ class Evaluation:
     also: dict[str, np.ndarray]
     baseline: np.ndarray | None = None
     answers: Answers | None = None
+    groups: np.ndarray | None = None
+    to_float: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def evaluate(
@@ -105,6 +115,7 @@ def evaluate(
     gated, *others = scoring.metrics or (None,)
     rows: dict[str, list] = {name: [] for name in scoring.metrics}
     raw_rows, labels_seen = [], []
+    apart: dict[str, list] = {name: [] for name, _ in scoring.to_float if compared}
     answers = AnswerCollector()
     fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
     done = 0
@@ -124,14 +135,24 @@ def evaluate(
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
             if compared:
-                fidelity.add(real, compared.predict(*inputs), outputs)
+                if not done:
+                    for name, rows_of in scoring.generation:
+                        apart[name] = [resolve(rows_of)(compared, session, *inputs)]
+                wanted = compared.predict(*inputs)
+                fidelity.add(real, wanted, outputs)
+                for name, rows_of in scoring.to_float:
+                    pair = around.after(real, wanted), around.after(real, outputs)
+                    apart[name].append(resolve(rows_of)(*pair))
             if takes_bytes:
                 raw = around.after(real, session.dequantize(session.run_each(*arrays.values())))
                 raw_rows.append(metric(gated).sample_statistics(raw, labels))
         done += len(labels)
     statistics = np.concatenate(rows[gated]) if gated else np.zeros((done, 0))
     arrays = {"statistics": statistics, "sources": scoring.samples.sources[:done]}
+    if scoring.samples.groups is not None:
+        arrays["groups"] = scoring.samples.groups[:done]
     arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
+    arrays |= {f"{TO_FLOAT}{name}": np.concatenate(found) for name, found in apart.items()}
     arrays |= answers.arrays()
     chance = None
     if gated:
@@ -244,6 +265,12 @@ def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
                 if name.startswith("also/")
             },
             answers=answers_in(arrays),
+            groups=arrays.get("groups"),
+            to_float={
+                name.removeprefix(TO_FLOAT): arrays[name]
+                for name in arrays.files
+                if name.startswith(TO_FLOAT)
+            },
             **scalars,
         )
 

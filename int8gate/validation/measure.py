@@ -124,26 +124,31 @@ def _accuracy(run: CaseRun) -> Measurement:
     )
     result, float_score = found.test, found.float_score
     fields["accuracy"] = _scores(run, own, found) | {
-        "float": float_score,
-        "drop": result.drop,
-        "drop_upper_95": result.drop_upper_95,
-        "drop_lower_95": result.drop_lower_95,
-        "tolerance": result.tolerance,
+        **_pair(found),
         "tolerance_rule": run.expected.accuracy,
         "also": found.also,
+        "to_float": found.to_float,
+        "groups": {name: _of_group(part) for name, part in found.groups.items()},
     }
     can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
     if can_tell and result.drop > NOTICEABLE_DROP * abs(float_score):
         fields["notes"] += causes.whose_drop(run, result.drop, float_score, result.samples)
-    gate = gates.accuracy_gate(
-        result,
-        run.expected.accuracy,
-        found_by,
-        (float_score, found.quantized_score, own.chance),
-        run.case_id,
-        causes.known_cause(run),
-        run.plan.own.where if run.plan.own else None,
-    )
+    cause = causes.known_cause(run)
+
+    def judged(pair: cached_results.ScoredPair) -> GateResult:
+        return gates.accuracy_gate(
+            pair.test,
+            run.expected.accuracy,
+            found_by,
+            (pair.float_score, pair.quantized_score, pair.chance),
+            run.case_id,
+            cause,
+            run.plan.own.where if run.plan.own else None,
+        )
+
+    gate = judged(found)
+    if found.groups:
+        gate = gates.worst_part({name: judged(part) for name, part in found.groups.items()})
     if gate.status == "passed" and run.recipe.is_reference:
         gate = gates.export_gate(own.fidelity, run.case_id)
     elif gate.status in ("passed", "inconclusive"):
@@ -152,6 +157,29 @@ def _accuracy(run: CaseRun) -> Measurement:
     if result.is_worthless and run.plan.own:
         gate = replace(gate, message=f"{gate.message}: {_worthless(run.plan.own)}")
     return Measurement("accuracy", gate, fields)
+
+
+def _pair(found: cached_results.ScoredPair) -> dict:
+    """The record's figures of a comparison with float."""
+    test = found.test
+    return {
+        "float": found.float_score,
+        "drop": test.drop,
+        "drop_upper_95": test.drop_upper_95,
+        "drop_lower_95": test.drop_lower_95,
+        "tolerance": test.tolerance,
+    }
+
+
+def _of_group(found: cached_results.ScoredPair) -> dict:
+    """The record's figures of a part of the samples that is gated by itself."""
+    return _pair(found) | {
+        "quantized": found.quantized_score,
+        "baseline": found.chance,
+        "samples": found.test.samples,
+        "sources": found.test.sources,
+        "verdict": found.test.verdict,
+    }
 
 
 def _worthless(own: OwnModel) -> str:

@@ -122,7 +122,9 @@ def _groups(network) -> list[dict]:
 def _batch(spec: ModelSpec, task: TrainingTask, images: np.ndarray, labels: np.ndarray) -> tuple:
     import torch
 
-    real = spec.preprocessing.apply(images).transpose(0, 3, 1, 2)
+    real = spec.preprocessing.apply(images)
+    if not spec.network("compact").inputs:  # a picture
+        real = real.transpose(0, 3, 1, 2)
     targets = task.encode(spec, labels) if task.encode else labels
 
     def as_tensor(array: np.ndarray):

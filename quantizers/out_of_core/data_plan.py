@@ -123,11 +123,12 @@ def plan_data(
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises ValueError for a recipe that does not quantize weights alone, in blocks."""
-    if recipe.block is None or recipe.toolchain != "onnx":
+    """Raises ValueError unless it rounds weights alone, in blocks, to the nearest."""
+    is_known = recipe.block is not None and recipe.toolchain == "onnx"
+    if not is_known or recipe.rounding != "nearest":
         raise ValueError(
-            f"{recipe.name} does not quantize weights alone, in blocks, which is what can be done "
-            "without the model in memory: choose onnx_weight_int8 or onnx_weight_int4"
+            f"{recipe.name} does not round weights alone, in blocks, to the nearest, which can be "
+            "done without the model in memory: choose onnx_weight_int8 or onnx_weight_int4"
         )
 
 

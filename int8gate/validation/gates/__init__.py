@@ -16,6 +16,7 @@ from int8gate.validation.gates.accuracy import (
     labels_gate,
     reference_gate,
     too_few_samples,
+    worst_part,
 )
 from int8gate.validation.gates.fidelity import export_gate, fidelity_gate, floor_gate
 from int8gate.validation.gates.form import (
@@ -56,4 +57,5 @@ __all__ = [
     "too_few_samples",
     "with_origin",
     "with_way_out",
+    "worst_part",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import UNKNOWN_CAUSE, GateResult, failed
@@ -11,6 +12,7 @@ from int8gate.validation.noninferiority import NonInferiority
 from int8gate.validation.rerun import REPORT, other_recipe, rerun
 
 UNSEEN = -math.log(0.05)  # the rule of three: n samples without a loss leave room for 3/n
+RANKING = ("invalid", "failed", "inconclusive", "passed")  # of what `accuracy_gate` gives
 OUT_OF_REACH = 2  # times the samples at hand: more are another data set
 
 
@@ -71,6 +73,20 @@ def accuracy_gate(
             beside=other_recipe(case_id, "tflite_int16x8"),
         ),
     )
+
+
+def worst_part(results: Mapping[str, GateResult]) -> GateResult:
+    """Of the parts of a set that are judged each by itself the worst decides; all that did not pass
+    say why.
+    """
+    status = min((each.status for each in results.values()), key=RANKING.index)
+    told = [
+        f"on {name} ({each.status}): {each.message}"
+        for name, each in results.items()
+        if each.status != "passed"
+    ]
+    is_narrow = any(each.is_narrow for each in results.values())
+    return GateResult(status, "\n".join(told), is_narrow)
 
 
 def too_few_samples(expected: Expectations, samples: int, where: str | None) -> GateResult | None:

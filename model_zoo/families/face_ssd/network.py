@@ -87,7 +87,7 @@ def onnx_source(network: nn.Module, declared: Network, directory: Path) -> Path:
     path = Path(directory) / "face_ssd.onnx"
     torch.onnx.export(
         network.eval(),
-        (example(declared),),
+        example(declared),
         str(path),
         dynamo=False,
         opset_version=OPSET,

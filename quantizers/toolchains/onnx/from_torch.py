@@ -23,6 +23,7 @@ from int8gate.runtimes.artifact import ONNX, PROGRAM
 from int8gate.runtimes.onnx_session import describe
 
 INPUT, OUTPUT = "image", "output_{}"
+PICTURE_AXES = 4
 OPSET = 20  # the newest whose every operator ONNX Runtime 1.31 fuses and quantizes
 USER_FILES = (".onnx", ".cfg")
 
@@ -43,12 +44,12 @@ def export_torch(
         source = _source(spec, profile, weights, seed, directory)
         model = import_darknet(source, source.with_suffix(".weights")).eval()
     elif spec.own:
-        picture = torch_networks.example(declared)
+        (picture,) = torch_networks.example(declared)
         model, repairs = torch_networks.read_program(weights.path, picture, weights.trusted)
     else:
         model = _network(spec, profile, weights, seed)
     with quiet(), torch.no_grad():
-        program = torch.export.export(model, (torch_networks.example(declared),))
+        program = torch.export.export(model, torch_networks.example(declared))
         torch.export.save(program, str(directory / PROGRAM))
     return {"repairs": repairs}
 
@@ -73,9 +74,9 @@ def to_onnx(exported: Path, directory: Path) -> dict:
     """Writes `directory`/model.onnx, ready to run and to quantize; returns its description.
 
     `exported` is the directory that `export_torch` or `export_onnx` wrote. The input is ``image``,
-    (1, c, h, w) of float32, outputs are ``output_0`` and so on in the module's order; an imported
-    ONNX file keeps its own names. The weights of a model beyond protobuf's 2 GiB stand in files
-    beside it.
+    (1, c, h, w) of float32, or an array as the module calls it; outputs are ``output_0`` and so on
+    in the module's order; an imported ONNX file keeps its own names. The weights of a model beyond
+    protobuf's 2 GiB stand in files beside it.
     """
     target = directory / ONNX
     imported = exported / ONNX
@@ -97,12 +98,15 @@ def _convert(program: Path, target: Path) -> None:
     exported = torch.export.load(str(program))
     inputs, outputs = exported.graph_signature.user_inputs, exported.graph_signature.user_outputs
     size = sum(tensor.nbytes for tensor in exported.state_dict.values())
-    single = len(inputs) == 1
+    values = [node.meta["val"] for node in exported.graph.nodes if node.name in inputs]
+    names = [f"input_{i}" for i in range(len(inputs))]
+    if len(inputs) == 1:
+        names = [INPUT] if values[0].ndim == PICTURE_AXES else list(inputs)
     with quiet(), torch.no_grad():
         converted = torch.onnx.export(
             exported,
             dynamo=True,
-            input_names=[INPUT] if single else [f"input_{i}" for i in range(len(inputs))],
+            input_names=names,
             output_names=[OUTPUT.format(i) for i in range(len(outputs))],
             opset_version=OPSET,
             verbose=False,
@@ -123,8 +127,14 @@ def _network(spec: ModelSpec, profile: str, weights: Weights, seed: int):
     import torch
 
     torch.manual_seed(seed)
-    network = torch_networks.build(spec, profile, official=weights.kind == "official")
-    if weights.path:
+    is_repository = weights.path is not None and weights.path.is_dir()
+    network = torch_networks.build(
+        spec,
+        profile,
+        official=weights.kind == "official",
+        repository=weights.path if is_repository else None,
+    )
+    if weights.path and not is_repository:
         torch_networks.load(network, weights.path)
     if weights.kind == "random":
         torch_networks.settle_normalization(network, spec, profile, seed)

@@ -2,7 +2,14 @@
 
 A block is `Recipe.block` weights along a matrix product's input, of one output. Activations and
 sums stay float32: what is saved is memory, and the time to read it. ONNX Runtime's own quantizer
-rounds to the nearest; it knows MatMul alone, so that a Gemm becomes one, and an Add.
+does it; it knows MatMul alone, so that a Gemm becomes one, and an Add.
+
+Its roundings: to the nearest, or half-quadratic (HQQ; Badri and Shaji, "Half-Quadratic
+Quantization of Large Machine Learning Models", 2023), which shifts a block's zero point, a float32,
+to make few errors large. Neither takes samples. Measured in int4, in perplexity: the compact LLaMA
+loses 4.4% on code and 4.8 on prose to the nearest, 4.0 and 4.0 by HQQ; Mistral 3.7 and 4.1, 3.4 and
+3.3. Its k-quant (1.31) cannot pack the zero points of a product whose input is two blocks long,
+"cannot reshape array of size 16 into shape (32,newaxis)".
 """
 
 from __future__ import annotations
@@ -28,12 +35,15 @@ def quantize(float_model: Path, recipe: Recipe):
     from onnxruntime.quantization import matmul_nbits_quantizer as stock
 
     assert recipe.block is not None
+    bits = bits_of(recipe)
+    if recipe.rounding == "hqq":
+        config = stock.HQQWeightOnlyQuantConfig(block_size=recipe.block, bits=bits)
+    else:
+        config = stock_settings(bits, recipe.block)
     model = onnx.load(str(float_model))
     _make_products(model.graph)
     with _quiet():
-        quantizer = stock.MatMulNBitsQuantizer(
-            model, algo_config=stock_settings(bits_of(recipe), recipe.block)
-        )
+        quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()
     wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
     return wrapped.model

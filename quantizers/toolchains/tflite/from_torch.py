@@ -2,7 +2,7 @@
 
 TFLite's layout of pictures is channels last, PyTorch's channels first. The program takes
 (1, c, h, w); the file takes (1, h, w, c): litert-torch moves its convolutions to channels last, and
-the transposition that is put before the network here cancels against that.
+the transposition that is put before the network here cancels against that. Arrays stay as they are.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.engine.memory import recursion
+from int8gate.quantizers.toolchains.tflite.embeddings import with_gathers
 from int8gate.runtimes.artifact import PROGRAM, TFLITE
 from int8gate.runtimes.tflite_graph import opened, written
 
 DEPTH = 100_000  # what litert-torch sets Python's limit of recursion to, once, when it needs it
+PICTURE_AXES = 4
 _KEPT_APART = b"keep_stablehlo_constant"
 
 
 def to_tflite(exported: Path, directory: Path) -> dict:
     """Writes `directory`/model.tflite of `exported`/program.pt2; returns its description.
 
-    The file has one signature whose input `args_0` is float32 (1, h, w, c), and whose outputs
-    `output_0`, ... are the program's, in its order and layout.
+    The file has one signature whose input `args_0` is float32 (1, h, w, c), or the program's array,
+    and whose outputs `output_0`, ... are the program's, in its order and layout.
     """
     import torch
 
@@ -33,11 +35,16 @@ def to_tflite(exported: Path, directory: Path) -> dict:
         for node in program.graph.nodes
         if node.name in program.graph_signature.user_inputs
     )
-    sample = torch.zeros(value.shape).permute(0, 2, 3, 1).contiguous()
+    is_picture = value.ndim == PICTURE_AXES
+    sample = torch.zeros(value.shape, dtype=value.dtype)
+    if is_picture:
+        sample = sample.permute(0, 2, 3, 1).contiguous()
     with recursion(DEPTH), torch.no_grad():
         import litert_torch
 
-        network = litert_torch.to_channel_last_io(with_plain_padding(program.module()), args=[0])
+        network = with_plain_padding(program.module())
+        if is_picture:
+            network = litert_torch.to_channel_last_io(network, args=[0])
         converted = litert_torch.convert(network, (sample,), runtime_constant_folding=True)
         converted.export(str(directory / TFLITE))
     (directory / TFLITE).write_bytes(quantizable((directory / TFLITE).read_bytes()))
@@ -115,7 +122,7 @@ def quantizable(model: bytes) -> bytes:
     Without the mark `keep_stablehlo_constant`, with which it takes no constant for a weight and
     leaves all convolutions in float. With float32's lowest number for constants of -inf (the
     padding before a maximum, a mask), which no scale covers: calibration leaves it out
-    (`statistics.MASKED`), and quantized it becomes the lowest step.
+    (`statistics.MASKED`), and quantized it becomes the lowest step. With embeddings as GATHER.
     """
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
@@ -128,4 +135,5 @@ def quantizable(model: bytes) -> bytes:
         if data is not None and len(data):
             values = data.view(np.float32)
             values[np.isneginf(values)] = np.finfo(np.float32).min
+    with_gathers(whole)
     return written(whole)

@@ -35,7 +35,7 @@ def logits(model, network: Network, seed: int = 0) -> np.ndarray:
     import torch
 
     noise = torch.rand(
-        torch_networks.example(network).shape, generator=torch.Generator().manual_seed(seed)
+        torch_networks.example(network)[0].shape, generator=torch.Generator().manual_seed(seed)
     )
     with torch.no_grad():
         return model(noise).numpy()
@@ -45,7 +45,7 @@ def test_a_declaration_is_built_for_its_size_and_classes():
     spec = declared()
     model = torch_networks.build(spec, "compact")
     assert not model.training
-    assert torch_networks.example(spec.compact).shape == (1, 3, 32, 64)
+    assert torch_networks.example(spec.compact)[0].shape == (1, 3, 32, 64)
     assert logits(model, spec.compact).shape == (1, 5)
 
 

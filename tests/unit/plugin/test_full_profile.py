@@ -12,8 +12,11 @@ from tiny_run import ROOT, environment
 from int8gate.model_zoo.registry import zoo
 
 RECIPES = ("tflite_int8", "onnx_int8")
-CASES = [
-    (name, recipe) for recipe in RECIPES for name, spec in zoo().items() if recipe in spec.recipes
+CASES = [  # a language model of 3.2 billion weights is 12.8 GB of float32, not for every machine
+    (name, recipe)
+    for recipe in RECIPES
+    for name, spec in zoo().items()
+    if recipe in spec.recipes and spec.task != "language"
 ]
 ALLOWED = {"passed", "unsupported"}  # `int8gate/validation/expectations.toml` says where and why
 

@@ -52,7 +52,7 @@ expect = { accuracy = "0.5 * float" }
 """
 EIGHT_BIT = {"accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup"}
 FLOAT_ACTIVATIONS = ("tflite_fp16", "tflite_dynamic_int8", "onnx_dynamic_int8")
-FLOAT_ACTIVATIONS += ("onnx_weight_int8", "onnx_weight_int4")
+FLOAT_ACTIVATIONS += ("onnx_weight_int8", "onnx_weight_int4", "onnx_weight_int4_hqq")
 GATES_OF = {  # recipe -> its gates
     **dict.fromkeys(RECIPES, EIGHT_BIT),
     **dict.fromkeys(FLOAT_ACTIVATIONS, EIGHT_BIT - {"integer_only"}),
@@ -343,6 +343,8 @@ def test_scores_are_compared_sample_by_sample(tmp_path):
         "distinct_outputs": 9,
         "also": {},
         "baseline": None,
+        "groups": None,
+        "to_float": {},
     }
     reference = SimpleNamespace(key="float", statistics=rows, **about)
     own = SimpleNamespace(key="own", statistics=rows[:scored], **about)

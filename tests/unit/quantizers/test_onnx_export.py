@@ -58,7 +58,7 @@ def build(input_shape, classes) -> TwoHeads:
 def write_source(network, declared, directory: Path) -> Path:
     """What users of such a model have: a file with a batch of any size."""
     path = directory / "source.onnx"
-    program = torch.export.export(network, (torch_networks.example(declared),))
+    program = torch.export.export(network, torch_networks.example(declared))
     torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False)
     model = onnx.load(str(path))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"

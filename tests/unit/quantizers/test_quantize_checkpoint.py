@@ -243,9 +243,10 @@ def test_a_tensor_that_has_no_place(tmp_path):
     assert "set tie_word_embeddings to false" in message
 
 
-def test_a_recipe_of_activations(tmp_path):
-    message = refusal(LLAMA, tmp_path, recipe=RECIPES["onnx_int8"])
-    assert "onnx_int8 does not quantize weights alone" in message
+@pytest.mark.parametrize("name", ["onnx_int8", "onnx_weight_int4_hqq", "tflite_int8"])
+def test_a_recipe_of_activations_or_of_another_rounding(tmp_path, name):
+    message = refusal(LLAMA, tmp_path, recipe=RECIPES[name])
+    assert f"{name} does not round weights alone, in blocks, to the nearest" in message
 
 
 @pytest.mark.parametrize("length", [0, 129])

@@ -111,3 +111,19 @@ def test_a_network_without_matrix_products_is_refused_in_a_sentence(tmp_path, na
     path = save(model, tmp_path / "convolutions.onnx")
     with pytest.raises(ValueError, match=rf"^convolutions.onnx holds no matrix product .*{name}"):
         quantize(path, RECIPES[name], None, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_quadratic_rounding_leaves_outputs_nearer(tmp_path, seed):
+    """Of weights with heavy tails, as trained ones are; a layer's output is what counts."""
+    rng = np.random.default_rng(seed)
+    weights = rng.standard_t(4, (256, 64)).astype(np.float32)
+    path, errors = save(product(weights), tmp_path / "float.onnx"), {}
+    samples = rng.standard_normal((1, 256, 256)).astype(np.float32)
+    wanted = OnnxSession(path).predict(samples)[0]
+    for name in ("onnx_weight_int4", "onnx_weight_int4_hqq"):
+        (tmp_path / name).mkdir()
+        quantize(path, RECIPES[name], None, tmp_path / name)
+        found = OnnxSession(tmp_path / name / ONNX).predict(samples)[0]
+        errors[name] = float(np.square(found - wanted).mean())
+    assert 0 < errors["onnx_weight_int4_hqq"] < errors["onnx_weight_int4"]

@@ -1,0 +1,122 @@
+"""The zoo's language models on their text: perplexity, and texts that are not theirs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from int8gate.calibration_data.texts import windows
+from int8gate.calibration_data.texts.tokenizers import of_bytes
+from int8gate.engine.cache import ArtifactCache
+from int8gate.engine.worker import Worker
+from int8gate.model_zoo import torch_networks, weights
+from int8gate.model_zoo.registry import model
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.settings import Settings
+from int8gate.tasks.registry import scenes
+from int8gate.tasks.task import Scenes
+from int8gate.validation import measure
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.measure import Measurement
+from int8gate.validation.metrics.registry import metric
+
+torch = pytest.importorskip("torch")
+FEW = 400  # windows of each corpus
+
+
+def reference_perplexity(network, texts: list[bytes]) -> float:
+    """As textbooks have it: token by token, from the probability of each byte."""
+    nats, count = 0.0, 0
+    for text in texts:
+        given = torch.tensor([[256, *text[:-1]]], dtype=torch.int32)
+        with torch.no_grad():
+            logits = network(given)[0].double()
+        for place, byte in enumerate(text):
+            scores = logits[place].tolist()
+            largest = max(scores)
+            total = sum(math.exp(score - largest) for score in scores)
+            nats -= scores[byte] - largest - math.log(total)
+            count += 1
+    return math.exp(nats / count)
+
+
+@pytest.mark.parametrize("name", ["llama_3_2_3b", "mistral_7b"])
+def test_perplexity_is_that_of_twenty_plain_lines(name):
+    spec = model(name)
+    network = torch_networks.build(spec, "compact")
+    torch_networks.load(network, weights.find_weights(spec, "compact").path)
+    found = windows.draw("evaluation", 128, of_bytes())
+    rows = np.arange(0, len(found), 400)
+    arrays, labels = next(found.feeds(len(rows), rows))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(arrays["tokens"])).numpy()
+    judged = metric("perplexity")
+    score = judged.score(judged.sample_statistics(logits, labels))
+    texts = [bytes(row.astype(np.uint8)) for row in labels]
+    assert score == pytest.approx(reference_perplexity(network, texts), abs=1e-6)
+    assert 2 < score < 8
+
+
+def _turned(text: str) -> np.ndarray:
+    return np.random.default_rng(0).permutation(256)[of_bytes().encode(text)]
+
+
+def draw_turned(split, length, tokenizer, dtype) -> windows.TextWindows:
+    """Of another tokenizer: bytes numbered otherwise."""
+    other = replace(tokenizer, encode=_turned, identity="turned")
+    return windows.TextWindows(split, length, other, dtype)
+
+
+class Unshifted(windows.TextWindows):
+    """Labels are the tokens that the network was given, not those that follow."""
+
+    def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        tokens, _ = super().sample(index)
+        return tokens, tokens.astype(np.int64)
+
+
+def draw_unshifted(split, length, tokenizer, dtype) -> Unshifted:
+    return Unshifted(split, length, tokenizer, dtype)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """What the accuracy gate says of the compact LLaMA's float case on a few windows."""
+    spec, cache = model("llama_3_2_3b"), ArtifactCache(tmp_path_factory.mktemp("cache"))
+
+    def measured(drawn_by: str | None = None) -> Measurement:
+        changed = replace(spec, scenes="spoiled" if drawn_by else None)
+        with pytest.MonkeyPatch.context() as patch, Worker() as worker:
+            patch.setitem(windows.COUNT, "evaluation", {"prose": FEW, "code": FEW})
+            patch.setitem(scenes(), "spoiled", Scenes(drawn_by or "", 257))
+            pipeline = Pipeline(Settings(), cache, worker)
+            return measure.accuracy(CaseRun(changed, RECIPES["onnx_fp32"], pipeline))
+
+    return measured
+
+
+def test_the_models_own_text_is_scored_on_both_corpora(judged):
+    found = judged()
+    assert "not significantly better" not in found.result.message
+    assert f"one of {FEW} samples moves perplexity" in found.result.message, "they resolve no 1%"
+    accuracy = found.fields["accuracy"]
+    assert accuracy["groups"].keys() == {"prose", "code"}
+    for part in accuracy["groups"].values():
+        assert 2 < part["float"] < part["baseline"] / 4
+        assert part["drop"] == 0
+        assert part["samples"] == part["sources"] == FEW
+    assert accuracy["to_float"]["same_next_token"]["value"] == 1
+    assert accuracy["to_float"]["kl_divergence"]["value"] < 1e-6
+
+
+@pytest.mark.parametrize("drawn_by", ["draw_turned", "draw_unshifted"])
+def test_a_text_that_is_not_the_models_proves_nothing(judged, drawn_by):
+    found = judged(f"{__name__}:{drawn_by}")
+    assert found.result.status == "invalid", found.result.message
+    assert "not significantly better than the frequency of each token" in found.result.message
+    assert "on prose (invalid)" in found.result.message
+    assert "on code (invalid)" in found.result.message
