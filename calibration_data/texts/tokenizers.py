@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -40,24 +41,38 @@ def _bytes(text: str) -> np.ndarray:
 def of_repository(repository: str | Path | None) -> Tokenizer:
     """The tokenizer of a Hugging Face repository: its name on the hub, or its folder.
 
-    Only data are read; code of the repository is not run. Raises OSError where it cannot be
-    fetched, ValueError for one that marks no beginning.
+    Only data are read; code of the repository is not run. Raises FileNotFoundError saying what to
+    do where it cannot be read, ValueError for one that marks no beginning.
     """
-    from transformers import AutoTokenizer
-
     if repository is None:
         raise ValueError("a tokenizer comes with its repository: name that, or its folder")
-    loaded = AutoTokenizer.from_pretrained(str(repository), trust_remote_code=False)
+    loaded = _loaded(str(repository))
     if loaded.bos_token_id is None:
         raise ValueError(
             f"the tokenizer of {repository} has no token for the beginning of a text, expected one "
             "(bos_token in tokenizer_config.json): add it"
         )
+    encode = partial(_encoded, str(repository))  # travels to the worker, which loads it again
+    identity = _identity(repository, loaded)
+    return Tokenizer(encode, int(loaded.bos_token_id), len(loaded), identity)
 
-    def encode(text: str) -> np.ndarray:
-        return np.array(loaded.encode(text, add_special_tokens=False), np.int64)
 
-    return Tokenizer(encode, int(loaded.bos_token_id), len(loaded), _identity(repository, loaded))
+@cache
+def _loaded(repository: str):
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(repository, trust_remote_code=False)
+    except Exception as error:  # a damaged file raises no narrower one
+        raise FileNotFoundError(
+            f"the tokenizer of {repository} could not be read ({str(error).splitlines()[0]}): "
+            "connect this machine and accept the repository's licence where it has one, or pass "
+            "--weights-dir DIR with its files in a folder of the model's name"
+        ) from error
+
+
+def _encoded(repository: str, text: str) -> np.ndarray:
+    return np.array(_loaded(repository).encode(text, add_special_tokens=False), np.int64)
 
 
 def _identity(repository: str | Path, loaded) -> str:

@@ -33,7 +33,10 @@ def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
         )
     if spec.own:
         return None
-    classes = spec.network(settings.profile).classes
+    network = spec.network(settings.profile)
+    classes = network.classes
+    if network.tokenizer:  # text has labels in any vocabulary
+        return None
     if settings.data_dir is None and classes != scenes()[spec.data].classes:
         return (
             f"accuracy not measured: the {settings.profile} network has {classes} classes and no "

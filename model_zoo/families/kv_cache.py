@@ -30,7 +30,7 @@ class _Cached(nn.Module):
     def __init__(self, network: causal_lm.CausalLanguageModel, length: int):
         super().__init__()
         self.model, self.lm_head, self.length = network.model, network.lm_head, length
-        config = network.model.config
+        config: Any = network.model.config
         self.window = getattr(config, "sliding_window", None) or length
         self.groups = config.num_attention_heads // config.num_key_value_heads
 
@@ -40,7 +40,8 @@ class _Cached(nn.Module):
         """Tokens (1, t) at places (t,) to hidden states (1, t, c), and the cache with them in it;
         `past` are keys and values (1, heads, length, size) of each layer, None of an empty one.
         """
-        model, slots = self.model, torch.arange(self.length)
+        model: Any = self.model
+        slots = torch.arange(self.length)
         hidden = model.embed_tokens(tokens)
         rotary = model.rotary_emb(hidden, places[None])
         back = places[:, None] - slots[None]

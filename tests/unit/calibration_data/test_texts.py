@@ -183,6 +183,18 @@ def test_a_repositorys_tokenizer_marks_the_beginning(tmp_path):
     refused(lambda: of_repository(tmp_path / "b"), "bos_token", str(tmp_path / "b"))
 
 
+@pytest.mark.parametrize("content", [None, "{damaged"], ids=["absent", "damaged"])
+def test_a_tokenizer_that_cannot_be_read_is_told_so(tmp_path, content):
+    if content:
+        (tmp_path / "tokenizer.json").write_text(content)
+    refused(
+        lambda: of_repository(tmp_path),
+        str(tmp_path),
+        "--weights-dir DIR",
+        kind=FileNotFoundError,
+    )
+
+
 def test_reading_text_loads_no_heavy_library():
     code = (
         "import sys; from int8gate.calibration_data.texts import windows, tokenizers\n"

@@ -120,3 +120,38 @@ def test_a_text_that_is_not_the_models_proves_nothing(judged, drawn_by):
     assert "not significantly better than the frequency of each token" in found.result.message
     assert "on prose (invalid)" in found.result.message
     assert "on code (invalid)" in found.result.message
+
+
+@pytest.mark.heavy
+def test_the_full_profile_reads_a_repositorys_files(tmp_path):
+    """A checkpoint as it is downloaded, small and untrained: its tokenizer makes the samples."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path / "llama_3_2_3b"
+    names = ["<s>", *map(chr, range(32, 127)), "\n"]
+    letters = {name: number for number, name in enumerate([*names, "<unk>"])}
+    made = Tokenizer(models.WordLevel(letters, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>").save_pretrained(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=len(letters), tie_word_embeddings=True, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    spec = model("llama_3_2_3b")
+    inputs = (replace(spec.full.inputs[0], shape=(64,)),)
+    full = replace(spec.full, classes=len(letters), inputs=inputs, arguments={})
+    with pytest.MonkeyPatch.context() as patch, Worker() as worker:
+        patch.setitem(windows.COUNT, "evaluation", {"prose": 40, "code": 40})
+        settings = Settings(profile="full", weights_dir=tmp_path)
+        pipeline = Pipeline(settings, ArtifactCache(tmp_path / "cache"), worker)
+        run = CaseRun(replace(spec, full=full), RECIPES["onnx_weight_int8"], pipeline)
+        found = measure.accuracy(run)
+    assert found.result.status == "invalid", "it was never trained"
+    for part in found.fields["accuracy"]["groups"].values():
+        assert part["float"] > part["baseline"]
+    assert found.fields["accuracy"]["to_float"].keys() == {
+        "kl_divergence",
+        "same_next_token",
+        "greedy_tokens_alike",
+    }
