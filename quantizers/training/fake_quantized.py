@@ -100,6 +100,8 @@ def _below(bound: int) -> float:
 
 def _dot(one, other):
     """The sum of products, read in the order of memory: maps may stand channels last."""
+    if one.is_contiguous() and other.is_contiguous():
+        return torch.dot(one.view(-1), other.view(-1))
     order = sorted(range(one.ndim), key=one.stride, reverse=True)
     return torch.dot(one.permute(order).reshape(-1), other.permute(order).reshape(-1))
 
@@ -230,7 +232,7 @@ class _Step:
 
     def __init__(self, network: FakeQuantized) -> None:
         self._network, self._graph = network, network.graph
-        self._activations = torch.exp(network.log_scales).float()
+        self._activations = torch.exp(network.log_scales).float().unbind()
         self._of_weights: dict[str, torch.Tensor] = {}
 
     def rounded(self, name: str, values):
