@@ -35,6 +35,7 @@ from int8gate.quantizers.training.differentiable_graph import (
     Graph,
     Grid,
 )
+from int8gate.runtimes.artifact import SAME
 
 
 def fake_quantized(
@@ -62,8 +63,10 @@ class _FakeQuantize(torch.autograd.Function):
             whole = whole.mul_(finer).round_().div_(finer)
         if halves == AWAY:
             whole = whole.abs().add_(0.5).floor_().copysign_(whole)
+        elif halves == UP:  # also what is a half but for its last bits, as in `TensorSpec.quantize`
+            whole = (whole + SAME * whole.abs()).add_(0.5).floor_()
         else:
-            whole = whole.add_(0.5).floor_() if halves == UP else whole.round_()
+            whole = whole.round_()
         return whole.mul_(scale), steps
 
     @staticmethod
