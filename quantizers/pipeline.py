@@ -31,7 +31,7 @@ from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
 from int8gate.quantizers.training import training_samples
-from int8gate.quantizers.training.training_schedule import schedule_of
+from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ class Pipeline:
     def _training(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Step:
         """Of the float artifact as the remedies left it, from its calibrated ranges on."""
         settings = self.settings
-        profile, schedule = settings.profile, schedule_of(settings.train_budget_s, recipe.weights)
+        profile, schedule = settings.profile, Schedule(budget_s=float(settings.train_budget_s))
         parts = {
             "recipe": repr(replace(recipe, name="", summary="")),
             "network": repr((spec.network(profile), spec.preprocessing, spec.task, spec.decode)),

@@ -35,6 +35,7 @@ from int8gate.quantizers.training.differentiable_graph import (
     Graph,
     Grid,
 )
+from int8gate.runtimes.artifact import SAME
 
 
 def fake_quantized(
@@ -62,8 +63,10 @@ class _FakeQuantize(torch.autograd.Function):
             whole = whole.mul_(finer).round_().div_(finer)
         if halves == AWAY:
             whole = whole.abs().add_(0.5).floor_().copysign_(whole)
+        elif halves == UP:  # also what is a half but for its last bits, as in `TensorSpec.quantize`
+            whole = (whole + SAME * whole.abs()).add_(0.5).floor_()
         else:
-            whole = whole.add_(0.5).floor_() if halves == UP else whole.round_()
+            whole = whole.round_()
         return whole.mul_(scale), steps
 
     @staticmethod
@@ -100,6 +103,8 @@ def _below(bound: int) -> float:
 
 def _dot(one, other):
     """The sum of products, read in the order of memory: maps may stand channels last."""
+    if one.is_contiguous() and other.is_contiguous():
+        return torch.dot(one.view(-1), other.view(-1))
     order = sorted(range(one.ndim), key=one.stride, reverse=True)
     return torch.dot(one.permute(order).reshape(-1), other.permute(order).reshape(-1))
 
@@ -230,7 +235,7 @@ class _Step:
 
     def __init__(self, network: FakeQuantized) -> None:
         self._network, self._graph = network, network.graph
-        self._activations = torch.exp(network.log_scales).float()
+        self._activations = torch.exp(network.log_scales).float().unbind()
         self._of_weights: dict[str, torch.Tensor] = {}
 
     def rounded(self, name: str, values):

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from int8gate.quantizers.recipe import INT4
-
 DEFAULT_BUDGET_S = 180.0
 PROGRESS = "progress.txt"  # beside the checkpoint: the last line that a training said
 # What looks at the validation part: looked up by name, for metrics stand in a room above.
 JUDGE = "int8gate.validation.training_judge:Judge"
-
-INT4_WEIGHT_RATE = 5e-4  # a step of 4 bits is 18 times one of 8
 
 
 @dataclass(frozen=True)
@@ -68,10 +64,3 @@ class Schedule:
         if progress < self.warm_up:
             return max(progress, 0.02 * self.warm_up) / self.warm_up
         return 0.5 * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up)))
-
-
-def schedule_of(budget_s: float, weights: str) -> Schedule:
-    """That of a recipe whose weights have that dtype."""
-    if weights == INT4:
-        return Schedule(budget_s=float(budget_s), weight_rate=INT4_WEIGHT_RATE)
-    return Schedule(budget_s=float(budget_s))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from int8gate.quantizers.training.differentiable_graph import AWAY, EVEN, UP, Call, Graph, Grid
+from int8gate.runtimes.artifact import SAME, TensorSpec
 
 GRIDS = st.sampled_from([(0, -128, 127), (-128, -128, 127), (128, 0, 255), (3, -7, 7)])
 SCALES = st.floats(1e-3, 1e3)
@@ -19,8 +20,26 @@ def written_out(values, scale, zero_point, low, high, halves):
     import torch
 
     steps = torch.clamp(values / scale, low - zero_point, high - zero_point)
-    whole = torch.floor(steps + 0.5) if halves == UP else steps.round()
+    slack = SAME * steps.abs()
+    whole = torch.floor(steps + slack + 0.5) if halves == UP else steps.round()
     return (steps + (whole - steps).detach()) * scale
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(1e-3, 10), st.integers(-128, 127))
+def test_an_input_is_rounded_as_the_host_rounds_it(scale, zero_point):
+    """Halves too: of pixels from -1 to 1 every one is halfway, and floats decide by last bits."""
+    import torch
+
+    from int8gate.quantizers.training.fake_quantized import fake_quantized
+
+    step = np.float32(scale)
+    halves = np.arange(-300, 301, dtype=np.float64) / 2
+    real = (halves * step).astype(np.float32)
+    spec = TensorSpec("x", real.shape, "int8", float(step), zero_point)
+    rounded = fake_quantized(torch.from_numpy(real), torch.tensor(step), zero_point, -128, 127, UP)
+    integers = np.rint(rounded.numpy() / step) + zero_point
+    np.testing.assert_array_equal(integers, spec.quantize(real))
 
 
 def drawn(seed: int, scale: float):
