@@ -37,7 +37,8 @@ from int8gate.quantizers.activation_audit import (
 from int8gate.quantizers.calibration.table import Table
 from int8gate.quantizers.calibration.thresholds import ranges
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import RECIPES, REFERENCES, Recipe
+from int8gate.quantizers.recipe import RECIPES, REFERENCES
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.tflite import collector as tflite_collector

@@ -30,7 +30,8 @@ import numpy as np
 
 from int8gate.quantizers.out_of_core.checkpoint import Checkpoint, open_checkpoint
 from int8gate.quantizers.out_of_core.data_plan import UNIT_VALUES
-from int8gate.quantizers.recipe import RECIPES, Recipe
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx.weight_only import bits_of
 
 PIECE = 8 << 20  # bytes

@@ -12,7 +12,7 @@ from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers import steps
 from int8gate.quantizers.pipeline import Built, Pipeline
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains import registry
 from int8gate.runtimes import litert, onnx_session, ort
 from int8gate.runtimes.artifact import SAVED_MODEL, as_artifact

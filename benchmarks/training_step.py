@@ -23,7 +23,7 @@ from int8gate.quantizers import steps
 from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.ranged import table_of
-from int8gate.quantizers.recipe import recipe
+from int8gate.quantizers.recipe import recipe, untrained
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.toolchains.onnx import trained_artifact as onnx_trained
@@ -79,7 +79,7 @@ class Pair:
         name, _, chosen = case.partition("-")
         spec, trained = model(name), recipe(chosen)
         tools = TOOLS[trained.toolchain]
-        done = steps.run_steps(pipeline.steps(spec, trained.untrained), pipeline.runner)
+        done = steps.run_steps(pipeline.steps(spec, untrained(trained)), pipeline.runner)
         real = done[steps.FLOAT].path / tools.file
         table = table_of(done[steps.STATISTICS].path / STATISTICS)
         ranges = thresholds.ranges_of(table, trained)

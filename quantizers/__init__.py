@@ -1,6 +1,6 @@
 """Recipes, and how they are carried out.
 
-recipe.py     the named ways to quantize
+recipe.py     the named ways to quantize; recipe_type.py: what such a way is
 layer.py      what can be quantized by itself; segmented.py: networks of which that is done
 settings.py   what the command line chose
 pipeline.py   from a declaration to an artifact: each step once, cached (steps.py)

@@ -17,7 +17,7 @@ from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.calibration.expected_error import saturation
 from int8gate.quantizers.calibration.statistics import TensorStatistics
 from int8gate.quantizers.calibration.thresholds import Range
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.tflite.ranges import MARGIN, OVERSHOOT
 
 if TYPE_CHECKING:

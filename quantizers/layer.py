@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from int8gate.quantizers.recipe import Rule
+from int8gate.quantizers.recipe_type import Rule
 
 
 @dataclass(frozen=True)

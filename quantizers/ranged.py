@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from int8gate.quantizers.calibration import shards, table, thresholds
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.training.trained_file import TRAINED, read_ranges
 from int8gate.runtimes.artifact import STATISTICS
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.user_models.declaration import format_of
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.runtimes.artifact import ONNX, PROGRAM, SAVED_MODEL, TFLITE
 from int8gate.tasks.registry import task

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers.recipe import ALL_OPERATORS, INT8, Recipe
+from int8gate.quantizers.recipe_type import ALL_OPERATORS, INT8, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import find

@@ -11,7 +11,8 @@ from int8gate.engine.errors import plain_text
 from int8gate.engine.worker import WorkerError
 from int8gate.quantizers import stages
 from int8gate.quantizers.diagnosis import ConversionFailed
-from int8gate.quantizers.recipe import INT8, RECIPES, Recipe
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import INT8, Recipe
 from int8gate.validation.case_run import CaseRun
 
 FAILURES = (ConversionFailed, WorkerError, ValueError, OSError)

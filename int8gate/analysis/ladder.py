@@ -31,7 +31,7 @@ from int8gate.analysis.ladder_results import (
     helped,
 )
 from int8gate.analysis.rungs import Rung, rungs
-from int8gate.quantizers.recipe import FLOAT32, INT16
+from int8gate.quantizers.recipe_type import FLOAT32, INT16
 from int8gate.targets.registry import HOST, find, taking
 from int8gate.targets.target import Target
 from int8gate.validation import measure

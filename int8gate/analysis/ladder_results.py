@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
-from int8gate.quantizers.recipe import RECIPES, WIDTHS, Recipe
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import WIDTHS, Recipe
 
 NOTHING_GAINED_DB = 0.1  # of SQNR, where there are no labels
 NOTICEABLE = 0.1  # of the drop of the case itself

@@ -22,7 +22,7 @@ from int8gate.engine.plugins import resolve
 from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.ranged import table_of
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.validation.bootstrap import (
     RESAMPLES,
     lower_drops,

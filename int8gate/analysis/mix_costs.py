@@ -24,7 +24,7 @@ from int8gate.analysis.attempts import FAILURES, attempt, first_line_of
 from int8gate.analysis.mix_question import SIZE, MixQuestion
 from int8gate.analysis.mix_table import Boundary, MixTable, Option
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import INT4, INT8, WIDTHS, Recipe
+from int8gate.quantizers.recipe_type import INT4, INT8, WIDTHS, Recipe
 from int8gate.targets.registry import HOST, find
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.speed import Interleaved, interleave

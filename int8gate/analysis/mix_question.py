@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from int8gate.analysis.search import METHODS
 from int8gate.engine.errors import instead
-from int8gate.quantizers.recipe import FLOAT32, WIDTHS
+from int8gate.quantizers.recipe_type import FLOAT32, WIDTHS
 from int8gate.targets.registry import HOST, check_target, find
 from int8gate.targets.target import SIMULATED
 from int8gate.validation.case_run import CaseRun

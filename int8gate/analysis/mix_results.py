@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from int8gate.analysis.confirm import Confirmed
-from int8gate.quantizers.recipe import WIDTHS
+from int8gate.quantizers.recipe_type import WIDTHS
 from int8gate.targets.registry import find
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.noninferiority import NonInferiority

@@ -39,7 +39,7 @@ from int8gate.analysis.mix_results import (
 from int8gate.analysis.search import search
 from int8gate.analysis.search_budget import Budget
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import INT4, INT8
+from int8gate.quantizers.recipe_type import INT4, INT8
 from int8gate.targets.registry import HOST
 from int8gate.validation import gates
 from int8gate.validation.case_run import CaseRun

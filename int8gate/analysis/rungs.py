@@ -11,7 +11,8 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from int8gate.quantizers.recipe import FLOAT32, INT16, RECIPES, REMEDIES, Recipe, with_remedies
+from int8gate.quantizers.recipe import RECIPES, untrained, with_remedies
+from int8gate.quantizers.recipe_type import FLOAT32, INT16, REMEDIES, Recipe
 from int8gate.quantizers.toolchains.toolchain import Toolchain
 
 QUICK = ("cle", "smooth", "bias")  # of `REMEDIES`, by the time that they take
@@ -127,7 +128,7 @@ def _wider_activations(base: Recipe) -> Iterator[Rung]:
 def _trained(base: Recipe, toolchain: Toolchain) -> Iterator[Rung]:
     """Quantization-aware training, which leaves the graph integer, and takes minutes."""
     for other in RECIPES.values() if toolchain.training else ():
-        if other.is_trained and other.untrained.name == base.name.partition("+")[0]:
+        if other.is_trained and untrained(other).name == base.name.partition("+")[0]:
             chosen = with_remedies(other, *base.remedies) if base.remedies else other
             yield Rung(chosen, other.summary)
 

@@ -30,7 +30,7 @@ from int8gate.quantizers import steps
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import INT8, Recipe
+from int8gate.quantizers.recipe_type import INT8, Recipe
 from int8gate.quantizers.stages import check_route
 from int8gate.runtimes.artifact import STATISTICS
 from int8gate.validation.case_run import CaseRun

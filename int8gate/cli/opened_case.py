@@ -12,7 +12,8 @@ from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PROFILES, ModelSpec
 from int8gate.quantizers.declared_recipes import declared_model
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import Recipe, may_be_named, recipe
+from int8gate.quantizers.recipe import may_be_named, recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import packages_of
 

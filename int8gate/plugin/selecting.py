@@ -11,7 +11,8 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.plugin.cases import Gate, case_id, gates_of, offered
 from int8gate.plugin.models import FULL_ALONE, MODELS
 from int8gate.plugin.options import DEFAULT_RECIPE
-from int8gate.quantizers.recipe import ALL_GATES, recipe
+from int8gate.quantizers.recipe import recipe
+from int8gate.quantizers.recipe_type import ALL_GATES
 from int8gate.targets.registry import HOST, needed_by
 
 GATE_ID = re.compile(r"::test_(?P<gate>\w+)\[(?P<label>.+)\]$")

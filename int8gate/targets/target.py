@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from int8gate.quantizers.recipe import EIGHT_BITS, SCALES, Recipe
+from int8gate.quantizers.recipe_type import EIGHT_BITS, SCALES, Recipe
 
 # What a latency is: of this very hardware; of a compiler's or a roofline's arithmetic; of software
 # that computes what the hardware would, whose own time says nothing.

@@ -23,5 +23,5 @@ TASK = Task(
     accuracy="1.01 * float",
     scenes={"language": Scenes("int8gate.calibration_data.texts.windows:draw", 257)},
     training="int8gate.model_zoo.training.torch_text:LANGUAGE",
-    zoo="int8gate.model_zoo.language",
+    zoo="int8gate.model_zoo.language_models",
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import Source, source_of
 from int8gate.quantizers.toolchains.registry import find

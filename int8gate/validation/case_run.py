@@ -13,7 +13,7 @@ from typing import Any
 from int8gate.engine.errors import again
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.pipeline import Built, Pipeline
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.targets.target import Target
 from int8gate.validation import cached_results, case_stages
 from int8gate.validation.cached_results import KeptEvaluation

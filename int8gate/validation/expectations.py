@@ -27,7 +27,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from int8gate.engine.errors import instead, on_a_line
-from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.quantizers.recipe_type import ALL_GATES
 from int8gate.tasks.registry import task
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from int8gate.engine.host import cpu_name
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.targets import registry as targets

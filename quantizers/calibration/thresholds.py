@@ -33,7 +33,7 @@ import numpy as np
 
 from int8gate.quantizers.calibration import expected_error
 from int8gate.quantizers.calibration.statistics import TensorStatistics, magnitudes
-from int8gate.quantizers.recipe import SCALES, Recipe
+from int8gate.quantizers.recipe_type import SCALES, Recipe
 
 CANDIDATES = 2048
 OUTLIERS = 0.01

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from int8gate.quantizers.out_of_core.checkpoint import Checkpoint, Tensor
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx.weight_only import bits_of
 
 ALIGNMENT = 4096  # a page: ONNX Runtime maps external data instead of reading it

@@ -31,7 +31,7 @@ from int8gate.quantizers.out_of_core.data_writer import (
     sync_directory,
     write_data,
 )
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_file import EXTERNAL_SUFFIX
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.remedies import rounding
 from int8gate.quantizers.remedies.float_network import Network, WeightedLayer
 from int8gate.quantizers.remedies.patches import Patches, patches_of

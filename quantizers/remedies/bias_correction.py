@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.remedies.float_network import Network, WeightedLayer
 from int8gate.quantizers.remedies.patches import Patches, patches_of
 from int8gate.quantizers.remedies.trial import Quantized, Tools, Trial

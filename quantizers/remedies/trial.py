@@ -21,7 +21,7 @@ import numpy as np
 from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.exposed import exposed
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.remedies.float_network import IDENTITY, RESHAPE, Network
 
 MOST = 120  # samples, spread over the file: more change little

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.recipe import REFERENCES
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.stage import Stage
 
 FLOAT, EXPORTED = "float artifact", "exported network"  # what a quantization starts from

@@ -22,7 +22,7 @@ from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.ranged import table_of
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.training.differentiable_graph import Graph, NotDifferentiable
 from int8gate.quantizers.training.trained_file import TRAINED, Ranges, write_trained
 from int8gate.quantizers.training.training_samples import TrainingSamples

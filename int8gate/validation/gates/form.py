@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.expectations import Expectations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import GateResult, failed
 from int8gate.validation.metrics.registry import Metric

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 
 LARGEST = float(np.finfo(np.float16).max)
 _HALF = "tensor(float16)"

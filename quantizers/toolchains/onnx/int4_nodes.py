@@ -15,7 +15,7 @@ import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
 from int8gate.quantizers.int4 import LEVELS, packed
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 
 BLOCK = 32
 BLOCKED_SINCE = 21  # opset

@@ -14,7 +14,7 @@ from collections import defaultdict
 import numpy as np
 
 from int8gate.quantizers.int4 import LEVELS, packed, whole_steps
-from int8gate.quantizers.recipe import INT4, Recipe
+from int8gate.quantizers.recipe_type import INT4, Recipe
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.quantizers.toolchains.onnx.int4_nodes import know_int4
 from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS

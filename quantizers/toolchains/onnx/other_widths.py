@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from int8gate.quantizers.recipe import FLOAT16, INT4, Recipe
+from int8gate.quantizers.recipe_type import FLOAT16, INT4, Recipe
 from int8gate.quantizers.toolchains.onnx.half_nodes import as_half, check_half
 from int8gate.quantizers.toolchains.onnx.int4_nodes import as_int4, check_int4
 

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import plainly
-from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.recipe import REFERENCES
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx import static as onnx_static
 from int8gate.quantizers.toolchains.onnx import weight_only
 from int8gate.runtimes import onnx_file

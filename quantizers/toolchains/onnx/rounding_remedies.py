@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.remedies import adaptive_rounding, bias_correction
 from int8gate.quantizers.remedies.trial import Tools
 from int8gate.quantizers.toolchains.onnx import collector, weighted_network

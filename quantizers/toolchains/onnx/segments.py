@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import FLOAT16, INT4, Recipe
+from int8gate.quantizers.recipe_type import FLOAT16, INT4, Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.onnx import static
 from int8gate.quantizers.toolchains.onnx.float_nodes import part_constants

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.quantizers import ranged
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx import quantize as onnx_quantize
 

@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
-from int8gate.quantizers.recipe import INT4, RECIPES, Recipe
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import INT4, Recipe
 from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
 from int8gate.quantizers.toolchains.onnx.int4_weights import give_int4_weights
 from int8gate.quantizers.toolchains.onnx.other_widths import (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe import FLOAT16, FLOAT32, INT4, Recipe
+from int8gate.quantizers.recipe_type import FLOAT16, FLOAT32, INT4, Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
 from int8gate.quantizers.toolchains.toolchain import FLOAT, STATISTICS, Quantization, Toolchain

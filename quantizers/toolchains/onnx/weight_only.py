@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.recipe import REFERENCES, Recipe
+from int8gate.quantizers.recipe import REFERENCES
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 
 STOCK = "onnxruntime.quantization.matmul_nbits_quantizer"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from int8gate.quantizers.recipe import FLOAT32, INT4, RECIPES, Recipe
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import FLOAT32, INT4, Recipe
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.float_operators import note, of_widths
 from int8gate.quantizers.toolchains.tflite.int4_weights import with_int4_weights

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from int8gate.quantizers.recipe import FLOAT32, REFERENCES, Recipe
+from int8gate.quantizers.recipe import REFERENCES
+from int8gate.quantizers.recipe_type import FLOAT32, Recipe
 from int8gate.runtimes.tflite_graph import Graph, Operator, opened, read_graph, written
 from int8gate.runtimes.tflite_integers import with_kept
 

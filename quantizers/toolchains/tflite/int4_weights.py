@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from int8gate.quantizers.int4 import LEVELS, packed, whole_steps
-from int8gate.quantizers.recipe import EIGHT_BITS, INT4, Recipe
+from int8gate.quantizers.recipe_type import EIGHT_BITS, INT4, Recipe
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_tensors
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS
 from int8gate.runtimes.tflite_graph import opened, written

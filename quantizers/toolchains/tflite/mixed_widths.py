@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from int8gate.quantizers.recipe import FLOAT32, INT16, Recipe
+from int8gate.quantizers.recipe_type import FLOAT32, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import not_given, with_one_name
 from int8gate.quantizers.toolchains.tflite.other_widths import (
     BITS,

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.recipe import INT4, INT16, Recipe
+from int8gate.quantizers.recipe_type import INT4, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import found_in
 from int8gate.quantizers.toolchains.tflite.graph_edit import (
     GraphEdit,

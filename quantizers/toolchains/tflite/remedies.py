@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.remedies import equalization, smoothing
 from int8gate.quantizers.toolchains.tflite import weighted_network
 from int8gate.runtimes.artifact import TFLITE

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.recipe import FLOAT32, INT8, WIDTHS, Recipe
+from int8gate.quantizers.recipe_type import FLOAT32, INT8, WIDTHS, Recipe
 from int8gate.quantizers.segmented import Operator, Program, Segmented, State, cut
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.float_operators import of_widths

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from int8gate.quantizers import ranged
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.tflite import collector as tflite_collector
 from int8gate.quantizers.toolchains.tflite import convert as tflite
 from int8gate.runtimes import litert

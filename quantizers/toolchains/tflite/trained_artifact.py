@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe import Recipe
+from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.tflite import convert, differentiable, ranges
 from int8gate.quantizers.training import trainer
 from int8gate.quantizers.training.trained_file import Ranges

@@ -23,7 +23,8 @@ from int8gate.cli.app import app
 from int8gate.engine.cache import ArtifactCache
 from int8gate.quantizers.declared_recipes import declared_model
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import FLOAT32, INT8, INT16, RECIPES, recipe
+from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.quantizers.recipe_type import FLOAT32, INT8, INT16
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.reporting.mix import mix_lines

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.analysis.rungs import MOST_WIDE, rungs
-from int8gate.quantizers.recipe import RECIPES, REMEDIES, Recipe, recipe
+from int8gate.quantizers.recipe import RECIPES, recipe
+from int8gate.quantizers.recipe_type import REMEDIES, Recipe
 
 NAMES = [name for name, each in RECIPES.items() if each.is_calibrated]
 LAYERS = [f"layer[{number}]" for number in range(24)]

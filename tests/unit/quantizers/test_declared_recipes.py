@@ -6,7 +6,8 @@ import pytest
 from data_folders import refused
 
 from int8gate.quantizers.declared_recipes import register_recipes
-from int8gate.quantizers.recipe import RECIPES, Rule, find, recipe, with_remedies
+from int8gate.quantizers.recipe import RECIPES, find, recipe, with_remedies
+from int8gate.quantizers.recipe_type import Rule
 
 
 def test_a_name_tells_the_recipe_and_its_remedies_in_order():

@@ -13,7 +13,8 @@ from int8gate.engine.cache import ArtifactCache
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.model_zoo.user_models.toml_file import read_zoo
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import RECIPES, Recipe, Rule
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import Recipe, Rule
 from int8gate.quantizers.settings import Settings
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun

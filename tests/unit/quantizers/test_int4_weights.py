@@ -18,7 +18,8 @@ from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.exposed import exact_session
 from int8gate.quantizers.int4 import packed, unpacked, whole_steps
 from int8gate.quantizers.ranged import table_of
-from int8gate.quantizers.recipe import RECIPES, Rule, may_be_named
+from int8gate.quantizers.recipe import RECIPES, may_be_named
+from int8gate.quantizers.recipe_type import Rule
 from int8gate.quantizers.toolchains import registry as toolchains
 
 PLAIN = {"tflite": "tflite_int8", "onnx": "onnx_int8"}

@@ -14,7 +14,8 @@ from onnx import numpy_helper
 from onnx_files import cnn, pictures, ranges_of, save, sqnr_db, weights, with_weights
 from test_onnx_quantize import csp, prepared, transformer
 
-from int8gate.quantizers.recipe import RECIPES, Rule
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import Rule
 from int8gate.quantizers.toolchains.onnx.int4_nodes import as_int4
 from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.quantizers import recipe as recipes
-from int8gate.quantizers.recipe import FLOAT, RECIPES, WIDTHS, Rule
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import FLOAT, WIDTHS, Rule
 from int8gate.quantizers.stages import check_route
 from int8gate.quantizers.toolchains.registry import find
 

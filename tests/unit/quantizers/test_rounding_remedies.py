@@ -179,7 +179,7 @@ def test_rounded_weights_are_those_of_the_quantized_file(networks, form, tmp_pat
 def test_a_layer_that_a_rule_leaves_float_is_left_alone(networks, tmp_path):
     from dataclasses import replace
 
-    from int8gate.quantizers.recipe import Rule
+    from int8gate.quantizers.recipe_type import Rule
 
     made = networks["onnx", False]
     name = made.tools.read(made.model).layers[0].name

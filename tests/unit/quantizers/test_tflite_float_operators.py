@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx_files import sqnr_db
 
-from int8gate.quantizers.recipe import RECIPES, Rule
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import Rule
 from int8gate.quantizers.toolchains.tflite.collector import close, collect
 from int8gate.quantizers.toolchains.tflite.convert import quantize
 from int8gate.quantizers.toolchains.tflite.tensor_names import name_ends

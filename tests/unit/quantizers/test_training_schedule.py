@@ -10,7 +10,7 @@ from int8gate.engine.cache import open_cache
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.quantizers import stages
 from int8gate.quantizers.pipeline import Pipeline
-from int8gate.quantizers.recipe import RECIPES, may_be_named, recipe, trained_recipes
+from int8gate.quantizers.recipe import RECIPES, may_be_named, recipe, trained_recipes, untrained
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.steps import TRAINED as TRAINED_STEP
 from int8gate.quantizers.training.training_schedule import Schedule
@@ -41,13 +41,13 @@ def test_a_budget_shortens_the_schedule_to_its_end(step, seconds):
 
 @pytest.mark.parametrize("trained", TRAINED, ids=lambda each: each.name)
 def test_a_trained_recipe_starts_from_a_registered_one(trained):
-    base = trained.untrained
+    base = untrained(trained)
     assert (base.rules, base.per_channel, base.io) == (
         trained.rules,
         trained.per_channel,
         trained.io,
     )
-    assert recipe(f"{trained.name}+cle").untrained == recipe(f"{base.name}+cle")
+    assert untrained(recipe(f"{trained.name}+cle")) == recipe(f"{base.name}+cle")
 
 
 def test_no_model_of_the_zoo_declares_a_recipe_that_trains():

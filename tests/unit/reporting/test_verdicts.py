@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.quantizers.recipe_type import ALL_GATES
 from int8gate.reporting import html, markdown
 from int8gate.reporting.rows import rows_of
 from int8gate.reporting.terminal import summary_lines

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import ALL_GATES
 from int8gate.validation.expectations import (
     CONVERSION,
     DEFAULT_FILE,

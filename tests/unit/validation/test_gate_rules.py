@@ -16,7 +16,8 @@ import pytest
 from int8gate.engine import host
 from int8gate.model_zoo.registry import zoo
 from int8gate.plugin.xfails import judged
-from int8gate.quantizers.recipe import ALL_GATES, RECIPES
+from int8gate.quantizers.recipe import RECIPES
+from int8gate.quantizers.recipe_type import ALL_GATES
 from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.validation import gates
 from int8gate.validation.expectations import Expectations

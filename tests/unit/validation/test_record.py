@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.quantizers.recipe import ALL_GATES
+from int8gate.quantizers.recipe_type import ALL_GATES
 from int8gate.validation import record as records
 
 # The case record of the design, field by field; `conversion`, `messages` and `notes` are ours.
