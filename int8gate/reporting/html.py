@@ -1,7 +1,8 @@
 """`report.html`: one file that can be forwarded, without scripts or outside resources.
 
 Names and messages come from model files that nobody vouches for, so Jinja2 escapes everything;
-the only markup passed through is the SVG of `plots.py`, which holds no name from a record.
+the only markup passed through is SVG of `plots.py` and `training_curve.py`, which holds no name
+from a record.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from int8gate.reporting.details import Fact, facts, tensors
 from int8gate.reporting.fields import DASH, change, dig, size_change, text
 from int8gate.reporting.plots import Mark, Picture, is_reference, marks, pictures
 from int8gate.reporting.rows import Baseline, CaseRow, Finding, about, findings, rows_of
+from int8gate.reporting.training_curve import curve
 from int8gate.reporting.verdicts import LEGEND, environment_pairs, headline, setups
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class CaseView:
     findings: list[Finding]
     tensors: list[tuple[str, str, str, str, str, str]]
     calibration: list[tuple[str, ...]]
+    training: str
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def _case(row: CaseRow, anchor: str, rank: str) -> CaseView:
         [] if row.holds else findings(row),
         tensors(row.record),
         calibration.table(row.record),
+        curve(row.record.get("training")),
     )
 
 

@@ -256,7 +256,7 @@ def _draw(axis: Axis, points: list[Point], reference: float | None, looks: dict[
     with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(3.8, 2.6))
         axes = figure.add_axes((0.2, 0.18, 0.76, 0.78))
-        _style(axes)
+        style(axes)
         axes.set_ylim(low, high)
         axes.axhline(0, color=INK, linewidth=0.9)
         for limit in sorted(set(tolerances) - {0.0}):
@@ -278,7 +278,7 @@ def _draw(axis: Axis, points: list[Point], reference: float | None, looks: dict[
         _scale(axes, [p.x for p in points] + [reference] * (reference is not None), axis.unit)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(stream.getvalue())
+    return inline(stream.getvalue())
 
 
 def _mark(axes: Axes, point: Point, look: Mark, low: float) -> None:
@@ -297,7 +297,8 @@ def _mark(axes: Axes, point: Point, look: Mark, low: float) -> None:
     axes.plot(point.x, point.change, color=look.colour, markerfacecolor=face, **shape)
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """A grid, two axes, and the page's colours."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(LINE)
@@ -326,7 +327,7 @@ def _scale(axes: Axes, values: list[float], unit: str) -> None:
     axes.set_xlabel(unit, color=INK)
 
 
-def _inline(svg: str) -> str:
+def inline(svg: str) -> str:
     """The bare <svg> element: no prolog, metadata, fixed size, namespace or repeated ids.
 
     The HTML around it names the picture.
