@@ -16,7 +16,7 @@ metric, its drop with the upper 95% bound (paired), SQNR at the output, and of t
 output is a softmax; the share of multiply-accumulates (ONNX) or operators (TFLite) that compute on
 integers, which says what the accuracy was bought with; CPU seconds and peak memory of calibration
 and quantization, without imports; size; and host latency, in turn with the float file. ONNX files
-run with exact sums (`runtimes.ort.EXACT_SUMS`) on every host.
+run with exact sums (`runtimes.ort.sums`) on every host.
 """
 
 from __future__ import annotations

@@ -50,9 +50,44 @@ def test_shared_weights_get_copies_that_compute_the_same(shared, form):
     np.testing.assert_array_equal(*given)
 
 
-def test_every_session_adds_its_products_exactly():
-    for chosen in (ort.options(), ort.options(entries={"session.disable_cpu_ep_fallback": "1"})):
-        assert chosen.get_session_config_entry("session.x64quantprecision") == "1"
+@pytest.mark.parametrize("entries", [None, {"session.disable_cpu_ep_fallback": "1"}])
+@pytest.mark.parametrize(
+    ("has_dot_product", "is_slow"), [(True, False), (False, True), (None, True)]
+)
+def test_only_hosts_with_a_dot_product_do_without_the_slow_exact_sums(
+    entries, has_dot_product, is_slow, monkeypatch
+):
+    monkeypatch.setattr(ort, "has_dot_product", lambda: has_dot_product)
+    chosen = ort.options(entries=entries)
+    try:
+        found = chosen.get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:  # there is no such entry
+        found = None
+    assert found == ("1" if is_slow else None)
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+@pytest.mark.parametrize("inputs", [2, 64, 257])
+def test_this_host_adds_products_exactly(rows, inputs, tmp_path):
+    """Of the largest values, whose sum of two does not fit into 16 bits."""
+    graph = f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    products (float[{rows}, {inputs}] x) => (float[{rows}, 16] out) {{
+        q = QuantizeLinear (x, one, low)
+        a = DequantizeLinear (q, one, low)
+        w = DequantizeLinear (integers, one, zero)
+        b = MatMul (a, w)
+        r = QuantizeLinear (b, step, low)
+        out = DequantizeLinear (r, step, low)
+    }}
+    """
+    step = np.float32(inputs * 127)
+    arrays = {"integers": np.full((inputs, 16), 127, np.int8), "one": np.float32(1)}
+    arrays |= {"zero": np.int8(0), "low": np.uint8(0), "step": step}
+    file = save(with_weights(graph, arrays), tmp_path / "products.onnx")
+    session = ort.open_model(file, ort.options())
+    (found,) = ort.run(session, {"x": np.full((rows, inputs), 255, np.float32)})
+    np.testing.assert_array_equal(found, np.full((rows, 16), 255 * step, np.float32))
 
 
 @pytest.mark.parametrize(
