@@ -121,7 +121,8 @@ def best_so_far(ladder: Ladder) -> str:
         return "none loses much less than the case itself"
     best = max(better, key=lambda each: each.gain or 0)
     unit = f"a drop of {best.drop:.4g}" if best.drop is not None else f"{best.sqnr_db:.1f} dB"
-    return f"the best is {best.recipe} with {unit}"
+    but = f", refused: {best.message}" if best.verdict == "refused" else ""
+    return f"the best is {best.recipe} with {unit}{but}"
 
 
 def first_line(message: str) -> str:

@@ -35,7 +35,7 @@ task = "classification"
 data = "{data}"
 range = [0, 1]
 recipes = ["{recipe}"]
-expect = {{ accuracy = "0.9 * float" }}
+expect = {{ accuracy = "0.9 * float", cpu_speedup_x86 = 0.01 }}
 """
 TOOLCHAINS = ("onnx", "tflite")
 
@@ -251,6 +251,7 @@ def test_accuracy_bought_by_another_gate_is_no_rescue(team, climbed, monkeypatch
     assert "io_dtype does not any more" in found.tried[-1].message
     assert found.tried[-1].gates["accuracy"] == "passed"
     assert "none of" in found.ending
+    assert found.ending.endswith("accuracy passes, but io_dtype does not any more")
 
 
 @pytest.mark.parametrize("remedies", [(), ("cle",)])
