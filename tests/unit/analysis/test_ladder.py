@@ -71,6 +71,16 @@ def climbed(team):
     return climbed
 
 
+def pasted(found, team: Path, toolchain: str) -> Path:
+    """A TOML of the network with what the ladder prints."""
+    file = team / f"pasted_{toolchain}.toml"
+    text = TABLE.format(suffix=toolchain, recipe="?", data="pictures")
+    recipes, _, rules = found.declaration.partition("\n")
+    declared_text = text.replace('recipes = ["?"]', recipes)
+    file.write_text(f"{declared_text}\n{rules}\n")
+    return file
+
+
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_a_loss_in_one_layer_is_rescued_by_that_layer_in_float(toolchain, climbed, team):
     found = climbed(toolchain)
@@ -82,11 +92,7 @@ def test_a_loss_in_one_layer_is_rescued_by_that_layer_in_float(toolchain, climbe
     assert "dearer ones were not needed" in found.ending
     assert found.drop_together > found.tried[-1].drop_upper_95, "of all tries, not of one"
     Rescue.model_validate(found.as_record())
-    file = team / f"pasted_{toolchain}.toml"  # what it prints is gated as it says
-    text = TABLE.format(suffix=toolchain, recipe="?", data="pictures")
-    file.write_text(text.replace('recipes = ["?"]', found.declaration.split("\n\n")[0]))
-    file.write_text(f"{file.read_text()}\n{found.declaration.partition(chr(10))[2]}\n")
-    spec = declared_model("gadget", file)
+    spec = declared_model("gadget", pasted(found, team, toolchain))  # gated as it says
     assert spec.recipes == (found.winner,)
     pipeline = Pipeline(
         Settings(min_calibration_samples=50), ArtifactCache(team / "cache"), InProcess()
@@ -161,8 +167,7 @@ def test_what_is_done_once_is_not_done_again(team, climbed):
 
 
 def test_a_case_that_passes_is_left_as_it_is(team, climbed):
-    climbed("onnx")
-    register_recipes(team / "pasted_onnx.toml")
+    register_recipes(pasted(climbed("onnx"), team, "onnx"))
     run = declared(team, "onnx_int8_wide1")
     found = rescue(run, targets=("host_cpu",))
     assert not found.tried
