@@ -233,10 +233,35 @@ def check_sizes(path: Path) -> None:
 
 
 def opened(model: bytes | bytearray) -> Any:
-    """The file's `ModelT` of LiteRT's schema: attributes and lists, to be changed in place."""
+    """The file's `ModelT` of LiteRT's schema: attributes and lists, to be changed in place.
+
+    Weights and options that stand behind the flatbuffer, as AI Edge Quantizer writes large ones,
+    are taken into it: `written` moves what is in front of them. Raises ValueError where they end
+    behind the file.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
+    for buffer in whole.buffers or []:
+        if buffer.offset > 1:
+            buffer.data = _behind(model, buffer.offset, buffer.size)
+        buffer.offset = buffer.size = 0
+    for graph in whole.subgraphs or []:
+        for each in graph.operators or []:
+            if each.largeCustomOptionsOffset > 1:
+                place = each.largeCustomOptionsOffset, each.largeCustomOptionsSize
+                each.customOptions = _behind(model, *place)
+            each.largeCustomOptionsOffset = each.largeCustomOptionsSize = 0
+    return whole
+
+
+def _behind(model: bytes | bytearray, start: int, size: int) -> Any:
+    """Bytes as an array, which flatbuffers writes at once."""
+    import numpy as np
+
+    if start + size > len(model):
+        raise ValueError(f"weights end at byte {start + size} of a file of {len(model)}")
+    return np.frombuffer(model, np.uint8, size, start).copy()
 
 
 def written(whole: Any) -> bytes:

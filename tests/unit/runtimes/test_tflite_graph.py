@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import write_all
 
-from int8gate.runtimes.tflite_graph import Graph, read_graph
+from int8gate.runtimes.tflite_graph import Graph, opened, read_graph, written
 from int8gate.runtimes.tflite_integers import FloatOperator, float_operators, integer_fraction
 
 ROOT = Path(__file__).parents[3]
@@ -84,6 +85,50 @@ def test_tensors_agree_with_litert(models, name):
     read = [(t.name, t.shape, t.dtype) for t in read_graph(models[name]).tensors]
     expected = {d["index"]: (d["name"], tuple(d["shape"]), d["dtype"].__name__) for d in details}
     assert read == [expected[index] for index in range(len(read))]  # LiteRT adds scratch behind
+
+
+def with_weights_behind(model: bytes, least: int) -> bytes:
+    """The file with buffers of so many bytes or more behind its flatbuffer, as AI Edge Quantizer
+    writes large ones.
+    """
+    whole, moved, behind = opened(model), [], b""
+    for buffer in whole.buffers:
+        if buffer.data is not None and len(buffer.data) >= least:
+            moved.append((buffer, len(behind)))
+            behind += np.asarray(buffer.data, np.uint8).tobytes()
+            behind += bytes(-len(behind) % 16)
+            buffer.offset, buffer.size, buffer.data = 2**20, len(buffer.data), None
+    start = -(-len(written(whole)) // 16) * 16
+    for buffer, place in moved:
+        buffer.offset = start + place
+    assert moved
+    return written(whole).ljust(start, b"\0") + behind
+
+
+def outputs_of(model: bytes) -> list[np.ndarray]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    session = Interpreter(model_content=model)
+    session.allocate_tensors()
+    for detail in session.get_input_details():
+        values = np.random.default_rng(0).normal(0, 30, detail["shape"])
+        session.set_tensor(detail["index"], values.astype(detail["dtype"]))
+    session.invoke()
+    return [session.get_tensor(detail["index"]) for detail in session.get_output_details()]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("int8", 1), ("int8", 100), ("fp32", 1), ("fp32", 100), ("attention", 1)]
+)
+def test_weights_behind_the_flatbuffer_come_into_it(models, name, least):
+    model = models[name].read_bytes()
+    behind = with_weights_behind(model, least)
+    changed = opened(behind)
+    changed.description = b"moves all that follows" * 100
+    for found in (behind, written(changed)):
+        np.testing.assert_equal(outputs_of(found), outputs_of(model))
+    with pytest.raises(ValueError, match="weights end at byte"):
+        opened(behind[:-16])
 
 
 def test_a_full_integer_model_has_no_float_operator(models):
