@@ -65,9 +65,9 @@ def options(
     return chosen
 
 
-def sums() -> Mapping[str, str]:
+def sums() -> dict[str, str]:
     """The configuration entries with which this host adds products exactly."""
-    return {} if has_dot_product() else EXACT_SUMS
+    return {} if has_dot_product() else dict(EXACT_SUMS)
 
 
 def open_model(
