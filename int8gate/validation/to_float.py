@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from int8gate.validation.metrics.perplexity import log_probabilities
+
 RESAMPLES = 1999
 INTERVAL = 0.025, 0.975
 
@@ -31,7 +33,7 @@ class Distance:
 
 def kl_divergence(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Logits (n, length, vocabulary) of both models to rows (n, 2): nats, and tokens."""
-    real, quantized = _log_probabilities(wanted), _log_probabilities(found)
+    real, quantized = log_probabilities(wanted), log_probabilities(found)
     nats = (np.exp(real) * (real - quantized)).sum(axis=-1)
     return np.stack([nats.sum(axis=1), np.full(len(nats), nats.shape[1])], axis=1)
 
@@ -52,8 +54,3 @@ def distance(rows: np.ndarray, sources: np.ndarray, seed: int = 0) -> dict:
     low, high = np.quantile(totals[:, 0] / totals[:, 1], INTERVAL)
     value = rows[:, 0].sum() / rows[:, 1].sum()
     return asdict(Distance(float(value), float(low), float(high), len(rows)))
-
-
-def _log_probabilities(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

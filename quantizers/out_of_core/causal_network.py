@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from int8gate.engine.errors import instead, on_a_line
-from int8gate.quantizers.out_of_core.checkpoint import CONFIG, Checkpoint
+from int8gate.quantizers.out_of_core.checkpoint import CONFIG, TIED, TIED_TO, Checkpoint
 from int8gate.quantizers.out_of_core.repeated_layers import repeat_layer
 from int8gate.quantizers.toolchains.onnx.from_torch import OPSET, quiet
 
@@ -27,7 +27,6 @@ EXPORTED_LAYERS = 2
 INPUT, OUTPUT = "input_ids", "logits"
 WEIGHTS = "weights"  # the placeholder's file name, in a graph whose data is nowhere yet
 _PREFIX = "network."  # of the module that wraps the network
-_TIED, _TIED_TO = "lm_head.weight", "model.embed_tokens.weight"
 _TALKATIVE = ("onnx_ir", "torchao", "torch.utils._pytree")
 _EXAMPLE = (2, 8)  # batch and length, where both are free
 
@@ -101,7 +100,7 @@ def check_tensors(checkpoint: Checkpoint, config: Any) -> None:
                 f"{tensor.file}: tensor {name} is of shape {tensor.shape}, expected "
                 f"{expected[name]} by {CONFIG}: {sentence}"
             )
-    if config.tie_word_embeddings and _TIED in tensors:
+    if config.tie_word_embeddings and TIED in tensors:
         _check_equal(checkpoint)
 
 
@@ -208,7 +207,7 @@ def _expected_shapes(config: Any, checkpoint: Checkpoint) -> dict[str, tuple[int
         )
     shapes = {}
     for name, tensor in _network(config, 1, with_buffers=False).state_dict().items():
-        if name == _TIED and config.tie_word_embeddings:
+        if name == TIED and config.tie_word_embeddings:
             continue
         for number in range(count if name.startswith(layer) else 1):
             place = name.replace(f"{layer}0.", f"{layer}{number}.", 1)
@@ -218,13 +217,13 @@ def _expected_shapes(config: Any, checkpoint: Checkpoint) -> dict[str, tuple[int
 
 def _is_ignored(name: str, config: Any) -> bool:
     """Frequencies, which old checkpoints hold and every network computes; tied weights."""
-    is_tied = name == _TIED and config.tie_word_embeddings
+    is_tied = name == TIED and config.tie_word_embeddings
     return is_tied or name.endswith(".rotary_emb.inv_freq")
 
 
 def _check_equal(checkpoint: Checkpoint) -> None:
     """Raises ValueError where tied weights that are stored twice differ."""
-    one, other = checkpoint.tensors[_TIED], checkpoint.tensors[_TIED_TO]
+    one, other = checkpoint.tensors[TIED], checkpoint.tensors[TIED_TO]
     rows = max(1, (1 << 20) // max(1, math.prod(one.shape[1:])))
     is_equal = (one.shape, one.dtype) == (other.shape, other.dtype) and all(
         (one.raw_rows(first, last) == other.raw_rows(first, last)).all()
@@ -233,7 +232,7 @@ def _check_equal(checkpoint: Checkpoint) -> None:
     )
     if not is_equal:
         raise ValueError(
-            f"{checkpoint.directory / CONFIG} ties {_TIED} to {_TIED_TO}, and the shards hold both "
+            f"{checkpoint.directory / CONFIG} ties {TIED} to {TIED_TO}, and the shards hold both "
             "with different values: set tie_word_embeddings to false"
         )
 

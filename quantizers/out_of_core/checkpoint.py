@@ -28,6 +28,7 @@ FLOATS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}  # in numpy's 
 EXPONENTS = {"BF16": 0x7F80, "F16": 0x7C00, "F32": 0x7F800000}  # all bits set: NaN or infinity
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 LARGEST_JSON = 100_000_000  # bytes; what safetensors admits for a header
+TIED, TIED_TO = "lm_head.weight", "model.embed_tokens.weight"  # one matrix, in many models
 SHIFT = 16  # bfloat16 is the upper half of float32
 
 

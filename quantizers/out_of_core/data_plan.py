@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from int8gate.quantizers.out_of_core.checkpoint import Checkpoint, Tensor
+from int8gate.quantizers.out_of_core.checkpoint import TIED, TIED_TO, Checkpoint, Tensor
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx.weight_only import bits_of
 
@@ -22,7 +22,6 @@ ALIGNMENT = 4096  # a page: ONNX Runtime maps external data instead of reading i
 UNIT_VALUES = 1 << 20  # weights that are in memory at once
 BATCH_VALUES = 1 << 24  # weights between two entries of the journal
 BLOCKS, AS_STORED, FLOAT32 = "blocks", "as stored", "float32"
-_TIED, _TIED_TO = "lm_head.weight", "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -285,8 +284,8 @@ class _GraphEdit:
         return Place(name, dtype, tuple(dims), 0, math.prod(dims) * width)
 
     def _source(self, name: str) -> Tensor:
-        if name == _TIED and name not in self.tensors:
-            name = _TIED_TO
+        if name == TIED and name not in self.tensors:
+            name = TIED_TO
         return self.tensors[name]
 
     def _add(self, name: str, rows: int, form: str, places: Iterable[Place]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 WEIGHTS, BIAS = "weights", "bias"  # roles of constants that are trained
 EVEN, UP, AWAY = "even", "up", "away"  # where halves of a step go
+MOST = {"int8": 127, "int4": 7}  # of weights, which are symmetric
 SAME_FACTOR = 1e-4  # relative: what float32 makes of one number
 SQUASHING = ("SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid")
 PASSED = (*SQUASHING, "QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Identity")

@@ -120,3 +120,19 @@ def write_raw(config: dict, directory: Path, shards: int = 2, seed: int = 0) -> 
         located |= dict.fromkeys(part, file)
     index = {"metadata": {}, "weight_map": located}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+class Stopped(Exception):
+    """What `stop_at` raises."""
+
+
+def stop_at(count: int):
+    """A progress function that raises `Stopped` when it is called for that time."""
+    steps = []
+
+    def progress(step) -> None:
+        steps.append(step)
+        if len(steps) == count:
+            raise Stopped
+
+    return progress

@@ -36,12 +36,17 @@ def _counted(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return counted
 
 
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """The natural logarithms of the softmax over the last axis, float64."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
 def _likelihoods(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counted = _counted(outputs, labels)
-    logits = outputs.astype(np.float64)
-    logits -= logits.max(axis=-1, keepdims=True)
-    of_label = np.take_along_axis(logits, np.maximum(labels, 0)[..., None].astype(np.int64), -1)
-    nats = np.log(np.exp(logits).sum(axis=-1)) - of_label[..., 0]
+    place = np.maximum(labels, 0)[..., None].astype(np.int64)
+    nats = -np.take_along_axis(log_probabilities(outputs), place, -1)[..., 0]
     return np.stack([(nats * counted).sum(axis=1), counted.sum(axis=1)], axis=1).astype(np.float64)
 
 

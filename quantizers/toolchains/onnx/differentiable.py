@@ -19,6 +19,7 @@ from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.quantizers.toolchains.onnx.weighted_network import PRODUCTS
 from int8gate.quantizers.training.differentiable_graph import (
     BIAS,
+    MOST,
     WEIGHTS,
     Call,
     Constant,
@@ -29,7 +30,6 @@ from int8gate.quantizers.training.differentiable_graph import (
 from int8gate.runtimes import onnx_file
 
 INTEGERS = {"uint8": (0, 255), "int8": (-128, 127)}
-MOST = {"int8": 127, "int4": 7}  # of weights, which are symmetric
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 

@@ -79,3 +79,11 @@ class GraphView:
         from onnx import helper
 
         return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
+def drop_unread_constants(graph) -> None:
+    """Takes out the initializers that no node, subgraph or output reads, in place."""
+    uses = GraphView(graph).uses
+    kept = [tensor for tensor in graph.initializer if uses[tensor.name]]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -9,13 +9,11 @@ compiler need not. Before opset 21 int4 is known by the operator of ONNX Runtime
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 
 from int8gate.quantizers.int4 import LEVELS, packed, whole_steps
 from int8gate.quantizers.recipe_type import INT4, Recipe
-from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
+from int8gate.quantizers.toolchains.onnx.graph_view import GraphView, drop_unread_constants
 from int8gate.quantizers.toolchains.onnx.int4_nodes import know_int4
 from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS
 from int8gate.quantizers.toolchains.onnx.weight_scales import channel_scales
@@ -61,7 +59,7 @@ def give_int4_weights(quantized, float_model, recipe: Recipe) -> None:
             f"{recipe.name}: the model has no {', '.join(PRODUCTS)} of constant int8 weights, "
             "expected at least one to give int4: choose a recipe of int8 weights"
         )
-    _drop_unread(graph)
+    drop_unread_constants(graph)
 
 
 def _is_symmetric_int8(stored: dict, weights: str, zero: list[str]) -> bool:
@@ -108,14 +106,3 @@ def _rescale_bias(node, producer: dict, stored: dict, real: np.ndarray, scales) 
     made = (bias.input[0], whole_steps(real, steps)), (bias.input[1], steps.reshape(old.shape))
     for name, array in made:
         stored[name].CopyFrom(numpy_helper.from_array(array, name))
-
-
-def _drop_unread(graph) -> None:
-    """Takes out the constants that nothing reads any more: zero points of int8 weights."""
-    times = defaultdict(int)
-    for node in graph.node:
-        for name in node.input:
-            times[name] += 1
-    for tensor in list(graph.initializer):
-        if not times[tensor.name]:
-            graph.initializer.remove(tensor)

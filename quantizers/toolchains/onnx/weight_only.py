@@ -25,7 +25,7 @@ import numpy as np
 
 from int8gate.quantizers.recipe import REFERENCES
 from int8gate.quantizers.recipe_type import Recipe
-from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
+from int8gate.quantizers.toolchains.onnx.graph_view import GraphView, drop_unread_constants
 
 STOCK = "onnxruntime.quantization.matmul_nbits_quantizer"
 
@@ -95,11 +95,7 @@ def _make_products(graph) -> None:
             nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
-    read = {name for node in nodes for name in node.input} | view.inner
-    read |= {info.name for info in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    drop_unread_constants(graph)
 
 
 def _is_plain(node, view: GraphView) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit
 from int8gate.quantizers.toolchains.tflite.ranges import activations
 from int8gate.runtimes.tflite_graph import opened, written
 
@@ -94,12 +94,8 @@ def _constant(whole, tensor) -> np.ndarray | None:
 
 def _added(whole, graph, like, values: np.ndarray) -> int:
     """The number of a new constant: others may read the old one."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer: Any = schema.BufferT()
-    buffer.data = values.astype(np.float32).view(np.uint8)
-    whole.buffers.append(buffer)
     tensor = copy.copy(like)
-    tensor.name, tensor.buffer = like.name + b"/near", len(whole.buffers) - 1
+    tensor.name = like.name + b"/near"
+    tensor.buffer = GraphEdit(whole, graph).add_buffer(values.astype(np.float32).tobytes())
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1

@@ -19,6 +19,7 @@ from int8gate.quantizers.training.differentiable_graph import (
     AWAY,
     BIAS,
     EVEN,
+    MOST,
     UP,
     WEIGHTS,
     Call,
@@ -32,7 +33,6 @@ from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import opened, written
 
 INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)}
-MOST = {"int8": 127, "int4": 7}  # of weights, which are symmetric
 RELU = 1  # ActivationFunctionType
 ROUNDED_TWICE = ("CONV_2D",)  # of int4 weights: by LiteRT's own kernels, not by XNNPACK's
 LEAST_RANGE = 5e-7  # half of it: TensorFlow's quantizer widens a range of less than 1e-6

@@ -118,11 +118,16 @@ class GraphEdit:
     def add_constant(self, values: np.ndarray, index: int, part: str) -> int:
         """A constant tensor for what becomes of tensor `index`."""
         types = self._schema.TensorType
-        buffer = self._schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self._whole.buffers.append(buffer)
         kind = types.FLOAT32 if values.dtype == np.float32 else types.INT32
-        return self._add(index, part, list(values.shape), kind, len(self._whole.buffers) - 1)
+        buffer = self.add_buffer(values.tobytes())
+        return self._add(index, part, list(values.shape), kind, buffer)
+
+    def add_buffer(self, content: bytes) -> int:
+        """The number of a new buffer of the model."""
+        buffer = self._schema.BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        self._whole.buffers.append(buffer)
+        return len(self._whole.buffers) - 1
 
     def operator(self, name: str, inputs, outputs, options: str | None = None, values=None):
         """An operator with options of that kind of the schema, and these of their fields."""

@@ -162,12 +162,8 @@ def _copy(old: Any, kind: int, scales: np.ndarray) -> Any:
 
 
 def _add(whole: Any, tensor: Any, content: bytes) -> int:
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer: Any = schema.BufferT()
-    buffer.data = np.frombuffer(content, np.uint8)
-    whole.buffers.append(buffer)
-    tensor.buffer = len(whole.buffers) - 1
-    tensors = whole.subgraphs[0].tensors
+    graph = whole.subgraphs[0]
+    tensor.buffer = GraphEdit(whole, graph).add_buffer(content)
+    tensors = graph.tensors
     tensors.append(tensor)
     return len(tensors) - 1

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from filelock import FileLock
-from language_checkpoints import LLAMA, write_raw
+from language_checkpoints import LLAMA, Stopped, stop_at, write_raw
 from typer.testing import CliRunner
 
 from int8gate.cli.app import app
@@ -33,21 +33,6 @@ def digests(directory) -> dict[str, str]:
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in directory.iterdir()
     }
-
-
-class Stopped(Exception):
-    pass
-
-
-def stop_at(count):
-    steps = []
-
-    def progress(step):
-        steps.append(step)
-        if len(steps) == count:
-            raise Stopped
-
-    return progress
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from language_checkpoints import LLAMA, write_raw
+from language_checkpoints import LLAMA, Stopped, stop_at, write_raw
 
 from int8gate.quantizers.out_of_core import data_writer
 from int8gate.quantizers.out_of_core.checkpoint import Tensor, open_checkpoint
@@ -165,24 +165,9 @@ def test_progress_ends_at_the_whole_and_says_how_long_to_go(source, tmp_path):
     assert steps[-1].seconds_left == 0
 
 
-class Stopped(Exception):
-    pass
-
-
-def stopped_after(count):
-    steps = []
-
-    def progress(step):
-        steps.append(step)
-        if len(steps) == count:
-            raise Stopped
-
-    return progress
-
-
 def half_done(source, place) -> None:
     with pytest.raises(Stopped):
-        run(source, place, stopped_after(5))
+        run(source, place, stop_at(5))
 
 
 def test_a_stopped_run_goes_on_where_it_was(source, expected, tmp_path):
