@@ -191,7 +191,7 @@ def _compared(row: CaseRow) -> list[Fact]:
         (f"{name}, not gated", f"{scores} (float → quantized)") for name, scores in row.also.items()
     ]
     if row.baseline:
-        gain = f"quantized must be above it: {row.baseline.gain}"
+        gain = f"quantized must be {row.baseline.side} it: {row.baseline.gain}"
         facts.append((f"Baseline {row.baseline.name}", f"{row.baseline.score}, {gain}"))
     return facts
 

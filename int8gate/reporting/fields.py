@@ -20,6 +20,20 @@ def dig(record: Any, *path: str) -> Any:
     return record
 
 
+def higher_is_better(accuracy: Mapping | None) -> bool:
+    """Of the gated metric of a record's `accuracy`; of older records, which do not say, by their
+    scores and the drop between them.
+    """
+    told = dig(accuracy, "higher_is_better")
+    if told is not None:
+        return bool(told)
+    scores = [dig(accuracy, name) for name in ("float", "quantized", "drop")]
+    if None in scores:
+        return True
+    before, after, drop = scores
+    return (before - after) * drop >= 0
+
+
 def text(value: Any) -> str:
     return DASH if value is None or value == "" else str(value)
 

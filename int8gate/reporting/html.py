@@ -200,9 +200,9 @@ def _against(baseline: Baseline) -> str:
     """`above bicubic 31.00 dB by 0.41 dB`, or that it is not."""
     match baseline.is_exceeded:
         case True:
-            return f"above {baseline} by {baseline.gain.removeprefix('+')}"
+            return f"{baseline.side} {baseline} by {baseline.gain.removeprefix('+')}"
         case False:
-            return f"not above {baseline} ({baseline.gain})"
+            return f"not {baseline.side} {baseline} ({baseline.gain})"
     return f"baseline {baseline}"
 
 

@@ -75,9 +75,10 @@ def _model(rows: list[CaseRow], methods: Compared) -> str:
     targets = sorted({(figure.target, figure.kind) for row in rows for figure in row.npu})
     further = list(dict.fromkeys(name for row in rows for name in row.also))
     baselines = dict.fromkeys(str(row.baseline) for row in rows if row.baseline)
+    sides = dict.fromkeys(row.baseline.side for row in rows if row.baseline)
     header = [*CASE_HEADER, f"CPU, {_cpu_kinds(rows)}"]
     header += [f"{target}, {kind}" for target, kind in targets]
-    header += [f"above {' or '.join(baselines)}"] if baselines else []
+    header += [f"{' or '.join(sides)} {' or '.join(baselines)}"] if baselines else []
     header += [f"{name} (not gated)" for name in further]
     body = [
         _case_cells(row, targets)

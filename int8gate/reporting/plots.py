@@ -18,7 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from int8gate.analysis.pareto import pareto_front
-from int8gate.reporting.fields import DASH, dig
+from int8gate.reporting.fields import DASH, dig, higher_is_better
 from int8gate.reporting.fields import metric as as_metric
 from int8gate.reporting.rows import CaseRow, metric_in_unit
 
@@ -200,14 +200,13 @@ def _point(row: CaseRow, axis: Axis) -> Point | None:
 
 def _baseline(record: dict) -> float | None:
     """Chance, or whatever the model must beat, as a change from float."""
-    score, reference, quantized, drop = (
-        dig(record, "accuracy", *path)
-        for path in (("baseline", "score"), ("float",), ("quantized",), ("drop",))
+    score, reference = (
+        dig(record, "accuracy", *path) for path in (("baseline", "score"), ("float",))
     )
-    if None in (score, reference, quantized, drop):
+    if score is None or reference is None:
         return None
-    lower_is_better = (reference - quantized) * drop < 0
-    return reference - score if lower_is_better else score - reference
+    higher = higher_is_better(record.get("accuracy"))
+    return score - reference if higher else reference - score
 
 
 def is_reference(row: CaseRow) -> bool:

@@ -10,7 +10,17 @@ import re
 from dataclasses import dataclass
 
 from int8gate.reporting import calibration
-from int8gate.reporting.fields import DASH, dig, divided, metric, percent, text, three_digits, times
+from int8gate.reporting.fields import (
+    DASH,
+    dig,
+    divided,
+    higher_is_better,
+    metric,
+    percent,
+    text,
+    three_digits,
+    times,
+)
 from int8gate.validation.verdict import case_state
 
 SETTLED_GATES = ("passed", "recorded", None)
@@ -31,12 +41,15 @@ class NpuFigure:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A score that the quantized model must exceed, and by how much it does, as text."""
+    """A score that the quantized model must exceed, and by how much it does, as text: stand on its
+    better `side`, "above", or "below" of a metric of which less is better.
+    """
 
     name: str
     score: str
     gain: str
     is_exceeded: bool | None
+    side: str
 
     def __str__(self) -> str:
         return f"{self.name} {self.score}"
@@ -156,13 +169,17 @@ def _baseline(accuracy: dict | None) -> Baseline | None:
     if not baseline:
         return None
     score, quantized = baseline.get("score"), dig(accuracy, "quantized")
+    higher = higher_is_better(accuracy)
     gain = None if score is None or quantized is None else quantized - score
+    if gain is not None and not higher:
+        gain = -gain
     sign = "+" if gain is not None and gain > 0 else ""
     return Baseline(
         name=text(baseline.get("name")),
         score=metric(score, unit),
         gain=f"{sign}{metric(gain, unit)}",
         is_exceeded=None if gain is None else gain > 0,
+        side="above" if higher else "below",
     )
 
 

@@ -251,6 +251,7 @@ def _scores(run: CaseRun, own: KeptEvaluation, found: cached_results.Compared) -
     return {
         "metric": score.name,
         "unit": score.unit,
+        "higher_is_better": score.higher_is_better,
         "quantized": found.quantized_score,
         "samples": found.test.samples,
         "sources": found.test.sources,

@@ -78,6 +78,25 @@ class TestBaseline:
         assert "not above bicubic 31.00 dB" in html.render(results(quantized=quantized))
         assert "+" not in row.baseline.gain
 
+    @pytest.mark.parametrize("told", [{"higher_is_better": False}, {}])  # older records do not say
+    @pytest.mark.parametrize(("quantized", "is_below"), [(4.2, True), (25.5, False)])
+    def test_of_a_metric_of_which_less_is_better_it_must_be_below(self, told, quantized, is_below):
+        shown = results(
+            metric="perplexity",
+            unit="nats",
+            float=4.0,
+            quantized=quantized,
+            drop=quantized - 4.0,
+            baseline={"name": "frequency", "score": 25.4},
+            **told,
+        )
+        (row,) = rows_of(shown)
+        assert row.baseline.is_exceeded is is_below
+        _, document, page = documents(shown)
+        assert "| below frequency 25.4" in document
+        assert ("not below frequency 25.4" in page) is not is_below
+        assert "above" not in document
+
     def test_unmeasured_is_neither_above_nor_below(self):
         (row,) = rows_of(results(quantized=None))
         assert (row.baseline.is_exceeded, row.baseline.gain) == (None, "–")
