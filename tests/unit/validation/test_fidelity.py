@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sample_records import sample_results
 
@@ -260,9 +260,13 @@ class TestWhatMustNotBeRed:
     )
     def test_rounding_to_eight_bits_holds(self, seed, shape, spread, offset, squash):
         rng = np.random.default_rng(seed)
-        scale = np.exp(rng.normal(0, spread, shape[0] if shape[-1] > shape[0] else shape[-1]))
-        scale = scale.reshape(-1, *[1] * (len(shape) - 1)) if shape[-1] > shape[0] else scale
+        axis = 0 if shape[-1] > shape[0] else len(shape) - 1  # of the channels
+        scale = np.exp(rng.normal(0, spread, shape[axis]))
+        scale = scale.reshape(-1, *[1] * (len(shape) - 1 - axis))
         values = squash(rng.normal(offset, 1, (SAMPLES, *shape)) * scale)
+        spreads = np.moveaxis(values, axis + 1, 0).reshape(shape[axis], -1).std(axis=1)
+        # 20 dB, which the gate asks, are a deviation of 2.9 steps: of one step a channel has 11.
+        assume(spreads.min() > 3 * np.ptp(values) / 255)
         result = gate([row(values, in_eight_bits(values))])
         assert result.status == "passed", result.message
 
