@@ -17,8 +17,9 @@ from int8gate.quantizers.toolchains import registry
 from int8gate.runtimes import litert, onnx_session, ort
 from int8gate.runtimes.artifact import SAVED_MODEL, as_artifact
 from int8gate.validation import cached_results, case_stages
+from int8gate.validation.around_network import Scoring, network_inputs
 from int8gate.validation.case_run import CaseRun
-from int8gate.validation.evaluation import FIDELITY_SAMPLES, Scoring, network_inputs
+from int8gate.validation.evaluation import FIDELITY_SAMPLES
 from int8gate.validation.fidelity import OutputFidelity, worst_sqnr
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.speed import interleave

@@ -58,8 +58,8 @@ def load(
     return resolve(scenes()[data].draw)(data, split, size, channels)
 
 
-def load_text(data: str, split: str, given: Input, tokenizer: Tokenizer):
-    """The samples of a split, "calibration" or "evaluation", for a network of one input of token
-    numbers, `given` (length,); `data` is a name of `scenes`.
+def load_text(data: str, split: str, given: tuple[Input, ...], tokenizer: Tokenizer):
+    """The samples of a split, "calibration" or "evaluation", of a network that reads text: the
+    arrays `given`, token numbers among them; `data` is a name of `scenes`.
     """
-    return resolve(scenes()[data].draw)(split, given.shape[0], tokenizer, given.dtype)
+    return resolve(scenes()[data].draw)(split, given, tokenizer)

@@ -92,8 +92,7 @@ class DataSets:
             spec.network(self.settings.profile),
             self.settings.min_calibration_samples,
         )
-        shape = (*network.inputs[0].shape,) if network.inputs else network.picture_shape
-        expected = (spec.name, shape, spec.preprocessing.range, minimum)
+        expected = (spec.name, network.sample_shape, spec.preprocessing.range, minimum)
 
         def check() -> None:
             stored = np.load(sample_file(entry.path), mmap_mode="r", allow_pickle=False)
@@ -131,7 +130,8 @@ def open_samples(spec: ModelSpec, split: str, settings: Settings) -> SampleSet:
     network = spec.network(settings.profile)
     if network.tokenizer and not settings.data_dir:
         tokenizer = resolve(network.tokenizer)(_repository(spec, settings))
-        return calibration_data.load_text(spec.data, split, network.inputs[0], tokenizer)
+        given = network.drawn or network.inputs
+        return calibration_data.load_text(spec.data, split, given, tokenizer)
     data, size, channels, classes = _wanted(spec, settings)
     return calibration_data.load(data, split, size, channels, settings.data_dir, classes)
 
@@ -150,8 +150,8 @@ def _is_drawn(spec: ModelSpec, settings: Settings) -> bool:
 
 
 def _is_text(spec: ModelSpec, settings: Settings) -> bool:
-    """Whether samples are cut from the text of this Python, which is read in every run: another
-    version has another.
+    """Whether a tokenizer makes samples: some are cut from the text of this Python, which is read
+    in every run, since another version has another.
     """
     return not spec.own and spec.network(settings.profile).tokenizer is not None
 

@@ -23,7 +23,7 @@ from int8gate.model_zoo import weights as zoo_weights
 from int8gate.model_zoo.networks import build, settle_normalization
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.user_models import keras2_file
-from int8gate.runtimes.artifact import NETWORK_INPUTS, SAVED_MODEL, TFLITE, in_order
+from int8gate.runtimes.artifact import SAVED_MODEL, TFLITE, in_order
 
 SOURCE_GRAPH = "source.pb"
 SHAPED_BY = 2  # samples that an import runs to learn shapes and to check itself
@@ -161,20 +161,6 @@ def _named(outputs) -> dict:
     if isinstance(outputs, (list, tuple)):
         return {f"output_{number}": output for number, output in enumerate(outputs)}
     return {"output": outputs}
-
-
-def network_inputs(imported: Path, samples: Path, directory: Path) -> None:
-    """Writes `directory`/network_inputs.npz: what reaches the network behind its preprocessing.
-
-    `samples` (.npy, (n, h, w, c)) are inputs of the whole graph.
-    """
-    from int8gate.runtimes.tensorflow_graphs import HostGraph
-
-    host = HostGraph(imported)
-    drawn = np.load(samples, mmap_mode="r", allow_pickle=False)
-    rows = [host.before(np.asarray(drawn[i : i + 1])) for i in range(len(drawn))]
-    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    np.savez(directory / NETWORK_INPUTS, *columns)
 
 
 def _network(spec: ModelSpec, profile: str, weights: zoo_weights.Weights, seed: int):

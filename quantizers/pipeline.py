@@ -32,7 +32,7 @@ from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
 from int8gate.quantizers.training import training_samples
 from int8gate.quantizers.training.training_schedule import Schedule
-from int8gate.runtimes.artifact import SAMPLES, STATISTICS, Artifact, as_artifact
+from int8gate.runtimes.artifact import STATISTICS, Artifact, as_artifact, sample_file
 
 if TYPE_CHECKING:
     from int8gate.model_zoo.user_models.inspection import ModelFile
@@ -235,7 +235,7 @@ class Pipeline:
             "seed": seed,
         }
         stage, asked = source.stage(spec, profile), (spec, profile, weights, seed)
-        if not source.is_cut:
+        if not source.sees_samples:
             return [Step(steps.EXPORTED, stage, lambda: asked, parts=parts)]
         samples = Drawn(steps.CALIBRATION_SAMPLES, lambda: self.data.calibration(spec))
         return [
@@ -243,7 +243,7 @@ class Pipeline:
             Step(
                 steps.EXPORTED,
                 stage,
-                lambda drawn: (*asked, drawn.path / SAMPLES),
+                lambda drawn: (*asked, sample_file(drawn.path)),
                 (samples.name,),
                 parts,
             ),
@@ -256,14 +256,15 @@ class Pipeline:
     def _samples(self, spec: ModelSpec, split: str) -> list[Step | Drawn]:
         """The samples as they reach the network, as the step `INPUTS`."""
         draw = self.data.scored if split == "evaluation" else self.data.calibration
-        if not source_of(spec).is_cut:
+        source = source_of(spec)
+        if not source.is_cut:
             return [Drawn(steps.INPUTS, lambda: draw(spec))]
-        is_drawn = split == "calibration"  # for the export
-        name = steps.CALIBRATION_SAMPLES if is_drawn else split
+        is_drawn = source.sees_samples and split == "calibration"  # for the export
+        name = steps.CALIBRATION_SAMPLES if split == "calibration" else split
         behind_host = Step(
             steps.INPUTS,
             stages.INPUTS,
-            lambda imported, drawn: (imported.path, drawn.path / SAMPLES),
+            lambda imported, drawn: (imported.path, sample_file(drawn.path)),
             (steps.EXPORTED, name),
         )
         return [behind_host] if is_drawn else [Drawn(name, lambda: draw(spec)), behind_host]

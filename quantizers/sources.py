@@ -25,6 +25,7 @@ PACKAGES_OF_FORMAT = {  # what reads such a file
     "saved_model": ("tensorflow",),
     "frozen_graph": ("tensorflow",),
     "pytorch": ("torch",),
+    "diffusers": ("torch", "diffusers"),
     "darknet": ("torch",),
     "onnx": ("onnx", "onnxruntime"),
     "tflite": ("ai_edge_litert",),
@@ -35,8 +36,10 @@ PACKAGES_OF_TOOLCHAIN = {
 }
 PACKAGES_BETWEEN = {  # what brings a model of the format there, beside what both need
     ("pytorch", "onnx"): ("onnxscript",),
+    ("diffusers", "onnx"): ("onnxscript",),
     ("darknet", "onnx"): ("onnxscript",),
     ("pytorch", "tflite"): ("litert_torch",),
+    ("diffusers", "tflite"): ("litert_torch",),
     ("darknet", "tflite"): ("litert_torch",),
     ("onnx", "tflite"): ("onnx2tf",),
 }
@@ -54,12 +57,13 @@ class Source:
     form : the file or directory that `export` writes (`runtimes.artifact`), which a toolchain
         starts from.
     export : ``module:function``, called in the worker with (spec, profile, weights, seed, [samples
-        where `is_cut`], directory); `kind` is that of its cache entry, `needs` packages that no
-        import names.
+        where it `sees_samples`], directory); `kind` is that of its cache entry, `needs` packages
+        that no import names.
     words : how it is done, for the record.
     is_reported : `export` returns what was repaired and left out.
-    is_cut : the host runs what stands around the network, so that calibration samples go through
-        it first, and predictions afterwards.
+    is_cut : the host runs what stands around the network (`runtimes.host`), so that calibration
+        samples go through it first, and predictions afterwards.
+    sees_samples : `export` gets samples of calibration, by which it learns shapes.
     keeps_names : the converted file has the names of inputs and outputs that a user's file has.
     """
 
@@ -71,6 +75,7 @@ class Source:
     needs: tuple[str, ...] = ()
     is_reported: bool = True
     is_cut: bool = False
+    sees_samples: bool = False
     keeps_names: bool = False
 
     def stage(self, spec: ModelSpec, profile: str) -> Stage:
@@ -99,6 +104,7 @@ _OF_ZOO = {
             export=f"{_EXPORT}:export_frozen_graph",
             kind="imported",
             is_cut=True,
+            sees_samples=True,
             keeps_names=True,  # those of the network that was cut out of it
         ),
         _keras(
@@ -107,6 +113,12 @@ _OF_ZOO = {
             is_reported=False,
         ),
         _torch("pytorch", "PyTorch network, exported at its declared size"),
+        _torch(
+            "diffusers",
+            "denoiser of a Diffusers pipeline, exported at its declared size",
+            export="int8gate.quantizers.pipeline_export:export_pipeline",
+            is_cut=True,
+        ),
         _torch(
             "darknet",
             "Darknet .cfg and .weights, read into PyTorch, exported",

@@ -21,6 +21,7 @@ from functools import cached_property
 
 import numpy as np
 
+from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.calibration_data.texts.corpora import digest, documents
 from int8gate.calibration_data.texts.tokenizers import Tokenizer
@@ -94,9 +95,12 @@ class TextWindows(SampleSet):
         return content.hexdigest()
 
 
-def draw(split: str, length: int, tokenizer: Tokenizer, dtype: str = "int32") -> TextWindows:
-    """The windows of "calibration" or "evaluation"."""
-    return TextWindows(split, length, tokenizer, dtype)
+def draw(split: str, given: tuple[Input, ...], tokenizer: Tokenizer) -> TextWindows:
+    """The windows of "calibration" or "evaluation", for the one input `given` (length,)."""
+    (tokens,) = given
+    (length,) = tokens.shape
+    assert length is not None  # a network's input is of fixed size
+    return TextWindows(split, length, tokenizer, tokens.dtype)
 
 
 def training_windows(

@@ -23,6 +23,7 @@ from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.ranged import table_of
 from int8gate.quantizers.recipe_type import Recipe
+from int8gate.validation.around_network import Around, Scoring, prepared_samples
 from int8gate.validation.bootstrap import (
     RESAMPLES,
     lower_drops,
@@ -31,7 +32,6 @@ from int8gate.validation.bootstrap import (
     unseen_loss,
     upper_drops,
 )
-from int8gate.validation.evaluation import Around, Scoring, prepared_samples
 from int8gate.validation.fidelity import OutputFidelity, worst_sqnr
 from int8gate.validation.metrics.registry import Metric, metric
 

@@ -33,9 +33,9 @@ from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe_type import INT8, Recipe
 from int8gate.quantizers.stages import check_route
 from int8gate.runtimes.artifact import STATISTICS
+from int8gate.validation.around_network import Scoring
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.case_stages import scored_by
-from int8gate.validation.evaluation import Scoring
 from int8gate.validation.fidelity import SQNR_CEILING_DB
 from int8gate.validation.metrics.registry import metric
 

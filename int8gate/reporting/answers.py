@@ -5,13 +5,13 @@ parts of a page, with pictures of the samples that flipped.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from int8gate.reporting.fields import metric, printable, with_bounds
 from int8gate.reporting.markdown import escape
+from int8gate.validation.picture_strip import png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,8 +159,4 @@ def _both(flip: Flip) -> str:
 
 
 def _uri(picture: np.ndarray) -> str:
-    from PIL import Image
-
-    drawn = io.BytesIO()
-    Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(drawn, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"

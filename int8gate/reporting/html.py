@@ -18,6 +18,7 @@ from int8gate.reporting.compared import NOT_COMPARED, Compared, compared
 from int8gate.reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
 from int8gate.reporting.details import Fact, facts, tensors
 from int8gate.reporting.fields import DASH, change, dig, size_change, text
+from int8gate.reporting.picture_rows import PictureRow, picture_rows
 from int8gate.reporting.plots import Mark, Picture, is_reference, marks, pictures
 from int8gate.reporting.rows import Baseline, CaseRow, Finding, about, findings, rows_of
 from int8gate.reporting.training_curve import curve
@@ -69,6 +70,7 @@ class CaseView:
     tensors: list[tuple[str, str, str, str, str, str]]
     calibration: list[tuple[str, ...]]
     training: str
+    drawn: list[PictureRow]
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def _case(row: CaseRow, anchor: str, rank: str) -> CaseView:
         tensors(row.record),
         calibration.table(row.record),
         curve(row.record.get("training")),
+        picture_rows(row.record),
     )
 
 

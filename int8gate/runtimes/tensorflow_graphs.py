@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.runtimes.artifact import TensorSpec, in_order
+from int8gate.runtimes.host import Host
 from int8gate.runtimes.session import UNKNOWN, Session
 
 GRAPH, REPORT = "host.pb", "import.json"
@@ -63,7 +64,7 @@ def session(graph, optimize: bool):
     return tf.compat.v1.Session(graph=graph, config=config)
 
 
-class HostGraph:
+class HostGraph(Host):
     """Pre- and post-processing of an imported frozen graph, in float, on one thread of the CPU.
 
     `directory` holds host.pb and import.json. An image is (1, ...), of a dtype that casts to the
@@ -85,24 +86,24 @@ class HostGraph:
             tf.graph_util.import_graph_def(graph_def, name="")
         self._session = session(self._graph, optimize)
 
-    def before(self, image: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
+    def before(self, sample: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
         """The network's inputs, float32."""
-        feed = self._feed(image)
+        feed = self._feed(sample)
         return self._run(self._begin, feed) if self.has_preprocessing else list(feed.values())
 
     def after(
-        self, image: np.ndarray | list[np.ndarray], network_outputs: list[np.ndarray]
+        self, sample: np.ndarray | list[np.ndarray], outputs: list[np.ndarray]
     ) -> list[np.ndarray]:
         """The graph's outputs, from the network's (real values, float32)."""
-        if len(network_outputs) != len(self._end):
+        if len(outputs) != len(self._end):
             raise ValueError(
-                f"{len(network_outputs)} outputs of the network, expected {len(self._end)}: "
+                f"{len(outputs)} outputs of the network, expected {len(self._end)}: "
                 f"{', '.join(self._end)}"
             )
-        fed = dict(zip(self._end, map(np.asarray, network_outputs), strict=True))
+        fed = dict(zip(self._end, map(np.asarray, outputs), strict=True))
         if not self.has_postprocessing:
             return list(fed.values())
-        return self._run(self._outputs, self._feed(image) | fed)
+        return self._run(self._outputs, self._feed(sample) | fed)
 
     def whole(self, image: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
         """The graph's outputs in float, from end to end."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Scenes:
     """What draws a compact network's samples, ``module:function``, called with (data, split, size,
-    channels), of a network that reads text with (split, length, tokenizer, dtype); and how many
-    classes they have (None where there are none).
+    channels), of a network that reads text with (split, arrays of a sample, tokenizer); and how
+    many classes they have (None where there are none).
     """
 
     draw: str
@@ -43,6 +43,8 @@ class Task:
         of both models' decoded outputs (`validation.to_float`), ``module:function``.
     generation : the like of both models as sessions, which they run by themselves
         (`validation.greedy`); of quantized files alone.
+    shows_pictures : decoded outputs are pictures (n, h, w, channels) in 0..1, of which the report
+        shows the first beside float's.
     accuracy : what a user's quantized model must reach where its declaration does not say, as
         arithmetic on the float metric; None: as `expectations.toml` has it.
     read_by : what of a declaration says how its outputs are read: what to look at where a model
@@ -71,6 +73,7 @@ class Task:
     answers_are_places: bool = False
     to_float: dict[str, str] = field(default_factory=dict)
     generation: dict[str, str] = field(default_factory=dict)
+    shows_pictures: bool = False
     accuracy: str | None = None
     read_by: str = (
         "the order of the classes (`classes` names them, folders are numbered in sorted order)"

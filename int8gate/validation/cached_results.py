@@ -86,6 +86,10 @@ class KeptEvaluation:
         return self._whole.to_float
 
     @property
+    def pictures(self) -> dict[str, np.ndarray]:
+        return self._whole.pictures
+
+    @property
     def also(self) -> dict[str, np.ndarray]:
         return self._whole.also
 

@@ -35,6 +35,11 @@ def unscored_reason(spec: ModelSpec, settings: Settings) -> str | None:
         return None
     network = spec.network(settings.profile)
     classes = network.classes
+    if network.drawn and settings.profile != "compact":
+        return (
+            "accuracy not measured: nothing here reads the pictures of the full profile: they are "
+            "compared with float's"
+        )
     if network.tokenizer:  # text has labels in any vocabulary
         return None
     if settings.data_dir is None and classes != scenes()[spec.data].classes:

@@ -22,9 +22,10 @@ from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.sources import source_of
 from int8gate.tasks.registry import task
+from int8gate.validation.around_network import Scoring
 from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan_scoring
-from int8gate.validation.evaluation import Scoring, evaluate
+from int8gate.validation.evaluation import evaluate
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.metrics.registry import metric, places_of
 from int8gate.validation.noninferiority import enough_samples
@@ -206,7 +207,8 @@ def scores(
     generation = (
         tuple(judged.generation.items()) if metrics and is_quantized and not plan.own else ()
     )
-    compared = (scoring.answers, scoring.decode_is_guess, plan.output_names, to_float, generation)
+    guessed = scoring.answers, scoring.decode_is_guess
+    compared = (*guessed, plan.output_names, to_float, generation, judged.shows_pictures)
     agreement = [scoring.answers] if scoring.answers else []
     agreement += [place for _, place in (*to_float, *generation)]
     parts = {

@@ -6,9 +6,9 @@ from int8gate.engine.worker import WorkerError
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.runtimes.tflite_graph import channel_spread
+from int8gate.validation.around_network import Scoring
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.error_origin import locate
-from int8gate.validation.evaluation import Scoring
 from int8gate.validation.metrics.registry import metric
 
 UNCALIBRATED = RECIPES["tflite_dynamic_int8"]  # int8 weights, ranges taken from each sample

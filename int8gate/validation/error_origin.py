@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.validation.around_network import Scoring, network_inputs
 from int8gate.validation.error_trace import MASKED, Step, trace
-from int8gate.validation.evaluation import Scoring, network_inputs
 
 SAMPLES = 16
 EIGHT_BITS_DB = 42.0  # what 8 bits leave of well spread values; above it no fall counts

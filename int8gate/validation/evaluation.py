@@ -7,57 +7,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from int8gate.calibration_data.preprocessing import Preprocessing
-from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.plugins import resolve
-from int8gate.model_zoo.spec import Network
-from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.not_finite import NotFinite, which_output
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.agreement import Agreement
 from int8gate.validation.answers import AnswerCollector, Answers, answers_in
+from int8gate.validation.around_network import BATCH, Around, Scoring, batches_of
 from int8gate.validation.fidelity import OutputFidelity
 from int8gate.validation.metrics.registry import metric
 
-BATCH = 50
 BATCH_BYTES = 2**25  # of a batch's inputs or outputs: a map of a native network is 20 MB by itself
 FIDELITY_SAMPLES = 200  # the first of the set, which go round the sources and so the classes
 STATISTICS = "statistics.npz"
 TO_FLOAT = "to_float/"  # of the arrays in that file
-DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one data set
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What a model is scored on and how; the same for every artifact of a model.
-
-    `host` is the imported graph whose pre- and post-processing the host runs around the network,
-    None where the network is the whole model. `decode` (``module:function``) turns the model's
-    outputs into the one array that the metrics take; where that is a guess (`decode_is_guess`), its
-    refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
-    `agreement` is the task whose answers are compared, or its function; None where none are.
-    `outputs` are names for the model's outputs, empty for those of the artifact. `to_float` are the
-    task's comparisons with the float model, ``module:function`` by name, `generation` those that
-    run both models.
-    """
-
-    samples: SampleSet
-    preprocessing: Preprocessing
-    metrics: tuple[str, ...]
-    network: Network
-    decode: str | None = None
-    host: Path | None = None
-    agreement: str | None = None
-    decode_is_guess: bool = False
-    outputs: tuple[str, ...] = ()
-    to_float: tuple[tuple[str, str], ...] = ()
-    generation: tuple[tuple[str, str], ...] = ()
+PICTURES = "pictures/"  # likewise
+SHOWN = 10  # pictures that are kept, of the first samples
 
 
 @dataclass(frozen=True)
@@ -65,7 +34,8 @@ class Evaluation:
     """Per-sample statistics, sources (n,), chance level, and what the outputs look like.
 
     `groups` (n,) are the parts of the set that are judged by themselves, too; None where there are
-    none. `to_float` are rows (m, 2) of the first m samples by comparison (`validation.to_float`).
+    none. `to_float` are rows (m, 2) of the first m samples by comparison (`validation.to_float`),
+    `pictures` the first ones that the float model and this one give, uint8 (m, h, w, channels).
 
     `statistics` (n, k) are the gated metric's (k is 0 and `chance` None where nothing is scored),
     `also` those of others by name, `baseline` (n, k) those of the gated metric's baseline, None
@@ -92,6 +62,7 @@ class Evaluation:
     answers: Answers | None = None
     groups: np.ndarray | None = None
     to_float: dict[str, np.ndarray] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def evaluate(
@@ -116,13 +87,13 @@ def evaluate(
     rows: dict[str, list] = {name: [] for name in scoring.metrics}
     raw_rows, labels_seen = [], []
     apart: dict[str, list] = {name: [] for name, _ in scoring.to_float if compared}
-    answers = AnswerCollector()
+    answers, shown = AnswerCollector(), _Shown(scoring.shows_pictures)
     fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
     done = 0
-    for arrays, labels in _batches(scoring.samples, count, _batch_size(session)):
+    for arrays, labels in batches_of(scoring.samples, count, _batch_size(session)):
         real = around.prepared(arrays)
         inputs = around.before(real)
-        outputs = session.predict(*inputs, pixel_range=pixel_range)
+        outputs = around.outputs(session, inputs, pixel_range)
         try:
             if rows:
                 predictions = around.after(real, outputs)
@@ -130,7 +101,7 @@ def evaluate(
                 for name, found in rows.items():
                     found.append(metric(name).sample_statistics(predictions, labels))
         except NotFinite as error:
-            raise ValueError(which_output(outputs, _names_of(scoring, session), done)) from error
+            raise ValueError(which_output(outputs, around.names(session), done)) from error
         distinct.add(outputs[0])
         labels_seen.append(labels)
         if done < FIDELITY_SAMPLES:
@@ -138,10 +109,12 @@ def evaluate(
                 if not done:
                     for name, rows_of in scoring.generation:
                         apart[name] = [resolve(rows_of)(compared, session, *inputs)]
-                wanted = compared.predict(*inputs)
+                wanted = around.outputs(compared, inputs)
                 fidelity.add(real, wanted, outputs)
-                for name, rows_of in scoring.to_float:
+                if scoring.to_float:
                     pair = around.after(real, wanted), around.after(real, outputs)
+                    shown.add(*pair)
+                for name, rows_of in scoring.to_float:
                     apart[name].append(resolve(rows_of)(*pair))
             if takes_bytes:
                 raw = around.after(real, session.dequantize(session.run_each(*arrays.values())))
@@ -153,7 +126,7 @@ def evaluate(
         arrays["groups"] = scoring.samples.groups[:done]
     arrays |= {f"also/{name}": np.concatenate(rows[name]) for name in others}
     arrays |= {f"{TO_FLOAT}{name}": np.concatenate(found) for name, found in apart.items()}
-    arrays |= answers.arrays()
+    arrays |= answers.arrays() | shown.arrays()
     chance = None
     if gated:
         chance, baseline = _of_baseline(gated, np.concatenate(labels_seen), statistics.shape[1])
@@ -169,6 +142,25 @@ def evaluate(
     }
 
 
+class _Shown:
+    """The first pictures of the float and of the quantized model, in 256 levels; of outputs that
+    are none it keeps nothing.
+    """
+
+    def __init__(self, are_pictures: bool):
+        self._are_pictures = are_pictures
+        self._rows: dict[str, np.ndarray] = {}
+
+    def add(self, wanted: np.ndarray, found: np.ndarray) -> None:
+        if self._are_pictures and not self._rows:
+            pairs = {"float": wanted, "quantized": found}.items()
+            levels = {name: np.rint(np.clip(each[:SHOWN], 0, 1) * 255) for name, each in pairs}
+            self._rows = {name: each.astype(np.uint8) for name, each in levels.items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {f"{PICTURES}{name}": each for name, each in self._rows.items()}
+
+
 class _Fidelity:
     """Two models' outputs on the same inputs, compared output by output and answer by answer."""
 
@@ -176,7 +168,7 @@ class _Fidelity:
         self._around, self._may_refuse = around, scoring.decode_is_guess
         self._answers = Agreement(scoring.agreement) if compared and scoring.agreement else None
         self._specs = [each.outputs for each in (session, compared) if each]
-        self._names, self._outputs = _names_of(scoring, session), []
+        self._names, self._outputs = around.names(session), []
 
     def add(
         self, real: dict[str, np.ndarray], wanted: list[np.ndarray], found: list[np.ndarray]
@@ -217,29 +209,9 @@ class _Fidelity:
 
     def _is_integer(self, place: int) -> bool:
         """Whether an output holds whole numbers that stand for nothing else: indices, classes."""
-        specs = [each[place] for each in self._specs]
+        specs = [each[place] for each in self._specs if place < len(each)]
         dtypes = [spec.dtype for spec in specs if not spec.is_quantized]
         return any(dtype.startswith(("int", "uint", "bool")) for dtype in dtypes)
-
-
-def _names_of(scoring: Scoring, session) -> list[str]:
-    """What the model's outputs are called."""
-    known = [spec.name for spec in session.outputs]
-    return list(scoring.outputs) if len(scoring.outputs) == len(known) else known
-
-
-def network_inputs(scoring: Scoring, count: int) -> list[np.ndarray]:
-    """What the network takes, real values (count, ...) for each input, of the first samples."""
-    return Around(scoring).before(prepared_samples(scoring, count)[0])
-
-
-def prepared_samples(scoring: Scoring, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The first samples as the model takes them, (count, ...) by input, and their labels."""
-    around = Around(scoring)
-    drawn = list(_batches(scoring.samples, count, BATCH))
-    batches = [around.prepared(arrays) for arrays, _ in drawn]
-    together = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
-    return together, np.concatenate([labels for _, labels in drawn])
 
 
 def _of_baseline(name: str, labels: np.ndarray, width: int) -> tuple[float, np.ndarray | None]:
@@ -251,6 +223,12 @@ def _of_baseline(name: str, labels: np.ndarray, width: int) -> tuple[float, np.n
     return float(score.score(rows)), rows
 
 
+def _named(arrays, prefix: str) -> dict[str, np.ndarray]:
+    """The arrays of a file whose names begin so, without that beginning."""
+    names = [name for name in arrays.files if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays[name] for name in names}
+
+
 def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
     """What `evaluate` wrote, and the scalars that it returned."""
     with np.load(directory / STATISTICS, allow_pickle=False) as arrays:
@@ -259,68 +237,13 @@ def read_evaluation(directory: Path, scalars: dict) -> Evaluation:
             sources=arrays["sources"],
             raw_pixels=arrays.get("raw_pixels"),
             baseline=arrays.get("baseline"),
-            also={
-                name.removeprefix("also/"): arrays[name]
-                for name in arrays.files
-                if name.startswith("also/")
-            },
+            also=_named(arrays, "also/"),
             answers=answers_in(arrays),
             groups=arrays.get("groups"),
-            to_float={
-                name.removeprefix(TO_FLOAT): arrays[name]
-                for name in arrays.files
-                if name.startswith(TO_FLOAT)
-            },
+            to_float=_named(arrays, TO_FLOAT),
+            pictures=_named(arrays, PICTURES),
             **scalars,
         )
-
-
-class Around:
-    """What the host does around the network: from preprocessed samples to what is scored."""
-
-    def __init__(self, scoring: Scoring):
-        self._host = scoring.host and _host_graph(scoring.host)
-        self._decode_name = scoring.decode
-        self._decode = scoring.decode and resolve(scoring.decode)
-        self._network, self._preprocessing = scoring.network, scoring.preprocessing
-        self.prepares = bool(self._host and self._host.has_preprocessing)
-
-    def prepared(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the model takes; a graph of pixels gets them as they are, its input may be uint8."""
-        if self._host and self._preprocessing.is_identity:
-            return arrays
-        return {name: self._preprocessing.apply(value) for name, value in arrays.items()}
-
-    def before(self, prepared: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Samples (n, ...) to the network's inputs (n, ...), in its order."""
-        if self._host is None or not self.prepares:
-            return list(prepared.values())
-        (real,) = prepared.values()
-        return _columns(self._host.before(real[i : i + 1]) for i in range(len(real)))
-
-    def after(self, prepared: dict[str, np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
-        """The network's outputs (n, ...) to what the metrics take."""
-        if self._host and self._host.has_postprocessing:
-            (real,) = prepared.values()
-            outputs = _columns(
-                self._host.after(real[i : i + 1], [output[i : i + 1] for output in outputs])
-                for i in range(len(real))
-            )
-        if not self._decode:
-            return outputs[0]
-        return decoded(
-            self._decode_name, self._decode, outputs, self._network, list(prepared.values())
-        )
-
-
-def _host_graph(directory: Path):
-    from int8gate.runtimes.tensorflow_graphs import HostGraph  # TensorFlow, for these models alone
-
-    return HostGraph(directory)
-
-
-def _columns(rows) -> list[np.ndarray]:
-    return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
 def _batch_size(session) -> int:
@@ -330,23 +253,6 @@ def _batch_size(session) -> int:
         for specs in (session.inputs, session.outputs)
     )
     return max(1, min(BATCH, BATCH_BYTES // (np.dtype(np.float32).itemsize * max(elements))))
-
-
-def _batches(samples: SampleSet, count: int, size: int):
-    """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
-    elements = sum(value.size for value in samples.named(0)[0].values())
-    if len(samples) > DRAWN_AT_ONCE or elements > 50_000:
-        yield from samples.feeds(size, np.arange(min(count, len(samples))))
-        return
-    arrays, labels = _drawn(samples)
-    for start in range(0, min(count, len(labels)), size):
-        chosen = slice(start, min(start + size, count))
-        yield {name: value[chosen] for name, value in arrays.items()}, labels[chosen]
-
-
-@lru_cache(maxsize=1)
-def _drawn(samples: SampleSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    return next(samples.feeds(len(samples)))
 
 
 class DistinctOutputs:

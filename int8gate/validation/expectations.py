@@ -47,6 +47,7 @@ OPTIONAL = {
     "least_sqnr_db",
     "least_channel_sqnr_db",
     "least_agreement",
+    "least_psnr_db",
 }
 
 
@@ -127,6 +128,7 @@ class Expectations:
     least_channel_sqnr_db: float = 10.0
     least_agreement: float | None = None  # None: that of the `Task`
     least_metric: float | None = None
+    least_psnr_db: float | None = None
     unsupported: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     known_failures: Mapping[str, KnownFailure] = field(default_factory=lambda: NOTHING)
 

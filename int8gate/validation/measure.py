@@ -23,6 +23,7 @@ from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_run import CaseRun
 from int8gate.validation.gates import GateResult
 from int8gate.validation.metrics.registry import metric
+from int8gate.validation.picture_strip import strips
 from int8gate.validation.rerun import RESCUE, rerun
 
 NOTICEABLE_DROP = 0.003  # of the float metric: from here on the report says where it comes from
@@ -128,6 +129,7 @@ def _accuracy(run: CaseRun) -> Measurement:
         "tolerance_rule": run.expected.accuracy,
         "also": found.also,
         "to_float": found.to_float,
+        "pictures": strips(own.pictures),
         "groups": {name: _of_group(part) for name, part in found.groups.items()},
     }
     can_tell = run.recipe.is_full_integer and causes.UNCALIBRATED.name in run.spec.recipes
@@ -153,6 +155,9 @@ def _accuracy(run: CaseRun) -> Measurement:
         gate = gates.export_gate(own.fidelity, run.case_id)
     elif gate.status in ("passed", "inconclusive"):
         gate = gates.floor_gate(own.fidelity, run.case_id) or gate
+    least = run.expected.least_psnr_db
+    if least is not None and gate.status in ("passed", "inconclusive"):
+        gate = gates.picture_gate(found.to_float["picture_psnr"], least, run.case_id) or gate
     gate = gates.reference_gate(float_score, run.expected.least_metric, found_by) or gate
     if result.is_worthless and run.plan.own:
         gate = replace(gate, message=f"{gate.message}: {_worthless(run.plan.own)}")

@@ -14,8 +14,8 @@ import numpy as np
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.tasks.registry import task
 from int8gate.validation.agreement import Agreement
+from int8gate.validation.around_network import Around, Scoring
 from int8gate.validation.bootstrap import CONFIDENCE
-from int8gate.validation.evaluation import Around, Scoring
 from int8gate.validation.expectations import expectations_of, metrics_of
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import lower_bound, upper_bound

@@ -18,7 +18,12 @@ from int8gate.validation.gates.accuracy import (
     too_few_samples,
     worst_part,
 )
-from int8gate.validation.gates.fidelity import export_gate, fidelity_gate, floor_gate
+from int8gate.validation.gates.fidelity import (
+    export_gate,
+    fidelity_gate,
+    floor_gate,
+    picture_gate,
+)
 from int8gate.validation.gates.form import (
     float_refused_by,
     float_refused_gate,
@@ -50,6 +55,7 @@ __all__ = [
     "is_arm_host",
     "labels_gate",
     "npu_speed_gate",
+    "picture_gate",
     "raw_pixels_gate",
     "reference_gate",
     "simulated_gate",

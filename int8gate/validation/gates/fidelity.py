@@ -77,6 +77,30 @@ def floor_gate(rows: list[dict], case_id: str) -> GateResult | None:
     )
 
 
+def picture_gate(psnr: dict, least: float, case_id: str) -> GateResult | None:
+    """Generated pictures stay those of the float model; None where they do.
+
+    `psnr` is a `to_float.Distance`, of the mean over pictures in dB.
+    """
+    if psnr["lower_95"] >= least:
+        return None
+    measured = (
+        f"a PSNR of {psnr['value']:.2f} dB against float's pictures, {psnr['lower_95']:.2f} to "
+        f"{psnr['upper_95']:.2f} at 95% confidence, on {psnr['samples']} samples"
+    )
+    if psnr["upper_95"] >= least:
+        return GateResult(
+            "inconclusive", f"measured: {measured}\nallowed: {least:g} dB or more (least_psnr_db)"
+        )
+    return failed(
+        measured,
+        f"{least:g} dB or more (least_psnr_db)",
+        "the quantized network leaves float's way from noise to picture: the report has the SQNR "
+        "behind each step",
+        rerun(other_recipe(case_id), "accuracy", REPORT, "what each recipe costs"),
+    )
+
+
 def export_gate(rows: list[dict], case_id: str) -> GateResult:
     """The float artifact computes what the network that it was converted from computes."""
     problems = _problems(rows, EXPORT_SQNR_DB, None, EXPORT_EQUAL)

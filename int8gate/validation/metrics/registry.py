@@ -286,5 +286,6 @@ ELSEWHERE = {
     "wer": "int8gate.validation.metrics.edit_distance:WER",
     "perplexity": "int8gate.validation.metrics.perplexity:PERPLEXITY",
     "next_token": "int8gate.validation.metrics.perplexity:NEXT_TOKEN",
+    "reads_as": "int8gate.validation.metrics.digit_reading:READS_AS",
     "exact": "int8gate.validation.metrics.edit_distance:EXACT",
 }

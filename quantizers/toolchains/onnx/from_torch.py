@@ -35,8 +35,6 @@ def export_torch(
 
     Returns the importer's report; of other models that of a user's program, its "repairs".
     """
-    import torch
-
     declared, repairs = spec.network(profile), []
     if spec.source_format == "darknet":
         from int8gate.model_zoo.importers.darknet.importer import import_darknet
@@ -47,11 +45,18 @@ def export_torch(
         (picture,) = torch_networks.example(declared)
         model, repairs = torch_networks.read_program(weights.path, picture, weights.trusted)
     else:
-        model = _network(spec, profile, weights, seed)
-    with quiet(), torch.no_grad():
-        program = torch.export.export(model, torch_networks.example(declared))
-        torch.export.save(program, str(directory / PROGRAM))
+        model = built(spec, profile, weights, seed)
+    save_program(model, torch_networks.example(declared), directory)
     return {"repairs": repairs}
+
+
+def save_program(model, example: tuple, directory: Path) -> None:
+    """Writes `directory`/program.pt2: a module as it takes the tensors of `example`."""
+    import torch
+
+    with quiet(), torch.no_grad():
+        program = torch.export.export(model, example)
+        torch.export.save(program, str(directory / PROGRAM))
 
 
 def export_onnx(
@@ -83,8 +88,10 @@ def to_onnx(exported: Path, directory: Path) -> dict:
     if imported.is_file():
         prepare(imported, target)
         return describe(target)
+    import torch
+
     raw = directory / "exported.onnx"
-    _convert(exported / PROGRAM, raw)
+    write_onnx(torch.export.load(str(exported / PROGRAM)), raw)
     written = onnx_file.files_of(raw)
     prepare(raw, target)
     for file in written:
@@ -92,10 +99,10 @@ def to_onnx(exported: Path, directory: Path) -> dict:
     return describe(target)
 
 
-def _convert(program: Path, target: Path) -> None:
+def write_onnx(exported, target: Path) -> None:
+    """Writes a `torch.export.ExportedProgram` as ONNX; see `to_onnx` for its names."""
     import torch
 
-    exported = torch.export.load(str(program))
     inputs, outputs = exported.graph_signature.user_inputs, exported.graph_signature.user_outputs
     size = sum(tensor.nbytes for tensor in exported.state_dict.values())
     values = [node.meta["val"] for node in exported.graph.nodes if node.name in inputs]
@@ -119,11 +126,12 @@ def _source(spec: ModelSpec, profile: str, weights: Weights, seed: int, director
     """The file that users of the model have: their own, or what the declaration writes."""
     if weights.path and weights.path.suffix in USER_FILES:
         return weights.path
-    network = _network(spec, profile, weights, seed)
+    network = built(spec, profile, weights, seed)
     return Path(resolve(spec.source)(network, spec.network(profile), directory))
 
 
-def _network(spec: ModelSpec, profile: str, weights: Weights, seed: int):
+def built(spec: ModelSpec, profile: str, weights: Weights, seed: int):
+    """The `torch.nn.Module` of a profile with its weights, in eval mode."""
     import torch
 
     torch.manual_seed(seed)

@@ -12,10 +12,16 @@ from data_folders import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
+from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.texts import corpora, windows
 from int8gate.calibration_data.texts.tokenizers import BEGIN, of_bytes, of_repository
 
 LENGTH = 128
+
+
+def a_window(length: int = LENGTH) -> tuple[Input]:
+    """What a network takes."""
+    return (Input("tokens", (length,), "int32"),)
 
 
 def paragraphs(split: str) -> set[str]:
@@ -93,7 +99,7 @@ def test_a_token_is_a_byte(text):
 
 
 def test_the_label_is_the_token_that_follows():
-    found = windows.draw("calibration", LENGTH, of_bytes())
+    found = windows.draw("calibration", a_window(), of_bytes())
     assert len(found) == sum(windows.COUNT["calibration"].values())
     for index in (0, 1, len(found) - 1):
         arrays, labels = found.named(index)
@@ -108,7 +114,7 @@ def test_the_label_is_the_token_that_follows():
 
 
 def test_any_head_has_both_corpora_and_windows_do_not_overlap():
-    found = windows.draw("evaluation", LENGTH, of_bytes())
+    found = windows.draw("evaluation", a_window(), of_bytes())
     counts = windows.COUNT["evaluation"]
     assert len(np.unique(found.sources)) == len(found) == sum(counts.values())
     for head in (60, 300, len(found)):
@@ -123,11 +129,11 @@ def test_the_digest_is_that_of_the_text(monkeypatch):
         corpora.documents.cache_clear()
         corpora._divided.cache_clear()
         corpora.digest.cache_clear()
-        return windows.draw("evaluation", LENGTH, of_bytes()).digest()
+        return windows.draw("evaluation", a_window(), of_bytes()).digest()
 
     before = digest()
     assert digest() == before
-    assert windows.draw("evaluation", 64, of_bytes()).digest() != before
+    assert windows.draw("evaluation", a_window(64), of_bytes()).digest() != before
     chosen = corpora.CORPORA["prose"]
     changed = {name: text.replace("the", "teh") for name, text in chosen.read().items()}
     other = corpora.Corpus("prose", lambda: changed, chosen.evaluation, chosen.calibration)
@@ -154,7 +160,7 @@ def test_a_python_without_the_text_is_told_so(monkeypatch):
 
 
 def test_samples_travel_to_the_worker():
-    found = windows.draw("calibration", LENGTH, of_bytes())
+    found = windows.draw("calibration", a_window(), of_bytes())
     assert pickle.loads(pickle.dumps(found)) == found
 
 
@@ -198,7 +204,7 @@ def test_a_tokenizer_that_cannot_be_read_is_told_so(tmp_path, content):
 def test_reading_text_loads_no_heavy_library():
     code = (
         "import sys; from int8gate.calibration_data.texts import windows, tokenizers\n"
-        "len(windows.draw('calibration', 128, tokenizers.of_bytes()))\n"
+        "len(windows.TextWindows('calibration', 128, tokenizers.of_bytes()))\n"
         "print([n for n in ('torch', 'transformers', 'tensorflow') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -37,8 +37,9 @@ from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains.onnx import stages as onnx_stages
 from int8gate.targets.registry import targets
 from int8gate.tasks.registry import scenes, task
+from int8gate.validation.around_network import Scoring
 from int8gate.validation.case_stages import scored_by
-from int8gate.validation.evaluation import Scoring, evaluate
+from int8gate.validation.evaluation import evaluate
 from int8gate.validation.metrics.registry import places_of
 
 MODULES = {

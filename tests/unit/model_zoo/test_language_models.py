@@ -49,7 +49,7 @@ def test_perplexity_is_that_of_twenty_plain_lines(name):
     spec = model(name)
     network = torch_networks.build(spec, "compact")
     torch_networks.load(network, weights.find_weights(spec, "compact").path)
-    found = windows.draw("evaluation", 128, of_bytes())
+    found = windows.TextWindows("evaluation", 128, of_bytes())
     rows = np.arange(0, len(found), 400)
     arrays, labels = next(found.feeds(len(rows), rows))
     with torch.no_grad():
@@ -65,10 +65,10 @@ def _turned(text: str) -> np.ndarray:
     return np.random.default_rng(0).permutation(256)[of_bytes().encode(text)]
 
 
-def draw_turned(split, length, tokenizer, dtype) -> windows.TextWindows:
+def draw_turned(split, given, tokenizer) -> windows.TextWindows:
     """Of another tokenizer: bytes numbered otherwise."""
     other = replace(tokenizer, encode=_turned, identity="turned")
-    return windows.TextWindows(split, length, other, dtype)
+    return windows.draw(split, given, other)
 
 
 class Unshifted(windows.TextWindows):
@@ -79,8 +79,8 @@ class Unshifted(windows.TextWindows):
         return tokens, tokens.astype(np.int64)
 
 
-def draw_unshifted(split, length, tokenizer, dtype) -> Unshifted:
-    return Unshifted(split, length, tokenizer, dtype)
+def draw_unshifted(split, given, tokenizer) -> Unshifted:
+    return Unshifted(split, given[0].shape[0], tokenizer, given[0].dtype)
 
 
 @pytest.fixture(scope="module")

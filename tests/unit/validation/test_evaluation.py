@@ -11,7 +11,8 @@ import pytest
 from int8gate.calibration_data.preprocessing import UNIT
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.model_zoo.spec import Network
-from int8gate.validation.evaluation import BATCH, Scoring, evaluate, read_evaluation
+from int8gate.validation.around_network import BATCH, Scoring
+from int8gate.validation.evaluation import evaluate, read_evaluation
 
 SIDE, ENLARGED, CLASSES = 4, 1024, 4  # an output of 16 MB
 NET = """

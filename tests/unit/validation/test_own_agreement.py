@@ -11,7 +11,8 @@ from int8gate.calibration_data.fit import Fit
 from int8gate.calibration_data.folders import open_data
 from int8gate.calibration_data.preprocessing import SIGNED_UNIT
 from int8gate.model_zoo.spec import Network
-from int8gate.validation.evaluation import Scoring, evaluate
+from int8gate.validation.around_network import Scoring
+from int8gate.validation.evaluation import evaluate
 
 SIDE = 16
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>

@@ -1,0 +1,66 @@
+"""What reaches the network that is quantized, behind the host's part: what it is calibrated on.
+
+Behind a loop it is what every step feeds it: ranges of the first step, of noise, are not those of
+the last (Li et al., "Q-Diffusion", 2023). Runs in the worker process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from int8gate.runtimes.artifact import NETWORK_INPUTS, PROGRAM
+from int8gate.runtimes.denoising_loop import DenoisingLoop
+from int8gate.runtimes.hosts import open_host
+from int8gate.runtimes.sessions import open_session
+
+MOST_CALLS = 2000  # of the float network in a loop; a real pipeline's take seconds each
+LEAST_PROMPTS = 8
+KEPT_CALLS = 400  # calibration's samples behind a loop
+
+
+def network_inputs(exported: Path, samples: Path, directory: Path) -> None:
+    """Writes `directory`/network_inputs.npz: the network's inputs, (n, ...) each, in its order.
+
+    `samples` (.npy, or .npz of several arrays, (n, ...)) are inputs of the whole model.
+    """
+    drawn = _drawn(samples)
+    host = open_host(exported)
+    if isinstance(host, DenoisingLoop):
+        rows = list(_of_loop(host, exported, drawn))
+    else:
+        rows = [host.before([each[i : i + 1] for each in drawn]) for i in range(len(drawn[0]))]
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    np.savez(directory / NETWORK_INPUTS, *columns)
+
+
+def _drawn(samples: Path) -> list[np.ndarray]:
+    stored = np.load(samples, mmap_mode="r", allow_pickle=False)
+    if isinstance(stored, np.ndarray):
+        return [stored]
+    return [stored[f"input_{place}"] for place in range(len(stored.files))]
+
+
+def _of_loop(
+    host: DenoisingLoop, exported: Path, drawn: list[np.ndarray]
+) -> Iterator[list[np.ndarray]]:
+    """Calls of the float network, a batch of 1 each: every step as often as every other, of as many
+    prompts as `MOST_CALLS` allow.
+    """
+    network = open_session(exported / PROGRAM)
+    prompts = min(len(drawn[0]), max(LEAST_PROMPTS, MOST_CALLS // host.calls))
+    every = math.ceil(prompts * host.calls / KEPT_CALLS)
+    for prompt in range(prompts):
+        calls, number = [], count(prompt)  # which are kept moves on with the prompt
+
+        def recorded(*inputs, calls=calls, number=number):
+            if next(number) % every == 0:
+                calls.append([each.copy() for each in inputs])
+            return network.predict(*inputs)
+
+        host.outputs(recorded, host.before([each[prompt : prompt + 1] for each in drawn]))
+        yield from calls
