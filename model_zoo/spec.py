@@ -31,7 +31,9 @@ TORCH_RECIPES = (
 )
 # Matrix products carry a transformer; dynamic INT8 leaves convolutions in float.
 TRANSFORMER_RECIPES = (*TORCH_RECIPES, "onnx_dynamic_int8", "onnx_weight_int8")
-TORCH_FORMATS = ("pytorch", "darknet", "onnx")  # built, trained and exported with PyTorch
+# Built, trained and exported with PyTorch.
+TORCH_FORMATS = ("pytorch", "darknet", "onnx", "diffusers")
+NO_PICTURE: dict = {"input_shape": (None, None, 0), "size": (0, 0)}  # where there are arrays
 
 
 def beginning_with(default: str, recipes: tuple[str, ...]) -> tuple[str, ...]:
@@ -52,7 +54,8 @@ class Network:
     and output tensors ("node:0") where they cannot be told, and `cut` the inputs and outputs of the
     network where the automatic cut is not wanted. `inputs` are those of a network that takes
     arrays, in the order of its file; of one that takes a picture there are none. A builder gets
-    them as ``inputs``, in place of ``input_shape``. `tokenizer` (``module:function``, see
+    them as ``inputs``, in place of ``input_shape``. `drawn` is what a sample holds where the host
+    makes the network's inputs of it. `tokenizer` (``module:function``, see
     `calibration_data.texts.tokenizers`) makes the input of a network that reads text.
     """
 
@@ -67,6 +70,7 @@ class Network:
     ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     cut: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     inputs: tuple[Input, ...] = ()
+    drawn: tuple[Input, ...] = ()
     tokenizer: str | None = None
 
     @property
@@ -79,7 +83,8 @@ class Network:
 class ModelSpec:
     """A model: task, source format, preprocessing, its two networks, the recipes it goes through.
 
-    `source_format` is what its users have: keras, frozen_graph, tflite, pytorch, darknet or onnx.
+    `source_format` is what its users have: keras, frozen_graph, tflite, pytorch, darknet, onnx or
+    diffusers.
     The functions are named ``module:function``. `wrapper` puts layers around the built network,
     such as preprocessing that one scale and one zero point cannot express. `graph` makes, of the
     built network with its weights and the `Network`, the TF1 frozen graph that users of a
