@@ -151,6 +151,7 @@ MODELS = [
                     "d_kv": 12,
                     "d_ff": 96,
                     "feed_forward_proj": "gated-gelu",
+                    "dropout_rate": 0.0,
                 },
                 "vae": _COMPACT_VAE | {"use_quant_conv": False, "use_post_quant_conv": False},
                 "steps": 4,

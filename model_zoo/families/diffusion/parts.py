@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from math import log
 from typing import Any
 
 import torch
@@ -77,6 +78,20 @@ class DiffusionModel(nn.Module, ABC):
         found = self.vae.encode(signed(pictures), return_dict=False)[0].mean
         shift = self.vae.config["shift_factor"] or 0.0
         return self.packed((found - shift) * self.vae.config["scaling_factor"])
+
+    def rescale_latents(self, factor: float) -> None:
+        """Makes latents `factor` times as large, in the autoencoder's weights, in place; pictures
+        stay what they are.
+        """
+        into, outof = self.vae.quant_conv, self.vae.post_quant_conv
+        last: Any = self.vae.encoder.conv_out if into is None else into
+        first: Any = self.vae.decoder.conv_in if outof is None else outof
+        means = last.out_channels // 2  # the rest are logarithms of variances
+        with torch.no_grad():
+            last.weight[:means] *= factor
+            last.bias[:means] *= factor
+            last.bias[means:] += 2 * log(factor)
+            first.weight /= factor
 
     def steps(self) -> list[tuple[float, float, float]]:
         """(timestep, a, b) of each step, in the order of sampling: the latents, which begin as
