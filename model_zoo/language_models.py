@@ -2,11 +2,10 @@
 
 from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.preprocessing import AS_THEY_ARE
-from int8gate.model_zoo.spec import ModelSpec, Network
+from int8gate.model_zoo.spec import NO_PICTURE, ModelSpec, Network
 
 _FAMILY = "int8gate.model_zoo.families.causal_lm"
 _TOKENIZERS = "int8gate.calibration_data.texts.tokenizers"
-NO_PICTURE = {"input_shape": (None, None, 0), "size": (0, 0)}
 LENGTH, FULL_LENGTH = 128, 512  # tokens of a sample
 RECIPES = (
     "onnx_weight_int8",

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -22,8 +21,8 @@ from transformers import (
 )
 
 from int8gate.calibration_data.arrays.kinds import Input
+from int8gate.model_zoo.families.pretrained import loaded
 
-MISMATCH = "ignore_mismatched_sizes"  # what the library says of shapes that do not fit
 ATTENTION = "eager"  # plain matrix products and softmax, which every exporter and quantizer knows
 
 
@@ -91,45 +90,13 @@ def _built(kind, config_of, inputs, classes: int, weights: str | None, sizes: di
                 f"{weights} holds a {config.model_type} of {config.vocab_size} tokens, expected "
                 f"{config_of.model_type} of {classes}: name the repository of the declared model"
             )
-        return CausalLanguageModel(_loaded(kind, weights), length)
-    config = config_of(vocab_size=classes, attn_implementation=ATTENTION, use_cache=False, **sizes)
-    return CausalLanguageModel(kind(config), length)
-
-
-def _loaded(kind, weights: str):
-    """The network of a repository; raises ValueError where its tensors are not those of its
-    configuration: the library draws those that are missing, with a warning.
-    """
-    try:
-        network, found = kind.from_pretrained(
+        network = loaded(
+            kind,
             weights,
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
         )
-    except SafetensorError as error:
-        raise ValueError(
-            f"the weights of {weights} cannot be read ({error}): a shard is truncated or damaged, "
-            "copy it again"
-        ) from error
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"the weights of {weights} are not complete ({error}): copy the file that is missing"
-        ) from error
-    except RuntimeError as error:
-        if MISMATCH not in str(error):
-            raise
-        raise ValueError(
-            f"the weights of {weights}: tensors have other shapes than its config.json says: copy "
-            "both from one repository"
-        ) from error
-    for what in ("missing_keys", "unexpected_keys"):
-        if names := sorted(map(str, found[what])):
-            lacks = "lacks" if what == "missing_keys" else "has beside those of its config.json"
-            raise ValueError(
-                f"the weights of {weights}: the repository {lacks} the tensor {names[0]} "
-                f"({len(names)} in all): copy all of its files again"
-            )
-    return network
+        return CausalLanguageModel(network, length)
+    config = config_of(vocab_size=classes, attn_implementation=ATTENTION, use_cache=False, **sizes)
+    return CausalLanguageModel(kind(config), length)

@@ -31,6 +31,10 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
     started = time.monotonic()
     torch.manual_seed(SEED)
     task: TrainingTask = resolve(training_of(spec))
+    if task.train:
+        network = build(spec, "compact")
+        epochs_done = task.train(spec, network, epochs)
+        return Trained(network.eval(), epochs_done, time.monotonic() - started)
     network, epochs_done = None, 0
     for number, stage in enumerate(task.stages, start=1):
         stage = replace(stage, epochs=min(stage.epochs, epochs or stage.epochs))
@@ -67,16 +71,7 @@ def _fit(network, spec: ModelSpec, task: TrainingTask, stage: Stage, stop_early:
     held_out = task.draw(spec, "calibration", watched)
     loss_of = task.loss(spec)
     steps = stage.epochs * (len(images) // stage.batch)
-    optimizer = torch.optim.AdamW(_groups(network), lr=stage.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        stage.learning_rate,
-        total_steps=steps + 1,
-        pct_start=0.1,
-        div_factor=20,
-        final_div_factor=1 / (20 * max(stage.final, 1e-4)),
-        cycle_momentum=False,
-    )
+    optimizer, schedule = optimization(network, stage, steps)
     rng = np.random.default_rng(SEED)
     best, best_state, waited = np.inf, None, 0
     for epoch in range(1, stage.epochs + 1):
@@ -107,6 +102,23 @@ def _fit(network, spec: ModelSpec, task: TrainingTask, stage: Stage, stop_early:
     if best_state is not None:
         network.load_state_dict(best_state)
     return epoch
+
+
+def optimization(network, stage: Stage, steps: int) -> tuple:
+    """AdamW for a network, and the schedule of its rate: a warm-up, then a cosine."""
+    import torch
+
+    optimizer = torch.optim.AdamW(_groups(network), lr=stage.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        stage.learning_rate,
+        total_steps=steps + 1,
+        pct_start=0.1,
+        div_factor=20,
+        final_div_factor=1 / (20 * max(stage.final, 1e-4)),
+        cycle_momentum=False,
+    )
+    return optimizer, schedule
 
 
 def _groups(network) -> list[dict]:

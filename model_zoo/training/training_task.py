@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class TrainingTask:
     encode : (spec, labels of a batch) to the targets of the loss; None where labels are targets.
     metrics : names of Keras metrics to show.
     start : (spec, PyTorch network) sets its first weights where random ones do not learn.
+    train : (spec, PyTorch network, epochs at most) in place of the loop over the stages, where a
+        model is several networks: trains them in place, returns how many epochs that took.
     """
 
     stages: tuple[Stage, ...]
@@ -47,3 +50,4 @@ class TrainingTask:
     encode: Callable[[ModelSpec, np.ndarray], object] | None = None
     metrics: tuple[str, ...] = ()
     start: Callable[[ModelSpec, object], None] | None = None
+    train: Callable[[ModelSpec, Any, int | None], int] | None = None
