@@ -31,12 +31,9 @@ TORCH_RECIPES = (
 )
 # Matrix products carry a transformer; dynamic INT8 leaves convolutions in float.
 TRANSFORMER_RECIPES = (*TORCH_RECIPES, "onnx_dynamic_int8", "onnx_weight_int8")
-TORCH_FORMATS = (
-    "pytorch",
-    "diffusers",
-    "darknet",
-    "onnx",
-)  # built, trained and exported with PyTorch
+# Built, trained and exported with PyTorch.
+TORCH_FORMATS = ("pytorch", "diffusers", "darknet", "onnx")
+NO_PICTURE: dict = {"input_shape": (None, None, 0), "size": (0, 0)}  # where there are arrays
 
 
 def beginning_with(default: str, recipes: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,8 +56,8 @@ class Network:
     arrays, in the order of its file; of one that takes a picture there are none. A builder gets
     them as ``inputs``, in place of ``input_shape``. `drawn` is what a sample holds where the host
     makes the inputs of it, and calls the network step by step: noise first, then the tokens of a
-    prompt. `tokenizer` (``module:function``, see
-    `calibration_data.texts.tokenizers`) makes the input of a network that reads text.
+    prompt. `tokenizer` (``module:function``, see `calibration_data.texts.tokenizers`) makes the
+    input of a network that reads text.
     """
 
     builder: str

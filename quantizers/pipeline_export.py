@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from int8gate.calibration_data.arrays.kinds import Input
-from int8gate.calibration_data.synthetic.prompts import encoded
+from int8gate.calibration_data.synthetic.prompts import EMPTY, encoded
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.model_zoo.weights import Weights
@@ -64,4 +63,5 @@ def _empty_prompt(declared: Network, weights: Weights) -> tuple[tuple[int, ...],
     repository = weights.path if weights.path and weights.path.is_dir() else declared.official
     tokenizer = resolve(declared.tokenizer)(repository)
     lengths = [each.shape[0] for each in declared.drawn[1:]]
-    return tuple(tuple(np.asarray(encoded("", tokenizer, n)).tolist()) for n in lengths)
+    texts = (encoded(EMPTY, tokenizer, length, i) for i, length in enumerate(lengths))
+    return tuple(tuple(tokens.tolist()) for tokens in texts)

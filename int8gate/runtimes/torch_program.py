@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +61,29 @@ class TorchProgramSession(ChannelsFirstSession):
     def invoke(self) -> None:
         import torch
 
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             results = self._module(*self._tensors)
         self._results = results if isinstance(results, (tuple, list)) else (results,)
 
     def get_outputs(self) -> list[np.ndarray]:
         return [result.numpy().copy() for result in self._results]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread, as every other session does.
+
+    Several that wait for each other on cores which are busy otherwise take 200 times as long, for
+    operators as small as these.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _spec(name: str, value) -> TensorSpec:
