@@ -18,7 +18,7 @@ from int8gate.runtimes.denoising_loop import DenoisingLoop
 from int8gate.runtimes.hosts import open_host
 from int8gate.runtimes.sessions import open_session
 
-MOST_CALLS = 2000  # of the float network in a loop; a real pipeline's take seconds each
+MOST_CALLS = 1000  # of the float network in a loop; a real pipeline's take seconds each
 LEAST_PROMPTS = 8
 KEPT_CALLS = 400  # calibration's samples behind a loop
 
@@ -53,14 +53,16 @@ def _of_loop(
     """
     network = open_session(exported / PROGRAM)
     prompts = min(len(drawn[0]), max(LEAST_PROMPTS, MOST_CALLS // host.calls))
-    every = math.ceil(prompts * host.calls / KEPT_CALLS)
+    each = min(host.calls, math.ceil(KEPT_CALLS / prompts))
     for prompt in range(prompts):
-        calls, number = [], count(prompt)  # which are kept moves on with the prompt
+        # Evenly over the loop, and a call later with each prompt.
+        kept = {(prompt + place * host.calls // each) % host.calls for place in range(each)}
+        calls, numbers = [], count()
 
-        def recorded(*inputs, calls=calls, number=number):
-            if next(number) % every == 0:
-                calls.append([each.copy() for each in inputs])
+        def recorded(*inputs, kept=kept, calls=calls, numbers=numbers):
+            if next(numbers) in kept:
+                calls.append([value.copy() for value in inputs])
             return network.predict(*inputs)
 
-        host.outputs(recorded, host.before([each[prompt : prompt + 1] for each in drawn]))
+        host.outputs(recorded, host.before([value[prompt : prompt + 1] for value in drawn]))
         yield from calls

@@ -23,6 +23,7 @@ from int8gate.quantizers.calibration import thresholds
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.ranged import table_of
 from int8gate.quantizers.recipe_type import Recipe
+from int8gate.runtimes.artifact import in_order
 from int8gate.validation.around_network import Around, Scoring, prepared_samples
 from int8gate.validation.bootstrap import (
     RESAMPLES,
@@ -47,7 +48,8 @@ class Question:
 
     `opened` (``module:function``) opens the float artifact, see `Toolchain.segmented`. `count`
     samples are at hand; of the outputs of all of them the first metric of `scoring` is taken where
-    `with_metric`.
+    `with_metric`. `calls` holds the inputs of a network that is called step by step, as
+    calibration recorded them, in place of samples.
     """
 
     key: str
@@ -61,6 +63,7 @@ class Question:
     with_metric: bool
     modes: tuple[str, ...] = MODES
     seed: int = 0
+    calls: Path | None = None
 
 
 class _Opened:
@@ -68,11 +71,16 @@ class _Opened:
 
     def __init__(self, question: Question) -> None:
         self.question, self.around = question, Around(question.scoring)
-        self.real, self.labels = prepared_samples(question.scoring, question.count)
+        if question.calls:
+            inputs = _some_calls(question.calls, question.count)
+            self.real, self.labels = {f"input_{i}": each for i, each in enumerate(inputs)}, None
+        else:
+            self.real, self.labels = prepared_samples(question.scoring, question.count)
+            inputs = self.around.before(self.real)
         ranges = thresholds.ranges_of(table_of(question.statistics), question.recipe)
         asked = (question.float_model, ranges, question.recipe, question.pixel_range)
         network = resolve(question.opened)(*asked)
-        self.chain = Chain(network, self.around.before(self.real))
+        self.chain = Chain(network, inputs)
         self.layers = {layer.name: layer for layer in network.layers}
         self._views: dict[int, _View] = {}
 
@@ -81,6 +89,16 @@ class _Opened:
         if count not in self._views:
             self._views[count] = _View(self, count)
         return self._views[count]
+
+
+def _some_calls(file: Path, count: int) -> list[np.ndarray]:
+    """So many of the recorded inputs (n, ...) of a network that is called step by step, evenly
+    spaced, so that all steps are among them.
+    """
+    with np.load(file, allow_pickle=False) as stored:
+        columns = [stored[name] for name in in_order(stored.files)]
+    rows = np.arange(count) * len(columns[0]) // count
+    return [column[rows] for column in columns]
 
 
 class _View:

@@ -41,6 +41,10 @@ from int8gate.validation.metrics.registry import metric
 
 FEW = 4  # samples of the first round
 BATCH = 6  # layers of a task
+STEP_BY_STEP = (
+    "the host calls the network step by step: what a layer costs is measured at its output, over "
+    "calibration's calls of all steps"
+)
 _RUNS = "int8gate.analysis.layer_runs"
 
 Interval = tuple[float, float]
@@ -172,7 +176,9 @@ class _Work:
             raise ValueError(f"{samples} samples: a measurement takes at least one")
         check_route(plan.spec, recipe)
         scoring, host = run.scoring, run.result("host")
-        self.why_no_metric = scoring.unscored_reason if with_metric else "not asked for"
+        steps_of_loop = STEP_BY_STEP if plan.network.drawn else None
+        self.why_no_metric = scoring.unscored_reason or steps_of_loop
+        self.why_no_metric = self.why_no_metric if with_metric else "not asked for"
         self.metric = None if self.why_no_metric else scoring.metrics[0]
         self.model, self.recipe = spec.name, recipe
         self.count = min(samples, scoring.available)
@@ -220,6 +226,7 @@ class _Work:
             bool(asked),
             modes,
             pipeline.settings.seed,
+            steps.arrays_of(made[steps.INPUTS]) if plan.network.drawn else None,
         )
         listed = map(_layer, self._answer("layers", {}))
         self.layers = [layer for layer in listed if only is None or layer.name in only]
