@@ -15,6 +15,7 @@ from collections.abc import Iterable
 PACKAGES = {
     "ai_edge_litert": ("ai-edge-litert", ("tflite",)),
     "ai_edge_quantizer": ("ai-edge-quantizer", ("tflite",)),
+    "diffusers": ("diffusers", ("zoo",)),
     "ethosu": ("ethos-u-vela", ("npu",)),
     "h5py": ("h5py", ("keras",)),
     "keras": ("keras", ("keras",)),
