@@ -21,11 +21,13 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.runtimes import onnx_file
 
 MANIFEST = "manifest.json"
-CONFIG = "config.json"  # of the folder that holds a Hugging Face repository
+# The file that tells the folder of a Hugging Face repository, by its library.
+CONFIG, PIPELINE = "config.json", "model_index.json"
 DISTRIBUTION = "int8gate-zoo-weights"
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
 TORCH_SUFFIXES = (".safetensors",)
 SOURCE_SUFFIXES = {"frozen_graph": ".pb", "onnx": ".onnx", "darknet": ".cfg"}  # users' own files
+FETCHED = ("keras", "pytorch", "diffusers")  # whose official weights a loader has
 NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics")  # what else a `.weights.h5` may hold
 
 
@@ -162,11 +164,12 @@ def find_weights(
         return Weights("random")
     if weights_dir is not None:
         folder = Path(weights_dir) / spec.name
-        if profile == "full" and spec.full.tokenizer and (folder / CONFIG).is_file():
+        index = PIPELINE if spec.source_format == "diffusers" else CONFIG
+        if profile == "full" and spec.full.tokenizer and (folder / index).is_file():
             return Weights("directory", folder)
         names = [f"{spec.name}{suffix}" for suffix in _suffixes(spec)]
         if profile == "full" and spec.full.tokenizer:
-            names.insert(0, f"{spec.name}/{CONFIG}")
+            names.insert(0, f"{spec.name}/{index}")
         return Weights("directory", _in_directory(spec.name, names, Path(weights_dir)))
     if profile == "compact":
         path = SHIPPED / f"{spec.name}.safetensors"
@@ -176,7 +179,7 @@ def find_weights(
                 + (not_installed() or f"no {path}: run `int8gate train {spec.name}`")
             )
         return Weights("shipped", path)
-    if spec.full.official is None or spec.source_format not in ("keras", "pytorch"):
+    if spec.full.official is None or spec.source_format not in FETCHED:
         names = " or ".join(f"{spec.name}{s}" for s in _suffixes(spec) if "h5" not in s)
         raise FileNotFoundError(
             f"{spec.name}: no loader fetches weights for the full profile: pass --weights-dir DIR "

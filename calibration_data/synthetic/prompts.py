@@ -64,11 +64,11 @@ class PromptSamples(SampleSet):
             (length,) = text.shape
             assert length is not None  # see `_check`
             arrays[text.name] = encoded(self.prompt(index), self.tokenizer, length, place)
-        return arrays, np.int64(index % 10)
+        return arrays, self._digit(index)
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The noise alone, and the digit."""
-        return self._noise(index), np.int64(index % 10)
+        return self._noise(index), self._digit(index)
 
     def digest(self) -> str:
         """Hex sha256 of what determines every sample: code, parameters, libraries."""
@@ -76,6 +76,9 @@ class PromptSamples(SampleSet):
         parameters = (self.split, self.drawn, len(self), self.tokenizer.identity)
         content.update(repr(parameters).encode())
         return content.hexdigest()
+
+    def _digit(self, index: int) -> np.ndarray:
+        return np.array(index % 10, np.int64)
 
     def _noise(self, index: int) -> np.ndarray:
         rng = np.random.default_rng([SEED, SPLITS.index(self.split), index])

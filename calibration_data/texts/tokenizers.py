@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,8 @@ def of_pipeline(repository: str | Path | None) -> Tokenizer:
 def _has(repository: str, folder: str) -> bool:
     from diffusers import DiffusionPipeline
 
-    return DiffusionPipeline.load_config(repository).get(folder, [None])[0] is not None
+    parts: Any = DiffusionPipeline.load_config(repository)
+    return parts.get(folder, [None])[0] is not None
 
 
 def _prompt(repository: str, folder: str, text: str, length: int) -> np.ndarray:

@@ -10,8 +10,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-TRANSFORMERS_MISMATCH = "ignore_mismatched_sizes"  # what the library says of shapes
-DIFFUSERS_MISMATCH = "size mismatch"
+# What the libraries say of shapes that do not fit, and diffusers of a damaged file.
+MISMATCHES = ("ignore_mismatched_sizes", "size mismatch")
+DAMAGED = "Unable to load weights"
 
 
 def loaded(kind: Any, weights: str, subfolder: str = "", **settings: Any) -> Any:
@@ -31,18 +32,18 @@ def loaded(kind: Any, weights: str, subfolder: str = "", **settings: Any) -> Any
             **settings,
         )
     except SafetensorError as error:
-        raise ValueError(
-            f"the weights of {place} cannot be read ({error}): a shard is truncated or damaged, "
-            "copy it again"
-        ) from error
-    except FileNotFoundError as error:
-        raise _not_complete(place, error) from error
+        raise _damaged(place, error) from error
     except OSError as error:
-        if not Path(weights).is_dir():
+        if DAMAGED in str(error):
+            raise _damaged(place, error) from error
+        if not (isinstance(error, FileNotFoundError) or Path(weights).is_dir()):
             raise  # of the hub
-        raise _not_complete(place, error) from error
+        raise ValueError(
+            f"the weights of {place} are not complete ({_first_line(error)}): copy the file that "
+            "is missing"
+        ) from error
     except RuntimeError as error:
-        if not any(words in str(error) for words in (TRANSFORMERS_MISMATCH, DIFFUSERS_MISMATCH)):
+        if not any(words in str(error) for words in MISMATCHES):
             raise
         raise ValueError(
             f"the weights of {place}: tensors have other shapes than its config.json says: copy "
@@ -58,8 +59,12 @@ def loaded(kind: Any, weights: str, subfolder: str = "", **settings: Any) -> Any
     return network
 
 
-def _not_complete(place: str, error: OSError) -> ValueError:
+def _damaged(place: str, error: Exception) -> ValueError:
     return ValueError(
-        f"the weights of {place} are not complete ({str(error).splitlines()[0]}): copy the file "
-        "that is missing"
+        f"the weights of {place} cannot be read ({_first_line(error)}): a shard is truncated or "
+        "damaged, copy it again"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(". ")

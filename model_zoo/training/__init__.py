@@ -4,7 +4,7 @@
     loop.py              `train`: the stages, one after another (Keras)
     digits.py            classification and segmentation
     super_resolution.py  super-resolution
-    torch_*.py           the same for PyTorch
+    torch_*.py           the same for PyTorch, and language and diffusion models
 
 Other tasks stand with their networks: `families/NAME/training.py`.
 """

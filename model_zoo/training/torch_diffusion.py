@@ -164,10 +164,9 @@ def _fit(
 
 def _average(averages: Any, currents: Any, count: torch.Tensor) -> None:
     """A step of the moving average, in place, over few steps at first."""
-    import torch
-
     weight = 1 - min(AVERAGING, (1 + int(count)) / (10 + int(count)))
-    torch._foreach_lerp_(averages, currents, weight)
+    for average, current in zip(averages, currents, strict=True):
+        average.lerp_(current, weight)
 
 
 def _in_batches(

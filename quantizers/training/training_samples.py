@@ -38,9 +38,14 @@ def refusal(spec: ModelSpec, profile: str) -> str | None:
     if profile != "compact":
         return f"{spec.name} has training samples of its compact profile alone: leave {profile} out"
     try:
-        training_of(spec)
+        task: TrainingTask = resolve(training_of(spec))
     except ValueError as error:
         return str(error)
+    if task.train:
+        return (
+            f"{spec.name} is trained as several networks, not as its denoiser alone: choose a "
+            "recipe without training"
+        )
     return None
 
 

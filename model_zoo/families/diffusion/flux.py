@@ -45,7 +45,7 @@ class Flux(DiffusionModel):
 
     def __init__(
         self,
-        transformer: FluxTransformer2DModel,
+        transformer: Any,
         text_encoder: nn.Module,
         text_encoder_2: nn.Module,
         vae: Any,

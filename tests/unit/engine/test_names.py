@@ -14,6 +14,7 @@ from tiny_run import ROOMS
 ONE_THING = {
     *("fidelity", "history", "speed", "stages", "registry", "toolchain"),
     *("classification", "detection", "segmentation", "pose", "super_resolution"),  # tasks
+    "diffusion",  # another
     "decoding",  # of a family, of the zoo for users
     "methods",  # compared, drawn, asked for
 }
