@@ -5,14 +5,14 @@ nodes joined by tensors without crossing a product. An island that holds a norma
 or an error function belongs to a transformer's token stream, whose residual sums have a few
 outliers that take the whole range (Bondarenko et al., 2021, arXiv:2109.12948): it stays float as a
 whole. A normalization that is written out, as JAX does, is known by its Sqrt: a small deviation is
-zero in 8 bits, and dividing by it infinite. An island with a sine or cosine stays float as well: its
-argument is a time step or a place, and a step of 8 bits over 0..1000 is more than half a turn. A
-regression head stays float, too, several products in a row between a token stream and an output
+zero in 8 bits, and dividing by it infinite. An island with a sine or cosine stays float as well:
+its argument is a time step or a place, and a step of 8 bits over 0..1000 is more than half a turn.
+A regression head stays float, too, several products in a row between a token stream and an output
 (DETR's boxes): coordinates that are rounded at every layer cost accuracy (1.5% of mAP against 0.5%
 in the zoo's DETR), and its products are few. Every other island, a CNN's sums, concatenations and
 poolings, is integer, so that the graph is integer from end to end. A transposed convolution has no
-integer kernel in ONNX Runtime: its weights are int8 and it computes on floats; with float weights it
-would get int8 ones of a single scale when it is loaded.
+integer kernel in ONNX Runtime: its weights are int8 and it computes on floats; with float weights
+it would get int8 ones of a single scale when it is loaded.
 
 What a recipe's rules leave float (`kept`) is taken out of that in the end, and nothing else
 changes: a tensor has 8 bits wherever an integer operator reads or writes it. What has 8 bits loses
@@ -43,9 +43,10 @@ FLOAT_MAKES = frozenset(
         *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
         *("RMSNormalization", "GroupNormalization", "InstanceNormalization"),
         *("LpNormalization", "Softmax", "LogSoftmax", "Erf", "Gelu", "FastGelu", "QuickGelu"),
-        *("Sqrt", "Sin", "Cos"),
+        "Sqrt",
     }
 )
+PERIODIC = ("Sin", "Cos")
 ONE_TO_ONE = frozenset(  # operators of one activation, as they stand between a head's products
     {
         *("Relu", "LeakyRelu", "PRelu", "Elu", "Clip", "Sigmoid", "Tanh", "HardSigmoid"),
@@ -92,11 +93,12 @@ def placing(model) -> Callable[[Collection[str]], Placement]:
     heads = _regression_heads(graph, products, *_islands(graph, products, constants, floats))
     products -= heads  # and so they belong to the token stream that they read
     islands, token_streams = _islands(graph, products, constants, floats)
+    periodic = {islands[node.name] for node in graph.node if node.op_type in PERIODIC}
     between = {
         node.name
         for node in graph.node
         if has_integer_form(node, constants)
-        and islands.get(node.name) not in token_streams
+        and islands.get(node.name) not in token_streams | periodic
         and any(name in floats and name not in constants for name in node.input)
     }
 

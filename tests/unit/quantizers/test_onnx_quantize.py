@@ -214,6 +214,46 @@ def headed(hidden: int):
     return model
 
 
+PERIODIC = """
+<ir_version: 10, opset_import: ["" : 20]>
+net (float[1, 1] image) => (float[1, 5] scores) {{
+    argument = Mul (image, frequencies)
+    sine = Sin (argument)
+    cosine = Cos (argument)
+    {between}
+    hidden = Gemm <transB = 1> ({read}, w1, b1)
+    positive = Relu (hidden)
+    scores = Gemm <transB = 1> (positive, w2, b2)
+}}
+"""
+
+
+@pytest.mark.parametrize("largest", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize(
+    ("between", "read"),
+    [
+        ("both = Concat <axis = 1> (sine, cosine)", "both"),
+        ("sum = Add (sine, cosine)\n    both = Concat <axis = 1> (sum, sine)", "both"),
+    ],
+)
+def test_the_argument_of_a_periodic_function_stays_float(tmp_path, largest, between, read):
+    """Time steps and places: a step of 8 bits over a wide range is many turns."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "frequencies": (10000.0 ** -(np.arange(8) / 8)).astype(np.float32)[None],
+        "w1": rng.normal(0, 0.25, (12, 16)).astype(np.float32),
+        "b1": rng.normal(0, 0.1, 12).astype(np.float32),
+        "w2": rng.normal(0, 0.3, (5, 12)).astype(np.float32),
+        "b2": rng.normal(0, 0.1, 5).astype(np.float32),
+    }
+    path = prepared(with_weights(PERIODIC.format(between=between, read=read), constants), tmp_path)
+    times = np.linspace(0, largest, 200, dtype=np.float32)[:, None]
+    session = quantized(path, tmp_path, times)
+    assert sqnr_db(OnnxSession(path).predict(times)[0], session.predict(times)[0]) > 30
+    operators = onnx_graph.read_operators(tmp_path / ONNX)
+    assert onnx_graph.integer_fraction(operators) == 1, "of the products"
+
+
 def test_a_row_of_products_behind_a_token_stream_stays_float_and_is_said_to(tmp_path):
     path = prepared(headed(1), tmp_path)
     samples = np.random.default_rng(2).normal(0, 1, (8, 4, 8)).astype(np.float32)
