@@ -22,30 +22,27 @@ _KEPT_APART = b"keep_stablehlo_constant"
 def to_tflite(exported: Path, directory: Path) -> dict:
     """Writes `directory`/model.tflite of `exported`/program.pt2; returns its description.
 
-    The file has one signature whose input `args_0` is float32 (1, h, w, c), or the program's array,
-    and whose outputs `output_0`, ... are the program's, in its order and layout.
+    The file has one signature whose input `args_0` is float32 (1, h, w, c), or whose inputs are the
+    program's arrays, and whose outputs `output_0`, ... are the program's, in its order and layout.
     """
     import torch
 
     from int8gate.runtimes.litert import describe
 
     program = torch.export.load(str(exported / PROGRAM))
-    (value,) = (
-        node.meta["val"]
-        for node in program.graph.nodes
-        if node.name in program.graph_signature.user_inputs
-    )
-    is_picture = value.ndim == PICTURE_AXES
-    sample = torch.zeros(value.shape, dtype=value.dtype)
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    taken = [values[name] for name in program.graph_signature.user_inputs]
+    samples = [torch.zeros(value.shape, dtype=value.dtype) for value in taken]
+    is_picture = len(taken) == 1 and taken[0].ndim == PICTURE_AXES
     if is_picture:
-        sample = sample.permute(0, 2, 3, 1).contiguous()
+        samples = [samples[0].permute(0, 2, 3, 1).contiguous()]
     with recursion(DEPTH), torch.no_grad():
         import litert_torch
 
         network = with_plain_padding(program.module())
         if is_picture:
             network = litert_torch.to_channel_last_io(network, args=[0])
-        converted = litert_torch.convert(network, (sample,), runtime_constant_folding=True)
+        converted = litert_torch.convert(network, tuple(samples), runtime_constant_folding=True)
         converted.export(str(directory / TFLITE))
     (directory / TFLITE).write_bytes(quantizable((directory / TFLITE).read_bytes()))
     return describe(directory / TFLITE)
