@@ -87,7 +87,7 @@ MODELS = [
             },
             inputs=(
                 Input("latents", (4, 8, 8), "float32"),
-                Input("timestep", (), "float32"),
+                Input("time", (32,), "float32"),
                 Input("context", (TOKENS, 48), "float32"),
             ),
             drawn=(Input("noise", (4, 8, 8), "float32"), Input("tokens", (TOKENS,), "int32")),
@@ -114,7 +114,7 @@ MODELS = [
             official="stable-diffusion-v1-5/stable-diffusion-v1-5",
             inputs=(
                 Input("latents", (4, 64, 64), "float32"),
-                Input("timestep", (), "float32"),
+                Input("time", (320,), "float32"),
                 Input("context", (CLIP_TOKENS, 768), "float32"),
             ),
             drawn=(
@@ -158,7 +158,7 @@ MODELS = [
             },
             inputs=(
                 Input("latents", (16, 16), "float32"),
-                Input("timestep", (), "float32"),
+                Input("time", (256,), "float32"),
                 Input("context", (TOKENS, 48), "float32"),
                 Input("pooled", (48,), "float32"),
             ),
@@ -200,7 +200,7 @@ MODELS = [
             official="black-forest-labs/FLUX.1-schnell",
             inputs=(
                 Input("latents", (4096, 64), "float32"),
-                Input("timestep", (), "float32"),
+                Input("time", (256,), "float32"),
                 Input("context", (T5_TOKENS, 4096), "float32"),
                 Input("pooled", (768,), "float32"),
             ),

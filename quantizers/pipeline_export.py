@@ -1,8 +1,8 @@
 """From a declared diffusion pipeline to the denoiser that is quantized, and the host's part of it.
 
 The builder's module is the denoiser when called, and offers ``text_part()`` and ``picture_part()``
-(modules), ``steps()`` and ``guidance``: see `model_zoo/families/diffusion`. Runs in the worker
-process.
+(modules), ``steps()``, ``time_features`` and ``guidance``: see `model_zoo/families/diffusion`. Runs
+in the worker process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def export_pipeline(
     import torch
 
     declared = spec.network(profile)
-    latents, timestep, *_ = declared.inputs
+    latents = declared.inputs[0]
     pipeline = built(spec, profile, weights, seed)
     save_program(pipeline, _zeros(declared.inputs), directory)
     parts = {TEXT_PART: declared.drawn[1:], PICTURE_PART: (latents,)}
@@ -40,8 +40,8 @@ def export_pipeline(
             write_onnx(part, directory / name)
     guidance = pipeline.guidance
     blind = () if guidance is None else _empty_prompt(declared, weights)
-    steps = tuple(Step(*map(float, step)) for step in pipeline.steps())
-    Plan(steps, tuple(timestep.shape), guidance, blind).write(directory)
+    steps = tuple(_step(pipeline, *step) for step in pipeline.steps())
+    Plan(steps, guidance, blind).write(directory)
     nodes = {name: len(onnx.load(directory / name).graph.node) for name in parts}
     return {
         "repairs": [],
@@ -51,6 +51,13 @@ def export_pipeline(
         ],
         "nodes": {"preprocessing": nodes[TEXT_PART], "postprocessing": nodes[PICTURE_PART]},
     }
+
+
+def _step(pipeline, timestep: float, kept: float, added: float) -> Step:
+    import torch
+
+    features = pipeline.time_features(torch.tensor([timestep]))
+    return Step(tuple(features[0].tolist()), kept, added)
 
 
 def _zeros(inputs: tuple[Input, ...]) -> tuple:

@@ -29,9 +29,9 @@ TEXT_PART, PICTURE_PART = "text_part.onnx", "picture_part.onnx"
 
 @dataclass(frozen=True)
 class Step:
-    """One call of the denoiser, at `timestep`, and how the solver goes on from it."""
+    """One call of the denoiser, which is told the `time`, and how the solver goes on from it."""
 
-    timestep: float
+    time: tuple[float, ...]
     kept: float
     added: float
 
@@ -40,12 +40,11 @@ class Step:
 class Plan:
     """How a pipeline samples.
 
-    `timestep_shape` is that of the denoiser's second input, without the batch. `blind` are the
-    tokens of the empty prompt, a list for each input of the text part, where there is `guidance`.
+    `blind` are the tokens of the empty prompt, for each input of the text part, where there is
+    `guidance`.
     """
 
     steps: tuple[Step, ...]
-    timestep_shape: tuple[int, ...]
     guidance: float | None = None
     blind: tuple[tuple[int, ...], ...] = ()
 
@@ -56,8 +55,7 @@ class Plan:
     def read(cls, directory: Path) -> Plan:
         told = json.loads((directory / LOOP).read_text())
         return cls(
-            tuple(Step(**step) for step in told["steps"]),
-            tuple(told["timestep_shape"]),
+            tuple(Step(**step | {"time": tuple(step["time"])}) for step in told["steps"]),
             told["guidance"],
             tuple(map(tuple, told["blind"])),
         )
@@ -67,8 +65,8 @@ class DenoisingLoop(Host):
     """`directory` holds loop.json, text_part.onnx and picture_part.onnx.
 
     A sample is noise and one array of tokens for each input of the text part; the denoiser's
-    inputs are latents, timestep, and the contexts that the text part gives. Outputs are the latents
-    behind each step.
+    inputs are latents, the features of a time step, and the contexts that the text part gives.
+    Outputs are the latents behind each step.
     """
 
     has_preprocessing = has_postprocessing = True
@@ -92,8 +90,7 @@ class DenoisingLoop(Host):
     def before(self, sample: list[np.ndarray]) -> list[np.ndarray]:
         """The denoiser's inputs at the first step."""
         noise, *tokens = sample
-        start = np.full((1, *self.plan.timestep_shape), self.plan.steps[0].timestep, np.float32)
-        return [noise, start, *self._text.predict(*tokens)]
+        return [noise, _time(self.plan.steps[0], 1), *self._text.predict(*tokens)]
 
     def after(self, sample: list[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:
         """The picture, float32 (1, h, w, channels) in 0..1, of the last latents."""
@@ -101,15 +98,20 @@ class DenoisingLoop(Host):
 
     def outputs(self, predict: Predict, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """The latents (n, ...) behind each step."""
-        latents, timestep, *contexts = inputs
+        latents, _, *contexts = inputs
         blind = [np.repeat(each, len(latents), axis=0) for each in self._blind]
         behind = []
         for step in self.plan.steps:
-            at = np.full_like(timestep, step.timestep)
-            (found,) = predict(latents, at, *contexts)
+            time = _time(step, len(latents))
+            (found,) = predict(latents, time, *contexts)
             if self.plan.guidance is not None:
-                (unprompted,) = predict(latents, at, *blind)
+                (unprompted,) = predict(latents, time, *blind)
                 found = unprompted + np.float32(self.plan.guidance) * (found - unprompted)
             latents = np.float32(step.kept) * latents + np.float32(step.added) * found
             behind.append(latents)
         return behind
+
+
+def _time(step: Step, count: int) -> np.ndarray:
+    """What the denoiser's second input holds at a step, (count, features)."""
+    return np.repeat(np.array([step.time], np.float32), count, axis=0)

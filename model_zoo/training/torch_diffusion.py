@@ -121,7 +121,7 @@ def _fit_denoiser(
         noisy, timestep, target = network.noised(latents[rows], noise, place / count)
         is_empty = torch.rand(count, 1, generator=generator) < unprompted
         contexts = text_part(torch.where(is_empty, without, tokens[rows]))
-        return mse_loss(network(noisy, timestep, *contexts), target)
+        return mse_loss(network(noisy, network.time_features(timestep), *contexts), target)
 
     trained = [part for name, part in network.named_children() if name != "vae"]
     _fit(torch.nn.ModuleList(trained), loss_of, stage, generator)

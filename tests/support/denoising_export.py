@@ -11,7 +11,7 @@ from int8gate.runtimes.artifact import PROGRAM
 from int8gate.runtimes.denoising_loop import PICTURE_PART, TEXT_PART, Plan, Step
 
 LATENTS, TOKENS = (2, 4, 4), 3
-STEPS = tuple(Step(1000.0 - 100 * i, 0.9 - 0.05 * i, 0.3 + 0.1 * i) for i in range(5))
+STEPS = tuple(Step((1000.0 - 100 * i, 0.5), 0.9 - 0.05 * i, 0.3 + 0.1 * i) for i in range(5))
 BLIND = ((9, 9, 9),)
 TEXT = f"""
 <ir_version: 10, opset_import: ["" : 20]>
@@ -28,9 +28,9 @@ picture (float[1,2,4,4] latents) => (float[1,4,4,2] output_0) {
 """
 
 
-def denoise(latents: np.ndarray, timestep: np.ndarray, context: np.ndarray) -> list[np.ndarray]:
+def denoise(latents: np.ndarray, time: np.ndarray, context: np.ndarray) -> list[np.ndarray]:
     """A prediction that depends on all that the network is given, of each sample by itself."""
-    told = context.mean(axis=1) / 10 + timestep / 1000
+    told = context.mean(axis=1) / 10 + time[:, 0] / 1000
     return [np.tanh(latents * told.reshape(-1, 1, 1, 1)).astype(np.float32)]
 
 
@@ -40,7 +40,7 @@ def by_hand(
     """The latents behind each step, in plain lines."""
     latents, behind = noise, []
     for step in STEPS:
-        at = np.full(len(noise), step.timestep, np.float32)
+        at = np.array([step.time] * len(noise), np.float32)
         (found,) = denoise(latents, at, tokens.astype(np.float32))
         if guidance is not None:
             blind = np.repeat(np.array(BLIND, np.float32), len(noise), axis=0)
@@ -55,7 +55,7 @@ def write_loop(directory: Path, guidance: float | None = None) -> Path:
     """The host's part; the denoiser is `denoise`."""
     for name, text in ((TEXT_PART, TEXT), (PICTURE_PART, PICTURE)):
         onnx.save(onnx.parser.parse_model(text), directory / name)
-    Plan(STEPS, (), guidance, BLIND if guidance is not None else ()).write(directory)
+    Plan(STEPS, guidance, BLIND if guidance is not None else ()).write(directory)
     return directory
 
 
@@ -64,11 +64,11 @@ def write_export(directory: Path, guidance: float | None = None) -> Path:
     import torch
 
     class Denoiser(torch.nn.Module):
-        def forward(self, latents, timestep, context):
-            told = context.mean(dim=1) / 10 + timestep / 1000
+        def forward(self, latents, time, context):
+            told = context.mean(dim=1) / 10 + time[:, 0] / 1000
             return torch.tanh(latents * told.reshape(-1, 1, 1, 1))
 
-    example = torch.zeros(1, *LATENTS), torch.zeros(1), torch.zeros(1, TOKENS)
+    example = torch.zeros(1, *LATENTS), torch.zeros(1, 2), torch.zeros(1, TOKENS)
     program = torch.export.export(Denoiser(), example)
     torch.export.save(program, str(directory / PROGRAM))
     return write_loop(directory, guidance)

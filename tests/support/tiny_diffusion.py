@@ -30,6 +30,7 @@ _VAE = {
     "up_block_types": ("UpDecoderBlock2D",) * 2,
     "sample_size": 8,
 }
+_TIMES = {"stable_diffusion_1_5": 8, "flux_1_schnell": 256}  # features of a time step
 _SHAPES = {"stable_diffusion_1_5": (4, 4, 4), "flux_1_schnell": (4, 16)}  # of latents
 
 
@@ -40,11 +41,11 @@ def small(name: str) -> ModelSpec:
     declared = spec.compact.arguments
     smaller = _SMALLER[name] | {"vae": _VAE, "text": {"num_hidden_layers": 1}}
     merged = {part: declared[part] | sizes for part, sizes in smaller.items()}
-    shape = _SHAPES[name]
+    shape, time = _SHAPES[name], Input("time", (_TIMES[name],), "float32")
     network = replace(
         spec.compact,
         arguments=declared | merged,
-        inputs=(Input("latents", shape, "float32"), *spec.compact.inputs[1:]),
+        inputs=(Input("latents", shape, "float32"), time, *spec.compact.inputs[2:]),
         drawn=(Input("noise", shape, "float32"), *spec.compact.drawn[1:]),
     )
     return replace(spec, compact=network)

@@ -35,9 +35,9 @@ AXES = 3  # of a place: one that is unused, row, column
 
 
 class Flux(DiffusionModel):
-    """Packed latents (n, places, channels), time steps (n,) of 0..1000, a context of T5's (n,
-    tokens, width) and CLIP's pooled output (n, width) to the velocity, (n, places, channels), all
-    float32. A row of places is `side` of them.
+    """Packed latents (n, places, channels), features of time steps of 0..1000 (n, width), a context
+    of T5's (n, tokens, width) and CLIP's pooled output (n, width) to the velocity, (n, places,
+    channels), all float32. A row of places is `side` of them.
     """
 
     text_ids: torch.Tensor
@@ -61,17 +61,20 @@ class Flux(DiffusionModel):
         self.register_buffer("picture_ids", places(side), persistent=False)
         ids = torch.cat([self.text_ids, self.picture_ids])
         transformer.pos_embed = Rotation(*transformer.pos_embed(ids))
+        embedding: Any = transformer.time_text_embed
+        self.time_features = embedding.time_proj.forward
+        embedding.time_proj = nn.Identity()
 
     def forward(
         self,
         latents: torch.Tensor,
-        timestep: torch.Tensor,
+        time: torch.Tensor,
         context: torch.Tensor,
         pooled: torch.Tensor,
     ) -> torch.Tensor:
         return self.transformer(
             hidden_states=latents,
-            timestep=timestep / NOISE_STEPS,
+            timestep=time / NOISE_STEPS,  # by which the network multiplies it
             encoder_hidden_states=context,
             pooled_projections=pooled,
             txt_ids=self.text_ids,

@@ -9,7 +9,7 @@ it is what is exported and quantized.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import log
 from typing import Any
 
@@ -35,11 +35,14 @@ class DiffusionModel(nn.Module, ABC):
 
     `guidance` is the scale of classifier-free guidance, None where the model does without: the
     prediction is then u + guidance * (c - u), with u of the empty prompt's contexts and c of the
-    prompt's (Ho and Salimans, 2022).
+    prompt's (Ho and Salimans, 2022). `time_features` are the sines and cosines, (n, width), of time
+    steps (n,): a denoiser begins with them, and here takes them as its input. NPUs have no such
+    operators, and 8 bits would round their arguments to more than a turn.
     """
 
     guidance: float | None = None
     vae: AutoencoderKL
+    time_features: Callable[[torch.Tensor], torch.Tensor]
 
     @abstractmethod
     def text_part(self) -> nn.Module:

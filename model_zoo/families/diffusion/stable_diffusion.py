@@ -37,8 +37,8 @@ SCHEDULE = {  # of the published scheduler_config.json
 
 
 class StableDiffusion(DiffusionModel):
-    """Latents (n, 4, h, w), time steps (n,) of 0..999 and a context (n, tokens, width) to the noise
-    in the latents, (n, 4, h, w), all float32.
+    """Latents (n, 4, h, w), features of time steps of 0..999 (n, width) and a context (n, tokens,
+    width) to the noise in the latents, (n, 4, h, w), all float32.
     """
 
     def __init__(
@@ -52,11 +52,13 @@ class StableDiffusion(DiffusionModel):
         super().__init__()
         self.unet, self.text_encoder, self.vae = unet, text_encoder, vae
         self.number_of_steps, self.guidance = steps, guidance
+        self.time_features = unet.time_proj.forward
+        unet.get_time_embed = _as_given
 
     def forward(
-        self, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor
+        self, latents: torch.Tensor, time: torch.Tensor, context: torch.Tensor
     ) -> torch.Tensor:
-        return self.unet(latents, timestep, context, return_dict=False)[0]
+        return self.unet(latents, time, context, return_dict=False)[0]
 
     def text_part(self) -> nn.Module:
         """Token numbers int32 (n, tokens) to a tuple of the context, float32 (n, tokens, width)."""
@@ -73,6 +75,11 @@ class StableDiffusion(DiffusionModel):
         timestep = (share * NOISE_STEPS).long().clamp(max=NOISE_STEPS - 1)
         noisy: Any = DDIMScheduler(**SCHEDULE).add_noise
         return noisy(latents, noise, timestep), timestep.float(), noise
+
+
+def _as_given(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """In place of the U-Net's own function: features, which the caller has."""
+    return timestep
 
 
 class HiddenStates(nn.Module):
@@ -105,7 +112,7 @@ def stable_diffusion(
     Face repository, or its folder, whose own configurations then count. Raises OSError where it
     cannot be fetched, ValueError where its files or its sizes do not fit.
     """
-    latents, _, context = inputs
+    latents, time, context = inputs
     (channels, side, _), (tokens, width) = latents.shape, context.shape
     if weights is not None:
         network = loaded(UNet2DConditionModel, weights, "unet", **OF_DIFFUSERS)
@@ -122,6 +129,7 @@ def stable_diffusion(
         weights,
         [
             (latents, channels, network.config["in_channels"]),
+            (time, time.shape[0], network.time_proj.num_channels),
             (context, width, network.config["cross_attention_dim"]),
             (context, width, encoder.config.hidden_size),
             (context, tokens, encoder.config.max_position_embeddings),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from tiny_diffusion import NAMES, built, latents_of, tokens
 
@@ -27,12 +29,29 @@ def test_sampling_by_steps_is_that_of_the_librarys_scheduler(network):
     with torch.no_grad():
         for (timestep, a, b), known in zip(network.steps(), scheduler.timesteps, strict=True):
             assert timestep == float(known)
-            times = torch.full((2,), timestep)
+            times = network.time_features(torch.full((2,), timestep))
             ours = a * ours + b * network(ours, times, *contexts)
             found = network(theirs, times, *contexts)
             theirs = scheduler.step(found, known, theirs, return_dict=False)[0]
     assert not torch.allclose(ours, first, atol=0.1)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_features_of_a_time_step_are_what_the_librarys_network_makes_of_it(network):
+    plain, latents = copy.deepcopy(network), latents_of(network)
+    contexts = network.text_part()(tokens("seven", "the digit 3"))
+    timestep = torch.tensor([981.0, 250.0])
+    with torch.no_grad():
+        found = network(latents, network.time_features(timestep), *contexts)
+        if hasattr(plain, "unet"):
+            del plain.unet.get_time_embed
+            wanted = plain.unet(latents, timestep, *contexts).sample
+        else:
+            from diffusers.models.embeddings import Timesteps
+
+            plain.transformer.time_text_embed.time_proj = Timesteps(256, True, 0)
+            wanted = plain(latents, timestep, *contexts)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_schedules_are_the_published_ones():

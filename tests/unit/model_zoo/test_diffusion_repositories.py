@@ -41,7 +41,7 @@ def test_a_folder_is_the_full_model(saved):
         contexts = network.text_part()(tokens("seven", "8"))
         for ours, theirs in zip(loaded.text_part()(tokens("seven", "8")), contexts, strict=True):
             torch.testing.assert_close(ours, theirs)
-        times = torch.tensor([1.0, 900.0])
+        times = network.time_features(torch.tensor([1.0, 900.0]))
         torch.testing.assert_close(
             loaded(latents, times, *contexts), network(latents, times, *contexts)
         )

@@ -35,7 +35,9 @@ def errors_of(network) -> tuple[float, float]:
         share = (torch.arange(32) + 0.5) / 32
         noisy, timestep, target = network.noised(latents, latents_of(network, 32), share)
         contexts = network.text_part()(tokens("seven").expand(32, -1))
-        prediction = (network(noisy, timestep, *contexts) - target).square().mean()
+        prediction = (
+            (network(noisy, network.time_features(timestep), *contexts) - target).square().mean()
+        )
     return float(reconstruction), float(prediction)
 
 

@@ -18,7 +18,9 @@ def test_the_denoiser(network):
     with torch.no_grad():
         contexts = network.text_part()(tokens("seven"))
     latents = latents_of(network, 1)
-    (found,), operators = agrees_as_onnx(network, (latents, torch.tensor([501.0]), *contexts))
+    (found,), operators = agrees_as_onnx(
+        network, (latents, network.time_features(torch.tensor([501.0])), *contexts)
+    )
     assert found.shape == latents.shape
     assert operators >= {"MatMul", "Softmax"}, "attention that a quantizer sees"
 
