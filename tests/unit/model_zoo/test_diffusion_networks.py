@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from tiny_diffusion import NAMES, built, latents_of, tokens
+from tiny_diffusion import NAMES, agrees_as_onnx, built, latents_of, tokens
 
 from int8gate.calibration_data.synthetic.prompts import EMPTY
 from int8gate.model_zoo import torch_networks, weights
@@ -93,6 +93,12 @@ def test_an_empty_prompt_has_contexts_of_its_own(network):
         assert (empty - seven).abs().max() > 0.1
         assert (seven - eight).abs().max() > 0.01
     assert (network.guidance is None) == hasattr(network, "transformer")
+
+
+def test_the_text_part_as_onnx_is_that_of_pytorch(network):
+    contexts, _ = agrees_as_onnx(network.text_part(), (tokens("the digit 3"),))
+    shapes = [(1, 24, 48), (1, 48)][: 1 + hasattr(network, "transformer")]
+    assert [context.shape for context in contexts] == shapes
 
 
 @pytest.mark.parametrize(
