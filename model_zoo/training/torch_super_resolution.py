@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from int8gate.calibration_data.synthetic.colour_super_resolution import ColourPairs
+from int8gate.calibration_data.synthetic.super_resolution import luminance
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.training_task import Stage, TrainingTask
 
@@ -25,6 +26,11 @@ def _targets(spec: ModelSpec, labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.float32)
 
 
+def _scored(labels: np.ndarray) -> np.ndarray:
+    """The large pictures' luminance, uint8 (n, h, w, 1)."""
+    return luminance(labels)[..., None]
+
+
 def _absolute_error(spec: ModelSpec):
     def loss(restored, large):
         return (restored - large).abs().mean() / GREY_LEVELS
@@ -40,4 +46,5 @@ COLOUR_SUPER_RESOLUTION = TrainingTask(
     draw=_draw,
     loss=_absolute_error,
     encode=_targets,
+    scored=_scored,
 )

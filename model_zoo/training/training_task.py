@@ -38,6 +38,7 @@ class TrainingTask:
         (n, h, w, channels) and labels (n, ...), drawn once and kept.
     loss : spec to what `keras.Model.compile` takes.
     encode : (spec, labels of a batch) to the targets of the loss; None where labels are targets.
+    scored : labels (n, ...) as the model's metric takes them, where those are others.
     metrics : names of Keras metrics to show.
     start : (spec, PyTorch network) sets its first weights where random ones do not learn.
     train : (spec, PyTorch network, epochs at most) in place of the loop over the stages, where a
@@ -48,6 +49,7 @@ class TrainingTask:
     draw: Callable[[ModelSpec, str, Stage], tuple[np.ndarray, np.ndarray]]
     loss: Callable[[ModelSpec], object]
     encode: Callable[[ModelSpec, np.ndarray], object] | None = None
+    scored: Callable[[np.ndarray], np.ndarray] | None = None
     metrics: tuple[str, ...] = ()
     start: Callable[[ModelSpec, object], None] | None = None
     train: Callable[[ModelSpec, Any, int | None], int] | None = None

@@ -73,7 +73,8 @@ class TrainingSamples:
         else:
             task: TrainingTask = resolve(training_of(spec))
             stage = replace(task.stages[-1], samples=count + validation, scale=1.0, easy=False)
-            images, self._labels = task.draw(spec, SPLIT, stage)
+            images, labels = task.draw(spec, SPLIT, stage)
+            self._labels = task.scored(labels) if task.scored else labels
             self._arrays, self.has_labels = {PICTURE: images}, True
         self._preprocessing = spec.preprocessing
         self.count = len(self._labels) - validation
