@@ -46,8 +46,8 @@ def task(name: str) -> Task:
 
 
 def names() -> str:
-    """All of them, for a message."""
-    return ", ".join(tasks())
+    """Those that a TOML may name, for a message."""
+    return ", ".join(name for name, each in tasks().items() if each.is_for_users)
 
 
 def with_form(form: str) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class Task:
         (`validation.greedy`); of quantized files alone.
     shows_pictures : decoded outputs are pictures (n, h, w, channels) in 0..1, of which the report
         shows the first beside float's.
+    is_for_users : a TOML may name it.
     accuracy : what a user's quantized model must reach where its declaration does not say, as
         arithmetic on the float metric; None: as `expectations.toml` has it.
     read_by : what of a declaration says how its outputs are read: what to look at where a model
@@ -74,6 +75,7 @@ class Task:
     to_float: dict[str, str] = field(default_factory=dict)
     generation: dict[str, str] = field(default_factory=dict)
     shows_pictures: bool = False
+    is_for_users: bool = True
     accuracy: str | None = None
     read_by: str = (
         "the order of the classes (`classes` names them, folders are numbered in sorted order)"

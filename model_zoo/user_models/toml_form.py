@@ -18,7 +18,7 @@ HOOK = r"[\w.]+:\w+"
 
 
 def _task(name: str) -> str:
-    if name not in tasks():
+    if name not in tasks() or not tasks()[name].is_for_users:
         raise ValueError(f"one of {names()}")
     return name
 

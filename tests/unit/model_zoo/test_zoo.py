@@ -31,6 +31,7 @@ AIMED = {
     "oks_ap": (0.50, 0.95),
     "pck": (0.70, 0.99),
     "psnr": (25, 45),
+    "reads_as": (0.90, 0.995),  # the PSNR against float's pictures tells what reading hides
     "perplexity": (2, 6),  # of 24 that the frequencies of bytes reach
 }
 LEAST_EVALUATED = 400

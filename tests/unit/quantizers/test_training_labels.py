@@ -1,4 +1,4 @@
-"""Labels of the validation part are such as the model's metric takes, whatever training's loss is."""
+"""Labels of the validation part are such as the model's metric takes, whatever the loss takes."""
 
 from __future__ import annotations
 
