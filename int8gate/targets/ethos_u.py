@@ -43,6 +43,8 @@ WARNING = re.compile(
     r"(?:Reason: )?(?P<reason>(?:.+\n)+)",
     re.MULTILINE,
 )
+# Of its new compiler (U85), the one exception that is about the model.
+REFUSAL = re.compile(r"^RuntimeError: (?P<words>.* could not run on NPU)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,21 @@ class EthosUTarget(Target):
         return self.name.replace("_", "-")
 
     def entry(self, model: Path, core: str, directory: Path, timeout_s: float) -> dict:
-        """See `arm_cpu.npu_speedup`; raises as `estimate` does."""
-        found = estimate(model, self.name, directory, timeout_s)
+        """See `arm_cpu.npu_speedup`; raises as `estimate` does, but for a file that Vela refuses:
+        of that `refused` has its words, and all operators are left to the CPU.
+        """
+        try:
+            found = estimate(model, self.name, directory, timeout_s)
+        except Refused as refusal:
+            left = len(read_graph(model).operators)
+            return {
+                "npu_ops": 0,
+                "cpu_ops": left,
+                "refused": refusal.words,
+                "compiler": compiler(),
+                "system_config": self.system_config,
+                "memory_mode": self.memory_mode,
+            }
         return npu_speedup(found, read_graph(model), core) | {"compiled": found.compiled_path.name}
 
 
@@ -82,8 +97,20 @@ for _each in TARGETS.values():
     register(_each)
 
 
+def compiler() -> str:
+    return f"vela {version('ethos-u-vela')}"
+
+
 class VelaError(RuntimeError):
     """Vela is missing, failed, hung, or contradicts itself. The message has its last words."""
+
+
+class Refused(VelaError):
+    """Vela says of an operator that it cannot be compiled, and compiles nothing: its `words`."""
+
+    def __init__(self, message: str, words: str):
+        super().__init__(message)
+        self.words = words
 
 
 def find_target(name: str) -> EthosUTarget:
@@ -166,9 +193,10 @@ def _run_vela(artifact: Path, target: EthosUTarget, scratch: Path, timeout_s: fl
         ended = f"gave no result within {timeout_s:g} s"
     elif code < 0:
         ended = f"crashed with {signal.Signals(-code).name}"
-    raise VelaError(
-        f"Vela on {artifact.name} for {target.name} {ended}; last words: {_last_words(text)}"
-    )
+    message = f"Vela on {artifact.name} for {target.name} {ended}; last words: {_last_words(text)}"
+    if refusal := REFUSAL.search(text):
+        raise Refused(message, refusal["words"])
+    raise VelaError(message)
 
 
 def _last_words(output: str, lines: int = 5) -> str:
@@ -208,7 +236,7 @@ def _to_estimate(target: EthosUTarget, source: Graph, run: _VelaRun) -> NpuEstim
 
     return NpuEstimate(
         target=target.name,
-        compiler=f"vela {version('ethos-u-vela')}",
+        compiler=compiler(),
         system_config=summary["system_config"],
         memory_mode=summary["memory_mode"],
         clock_mhz=clock_hz / 1e6,

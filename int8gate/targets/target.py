@@ -85,6 +85,7 @@ class Target(ABC):
           CPU; `cpu_fallback`: {op, name, reason} of each of the latter
         - `latency_ms`, `speedup`: of one inference, and over the `cpu_baseline` {core, kind,
           best_ms, typical_ms}; None where they are not known
+        - `refused`: what a compiler says that compiles nothing; absent where it does
         - `compiled`: the name of the file that an integrator flashes, in `directory`
         - and what the figures assume: `compiler`, `system_config`, `memory_mode`, `clock_mhz`,
           `fallback_ms`.

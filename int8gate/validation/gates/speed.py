@@ -58,6 +58,13 @@ def npu_speed_gate(
     fallback = ", ".join(sorted({str(op.get("op", op)) for op in entry["cpu_fallback"]}))
     assumed = (entry.get("system_config"), entry.get("memory_mode"), entry["kind"])
     where = f"{entry['target']} ({', '.join(filter(None, assumed))})"
+    if refused := entry.get("refused"):
+        return failed(
+            f"the compiler of {where} refuses the file: {refused}",
+            f"coverage of at least {expected.npu_coverage:.0%}",
+            "an operator that the compiler knows of, in a form that it cannot place",
+            rerun(case_id, "integer_only"),
+        )
     if coverage < expected.npu_coverage:
         return failed(
             f"{entry['npu_ops']} of {operators} operators on {where}; on the CPU: "
