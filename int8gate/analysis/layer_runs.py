@@ -73,7 +73,8 @@ class _Opened:
         self.question, self.around = question, Around(question.scoring)
         if question.calls:
             inputs = _some_calls(question.calls, question.count)
-            self.real, self.labels = {f"input_{i}": each for i, each in enumerate(inputs)}, None
+            self.real = {f"input_{i}": each for i, each in enumerate(inputs)}
+            self.labels = np.zeros(question.count)  # no metric looks at them
         else:
             self.real, self.labels = prepared_samples(question.scoring, question.count)
             inputs = self.around.before(self.real)

@@ -53,7 +53,8 @@ class StableDiffusion(DiffusionModel):
         self.unet, self.text_encoder, self.vae = unet, text_encoder, vae
         self.number_of_steps, self.guidance = steps, guidance
         self.time_features = unet.time_proj.forward
-        unet.get_time_embed = _as_given
+        own: Any = unet
+        own.get_time_embed = _as_given
 
     def forward(
         self, latents: torch.Tensor, time: torch.Tensor, context: torch.Tensor
