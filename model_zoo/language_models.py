@@ -12,6 +12,7 @@ RECIPES = (
     "onnx_fp32",
     "onnx_weight_int4",
     "onnx_weight_int4_hqq",
+    "onnx_weight_int4_gptq",
     "onnx_dynamic_int8",
     "onnx_int8_mse",
     "onnx_int8",

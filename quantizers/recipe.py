@@ -150,6 +150,14 @@ for _each in (
         block=32,
         rounding="hqq",
     ),
+    _onnx(
+        "onnx_weight_int4_gptq",
+        "int4 weights of matrix products in blocks of 32, GPTQ, activations float32",
+        rules=(Rule(ALL_OPERATORS, "int4", "float32"),),
+        gates=_FLOAT_GATES,
+        block=32,
+        rounding="gptq",
+    ),
     _onnx("onnx_int8", "static INT8 (QDQ), per channel, ranges of all values"),
     _onnx(
         "onnx_int8_entropy",

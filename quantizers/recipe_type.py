@@ -36,7 +36,9 @@ SCALES = ("affine", "symmetric", "power_of_two")  # of activations: what silicon
 ROUNDINGS = {  # of weights in blocks
     "nearest": "scale and zero point by the extremes of a block, rounded to the nearest",
     "hqq": "half-quadratic: zero points that bring the error's large values down, without samples",
+    "gptq": "errors go into the weights that follow, by what the layer reads of samples (GPTQ)",
 }
+ROUNDED_BY_SAMPLES = ("gptq",)
 ALL_GATES = ("accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup")
 ALL_OPERATORS = "*"
 INT4, INT8, INT16, FLOAT16, FLOAT32 = "int4", "int8", "int16", "float16", "float32"

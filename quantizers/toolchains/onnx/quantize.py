@@ -28,10 +28,12 @@ def quantize(
     recipe: Recipe,
     ranges: dict[str, tuple[float, float]] | None,
     directory: Path,
+    samples: Path | None = None,
 ) -> dict:
     """Writes `directory`/model.onnx by the recipe; returns its description (`describe`).
 
     `ranges` gives (low, high) of every tensor of `tensors_to_quantize`; None for dynamic INT8.
+    `samples` are those of a recipe that rounds weights by them.
     Raises ValueError for a range that is missing, NaN or infinite, for a model that holds nothing
     to quantize, and with what the stock quantizer says where it stops.
     """
@@ -42,7 +44,7 @@ def quantize(
         if is_static:
             model = onnx_static.quantize(float_model, recipe, chosen)
         elif recipe.block:
-            model = weight_only.quantize(float_model, recipe)
+            model = weight_only.quantize(float_model, recipe, samples)
         else:
             model = _dynamic(float_model, recipe.per_channel)
     # The stock quantizers assert, index and look up without a check.

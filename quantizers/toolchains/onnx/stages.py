@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.quantizers import ranged
-from int8gate.quantizers.recipe_type import Recipe
+from int8gate.quantizers.recipe_type import ROUNDED_BY_SAMPLES, Recipe
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx import quantize as onnx_quantize
 
@@ -16,11 +16,15 @@ def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory
 
 
 def quantize(
-    float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
+    float_model: Path, recipe: Recipe, given: Path | None, pixel_range, directory: Path
 ) -> dict:
-    """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
+    """Writes the artifact; returns its description and calibration, see `ranged.quantized`. `given`
+    are statistics, or the samples of a recipe that rounds by them.
+    """
+    if recipe.rounding in ROUNDED_BY_SAMPLES:
+        return onnx_quantize.quantize(float_model, recipe, None, directory, given)
     return ranged.quantized(
         lambda ranges: onnx_quantize.quantize(float_model, recipe, ranges, directory),
         recipe,
-        statistics,
+        given,
     )

@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from int8gate.quantizers.layer import Layer
-from int8gate.quantizers.recipe_type import FLOAT16, FLOAT32, INT4, Recipe
+from int8gate.quantizers.recipe_type import FLOAT16, FLOAT32, INT4, ROUNDED_BY_SAMPLES, Recipe
 from int8gate.quantizers.stage import Stage
 from int8gate.quantizers.toolchains.registry import register
-from int8gate.quantizers.toolchains.toolchain import FLOAT, STATISTICS, Quantization, Toolchain
+from int8gate.quantizers.toolchains.toolchain import (
+    FLOAT,
+    SAMPLES,
+    STATISTICS,
+    Quantization,
+    Toolchain,
+)
 from int8gate.runtimes import onnx_graph
 from int8gate.runtimes.artifact import ONNX, PROGRAM
 
@@ -47,6 +53,7 @@ class Onnx(Toolchain):
 
     def quantization(self, recipe: Recipe) -> Quantization:
         takes = STATISTICS if recipe.is_calibrated else None
+        takes = SAMPLES if recipe.rounding in ROUNDED_BY_SAMPLES else takes
         return Quantization(Stage("artifact", f"{_HERE}.stages:quantize"), FLOAT, takes)
 
     def words(self, form: str, recipe: Recipe) -> list[str]:

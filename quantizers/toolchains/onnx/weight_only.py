@@ -4,12 +4,13 @@ A block is `Recipe.block` weights along a matrix product's input, of one output.
 sums stay float32: what is saved is memory, and the time to read it. ONNX Runtime's own quantizer
 does it; it knows MatMul alone, so that a Gemm becomes one, and an Add.
 
-Its roundings: to the nearest, or half-quadratic (HQQ; Badri and Shaji, "Half-Quadratic
-Quantization of Large Machine Learning Models", 2023), which shifts a block's zero point, a float32,
-to make few errors large. Neither takes samples. Measured in int4, in perplexity: the compact LLaMA
-loses 4.4% on code and 4.8 on prose to the nearest, 4.0 and 4.0 by HQQ; Mistral 3.7 and 4.1, 3.4 and
-3.3. Its k-quant (1.31) cannot pack the zero points of a product whose input is two blocks long,
-"cannot reshape array of size 16 into shape (32,newaxis)".
+Its roundings: to the nearest, or half-quadratic (HQQ; Badri and Shaji, "Half-Quadratic Quantization
+of Large Machine Learning Models", 2023), which shifts a block's zero point, a float32, to make few
+errors large; neither takes samples. GPTQ does (`gptq_rounding`). Measured in int4, in perplexity on
+code and on prose: the compact LLaMA loses 4.4 and 4.8% to the nearest, 4.0 and 4.0 by HQQ, 2.9 and
+3.4 by GPTQ; Mistral 3.7 and 4.1, 3.4 and 3.3, 2.3 and 2.6. Its k-quant (1.31) cannot pack the zero
+points of a product whose input is two blocks long, "cannot reshape array of size 16 into shape
+(32,newaxis)".
 """
 
 from __future__ import annotations
@@ -24,29 +25,44 @@ from typing import Any
 import numpy as np
 
 from int8gate.quantizers.recipe import REFERENCES
-from int8gate.quantizers.recipe_type import Recipe
+from int8gate.quantizers.recipe_type import ROUNDED_BY_SAMPLES, Recipe
+from int8gate.quantizers.toolchains.onnx.gptq_rounding import round_weights
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView, drop_unread_constants
+from int8gate.runtimes import onnx_file
 
 STOCK = "onnxruntime.quantization.matmul_nbits_quantizer"
 
 
-def quantize(float_model: Path, recipe: Recipe):
-    """The model with the constant weights of its products in `recipe.weights`, int4 or int8."""
+def quantize(float_model: Path, recipe: Recipe, samples: Path | None = None):
+    """The model with the constant weights of its products in `recipe.weights`, int4 or int8;
+    `samples` are the network's inputs, of a rounding that looks at them.
+    """
     import onnx
     from onnxruntime.quantization import matmul_nbits_quantizer as stock
 
     assert recipe.block is not None
     bits = bits_of(recipe)
+    model = onnx.load(str(float_model))
+    _make_products(model.graph)
     if recipe.rounding == "hqq":
         config = stock.HQQWeightOnlyQuantConfig(block_size=recipe.block, bits=bits)
     else:
         config = stock_settings(bits, recipe.block)
-    model = onnx.load(str(float_model))
-    _make_products(model.graph)
+    before = onnx.ModelProto() if recipe.rounding in ROUNDED_BY_SAMPLES else None
+    if before is not None:
+        if onnx_file.weight_bytes(model) > onnx_file.LARGEST_INSIDE:
+            raise ValueError(
+                f"{recipe.name} runs the float network from one file, and this one has more than "
+                "protobuf's 2 GiB: choose another int4 recipe"
+            )
+        before.CopyFrom(model)
     with _quiet():
         quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()
     wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
+    if before is not None:
+        assert samples is not None  # `Toolchain.quantization`
+        round_weights(before, wrapped.model, samples, recipe.block)
     return wrapped.model
 
 

@@ -53,6 +53,7 @@ expect = { accuracy = "0.5 * float" }
 EIGHT_BIT = {"accuracy", "io_dtype", "integer_only", "size", "cpu_speedup", "npu_speedup"}
 FLOAT_ACTIVATIONS = ("tflite_fp16", "tflite_dynamic_int8", "onnx_dynamic_int8")
 FLOAT_ACTIVATIONS += ("onnx_weight_int8", "onnx_weight_int4", "onnx_weight_int4_hqq")
+FLOAT_ACTIVATIONS += ("onnx_weight_int4_gptq",)
 FLOAT_PRODUCTS = ("onnx_int8x4", "onnx_qat_int8x4")  # of int4 weights
 GATES_OF = {  # recipe -> its gates
     **dict.fromkeys(RECIPES, EIGHT_BIT),
