@@ -11,7 +11,7 @@ layer_list.py        what can be quantized; segments.py: of parts of a graph, in
 quantize.py          to INT8; static.py: QDQ; weight_scales.py: of channels;
                      placement.py: which nodes compute with integers
 weight_only.py       weights of matrix products in blocks, activations float
-gptq_rounding.py      and their rounding by what a layer reads
+gptq_rounding.py     and their rounding by what a layer reads
 weighted_network.py  a float file's layers, read and changed; rounded_weights.py: with the weights
                      of a quantized one; remedies.py, rounding_remedies.py: stages of remedies
 """
