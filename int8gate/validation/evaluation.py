@@ -90,7 +90,7 @@ def evaluate(
     apart: dict[str, list] = {name: [] for name, _ in scoring.to_float if compared}
     answers, shown = AnswerCollector(), _Shown(scoring.shows_pictures)
     fidelity, distinct = _Fidelity(scoring, around, session, compared), DistinctOutputs()
-    is_slow = bool(reference and reference.suffix == ".pt2" and scoring.network.drawn)
+    is_slow = bool(scoring.network.drawn and reference and reference.suffix == ".pt2")
     compared_on = LOOPED_SAMPLES if is_slow else FIDELITY_SAMPLES
     done = 0
     for arrays, labels in batches_of(scoring.samples, count, _batch_size(session)):

@@ -17,6 +17,7 @@ KINDS = {  # of every source format, the first of which is the source itself
     "frozen_graph": ("pb",),
     "tflite": ("shipped", "h5", "tflite"),
     "pytorch": ("pt2", "onnx"),
+    "diffusers": (),  # several networks and a loop are no file
     "darknet": ("cfg", "onnx"),
     "onnx": ("onnx",),
 }

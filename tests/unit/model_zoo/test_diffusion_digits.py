@@ -7,29 +7,14 @@ import pytest
 from tiny_diffusion import NAMES, tokens
 
 from int8gate.calibration_data.synthetic import prompts
-from int8gate.calibration_data.synthetic.picture_sources import digits
 from int8gate.calibration_data.texts.tokenizers import of_bytes
 from int8gate.model_zoo import torch_networks, weights
 from int8gate.model_zoo.registry import model
+from int8gate.validation.metrics.digit_reading import read
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 COUNT = 100
-
-
-@pytest.fixture(scope="module")
-def read():
-    """Which digits pictures (n, 32, 32, 1) show, by a classifier of digits that no model saw."""
-    from sklearn.svm import SVC
-
-    known, labels, _ = digits("evaluation")
-    classifier = SVC(gamma=0.001).fit(known.reshape(-1, 64) * 16, labels)
-
-    def digits_of(pictures: np.ndarray) -> np.ndarray:
-        small = pictures.reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
-        return classifier.predict(small.reshape(-1, 64) * 16)
-
-    return digits_of
 
 
 def drawn(network, noise, asked):
@@ -38,7 +23,7 @@ def drawn(network, noise, asked):
     without = network.text_part()(tokens(prompts.EMPTY).expand_as(asked))
     latents = noise
     for timestep, a, b in network.steps():
-        times = torch.full((len(noise),), timestep)
+        times = network.time_features(torch.full((len(noise),), timestep))
         prediction = network(latents, times, *contexts)
         if network.guidance is not None:
             base = network(latents, times, *without)
@@ -48,7 +33,7 @@ def drawn(network, noise, asked):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shipped_weights_draw_what_is_asked_for(name, read):
+def test_shipped_weights_draw_what_is_asked_for(name):
     spec = model(name)
     network = torch_networks.build(spec, "compact")
     torch_networks.load(network, weights.find_weights(spec, "compact").path)
