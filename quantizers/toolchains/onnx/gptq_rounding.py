@@ -3,7 +3,13 @@ arXiv:2210.17323).
 
 The error of each is taken out of the weights of the inputs that follow, as far as these say the
 same: by the inverse of the second moments of what the layer reads. Moments are collected in one
-pass of the float network for each `MOST_BYTES` of them; activations are not kept.
+pass of the float network for each `MOST_BYTES` of them; activations are not kept. Layer by layer,
+with those before it rounded, would take a pass for each, and what a layer reads would depend on it.
+
+An output's weights do not depend on another's: where they err more by these moments than rounded to
+the nearest, which can happen as no error is looked ahead for, they are rounded to the nearest. So
+are all of a layer that read only zeros, or whose moments no damping makes positive definite: a note
+tells of those.
 
 ONNX Runtime 1.31 has a GPTQ that rounds to the nearest: it multiplies errors by a column of the
 triangular factor where the paper has a row, which is zero beside the diagonal.
@@ -16,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.quantizers.remedies.notes import left_alone
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.runtimes import ort
 from int8gate.runtimes.artifact import in_order
@@ -27,12 +34,12 @@ MOST_BYTES = 2**30
 SUFFIXES = "_Q4", "_scales", "_zero_points"  # of what ONNX Runtime's quantizer makes of a weight
 
 
-def round_weights(model, quantized, samples: Path, block: int) -> None:
+def round_weights(model, quantized, samples: Path, block: int) -> list[str]:
     """Sets the weights that ONNX Runtime's quantizer rounded to the nearest (int4, with a zero
-    point for each block) to those of GPTQ, in place.
+    point for each block) to those of GPTQ, in place; returns notes on those that stay as they are.
 
     `model` is what it was made from, `samples` hold the network's inputs (.npy, or .npz of several,
-    (n, ...)).
+    (n, ...)). Raises ValueError where a layer reads NaN or infinity of them.
     """
     readers: dict[str, list[str]] = {}  # what is multiplied by a weight
     view = GraphView(model.graph)
@@ -45,11 +52,26 @@ def round_weights(model, quantized, samples: Path, block: int) -> None:
         for node in model.graph.node
         if node.op_type == "MatMul" and node.input[1] in readers
     }
+    left: list[tuple[str, str]] = []
     for names, moments in _moments(model, readers, samples):
         for name in names:
-            weights = arrays[name]
-            together = sum(moments[tensor] for tensor in readers[name])
-            _set(stored, name, *rounded(weights, together, block))
+            together = np.sum([moments[tensor] for tensor in readers[name]], axis=0)
+            factor = _factor(together)
+            if reason := _unusable(together, factor):
+                left.append((name, reason))
+            else:
+                _set(stored, name, *_better(arrays[name], together, factor, block))
+    if not left:
+        return []
+    done = len(readers) - len(left)
+    return [f"GPTQ rounded {done} of {len(readers)} weights{left_alone(left)}"]
+
+
+def _unusable(moments: np.ndarray, factor: np.ndarray | None) -> str:
+    """Why nothing can be told by these moments; empty where something can."""
+    if not np.diag(moments).any():
+        return "it is multiplied by zeros alone"
+    return "" if factor is not None else "its moments are not positive definite"
 
 
 def rounded(
@@ -58,39 +80,92 @@ def rounded(
     """Levels uint8 (inputs, outputs) of weights float32 (inputs, outputs), with scales float32 and
     zero points uint8, (blocks, outputs): a weight is about (level - zero point) * scale.
 
-    `moments` (inputs, inputs) are sums of products of the inputs with each other.
+    `moments` (inputs, inputs) are sums of products of the inputs with each other, finite. By these
+    no output errs more than rounded to the nearest.
     """
+    return _better(weights, moments, _factor(moments), block)
+
+
+def _better(
+    weights: np.ndarray, moments: np.ndarray, factor: np.ndarray | None, block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `rounded`; `factor` is that of the moments."""
+    nearest = _nearest(weights, block)
+    if factor is None:
+        return nearest
+    found = _in_turn(weights, factor, block)
+    worse = _errors(weights, found, moments, block) > _errors(weights, nearest, moments, block)
+    levels, scales, zeros = (
+        np.where(worse, other, one) for one, other in zip(found, nearest, strict=True)
+    )
+    return levels, scales, zeros
+
+
+def _nearest(weights: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `rounded`, each weight by itself."""
+    starts = range(0, len(weights), block)
+    parts = [weights[start : start + block].astype(np.float64) for start in starts]
+    grids = [_grid(part) for part in parts]
+    levels = [_levels(part, *grid) for part, grid in zip(parts, grids, strict=True)]
+    scales, zeros = (np.stack(each) for each in zip(*grids, strict=True))
+    return np.concatenate(levels), scales, zeros
+
+
+def _errors(
+    weights: np.ndarray, found: tuple[np.ndarray, ...], moments: np.ndarray, block: int
+) -> np.ndarray:
+    """The squared error of each output, summed over what the moments are of."""
+    levels, scales, zeros = (each.astype(np.float64) for each in found)
+    of_row = np.arange(len(levels)) // block
+    off = (levels - zeros[of_row]) * scales[of_row] - weights
+    return np.einsum("io,io->o", moments @ off, off)
+
+
+def _in_turn(
+    weights: np.ndarray, factor: np.ndarray, block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `rounded`, by the triangular factor of the moments' inverse."""
     rest = weights.astype(np.float64)
     count = -(-len(rest) // block)
     levels = np.empty(rest.shape, np.uint8)
     scales = np.empty((count, rest.shape[1]), np.float32)
     zeros = np.empty(scales.shape, np.uint8)
-    factor = _factor(moments)
     for number in range(count):
         rows = slice(number * block, min((number + 1) * block, len(rest)))
-        scale, zero = _grid(rest[rows])
-        scales[number], zeros[number] = scale, zero
+        scale, zero = scales[number], zeros[number] = _grid(rest[rows])
         errors = np.empty_like(rest[rows])
         for place, row in enumerate(range(rows.start, rows.stop)):
-            level = np.clip(np.rint(rest[row] / scale) + zero, 0, LEVELS)
-            levels[row] = level
-            errors[place] = (rest[row] - (level - zero) * scale) / factor[row, row]
+            levels[row] = _levels(rest[row], scale, zero)
+            stored = (levels[row].astype(np.float64) - zero) * scale
+            errors[place] = (rest[row] - stored) / factor[row, row]
             rest[row + 1 : rows.stop] -= np.outer(factor[row, row + 1 : rows.stop], errors[place])
         rest[rows.stop :] -= factor[rows, rows.stop :].T @ errors
     return levels, scales, zeros
 
 
 def _grid(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and zero point of each column: from its least to its largest, zero among them."""
-    low, high = np.minimum(weights.min(axis=0), 0), np.maximum(weights.max(axis=0), 0)
-    scale = ((high - low) / LEVELS).astype(np.float32).astype(np.float64)
-    scale[scale == 0] = 1.0
-    return scale, np.clip(np.rint(-low / scale), 0, LEVELS)
+    """Scale, float32, and zero point, uint8, of each column: from its least to its largest, zero
+    among them, with the operations of ONNX Runtime's quantizer; the scale of zeros alone is 0.
+    """
+    kept = weights.astype(np.float32)
+    low, high = np.minimum(kept.min(axis=0), 0), np.maximum(kept.max(axis=0), 0)
+    scale = (high - low) / np.float32(LEVELS)
+    zero = np.clip(np.rint(-low / _divisor(scale)), 0, LEVELS)
+    return scale, zero.astype(np.uint8)
 
 
-def _factor(moments: np.ndarray) -> np.ndarray:
-    """The upper triangular factor of the moments' inverse, damped; an identity, with which weights
-    are rounded to the nearest, where no damping makes them positive definite.
+def _levels(weights: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """The nearest of each weight, uint8."""
+    return np.clip(np.rint(weights / _divisor(scale)) + zero, 0, LEVELS).astype(np.uint8)
+
+
+def _divisor(scale: np.ndarray) -> np.ndarray:
+    return np.where(scale == 0, np.float32(1), scale)
+
+
+def _factor(moments: np.ndarray) -> np.ndarray | None:
+    """The upper triangular factor of the moments' inverse, damped; None where no damping makes them
+    positive definite.
     """
     diagonal = np.diag(moments).copy()
     dead = diagonal <= 0  # an input that was never seen
@@ -101,7 +176,7 @@ def _factor(moments: np.ndarray) -> np.ndarray:
             return np.linalg.cholesky(np.linalg.inv(damped)).T
         except np.linalg.LinAlgError:
             continue
-    return np.eye(len(moments))
+    return None
 
 
 def _moments(
@@ -148,6 +223,13 @@ def _collected(
         for tensor in tensors:
             rows = values[tensor].reshape(-1, values[tensor].shape[-1]).astype(np.float64)
             sums[tensor] = sums.get(tensor, 0) + rows.T @ rows
+    for tensor, of_tensor in sums.items():
+        if not np.isfinite(of_tensor).all():
+            raise ValueError(
+                f"tensor {tensor} is multiplied by a weight to round and holds NaN or infinity for "
+                "a sample of calibration: mend the sample or the float network, or choose an int4 "
+                "recipe without samples"
+            )
     return sums
 
 

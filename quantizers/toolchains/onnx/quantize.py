@@ -30,7 +30,8 @@ def quantize(
     directory: Path,
     samples: Path | None = None,
 ) -> dict:
-    """Writes `directory`/model.onnx by the recipe; returns its description (`describe`).
+    """Writes `directory`/model.onnx by the recipe; returns its description (`describe`), with
+    `notes` for the record where there are any.
 
     `ranges` gives (low, high) of every tensor of `tensors_to_quantize`; None for dynamic INT8.
     `samples` are those of a recipe that rounds weights by them.
@@ -39,12 +40,13 @@ def quantize(
     """
     is_static = recipe.activations in onnx_static.ACTIVATIONS
     chosen = _chosen(float_model, recipe, ranges) if is_static else {}
+    notes: list[str] = []
     onnx_static.check_mix(float_model, recipe, ranges or {})
     try:
         if is_static:
             model = onnx_static.quantize(float_model, recipe, chosen)
         elif recipe.block:
-            model = weight_only.quantize(float_model, recipe, samples)
+            model, notes = weight_only.quantize(float_model, recipe, samples)
         else:
             model = _dynamic(float_model, recipe.per_channel)
     # The stock quantizers assert, index and look up without a check.
@@ -56,7 +58,7 @@ def quantize(
     if recipe.block:
         weight_only.check(model, recipe, float_model)
     onnx_file.write(model, directory / ONNX)
-    return describe(directory / ONNX)
+    return describe(directory / ONNX) | ({"notes": notes} if notes else {})
 
 
 def tensors_to_quantize(float_model: Path) -> list[str]:

@@ -62,7 +62,11 @@ class Onnx(Toolchain):
             steps.append(f"calibrated once for all recipes, {recipe.calibration} ranges")
         if recipe.is_trained:
             steps.append("weights and scales trained")
-        return steps if recipe.is_reference else [*steps, QUANTIZER]
+        if not recipe.is_reference:
+            steps.append(QUANTIZER)
+        if recipe.rounding in ROUNDED_BY_SAMPLES:
+            steps.append("weights rounded again, by samples of calibration")
+        return steps
 
 
 register(Onnx())

@@ -8,7 +8,7 @@ Its roundings: to the nearest, or half-quadratic (HQQ; Badri and Shaji, "Half-Qu
 of Large Machine Learning Models", 2023), which shifts a block's zero point, a float32, to make few
 errors large; neither takes samples. GPTQ does (`gptq_rounding`). Measured in int4, in perplexity on
 code and on prose: the compact LLaMA loses 4.4 and 4.8% to the nearest, 4.0 and 4.0 by HQQ, 2.9 and
-3.4 by GPTQ; Mistral 3.7 and 4.1, 3.4 and 3.3, 2.3 and 2.6. Its k-quant (1.31) cannot pack the zero
+3.5 by GPTQ; Mistral 3.7 and 4.1, 3.4 and 3.3, 2.3 and 2.6. Its k-quant (1.31) cannot pack the zero
 points of a product whose input is two blocks long, "cannot reshape array of size 16 into shape
 (32,newaxis)".
 """
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from int8gate.quantizers.recipe import REFERENCES
-from int8gate.quantizers.recipe_type import ROUNDED_BY_SAMPLES, Recipe
+from int8gate.quantizers.recipe_type import INT4, ROUNDED_BY_SAMPLES, Recipe
 from int8gate.quantizers.toolchains.onnx.gptq_rounding import round_weights
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView, drop_unread_constants
 from int8gate.runtimes import onnx_file
@@ -33,9 +33,13 @@ from int8gate.runtimes import onnx_file
 STOCK = "onnxruntime.quantization.matmul_nbits_quantizer"
 
 
-def quantize(float_model: Path, recipe: Recipe, samples: Path | None = None):
-    """The model with the constant weights of its products in `recipe.weights`, int4 or int8;
-    `samples` are the network's inputs, of a rounding that looks at them.
+def quantize(
+    float_model: Path, recipe: Recipe, samples: Path | None = None
+) -> tuple[Any, list[str]]:
+    """The model with the constant weights of its products in `recipe.weights`, int4 or int8, and
+    notes for the record; `samples` are the network's inputs, of a rounding that looks at them.
+
+    Raises ValueError where such a rounding gets no samples, or weights of another width than int4.
     """
     import onnx
     from onnxruntime.quantization import matmul_nbits_quantizer as stock
@@ -50,6 +54,12 @@ def quantize(float_model: Path, recipe: Recipe, samples: Path | None = None):
         config = stock_settings(bits, recipe.block)
     before = onnx.ModelProto() if recipe.rounding in ROUNDED_BY_SAMPLES else None
     if before is not None:
+        if samples is None or recipe.weights != INT4:
+            raise ValueError(
+                f"{recipe.name} rounds {INT4} weights by samples of calibration; found "
+                f"{recipe.weights} weights and {'no samples' if samples is None else 'samples'}: "
+                "choose an int4 recipe without samples"
+            )
         if onnx_file.weight_bytes(model) > onnx_file.LARGEST_INSIDE:
             raise ValueError(
                 f"{recipe.name} runs the float network from one file, and this one has more than "
@@ -60,10 +70,10 @@ def quantize(float_model: Path, recipe: Recipe, samples: Path | None = None):
         quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()
     wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
-    if before is not None:
-        assert samples is not None  # `Toolchain.quantization`
-        round_weights(before, wrapped.model, samples, recipe.block)
-    return wrapped.model
+    notes: list[str] = []
+    if before is not None and samples is not None:
+        notes = round_weights(before, wrapped.model, samples, recipe.block)
+    return wrapped.model, notes
 
 
 def bits_of(recipe: Recipe) -> int:

@@ -112,7 +112,7 @@ def in_memory(source, recipe, folder) -> onnx.ModelProto:
     folder.mkdir()
     program.save(str(folder / "exported.onnx"), external_data=False)
     prepare(folder / "exported.onnx", folder / "float.onnx")
-    return weight_only.quantize(folder / "float.onnx", recipe)
+    return weight_only.quantize(folder / "float.onnx", recipe)[0]
 
 
 def check_numbers(directory, expected: onnx.ModelProto) -> None:
