@@ -1,16 +1,17 @@
-"""FLUX's denoiser, exported: in ONNX it gives what it gives in PyTorch."""
+"""The denoisers of the diffusion models, exported: in ONNX they give what they give in PyTorch."""
 
 from __future__ import annotations
 
 import pytest
-from tiny_diffusion import agrees_as_onnx, built, latents_of, tokens
+from tiny_diffusion import NAMES, agrees_as_onnx, built, latents_of, tokens
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 
-def test_the_denoiser():
-    network = built("flux_1_schnell")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_denoiser(name):
+    network = built(name)
     with torch.no_grad():
         contexts = network.text_part()(tokens("seven"))
     latents = latents_of(network, 1)
