@@ -58,7 +58,7 @@ def _declared_in(file: Path, taken: Iterable[str]) -> dict[str, ModelSpec]:
     from int8gate.quantizers.declared_recipes import register_recipes
     from int8gate.quantizers.recipe import recipe
     from int8gate.targets.registry import check_target
-    from int8gate.validation.expectations import check_entry
+    from int8gate.validation.expectations import OWN_KEYS, check_entry
 
     found: dict[str, ModelSpec] = {}
     declared = read_tables(file)
@@ -74,7 +74,7 @@ def _declared_in(file: Path, taken: Iterable[str]) -> dict[str, ModelSpec]:
                     check(name)
                 except ValueError as error:
                     raise ValueError(f"{own.where}: {error}") from error
-        check_entry(f"{own.where}, expect", own.expect)
+        check_entry(f"{own.where}, expect", own.expect, OWN_KEYS)
         for key, place in own.hooks.items():
             check_hook(own.where, key, place)
         found[own.name] = declared_spec(own)

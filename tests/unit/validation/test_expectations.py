@@ -18,6 +18,7 @@ from int8gate.validation.expectations import (
     check_entry,
     expectations_for,
     known_failures,
+    with_own,
 )
 
 COMPLETE = """
@@ -237,3 +238,11 @@ class TestExpiry:
         for pattern, entry in tomllib.loads(DEFAULT_FILE.read_text()).items():
             for gate, known in known_failures(entry.get("unsupported", {})).items():
                 assert not known.is_expired(date.today()), (pattern, gate)
+
+
+def test_what_is_of_pictures_that_are_drawn_is_no_key_of_users_models():
+    """None of their tasks compares such pictures: it would be looked up where there is none."""
+    expected = expectations_for("unet-tflite_int8")
+    with pytest.raises(ValueError, match=r"models.toml: unknown least_psnr_db; "):
+        with_own(expected, {"least_psnr_db": 30.0}, "models.toml")
+    assert with_own(expected, {"least_metric": 0.5}, "models.toml").least_metric == 0.5
