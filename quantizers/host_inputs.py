@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.runtimes.artifact import NETWORK_INPUTS, PROGRAM
 from int8gate.runtimes.denoising_loop import DenoisingLoop
 from int8gate.runtimes.hosts import open_host
@@ -28,31 +29,21 @@ def network_inputs(exported: Path, samples: Path, directory: Path) -> None:
 
     `samples` (.npy, or .npz of several arrays, (n, ...)) are inputs of the whole model.
     """
-    drawn = _drawn(samples)
-    host = open_host(exported)
+    drawn, host = SampleFile(samples), open_host(exported)
     if isinstance(host, DenoisingLoop):
         rows = list(_of_loop(host, exported, drawn))
     else:
-        rows = [host.before([each[i : i + 1] for each in drawn]) for i in range(len(drawn[0]))]
+        rows = [host.before(drawn.sample(number)) for number in range(len(drawn))]
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
     np.savez(directory / NETWORK_INPUTS, *columns)
 
 
-def _drawn(samples: Path) -> list[np.ndarray]:
-    stored = np.load(samples, mmap_mode="r", allow_pickle=False)
-    if isinstance(stored, np.ndarray):
-        return [stored]
-    return [stored[f"input_{place}"] for place in range(len(stored.files))]
-
-
-def _of_loop(
-    host: DenoisingLoop, exported: Path, drawn: list[np.ndarray]
-) -> Iterator[list[np.ndarray]]:
+def _of_loop(host: DenoisingLoop, exported: Path, drawn: SampleFile) -> Iterator[list[np.ndarray]]:
     """Calls of the float network, a batch of 1 each: every step as often as every other, of as many
     prompts as `MOST_CALLS` allow.
     """
     network = open_session(exported / PROGRAM)
-    prompts = min(len(drawn[0]), max(LEAST_PROMPTS, MOST_CALLS // host.calls))
+    prompts = min(len(drawn), max(LEAST_PROMPTS, MOST_CALLS // host.calls))
     each = min(host.calls, math.ceil(KEPT_CALLS / prompts))
     for prompt in range(prompts):
         # Evenly over the loop, and a call later with each prompt.
@@ -64,5 +55,5 @@ def _of_loop(
                 calls.append([value.copy() for value in inputs])
             return network.predict(*inputs)
 
-        host.outputs(recorded, host.before([value[prompt : prompt + 1] for value in drawn]))
+        host.outputs(recorded, host.before(drawn.sample(prompt)))
         yield from calls

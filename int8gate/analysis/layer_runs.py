@@ -20,10 +20,10 @@ import numpy as np
 from int8gate.analysis.chain import FLOAT, INTEGER, Chain
 from int8gate.engine.plugins import resolve
 from int8gate.quantizers.calibration import thresholds
+from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.ranged import table_of
 from int8gate.quantizers.recipe_type import Recipe
-from int8gate.runtimes.artifact import in_order
 from int8gate.validation.around_network import Around, Scoring, prepared_samples
 from int8gate.validation.bootstrap import (
     RESAMPLES,
@@ -96,10 +96,9 @@ def _some_calls(file: Path, count: int) -> list[np.ndarray]:
     """So many of the recorded inputs (n, ...) of a network that is called step by step, evenly
     spaced, so that all steps are among them.
     """
-    with np.load(file, allow_pickle=False) as stored:
-        columns = [stored[name] for name in in_order(stored.files)]
-    rows = np.arange(count) * len(columns[0]) // count
-    return [column[rows] for column in columns]
+    stored = SampleFile(file)
+    rows = (stored.sample(number * len(stored) // count) for number in range(count))
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
 class _View:

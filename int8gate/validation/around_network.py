@@ -30,8 +30,8 @@ DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one 
 class Scoring:
     """What a model is scored on and how; the same for every artifact of a model.
 
-    `host` is the imported graph whose pre- and post-processing the host runs around the network,
-    None where the network is the whole model. `decode` (``module:function``) turns the model's
+    `host` is an export with a part that the host runs around the network (`runtimes.host`), None
+    where the network is the whole model. `decode` (``module:function``) turns the model's
     outputs into the one array that the metrics take; where that is a guess (`decode_is_guess`), its
     refusal means that there is no agreement to judge. The first of `metrics` is the gated one.
     `agreement` is the task whose answers are compared, or its function; None where none are.

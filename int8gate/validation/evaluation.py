@@ -115,7 +115,7 @@ def evaluate(
                 wanted = around.outputs(compared, inputs)
                 fidelity.add(real, wanted, outputs)
                 if scoring.to_float:
-                    pair = around.after(real, wanted), around.after(real, outputs)
+                    pair = around.after(real, wanted), predictions  # a task that has some scores
                     shown.add(*pair)
                 for name, rows_of in scoring.to_float:
                     apart[name].append(resolve(rows_of)(*pair))

@@ -168,7 +168,7 @@ def flux(
     `CLIPTextConfig`, `T5Config` and `AutoencoderKL` that the inputs do not say; `steps` is how many
     a picture takes. `classes` and `weights` are as in `stable_diffusion`.
     """
-    latents, _, context, pooled = inputs
+    latents, time, context, pooled = inputs
     (count, channels), (tokens, width), (pooled_width,) = latents.shape, context.shape, pooled.shape
     if weights is not None:
         network = loaded(FluxTransformer2DModel, weights, "transformer", **OF_DIFFUSERS)
@@ -182,10 +182,12 @@ def flux(
         )
         t5 = T5EncoderModel(T5Config(d_model=width, attn_implementation=ATTENTION, **text_2))
     clip = clip_text(weights, {"hidden_size": pooled_width} | text)
+    embedding: Any = network.time_text_embed
     check_sizes(
         weights,
         [
             (latents, channels, network.config["in_channels"]),
+            (time, time.shape[0], embedding.time_proj.num_channels),
             (context, width, network.config["joint_attention_dim"]),
             (context, width, t5.config.d_model),
             (pooled, pooled_width, network.config["pooled_projection_dim"]),

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.quantizers.remedies.notes import left_alone
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView
 from int8gate.runtimes import ort
-from int8gate.runtimes.artifact import in_order
 from int8gate.runtimes.session import in_layout
 
 LEVELS = 15  # of int4 above the lowest
@@ -235,15 +235,11 @@ def _collected(
 
 def _fed(model, samples: Path) -> Iterator[dict[str, np.ndarray]]:
     """Each sample by the names of the network's inputs, (1, ...)."""
-    stored = np.load(samples, allow_pickle=False)
-    several = not isinstance(stored, np.ndarray)
-    arrays = [stored[name] for name in in_order(stored.files)] if several else [stored]
-    infos = list(model.graph.input)
+    stored, infos = SampleFile(samples), list(model.graph.input)
     shapes = [tuple(side.dim_value for side in info.type.tensor_type.shape.dim) for info in infos]
-    arrays = [in_layout(array, shape) for array, shape in zip(arrays, shapes, strict=True)]
-    for row in range(len(arrays[0])):
-        pairs = zip(infos, arrays, strict=True)
-        yield {info.name: array[row : row + 1] for info, array in pairs}
+    for number in range(len(stored)):
+        triples = zip(infos, stored.sample(number), shapes, strict=True)
+        yield {info.name: in_layout(array, shape) for info, array, shape in triples}
 
 
 def _set(
