@@ -10,7 +10,8 @@ import pytest
 
 from int8gate.quantizers import host_inputs
 from int8gate.quantizers.host_inputs import network_inputs
-from int8gate.runtimes.artifact import NETWORK_INPUTS, SEVERAL
+from int8gate.runtimes.artifact import NETWORK_INPUTS, PROGRAM, SEVERAL
+from int8gate.runtimes.torch_program import TorchProgramSession
 
 
 def recorded(directory, prompts: int, guidance: float | None) -> list[np.ndarray]:
@@ -65,3 +66,26 @@ def test_a_slow_pipeline_is_run_for_fewer_prompts(tmp_path, monkeypatch):
     monkeypatch.setattr(host_inputs, "MOST_CALLS", 1)
     latents, *_ = recorded(tmp_path, prompts=30, guidance=None)
     assert len(latents) == host_inputs.LEAST_PROMPTS * len(pipeline.STEPS)
+
+
+def test_a_pytorch_network_computes_on_one_thread_and_leaves_the_number_of_others(tmp_path):
+    """Threads that wait for each other on busy cores take 200 times as long."""
+    import torch
+
+    pipeline.write_export(tmp_path)
+    session = TorchProgramSession(tmp_path / PROGRAM, trust=True)
+    network, seen = session._module, []
+
+    def watched(*tensors):
+        seen.append(torch.get_num_threads())
+        return network(*tensors)
+
+    session._module = watched
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        session.predict(*(np.zeros((2, *spec.shape[1:]), np.float32) for spec in session.inputs))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
