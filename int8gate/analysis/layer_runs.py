@@ -93,11 +93,12 @@ class _Opened:
 
 
 def _some_calls(file: Path, count: int) -> list[np.ndarray]:
-    """So many of the recorded inputs (n, ...) of a network that is called step by step, evenly
-    spaced, so that all steps are among them.
+    """So many of the recorded inputs (n, ...) of a network that is called step by step, drawn by
+    chance: every so-manieth would be of the same steps.
     """
     stored = SampleFile(file)
-    rows = (stored.sample(number * len(stored) // count) for number in range(count))
+    chosen = np.random.default_rng(0).permutation(len(stored))[:count]
+    rows = (stored.sample(int(number)) for number in chosen)
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 

@@ -155,12 +155,14 @@ def autoencoder(weights: str | None, sizes: dict) -> Any:
 
 
 def check_sizes(weights: str | None, sizes: Iterable[tuple[Input, int | None, int]]) -> None:
-    """Raises ValueError where a repository's networks have other sizes than the declared inputs:
-    (input, its declared size, the network's).
+    """Raises ValueError where the networks of a repository, or of declared settings, have other
+    sizes than the declared inputs: (input, its declared size, the network's).
     """
+    whose, cure = weights, "name the repository of the declared model"
+    if weights is None:
+        whose, cure = "the network of the declared settings", "mend one of the two"
     for given, declared, found in sizes:
         if declared != found:
             raise ValueError(
-                f"{weights} takes {found} where the declared input {given} has {declared}: name "
-                "the repository of the declared model"
+                f"{whose} takes {found} where the declared input {given} has {declared}: {cure}"
             )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from data_folders import refused
 from tiny_diffusion import NAMES, as_full, built, latents_of, save, small, tokens
 
+from int8gate.calibration_data.arrays.kinds import Input
 from int8gate.calibration_data.synthetic.prompts import EMPTY, encoded
 from int8gate.calibration_data.texts.tokenizers import of_pipeline, of_repository
 from int8gate.model_zoo import torch_networks, weights
@@ -110,6 +112,20 @@ def test_what_does_not_fit_is_refused(tmp_path, name, spoil, words):
     save(built(name), tmp_path)
     spoil(tmp_path)
     refused(lambda: full(name, tmp_path), str(tmp_path), words, "copy")
+
+
+@pytest.mark.parametrize("name", [STABLE, FLUX])
+def test_a_declaration_of_other_time_features_is_refused(name):
+    spec = small(name)
+    latents, _, *contexts = spec.compact.inputs
+    inputs = (latents, Input("time", (20,), "float32"), *contexts)
+    refused(
+        lambda: torch_networks.build(
+            replace(spec, compact=replace(spec.compact, inputs=inputs)), "compact"
+        ),
+        "the declared input time (n, 20) float32 has 20",
+        "mend one of the two",
+    )
 
 
 def test_another_models_repository_is_refused(saved):
