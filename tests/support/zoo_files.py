@@ -61,7 +61,7 @@ def _of_torch(spec, kind: str, profile: str, weights: Weights, folder: Path) -> 
     from int8gate.quantizers.toolchains.onnx import from_torch as onnx_export
 
     if kind == "cfg" or (kind == "onnx" and spec.source_format == "onnx"):
-        network = onnx_export._network(spec, profile, weights, 0)
+        network = onnx_export.built(spec, profile, weights, 0)
         return Path(resolve(spec.source)(network, spec.network(profile), folder))
     onnx_export.export_torch(spec, profile, weights, 0, folder)
     if kind == "onnx":
