@@ -26,6 +26,8 @@ class Layer:
     macs : its multiply-accumulates in an inference.
     share : of those of the network, 0 to 1.
     outputs : names of the tensors that it leaves.
+    widths : those besides int8 that all its operators have a form of in the toolchain, narrowest
+        first; the ranges of its tensors may still refuse one (float16).
     """
 
     name: str
@@ -35,6 +37,7 @@ class Layer:
     macs: int
     share: float
     outputs: tuple[str, ...]
+    widths: tuple[str, ...] = ()
 
     @property
     def match(self) -> str:

@@ -31,6 +31,7 @@ from int8gate.analysis.ladder_results import (
     helped,
 )
 from int8gate.analysis.rungs import Rung, rungs
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe_type import FLOAT32, INT16
 from int8gate.targets.registry import HOST, find, taking
 from int8gate.targets.target import Target
@@ -165,8 +166,8 @@ class _Climb:
         widths = [target.widths for target in self._asked]
         return [width for width in (INT16, FLOAT32) if all(width in each for each in widths)]
 
-    def _worst_layers(self) -> Sequence[str]:
-        """Names of the layers, those first that lose most where they alone are quantized."""
+    def _worst_layers(self) -> Sequence[Layer]:
+        """Those first that lose most where they alone are quantized."""
         self.progress("which layers lose most")
         left = self._time_left()
         try:
@@ -174,7 +175,7 @@ class _Climb:
         except FAILURES as error:  # what was tried so far is not lost by it
             self.progress(f"not known: {first_line_of(error)}")
             return []
-        return [row.layer.name for row in found.rows]
+        return [row.layer for row in found.rows]
 
     def _try(self, rung: Rung, ladder: Ladder) -> Tried:
         started, tried = time.monotonic(), Tried(rung.recipe.name, rung.what)

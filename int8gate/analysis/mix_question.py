@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from int8gate.analysis.search import METHODS
 from int8gate.engine.errors import instead
-from int8gate.quantizers.recipe_type import FLOAT32, WIDTHS
+from int8gate.quantizers.layer import Layer
+from int8gate.quantizers.recipe_type import FLOAT32, INT4, WIDTHS
 from int8gate.targets.registry import HOST, check_target, find
 from int8gate.targets.target import SIMULATED
 from int8gate.validation.case_run import CaseRun
@@ -20,7 +22,8 @@ LAYERS = 12
 class MixQuestion:
     """`layers` of those that lose most may have one of the `widths`, the narrowest first, so that
     the `objective` is least: latency on the `target` (beside an ARM `core` that takes what it
-    leaves over), or size. `method` is a search's.
+    leaves over), or size. Where int4 is one of them, as many others may have it. `method` is a
+    search's.
     """
 
     objective: str = LATENCY
@@ -71,6 +74,34 @@ def checked(run: CaseRun, asked: MixQuestion) -> MixQuestion:
     return MixQuestion(
         asked.objective, asked.method, asked.layers, asked.target, asked.core, widths
     )
+
+
+def candidates(
+    listed: Sequence[Layer], asked: MixQuestion
+) -> tuple[list[Layer], dict[tuple[str, str], str]]:
+    """The layers that may have other widths, of those `listed` with the worst first, and by (layer,
+    width) in a sentence why one of the asked widths is not tried.
+
+    First come those that lose most, then, for int4 alone, those that have most weights. One of the
+    list is left at least: what is wide as a whole is no mix.
+    """
+    most = min(asked.layers, len(listed) - 1)
+    worst, left = list(listed[:most]), list(listed[most:])
+    able = [layer for layer in left if INT4 in layer.widths and INT4 in asked.widths]
+    heaviest = sorted(able, key=lambda layer: -layer.weights)[: min(most, len(left) - 1)]
+    why_not = {
+        (layer.name, width): "it is not among the layers that lose most (--layers)"
+        for layer in heaviest
+        for width in asked.widths
+        if width != INT4
+    }
+    why_not |= {
+        (layer.name, width): f"{layer.kind} has no {width} form in this toolchain"
+        for layer in worst
+        for width in asked.widths
+        if width not in layer.widths
+    }
+    return worst + heaviest, why_not
 
 
 def _taken(run: CaseRun, asked: MixQuestion, offered: tuple[str, ...]) -> list[str]:

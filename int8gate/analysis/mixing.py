@@ -4,8 +4,9 @@
     found.ending            a sentence
     found.declaration       what to write into a TOML
 
-Those layers may stay float that lose most where they alone are quantized: noise power at the
-output, of the first evaluation samples without their labels. What each costs is measured
+Those layers may be wider that lose most where they alone are quantized (noise power at the output,
+of the first evaluation samples without their labels); those that have most weights may be narrower,
+int4, too. What each costs is measured
 (`mix_costs.py`). A candidate of the search is judged by the case's accuracy test on one part of the
 evaluation set, the winner once on the other (`confirm.py`), whose labels the search never sees.
 """
@@ -26,7 +27,7 @@ from int8gate.analysis.attempts import (
 from int8gate.analysis.confirm import Confirmed, Judge, split_by_source
 from int8gate.analysis.ladder_results import declaration
 from int8gate.analysis.mix_costs import Costs, Meter, Variants, Wide, measure_costs
-from int8gate.analysis.mix_question import MixQuestion, checked
+from int8gate.analysis.mix_question import MixQuestion, candidates, checked
 from int8gate.analysis.mix_results import (
     Mixed,
     MixedLayer,
@@ -143,8 +144,8 @@ class _Mixing:
         noise = {name: _noise(db) for name, db in decibels.items()}
         unmeasured = sorted(found.unmeasured, key=lambda layer: -layer.share)
         listed = [*(row.layer for row in found.rows), *unmeasured]
-        most = min(self.asked.layers, len(listed) - 1)  # what is wide as a whole is no mix
-        self.layers, self.total_noise = listed[:most], sum(noise.values())
+        self.layers, self.failed = candidates(listed, self.asked)
+        self.total_noise = sum(noise.values())
         names = [layer.name for layer in self.layers]
         self.noise = {(name, INT8): noise[name] for name in names if name in noise}
         self._measure_widths(names)
@@ -171,7 +172,8 @@ class _Mixing:
             if left is not None and left <= 0:
                 self.is_cut = True
                 return
-            found = worst_layers(self.run, left, width, names)
+            able = [name for name in names if (name, width) not in self.failed]
+            found = worst_layers(self.run, left, width, able)
             self.noise |= {(r.layer.name, width): _noise(r.sqnr_alone_db) for r in found.rows}
             self.failed |= {(name, width): why for name, why in found.failed.items()}
 

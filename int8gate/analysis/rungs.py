@@ -8,9 +8,12 @@ then in float, then int16 activations everywhere. What comes next depends on how
 from __future__ import annotations
 
 import glob
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe import RECIPES, untrained, with_remedies
 from int8gate.quantizers.recipe_type import FLOAT32, INT16, REMEDIES, Recipe
 from int8gate.quantizers.toolchains.toolchain import Toolchain
@@ -36,15 +39,16 @@ def rungs(
     base: Recipe,
     toolchain: Toolchain,
     gain: Callable[[str], float | None],
-    worst_layers: Callable[[], Sequence[str]],
+    worst_layers: Callable[[], Sequence[Layer]],
     widths: Sequence[str] = (FLOAT32,),
 ) -> Iterator[Rung]:
     """For a calibrated recipe, one after another; single layers only in those `widths` that the
     targets take, in their order.
 
     `gain` says of a recipe that was tried by how much it is better than the base, None where it is
-    not or was not tried; it is asked when the next rung is. `worst_layers` gives the names of the
-    network's layers, those that lose most first; it is called once, where all before has failed.
+    not or was not tried; it is asked when the next rung is. `worst_layers` gives the network's
+    layers, those that lose most first; it is called once, where all before has failed. A layer that
+    has no form of a width is left out of its rungs.
     """
     ranges = _other_ranges(base)
     yield from ranges
@@ -108,15 +112,27 @@ def _best(recipes: list[Recipe], gain: Callable[[str], float | None]) -> Recipe:
     return max(recipes, key=lambda each: gain(each.name) or 0.0)
 
 
-def _wide(base: Recipe, width: str, layers: Sequence[str]) -> Iterator[Rung]:
-    count = FEWEST[width]
-    while count <= max(FEWEST[width], MOST[width] * len(layers)) and count <= len(layers):
-        globs = [glob.escape(name) for name in layers[:count]]
+def _wide(base: Recipe, width: str, layers: Sequence[Layer]) -> Iterator[Rung]:
+    most, count = max(FEWEST[width], MOST[width] * len(layers)), FEWEST[width]
+    able = [layer.name for layer in layers if width in layer.widths]
+    while count <= min(most, len(able)):
+        globs = [glob.escape(name) for name in able[:count]]
         of_width = "wide" if width == FLOAT32 else f"{width}_"
         name = f"{base.name.replace('+', '_')}_{of_width}{count}"
-        shown = ", ".join(layers[: min(count, 3)]) + ", ..." * (count > 3)
-        yield Rung(base.with_widths(name, {width: globs}), f"{shown} in {width}")
+        shown = ", ".join(able[: min(count, 3)]) + ", ..." * (count > 3)
+        what = f"{shown} in {width}{_passed_over(layers, width, able[count - 1])}"
+        yield Rung(base.with_widths(name, {width: globs}), what)
         count *= 2
+
+
+def _passed_over(layers: Sequence[Layer], width: str, last: str) -> str:
+    """In words: of the layers that lose more than the `last` those that have no such width."""
+    worse = itertools.takewhile(lambda layer: layer.name != last, layers)
+    kinds = Counter(layer.kind for layer in worse if width not in layer.widths)
+    if not kinds:
+        return ""
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f" (worse ones that have no {width} form stay int8: {listed})"
 
 
 def _wider_activations(base: Recipe) -> Iterator[Rung]:

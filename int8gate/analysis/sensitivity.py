@@ -349,5 +349,5 @@ def _interval(found: Sequence[float] | None) -> Interval | None:
 
 
 def _layer(fields: dict) -> Layer:
-    lists = {name: tuple(fields[name]) for name in ("operators", "outputs")}
+    lists = {name: tuple(fields[name]) for name in ("operators", "outputs", "widths")}
     return Layer(**fields | lists)

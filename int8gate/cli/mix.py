@@ -29,7 +29,9 @@ def mix(
     method: Annotated[
         str, typer.Option(help="integer, greedy, dynamic or evolutionary")
     ] = "integer",
-    layers: Annotated[int, typer.Option(help="so many may be wider, the worst")] = 12,
+    layers: Annotated[
+        int, typer.Option(help="so many may be wider, the worst; as many others int4")
+    ] = 12,
     budget: Annotated[str, typer.Option(help="stop after this long: 90s, 5m")] = "5m",
     target: Annotated[str, typer.Option(help="what it has to run on")] = "host_cpu",
     widths: Annotated[

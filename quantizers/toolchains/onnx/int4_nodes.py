@@ -9,7 +9,7 @@ convolution it takes no such weights.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -29,13 +29,21 @@ def check_int4(model, recipe: Recipe, chosen: Collection[str]) -> None:
     for node in model.graph.node:
         if node.name not in chosen:
             continue
-        weights = constants.get(node.input[1]) if len(node.input) > 1 else None
-        if node.op_type not in ("MatMul", "Gemm") or weights is None or len(weights.dims) != 2:
+        if not takes_int4(node, constants):
             raise ValueError(
                 f"{recipe.name}: {node.op_type} ({node.name}) has no int4 form in ONNX Runtime, "
                 "which takes int4 of MatMul and Gemm with a constant matrix: take it out of the "
                 "recipe's int4 operators"
             )
+
+
+def takes_int4(node, constants: Mapping) -> bool:
+    """Whether ONNX Runtime multiplies by int4 weights in its place; `constants` are the graph's
+    tensors by name.
+    """
+    weights = constants.get(node.input[1]) if len(node.input) > 1 else None
+    is_matrix = weights is not None and len(weights.dims) == 2
+    return node.op_type in ("MatMul", "Gemm") and is_matrix
 
 
 def as_int4(model, chosen: Collection[str]) -> None:

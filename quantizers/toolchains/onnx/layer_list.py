@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 
 from int8gate.quantizers.layer import Layer, completed
+from int8gate.quantizers.recipe_type import FLOAT16, FLOAT32, INT4
 from int8gate.quantizers.toolchains.onnx.float_nodes import shapes_of
+from int8gate.quantizers.toolchains.onnx.int4_nodes import takes_int4
 from int8gate.quantizers.toolchains.onnx.placement import (
     WITHOUT_LOSS,
     Placement,
@@ -17,6 +19,7 @@ from int8gate.quantizers.toolchains.onnx.placement import (
 from int8gate.runtimes.onnx_graph import FLOAT_PRODUCTS, macs_of
 
 MOVES = WITHOUT_LOSS | {"Pad", "Identity"}
+WIDE = (FLOAT16, FLOAT32)
 
 
 def layers(float_model: Path) -> list[Layer]:
@@ -47,6 +50,7 @@ def layers_in(model, placement: Placement) -> list[Layer]:
             macs=macs.get(node.name, 0),
             share=0.0,
             outputs=tuple(last.output),
+            widths=(INT4, *WIDE) if takes_int4(node, constants) else WIDE,
         )
         found.append(layer)
     return completed(found, [node.name for node in graph.node], sum(macs.values()))

@@ -11,7 +11,7 @@ weighted_network.py  a float file's layers, read and changed (graph_edit.py);
                 rounded_weights.py: with the weights of a quantized one; remedies.py,
                 rounding_remedies.py: the stages of remedies
 ranges.py       ranges written into the file
-int16_forms.py  operators without an int16 form, by others; attention_masks.py: masks that a scale
-                of 8 bits can hold
+width_forms.py  which operators can have int16 or int4; int16_forms.py: some that cannot, by others
+                that can; attention_masks.py: masks that a scale of 8 bits can hold
 tensor_names.py the names of inputs and outputs that a user's file has
 """

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from int8gate.quantizers.layer import Layer, completed
+from int8gate.quantizers.recipe_type import FLOAT32
+from int8gate.quantizers.toolchains.tflite.width_forms import BITS, WEIGHTED, has_form
 from int8gate.runtimes.tflite_graph import Graph, Operator, read_graph
 
 MOVES = frozenset(  # values as they are, or some of them
@@ -18,9 +22,6 @@ MOVES = frozenset(  # values as they are, or some of them
     }
 )
 ACTIVATIONS = frozenset({"RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"})
-WEIGHTED = frozenset(
-    {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL", "CONV_3D"}
-)
 
 
 def layers(float_model: Path) -> list[Layer]:
@@ -52,7 +53,11 @@ def layers_in(graph: Graph) -> list[Layer]:
             outputs=tuple(tensor.name for tensor in joined[-1].outputs),
         )
         found.append(layer)
-    return completed(found, list(map(name_of, operators)), graph.macs)
+    kinds = {name_of(each): each.opcode for each in operators}
+    return [
+        replace(layer, widths=_widths({kinds[name] for name in layer.operators}))
+        for layer in completed(found, list(map(name_of, operators)), graph.macs)
+    ]
 
 
 def name_of(operator: Operator) -> str:
@@ -65,6 +70,12 @@ def _does_arithmetic(operator: Operator) -> bool:
     if kind in MOVES or kind in ACTIVATIONS or kind.startswith("CUSTOM:"):
         return False
     return operator.outputs[0].is_float and any(tensor.is_float for tensor in operator.inputs)
+
+
+def _widths(kinds: Collection[str]) -> tuple[str, ...]:
+    """Of operators of these kinds: what all of them may have."""
+    narrow = (width for width in BITS if all(has_form(kind, width) for kind in kinds))
+    return (*narrow, FLOAT32)
 
 
 def _weights(operator: Operator) -> int:

@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from int8gate.quantizers.recipe_type import FLOAT32, INT16, Recipe
 from int8gate.quantizers.toolchains.tflite.float_operators import not_given, with_one_name
-from int8gate.quantizers.toolchains.tflite.other_widths import (
-    BITS,
-    check_forms,
-    with_integers,
-    with_moves,
-)
+from int8gate.quantizers.toolchains.tflite.other_widths import with_integers, with_moves
 from int8gate.quantizers.toolchains.tflite.ranges import known_ranges
+from int8gate.quantizers.toolchains.tflite.width_forms import BITS, check_forms
 from int8gate.runtimes.tflite_graph import Graph, Operator
 
 

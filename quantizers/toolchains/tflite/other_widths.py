@@ -6,12 +6,6 @@ Edge Quantizer gives them int8 weights, int16 activations and a bias of 64 bits,
 What stands at their borders then (from int8 to float, from float to int16, and back) becomes one
 QUANTIZE: no float is left, and an NPU takes the file as a whole. What an int16 operator reads from
 or gives to one of 8 bits has 8 bits there; between two of them it has 16.
-
-Which operators have such a form, tried each between convolutions (ai-edge-quantizer 0.10, LiteRT
-2.3): all that AI Edge Quantizer lists for int16 run. PRELU and DEPTH_TO_SPACE are written as others
-(`int16_forms.py`). It has none for LEAKY_RELU, HARD_SWISH, RELU6 by itself, MINIMUM, ABS, NEG, EXP,
-ELU, SQUARED_DIFFERENCE, REDUCE_MAX, L2_NORMALIZATION, TILE and SPACE_TO_DEPTH; of int4 it has
-CONV_2D and FULLY_CONNECTED. Others are refused by their names.
 """
 
 from __future__ import annotations
@@ -22,34 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from int8gate.quantizers.recipe_type import INT4, INT16, Recipe
+from int8gate.quantizers.recipe_type import INT16
 from int8gate.quantizers.toolchains.tflite.float_operators import found_in
 from int8gate.quantizers.toolchains.tflite.graph_edit import (
     GraphEdit,
     drop_unused_codes,
     drop_unused_tensors,
 )
-from int8gate.quantizers.toolchains.tflite.int16_forms import FORMS, written_out
-from int8gate.quantizers.toolchains.tflite.layer_list import MOVES, WEIGHTED
+from int8gate.quantizers.toolchains.tflite.int16_forms import written_out
+from int8gate.quantizers.toolchains.tflite.layer_list import MOVES
+from int8gate.quantizers.toolchains.tflite.width_forms import BITS, has_form, quantizer_name
 from int8gate.runtimes.tflite_graph import Graph, Operator, graph_of, opened, written
 from int8gate.runtimes.tflite_integers import CONVERSIONS
 
-BITS = {INT4: (8, 4), INT16: (16, 8)}  # of activations, of weights
 SAME_SCALE = 1e-5  # of a scale: what float32 makes of one number
 Ranges = Mapping[str, tuple[float, float]]
 _NUMBERED = re.compile(rb"t(\d+)(.*)", re.DOTALL)  # what AI Edge Quantizer makes of our names
 STORED = ("int8", "uint8", "int16")
-
-
-def check_forms(recipe: Recipe, width: str, operators: Sequence[Operator]) -> None:
-    """Raises ValueError for the first of the operators that has no form of that width."""
-    for operator in operators:
-        if not _has_form(operator.opcode, width):
-            raise ValueError(
-                f"{recipe.name}: AI Edge Quantizer has no {width} form of {operator.opcode} "
-                f"({operator.outputs[0].name}): take it out of the recipe's {width} operators, or "
-                "leave it float32"
-            )
 
 
 def with_moves(
@@ -82,7 +65,7 @@ def with_moves(
     moves = [
         o for o in graph.operators if o.opcode in MOVES and o.outputs and o.outputs[0].is_float
     ]
-    moves = [o for o in moves if id(o) not in named and _has_form(o.opcode, INT16)]
+    moves = [o for o in moves if id(o) not in named and has_form(o.opcode, INT16)]
     while more := [o for o in moves if id(o) not in own and is_between(o)]:
         own.update(map(id, more))
     return [operator for operator in graph.operators if id(operator) in own]
@@ -246,7 +229,7 @@ def _quantized(
         activations, weights = BITS[width]
         work.add_static_config(
             rf"^t{int(operator.outputs[0])}(;|$)",
-            _name_of(edit.opcode(operator)),  # an output of the file has the same name
+            quantizer_name(edit.opcode(operator)),  # an output of the file has the same name
             activation_num_bits=activations,
             weight_num_bits=weights,
             weight_granularity=kind.CHANNELWISE if per_channel else kind.TENSORWISE,
@@ -307,33 +290,3 @@ def _is_same(first: int, second: int, edit: GraphEdit) -> bool:
     one, other = (edit.tensor(int(number)).quantization for number in (first, second))
     alike = abs(one.scale[0] / other.scale[0] - 1) < SAME_SCALE
     return bool(alike and one.zeroPoint[0] == other.zeroPoint[0])
-
-
-def _has_form(opcode: str, width: str) -> bool:
-    from ai_edge_quantizer import algorithm_manager, qtyping
-
-    if width == INT16 and opcode in FORMS:
-        return True
-    name = _name_of(opcode)
-    activations, weights = (
-        qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True) for bits in BITS[width]
-    )
-    config = qtyping.OpQuantizationConfig(
-        activation_tensor_config=activations,
-        weight_tensor_config=weights,
-        compute_precision=qtyping.ComputePrecision.INTEGER,
-    )
-    method = algorithm_manager.AlgorithmName.MIN_MAX_UNIFORM_QUANT
-    try:
-        algorithm_manager.check_op_quantization_config(method, name, config)
-    except ValueError:
-        return False
-    return name is not None and (width != INT4 or opcode in WEIGHTED)
-
-
-def _name_of(opcode: str) -> Any:
-    """What AI Edge Quantizer calls an operator; None of one that it does not know."""
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
-    from ai_edge_quantizer.utils.tfl_flatbuffer_utils import TFL_OP_CODE_TO_NAME
-
-    return TFL_OP_CODE_TO_NAME.get(getattr(BuiltinOperator, opcode, None))

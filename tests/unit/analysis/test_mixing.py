@@ -17,14 +17,15 @@ from typer.testing import CliRunner
 
 from int8gate.analysis import mix_costs, mix_results, mixing, sensitivity
 from int8gate.analysis.mix_costs import Meter, Variants, excess, measure_costs, mixed_recipe
-from int8gate.analysis.mix_question import MixQuestion, checked
+from int8gate.analysis.mix_question import MixQuestion, candidates, checked
 from int8gate.analysis.mix_results import told_widths
 from int8gate.cli.app import app
 from int8gate.engine.cache import ArtifactCache
 from int8gate.quantizers.declared_recipes import declared_model
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, recipe
-from int8gate.quantizers.recipe_type import FLOAT32, INT8, INT16
+from int8gate.quantizers.recipe_type import FLOAT32, INT4, INT8, INT16
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.toolchains.registry import find
 from int8gate.reporting.mix import mix_lines
@@ -50,6 +51,31 @@ def team(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("team")
     outlier_networks.write_all(folder, "tanh")
     return folder
+
+
+@given(st.data(), st.integers(1, 9), st.sets(st.sampled_from(["int4", "int16", "float32"])))
+def test_those_that_lose_most_may_be_wider_and_the_heaviest_others_int4(data, most, widths):
+    """One layer at least stays as it is, and what a layer has no form of is not tried."""
+    able = st.sampled_from([("int4", "int16", "float32"), ("int16", "float32"), ("float32",)])
+    drawn = data.draw(st.lists(st.tuples(able, st.integers(0, 5)), min_size=2, max_size=9))
+    listed = [
+        Layer(f"l{at}", "CONV_2D", (f"l{at}",), weights, 1, 0.1, (f"l{at}",), of)
+        for at, (of, weights) in enumerate(drawn)
+    ]
+    chosen, why_not = candidates(listed, MixQuestion(layers=most, widths=tuple(widths)))
+    count = min(most, len(listed) - 1)
+    worst, heaviest = chosen[:count], chosen[count:]
+    tried = {
+        layer.name: {width for width in widths if (layer.name, width) not in why_not}
+        for layer in chosen
+    }
+    assert worst == listed[:count]
+    assert all(tried[layer.name] == widths.intersection(layer.widths) for layer in worst)
+    assert all(tried[layer.name] == {"int4"} for layer in heaviest)
+    able = [layer for layer in listed[count:] if "int4" in widths.intersection(layer.widths)]
+    left = [layer for layer in able if layer not in heaviest]
+    assert len(heaviest) == min(len(able), count, len(listed) - count - 1)
+    assert all(one.weights <= other.weights for one in left for other in heaviest)
 
 
 def toml(team: Path, name: str, accuracy: float = 0.9) -> Path:
@@ -143,6 +169,21 @@ def test_of_those_that_pass_the_smallest_file_is_taken(team):
     assert set(floats(found)) == set(smallest)
     assert found.size_bytes["mixed"] == passing[smallest]
     assert found.is_confirmed
+
+
+@pytest.mark.heavy  # 15 CPU seconds
+def test_a_layer_that_loses_little_gets_int4_where_the_file_is_to_be_small(tmp_path, monkeypatch):
+    """The one that loses most, the only candidate for wider, is float32."""
+    monkeypatch.setattr(outlier_networks, "CHANNELS", 128)  # so that 4 bits a weight save bytes
+    outlier_networks.write_all(tmp_path, "tanh")
+    run = case(tmp_path, "tflite_int8")
+    found = mix(run, objective="size", layers=1, widths=(INT4, FLOAT32))
+    assert found.is_confirmed, found.ending
+    worst, other = found.layers
+    assert (worst.width, other.width) == (FLOAT32, INT4)
+    assert other.costs[FLOAT32] is None
+    alone = mix(run, objective="size", layers=1, widths=(FLOAT32,))
+    assert found.size_bytes["mixed"] < alone.size_bytes["mixed"]
 
 
 def test_all_methods_find_it(team, slow_in_float):

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from int8gate.analysis.rungs import MOST_WIDE, rungs
+from int8gate.analysis.rungs import MOST_WIDE, Rung, rungs
+from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe import RECIPES, recipe
 from int8gate.quantizers.recipe_type import REMEDIES, Recipe
 
 NAMES = [name for name, each in RECIPES.items() if each.is_calibrated]
 LAYERS = [f"layer[{number}]" for number in range(24)]
+WITHOUT_INT16 = "SQUARED_DIFFERENCE"
 
 
 @dataclass
@@ -25,13 +27,23 @@ class Some:
     training: object = "module:train"
 
 
+def listed(kinds: dict[str, str] | None = None) -> list[Layer]:
+    """The layers, the worst first; those of a kind in `kinds` (by name) other than CONV_2D."""
+    found = []
+    for name in LAYERS:
+        kind = (kinds or {}).get(name, "CONV_2D")
+        widths = ("float32",) if kind == WITHOUT_INT16 else ("int4", "int16", "float32")
+        found.append(Layer(name, kind, (name,), 10, 100, 0.04, (name,), widths))
+    return found
+
+
+def rungs_of(base: Recipe, widths=("int16", "float32"), kinds=None) -> list[Rung]:
+    return list(rungs(base, Some(), {}.get, lambda: listed(kinds), widths))
+
+
 def climbed(base: Recipe, gains: dict[str, float], toolchain=None) -> list[Recipe]:
-    return [
-        rung.recipe
-        for rung in rungs(
-            base, toolchain or Some(), gains.get, lambda: list(LAYERS), ("int16", "float32")
-        )
-    ]
+    chosen = toolchain or Some()
+    return [rung.recipe for rung in rungs(base, chosen, gains.get, listed, ("int16", "float32"))]
 
 
 def cost(base: Recipe, found: Recipe) -> int:
@@ -85,8 +97,24 @@ def test_the_worst_layers_get_int16_two_at_least_before_any_stays_float():
     found = [each for each in climbed(base, {}) if each.mixed_widths == ("int16",)]
     assert [len(each.narrow_rules) for each in found] == [2, 4, 8]
     assert found[0].by_width(LAYERS)["int16"] == LAYERS[:2]
-    host = rungs(base, Some(), {}.get, lambda: list(LAYERS), ("float32",))
+    host = rungs_of(base, widths=("float32",))
     assert not any("int16" in rung.recipe.mixed_widths for rung in host)
+
+
+@given(st.sets(st.sampled_from(LAYERS)))
+def test_a_layer_without_an_int16_form_is_in_no_rung_of_int16_and_that_is_told(without):
+    """A rung with it could only end in the toolchain's refusal."""
+    climbing = rungs_of(RECIPES["tflite_int8"], kinds=dict.fromkeys(without, WITHOUT_INT16))
+    wide = [rung for rung in climbing if rung.recipe.mixed_widths == ("int16",)]
+    able = [name for name in LAYERS if name not in without]
+    for number, rung in enumerate(wide):
+        chosen = able[: 2 ** (number + 1)]
+        assert rung.recipe.by_width(LAYERS)["int16"] == chosen
+        worse = without.intersection(LAYERS[: LAYERS.index(chosen[-1])])
+        assert (f"{len(worse)} {WITHOUT_INT16}" in rung.what) == bool(worse)
+    assert len(wide) == sum(count <= min(12, len(able)) for count in (2, 4, 8))
+    in_float = [rung for rung in climbing if rung.recipe.mixed_widths == ("float32",)]
+    assert in_float[-1].recipe.by_width(LAYERS)["float32"] == LAYERS[:4]
 
 
 def test_a_toolchain_without_remedies_and_mixes_has_its_other_recipes_alone():

@@ -17,6 +17,7 @@ from test_onnx_quantize import csp, prepared, transformer
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import Rule
 from int8gate.quantizers.toolchains.onnx.int4_nodes import as_int4
+from int8gate.quantizers.toolchains.onnx.layer_list import layers
 from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
 from int8gate.runtimes import onnx_graph
@@ -162,6 +163,9 @@ def test_what_a_node_cannot_have_is_refused_by_its_name(floats, tmp_path):
     told = "mixed: Conv (conv_0) has no int4 form in ONNX Runtime"
     refused(lambda: quantize(path, four, ranges, tmp_path), told)
     refused(lambda: quantize(path, half, huge, tmp_path), "mixed: Conv (conv_0)", "ends at 65504")
+    four_bits = [layer.name for layer in layers(path) if "int4" in layer.widths]
+    assert four_bits == [layer.name for layer in layers(path) if layer.kind == "Gemm"] != []
+    assert all(layer.widths[-2:] == ("float16", "float32") for layer in layers(path))
 
 
 @pytest.mark.parametrize("name", ["conv_0", "conv_2", "gemm_7"])

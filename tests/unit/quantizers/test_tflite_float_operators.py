@@ -16,6 +16,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import Rule
 from int8gate.quantizers.toolchains.tflite.collector import close, collect
 from int8gate.quantizers.toolchains.tflite.convert import quantize
+from int8gate.quantizers.toolchains.tflite.layer_list import layers
 from int8gate.quantizers.toolchains.tflite.tensor_names import name_ends
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.litert import LiteRTSession
@@ -205,6 +206,15 @@ def test_an_operator_without_an_int16_form_is_refused_by_its_name(tmp_path):
         lambda: quantize(path, chosen, dict.fromkeys(["image"], (0.0, 1.0)), None, tmp_path),
         f"mixed: AI Edge Quantizer has no int16 form of LEAKY_RELU ({last.outputs[0].name})",
     )
+    (layer,) = layers(path)
+    assert layer.widths == ("float32",)
+
+
+def test_layers_say_which_widths_they_can_have(floats):
+    """As `test_each_operator_has_the_width_that_the_rules_say` shows, they can."""
+    for layer in layers(floats[0]):
+        assert ("int4" in layer.widths) is (layer.kind in WEIGHTS_OF_4_BITS), layer.name
+        assert layer.widths[-2:] == ("int16", "float32")
 
 
 def test_a_row_that_stays_float_is_not_rounded_inside(floats, tmp_path):
