@@ -42,6 +42,7 @@ class Chain:
         """A chain of these samples alone, which shares this one's programs."""
         few = Chain(self.network, [array[start:stop] for array in self._inputs], self._kept_bytes)
         few._programs, few._variants = self._programs, self._variants
+        few._rows = self._rows_at_once()
         return few
 
     def outputs(self, base: str, kept: frozenset[str] | None = None) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ rewrites.py          operators without an integer kernel, by others: convolution
                      tensor_forms.py; graph_view.py: what they look at
 collector.py         statistics of activations, through taps in the graph (taps.py)
 layer_list.py        what can be quantized; segments.py: of parts of a graph, in memory
-quantize.py          to INT8; static.py: QDQ; weight_scales.py: of channels;
+quantize.py          to INT8; static.py: QDQ, by stock_quantizer.py; weight_scales.py: of channels;
                      placement.py: which nodes compute with integers
 weight_only.py       weights of matrix products in blocks, activations float
 gptq_rounding.py     and their rounding by what a layer reads

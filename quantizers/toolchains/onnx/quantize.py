@@ -18,6 +18,7 @@ from int8gate.quantizers.recipe import REFERENCES
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx import static as onnx_static
 from int8gate.quantizers.toolchains.onnx import weight_only
+from int8gate.quantizers.toolchains.onnx.stock_quantizer import ACTIVATIONS
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import describe
@@ -38,7 +39,7 @@ def quantize(
     Raises ValueError for a range that is missing, NaN or infinite, for a model that holds nothing
     to quantize, and with what the stock quantizer says where it stops.
     """
-    is_static = recipe.activations in onnx_static.ACTIVATIONS
+    is_static = recipe.activations in ACTIVATIONS
     chosen = _chosen(float_model, recipe, ranges) if is_static else {}
     notes: list[str] = []
     onnx_static.check_mix(float_model, recipe, ranges or {})

@@ -1,6 +1,6 @@
-"""The scales of weights for each output channel, in one step.
+"""The scales and integers of weights for each output channel, in one step.
 
-ONNX Runtime's quantizer computes them in a loop of Python over the channels, most of its time where
+ONNX Runtime's quantizer computes both in a loop of Python over the channels, most of its time where
 one layer of many channels is quantized. These are the same, bit for bit.
 """
 
@@ -23,3 +23,13 @@ def channel_scales(weights: np.ndarray, axis: int, levels: int = LEVELS) -> np.n
         return None
     scales = 2 * widest.astype(np.float64) / (2 * levels)
     return np.where(scales < np.finfo(weights.dtype).tiny, 1.0, scales).astype(weights.dtype)
+
+
+def channel_integers(weights: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
+    """int8, of the shape of the float32 weights: rounded to steps of their channel's scale, ties to
+    even, within -128..127. `scales` are (channels,), zero points 0.
+    """
+    shape = [1] * weights.ndim
+    shape[axis] = -1
+    steps = np.round(weights / scales.astype(np.float32).reshape(shape))
+    return np.clip(steps, -128, 127).astype(np.int8)
