@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
+from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs, sort_nodes
 from int8gate.quantizers.recipe_type import Recipe
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -76,7 +76,7 @@ def as_half(model, chosen: Collection[str]) -> list[str]:
             node.input[place] = halves[name]
     ends = {info.name for info in graph.output}
     graph.node.extend(casts)
-    read = {name for node in graph.node for name in node.input} | ends
+    read = {name for node in graph.node for name in node.input} | ends | read_by_subgraphs(graph)
     for cast in casts:
         if cast.output[0] not in read:
             graph.node.remove(cast)

@@ -16,6 +16,7 @@ import numpy as np
 from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
 from int8gate.quantizers.int4 import LEVELS, packed
 from int8gate.quantizers.recipe_type import Recipe
+from int8gate.quantizers.toolchains.onnx.graph_view import drop_unread_constants
 
 BLOCK = 32
 BLOCKED_SINCE = 21  # opset
@@ -60,9 +61,7 @@ def as_int4(model, chosen: Collection[str]) -> None:
         if key not in made:
             made[key] = _dequantized(graph, names, constants[key[0]], key[1], domain)
         node.input[1] = made[key]
-    read = {name for node in graph.node for name in node.input}
-    for name in {name for name, _ in made} - read:
-        graph.initializer.remove(constants[name])
+    drop_unread_constants(graph)
     sort_nodes(graph)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,11 +17,12 @@ from test_onnx_quantize import csp, prepared, transformer
 
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import Rule
+from int8gate.quantizers.toolchains.onnx.half_nodes import as_half
 from int8gate.quantizers.toolchains.onnx.int4_nodes import as_int4
 from int8gate.quantizers.toolchains.onnx.layer_list import layers
 from int8gate.quantizers.toolchains.onnx.placement import PRODUCTS
 from int8gate.quantizers.toolchains.onnx.quantize import quantize, tensors_to_quantize
-from int8gate.runtimes import onnx_graph
+from int8gate.runtimes import onnx_graph, ort
 from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import OnnxSession
 
@@ -152,6 +154,36 @@ def test_int4_weights_have_a_scale_for_each_column_and_in_opset_21_for_each_bloc
     assert error.max() <= step / 2 * np.abs(x).sum(axis=1).max() * 1.01
     is_near = error.max() < 0.5 * np.abs(x @ weights).max()
     assert bool(is_near) is bool(block), "one scale for all rows rounds the small ones to zero"
+
+
+@pytest.mark.parametrize("give", [as_int4, as_half])
+@pytest.mark.parametrize("flag", [True, False])
+def test_what_a_branch_reads_of_a_node_stays(give, flag, tmp_path):
+    """Its weights, and its result, which no node of the graph itself reads."""
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    branching (bool flag, float[1, 32] x) => (float[1, 32] out) {
+        h = MatMul (x, w)
+        out = If (flag) <
+            then_branch = yes () => (float[1, 32] a) { a = MatMul (h, w) },
+            else_branch = no () => (float[1, 32] b) { b = Identity (x) }
+        >
+    }
+    """
+    rng = np.random.default_rng(0)
+    model = with_weights(text, {"w": rng.normal(0, 0.2, (32, 32)).astype(np.float32)})
+    model.graph.node[0].name = "dense"
+    feeds = [np.array(flag), rng.normal(0, 1, (1, 32)).astype(np.float32)]
+    wanted = ort_outputs(model, feeds, tmp_path / "float.onnx")
+    give(model, ["dense"])
+    onnx.checker.check_model(model)
+    assert sqnr_db(wanted, ort_outputs(model, feeds, tmp_path / "changed.onnx")) > 15
+
+
+def ort_outputs(model, feeds: list[np.ndarray], path: Path) -> np.ndarray:
+    session = ort.open_model(save(model, path), ort.options())
+    names = [given.name for given in session.get_inputs()]
+    return ort.run(session, dict(zip(names, feeds, strict=True)))[0]
 
 
 def test_what_a_node_cannot_have_is_refused_by_its_name(floats, tmp_path):
