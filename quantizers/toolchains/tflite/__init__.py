@@ -6,6 +6,7 @@ convert.py      a SavedModel or float `.tflite`, converted and quantized by Tens
 from_torch.py   a float `.tflite` of a PyTorch program
 from_onnx.py    a float `.tflite` of an ONNX file (onnx_forms.py, onnx2tf_runner.py)
 collector.py    statistics of activations
+broadcasts.py   repetitions as an NPU has them; embeddings.py: lookups as the quantizer takes them
 layer_list.py   what can be quantized; segments.py: of parts of a graph, in memory
 weighted_network.py  a float file's layers, read and changed (graph_edit.py);
                 rounded_weights.py: with the weights of a quantized one; remedies.py,

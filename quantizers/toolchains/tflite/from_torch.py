@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.engine.memory import recursion
+from int8gate.quantizers.toolchains.tflite.broadcasts import with_concatenations
 from int8gate.quantizers.toolchains.tflite.embeddings import with_gathers
 from int8gate.runtimes.artifact import PROGRAM, TFLITE
 from int8gate.runtimes.tflite_graph import opened, written
@@ -119,7 +120,8 @@ def quantizable(model: bytes) -> bytes:
     Without the mark `keep_stablehlo_constant`, with which it takes no constant for a weight and
     leaves all convolutions in float. With float32's lowest number for constants of -inf (the
     padding before a maximum, a mask), which no scale covers: calibration leaves it out
-    (`statistics.MASKED`), and quantized it becomes the lowest step. With embeddings as GATHER.
+    (`statistics.MASKED`), and quantized it becomes the lowest step. With embeddings as GATHER, and
+    repetitions as CONCATENATION, which NPUs have.
     """
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
@@ -133,4 +135,5 @@ def quantizable(model: bytes) -> bytes:
             values = data.view(np.float32)
             values[np.isneginf(values)] = np.finfo(np.float32).min
     with_gathers(whole)
+    with_concatenations(whole)
     return written(whole)
