@@ -90,6 +90,11 @@ class CaseRun:
         return self.result("timed")
 
     @property
+    def generation(self) -> dict | None:
+        """The record's; None of a task that writes nothing, and without a float model."""
+        return self.result("generation") if self.plan.has_float else None
+
+    @property
     def imported(self) -> dict | None:
         return self.result("imported")
 

@@ -19,7 +19,7 @@ from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.loop import SEED
 from int8gate.model_zoo.training.torch_loop import optimization
-from int8gate.model_zoo.training.training_task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import SeveralNetworks, Stage
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def train(spec: ModelSpec, network: DiffusionModel, epochs: int | None = None) -
     for name, stage in (("autoencoder", AUTOENCODER), ("denoiser", DENOISER)):
         stage = replace(stage, epochs=min(stage.epochs, epochs or stage.epochs))
         print(f"{spec.name}: {name}, {stage}", flush=True)
-        pictures, tokens = map(torch.from_numpy, _draw(spec, "train", stage))
+        pictures, tokens = map(torch.from_numpy, _draw(spec, stage))
         if name == "autoencoder":
             _fit_autoencoder(network, pictures, stage, generator)
         else:
@@ -56,9 +56,10 @@ def train(spec: ModelSpec, network: DiffusionModel, epochs: int | None = None) -
     return done
 
 
-def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures float32 (samples, h, w, 1) in 0..1, and their prompts' tokens int32 (samples, t)."""
-    assert split == "train"  # pictures of other splits are not drawn
+def _draw(spec: ModelSpec, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of the training split, float32 (samples, h, w, 1) in 0..1, and their prompts'
+    tokens, int32 (samples, t).
+    """
     side = spec.network("compact").arguments["vae"]["sample_size"]
     pictures, prompts = training_pictures(stage.samples, side, SEED)
     known = {prompt: _tokens(spec, prompt) for prompt in dict.fromkeys(prompts)}
@@ -178,11 +179,4 @@ def _in_batches(
         return torch.cat([function(part) for part in rows.split(batch)])
 
 
-def _loss(spec: ModelSpec):
-    """Of predictions and targets, the mean square error."""
-    from torch.nn.functional import mse_loss
-
-    return mse_loss
-
-
-DIFFUSION = TrainingTask(stages=(AUTOENCODER, DENOISER), draw=_draw, loss=_loss, train=train)
+DIFFUSION = SeveralNetworks(train)
