@@ -32,16 +32,20 @@ class Steps:
         return self.prefill.path, self.decode.path
 
 
-def steps_of(pipeline: Pipeline, spec: ModelSpec, recipe: Recipe) -> Steps:
-    """Prefill of half a sequence and decode, of a model that declares them (`Network.steps`).
+def steps_of(
+    pipeline: Pipeline, spec: ModelSpec, recipe: Recipe, prompt: int | None = None
+) -> Steps:
+    """Prefill of `prompt` tokens, by default of half a sequence, and decode, of a model that
+    declares them (`Network.steps`).
 
-    Raises what the stages of an artifact raise.
+    Raises ValueError for a prompt that is no part of a sequence, and what the stages of an artifact
+    raise.
     """
     network = spec.network(pipeline.settings.profile)
     assert network.steps is not None  # of a language model
     (length,) = network.inputs[0].shape
     assert length is not None  # sequences are of fixed length
-    prompt = length // 2
+    prompt = length // 2 if prompt is None else prompt
     make = _with_weights_of_whole if recipe.rounding in ROUNDED_BY_SAMPLES else _of_itself
     prefill, decode = (
         make(pipeline, spec, step, recipe) for step in resolve(network.steps)(spec, prompt)

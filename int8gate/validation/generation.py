@@ -37,6 +37,8 @@ from int8gate.validation.speed import Interleaved, interleave, median_interval
 
 SAMPLES = 8  # sequences, of which the tokens behind the prompt are read one by one
 ROUNDING = 1e-3  # of the logits' spread: float32 in another order of summation
+FIGURES = ("kind", "host", "threads", "prompt", "first_token_ms", "tokens_per_s")
+FIGURES += ("consistency", "artifacts")
 ERRORS = 2.0  # quantization errors that may lie between two artifacts of quantized activations
 
 
@@ -70,19 +72,19 @@ def unmeasured_reason(plan: CasePlan) -> str | None:
     return None
 
 
+def unmeasured(plan: CasePlan) -> dict | None:
+    """The record's `generation` of a case of which it is not measured; None where it is."""
+    reason = unmeasured_reason(plan)
+    return dict.fromkeys(FIGURES) | {"reason": reason} if reason else None
+
+
 def generated(
     plan: CasePlan, pipeline: Pipeline, float_built: Built, built: Built, scoring: ScoringPlan
-) -> dict | None:
-    """The record's `generation`; None of a task that writes nothing.
+) -> dict:
+    """The record's `generation` of a case that can be measured, see `unmeasured`.
 
     Raises what the stages of the steps raise, and WorkerError where one crashes.
     """
-    if not is_generated(plan):
-        return None
-    figures = ("kind", "host", "threads", "prompt", "first_token_ms", "tokens_per_s")
-    nothing = dict.fromkeys((*figures, "consistency", "artifacts"))
-    if reason := unmeasured_reason(plan):
-        return nothing | {"reason": reason}
     reference = steps_of(pipeline, plan.spec, plan.toolchain.reference)
     steps = reference if plan.recipe.is_reference else steps_of(pipeline, plan.spec, plan.recipe)
     in_worker, alone = pipeline.runner.in_worker, plan.recipe.is_reference
@@ -90,7 +92,7 @@ def generated(
         in_worker(interleave, *pair).value
         for pair in zip(reference.paths, steps.paths, strict=True)
     )
-    return nothing | {
+    return {
         "kind": MEASURED,
         "host": platform.machine(),
         "threads": 1,

@@ -28,6 +28,7 @@ import numpy as np
 from int8gate.engine.cache_entry import array_digest
 from int8gate.quantizers.recipe import REFERENCES
 from int8gate.quantizers.recipe_type import INT4, ROUNDED_BY_SAMPLES, Recipe
+from int8gate.quantizers.toolchains.onnx import shared_tables
 from int8gate.quantizers.toolchains.onnx.gptq_rounding import SUFFIXES, round_weights
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView, drop_unread_constants
 from int8gate.runtimes import onnx_file
@@ -54,6 +55,8 @@ def quantize(
         config = stock.HQQWeightOnlyQuantConfig(block_size=recipe.block, bits=bits)
     else:
         config = stock_settings(bits, recipe.block)
+    shares = bits == shared_tables.BITS and recipe.rounding == "nearest"
+    floats = _products(GraphView(model.graph)) if shares else {}
     before = onnx.ModelProto() if recipe.rounding in ROUNDED_BY_SAMPLES else None
     if before is not None:
         if samples is None or recipe.weights != INT4:
@@ -72,6 +75,10 @@ def quantize(
         quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()
     wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
+    if shares:
+        packed = {f"{name}_Q{bits}": array for name, array in floats.items()}
+        shared_tables.share_tables(wrapped.model, packed, recipe.block)
+        drop_unread_constants(wrapped.model.graph)
     notes: list[str] = []
     if before is not None and samples is not None:
         notes = round_weights(before, wrapped.model, samples, recipe.block)
@@ -112,11 +119,15 @@ def _float_weights(float_model: Path) -> dict[str, str]:
 
     model = onnx.load(str(float_model))
     _make_products(model.graph)
-    view = GraphView(model.graph)
+    return {name: array_digest(array) for name, array in _products(GraphView(model.graph)).items()}
+
+
+def _products(view: GraphView) -> dict[str, np.ndarray]:
+    """The constant float weights (inputs, outputs) that MatMuls multiply by, by name."""
     arrays = {
-        node.input[1]: view.array(node, 1) for node in model.graph.node if node.op_type == "MatMul"
+        node.input[1]: view.array(node, 1) for node in view.graph.node if node.op_type == "MatMul"
     }
-    return {name: array_digest(array) for name, array in arrays.items() if array is not None}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def bits_of(recipe: Recipe) -> int:

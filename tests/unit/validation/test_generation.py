@@ -168,7 +168,8 @@ def test_what_is_not_measured_says_why(pipeline, name, changes, why):
     spec = tiny_language.tiny()
     spec = replace(spec, compact=replace(spec.compact, **changes))
     run = CaseRun(spec, recipe(name), pipeline)
-    found = generation.generated(run.plan, pipeline, None, None, None)
+    found = generation.unmeasured(run.plan)
+    assert run.generation == found
     assert why in found["reason"]
     assert {value for key, value in found.items() if key != "reason"} == {None}
     assert gates.generation_gate(found, run.case_id) is None
