@@ -24,8 +24,18 @@ from int8gate.validation.results_model import check
 from int8gate.validation.speed import median_interval
 
 pytest.importorskip("torch")
-ALIKE = ("onnx_fp32", "onnx_weight_int8", "onnx_weight_int4_gptq")  # in floats, of the same weights
-ROUNDED = ("onnx_dynamic_int8", "onnx_int8_mse")  # activations, too
+
+
+def heavy(name: str):
+    return pytest.param(name, marks=pytest.mark.heavy)
+
+
+# In floats, of the same weights; and what rounds activations, too. Those that take samples run the
+# networks over them.
+ALIKE = ("onnx_fp32", "onnx_weight_int8", heavy("onnx_weight_int4_gptq"))
+ROUNDED = ("onnx_dynamic_int8", heavy("onnx_int8_mse"))
+RECIPES = ("onnx_fp32", "onnx_weight_int8", "onnx_weight_int4_gptq")
+RECIPES += ("onnx_dynamic_int8", "onnx_int8_mse")
 PROMPT = tiny_language.LENGTH // 2
 
 
@@ -39,7 +49,7 @@ def pipeline(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(pipeline) -> dict[str, CaseRun]:
     spec = tiny_language.tiny()
-    return {name: CaseRun(spec, recipe(name), pipeline) for name in (*ALIKE, *ROUNDED)}
+    return {name: CaseRun(spec, recipe(name), pipeline) for name in RECIPES}
 
 
 def compared(run: CaseRun, decode=None, prefill=None) -> dict:
@@ -88,6 +98,7 @@ def test_other_weights_are_told(runs):
     assert found["difference"] > generation.ROUNDING
 
 
+@pytest.mark.heavy
 def test_rounding_by_samples_is_that_of_the_whole_network(runs):
     run = runs["onnx_weight_int4_gptq"]
     nearest = run.pipeline.artifact(run.spec, recipe("onnx_weight_int4")).artifact
