@@ -44,6 +44,7 @@ def _compact(builder: str, **sizes) -> Network:
         arguments=shape | sizes,
         inputs=_tokens(LENGTH),
         tokenizer=f"{_TOKENIZERS}:of_bytes",
+        steps="int8gate.model_zoo.families.kv_cache:with_cache",
         **NO_PICTURE,
     )
 

@@ -57,7 +57,10 @@ class Network:
     them as ``inputs``, in place of ``input_shape``. `drawn` is what a sample holds where the host
     makes the inputs of it, and calls the network step by step: noise first, then the tokens of a
     prompt. `tokenizer` (``module:function``, see `calibration_data.texts.tokenizers`) makes the
-    input of a network that reads text.
+    input of a network that reads text. `steps` (``module:function``, called with the `ModelSpec`
+    and the tokens of a prompt) declares the networks of generation with a cache, prefill and
+    decode; `calls` of such a step (``module:function``, called with the built network and samples
+    (n, ...)) gives the inputs of its calls, which it is calibrated on.
     """
 
     builder: str
@@ -73,6 +76,8 @@ class Network:
     inputs: tuple[Input, ...] = ()
     drawn: tuple[Input, ...] = ()
     tokenizer: str | None = None
+    steps: str | None = None
+    calls: str | None = None
 
     @property
     def sample_shape(self) -> tuple[int | None, ...]:

@@ -96,9 +96,10 @@ def load(model, path: Path) -> None:
     model.load_state_dict(model.state_dict() | loaded)
 
 
-def read_program(path: Path, picture, trust: bool = False):
-    """The module of a `torch.export` file that takes `picture` (1, c, h, w), for inference, and
-    sentences on what was changed to that end.
+def read_program(path: Path, example: tuple, trust: bool = False):
+    """The module of a `torch.export` file that takes the tensors of `example` (a picture
+    (1, c, h, w), or an array (1, ...) for each input), for inference, and sentences on what was
+    changed to that end.
 
     Raises ValueError naming the file for one that is damaged, takes something else, still trains
     or, without `trust`, holds code.
@@ -113,12 +114,13 @@ def read_program(path: Path, picture, trust: bool = False):
     module = program.module()
     try:
         with torch.no_grad(), memory.at_most(memory.reading_takes(path) + memory.RUNNING):
-            module(picture)
+            module(*example)
     # What a program guards (its sizes, its dtypes) it says in many ways.
     except Exception as error:
-        said, shape = str(error).splitlines()[0], tuple(picture.shape)
+        said = str(error).splitlines()[0]
+        given = ", ".join(f"{tuple(each.shape)} of {str(each.dtype)[6:]}" for each in example)
         raise ValueError(
-            f"{path} does not take {shape} of float32 ({said}): export it with such an example"
+            f"{path} does not take {given} ({said}): export it with such an example"
         ) from error
     return module, repairs
 

@@ -1,7 +1,8 @@
 """What reaches the network that is quantized, behind the host's part: what it is calibrated on.
 
 Behind a loop it is what every step feeds it: ranges of the first step, of noise, are not those of
-the last (Li et al., "Q-Diffusion", 2023). Runs in the worker process.
+the last (Li et al., "Q-Diffusion", 2023). Of a step of generation it is what the calls of it get,
+its cache too. Runs in the worker process.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.engine.plugins import resolve
+from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.weights import Weights
 from int8gate.quantizers.calibration.sample_file import SampleFile
 from int8gate.runtimes.artifact import NETWORK_INPUTS, PROGRAM
 from int8gate.runtimes.denoising_loop import DenoisingLoop
@@ -34,6 +38,28 @@ def network_inputs(exported: Path, samples: Path, directory: Path) -> None:
         rows = list(_of_loop(host, exported, drawn))
     else:
         rows = [host.before(drawn.sample(number)) for number in range(len(drawn))]
+    _write(rows, directory)
+
+
+def inputs_of_calls(
+    spec: ModelSpec, profile: str, weights: Weights, seed: int, samples: Path, directory: Path
+) -> None:
+    """Writes `directory`/network_inputs.npz of a network that has `calls`, which get all samples.
+
+    It computes in PyTorch, on one thread, with the weights that are exported.
+    """
+    from int8gate.quantizers.toolchains.onnx.from_torch import built
+    from int8gate.runtimes.torch_program import one_thread
+
+    network, drawn = spec.network(profile), SampleFile(samples)
+    assert network.calls is not None  # of a step of generation
+    tokens = np.concatenate([drawn.sample(number)[0] for number in range(len(drawn))])
+    step = built(spec, profile, weights, seed)
+    with one_thread():
+        _write(list(resolve(network.calls)(step, tokens)), directory)
+
+
+def _write(rows: list[list[np.ndarray]], directory: Path) -> None:
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
     np.savez(directory / NETWORK_INPUTS, *columns)
 

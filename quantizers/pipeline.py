@@ -256,7 +256,9 @@ class Pipeline:
     def _samples(self, spec: ModelSpec, split: str) -> list[Step | Drawn]:
         """The samples as they reach the network, as the step `INPUTS`."""
         draw = self.data.scored if split == "evaluation" else self.data.calibration
-        source = source_of(spec)
+        source, network = source_of(spec), spec.network(self.settings.profile)
+        if network.calls:
+            return [Drawn(split, lambda: draw(spec)), self._recorded(spec, split)]
         if not source.is_cut:
             return [Drawn(steps.INPUTS, lambda: draw(spec))]
         is_drawn = source.sees_samples and split == "calibration"  # for the export
@@ -268,6 +270,21 @@ class Pipeline:
             (steps.EXPORTED, name),
         )
         return [behind_host] if is_drawn else [Drawn(name, lambda: draw(spec)), behind_host]
+
+    def _recorded(self, spec: ModelSpec, split: str) -> Step:
+        """The inputs of a step's calls on the samples of a split."""
+        settings, weights = self.settings, self.weights(spec)
+        network = spec.network(settings.profile)
+        return Step(
+            steps.INPUTS,
+            stages.calls_of(network),
+            lambda drawn: (
+                *(spec, settings.profile, weights, settings.seed),
+                sample_file(drawn.path),
+            ),
+            (split,),
+            {"network": repr(network), "weights": self.identity(spec), "seed": settings.seed},
+        )
 
     def _calibration(self, toolchain: Toolchain, remedies: tuple[str, ...] = ()) -> Step:
         """Of the float artifact as the first `remedies` left it."""

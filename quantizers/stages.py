@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.quantizers.recipe_type import ALL_OPERATORS, INT8, Recipe
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import Stage
@@ -71,6 +71,12 @@ def check_route(spec: ModelSpec, recipe: Recipe) -> None:
 def preparation_of(spec: ModelSpec) -> Stage:
     """Called with (sample set, preprocessing, whether pixels stay as they are)."""
     return Stage("samples", f"{_HERE}.sample_stages:prepare", spec.preprocessing.hooks)
+
+
+def calls_of(network: Network) -> Stage:
+    """Called with (spec, profile, weights, seed, samples): records the calls of a step."""
+    named = tuple(filter(None, (network.builder, network.calls)))
+    return Stage("network_inputs", f"{_HERE}.host_inputs:inputs_of_calls", named)
 
 
 def training_of(spec: ModelSpec, profile: str, toolchain: Toolchain) -> Stage:

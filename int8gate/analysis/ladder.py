@@ -217,7 +217,7 @@ class _Climb:
             if gate in ("io_dtype", "integer_only", "size"):
                 tried.gates[gate] = getattr(measure, gate)(run).result.status
         if HOST in self.targets and "cpu_speedup" in run.recipe.gates:
-            timed = measure.cpu_speedup(run)
+            timed = measure.host_latency(run)
             tried.gates["cpu_speedup"] = timed.result.status
             tried.latency_ms[HOST] = (timed.fields.get("cpu") or {}).get("quantized_ms")
         for target in self._asked:

@@ -124,6 +124,19 @@ class Figure:
     words: Callable[[float | None], str]
 
 
+def _of_generation(header: str, step: str) -> Figure:
+    def speedup(record: dict) -> float | None:
+        return dig(record, "generation", step, "speedup", "value")
+
+    return Figure(header, speedup, times)
+
+
+GENERATION = (  # of language models alone: ratios, as of the host's latency
+    _of_generation("first token, measured", "first_token_ms"),
+    _of_generation("decode, measured", "tokens_per_s"),
+)
+
+
 def history_table(case: str, runs: Sequence) -> Table:
     """The runs that have the case as a table for rich, sparklines in the last line."""
     from rich.table import Table
@@ -160,6 +173,7 @@ def figures_of(records: list[dict]) -> list[Figure]:
         ),
         Figure("size", lambda record: dig(record, "size_bytes", "quantized"), size),
         Figure("cpu, measured", lambda record: dig(record, "cpu", "speedup"), times),
+        *(figure for figure in GENERATION if any(figure.of(record) for record in records)),
         *(_latency(target) for target in targets),
     ]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from int8gate.engine.errors import plain_text
-from int8gate.reporting import calibration
+from int8gate.reporting import calibration, generation
 from int8gate.reporting.compared import NOT_COMPARED, Compared, compared
 from int8gate.reporting.conversion import CONVERTED, NOT_CONVERTED, conversions
 from int8gate.reporting.details import Fact, facts, tensors
@@ -82,6 +82,9 @@ class ModelView:
     drawn: list[str]
     baselines: list[str]
     to_take: list[tuple[str, str, str]]
+    generation: list[tuple[str, ...]]
+    generation_header: tuple[str, ...]
+    generation_reasons: list[str]
 
 
 def template(name: str) -> Template:
@@ -118,6 +121,7 @@ def render(results: dict) -> str:
         folded=_folded,
         calibration_header=calibration.HEADER,
         calibration_meaning=calibration.MEANING,
+        generation_meaning=generation.MEANING,
     )
 
 
@@ -150,6 +154,9 @@ def _models(
                 drawn,
                 list(baselines.values()),
                 of_methods.to_take,
+                generation.table(of_model),
+                generation.header(of_model),
+                generation.reasons(of_model),
             )
         )
     return models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
+from int8gate.reporting import generation
 from int8gate.reporting.compared import NOT_COMPARED, Compared, compared
 from int8gate.reporting.conversion import Conversion, Told, conversions
 from int8gate.reporting.fields import DASH, printable, text
@@ -87,12 +88,24 @@ def _model(rows: list[CaseRow], methods: Compared) -> str:
         for row in rows
     ]
     parts = [f"### {escape(rows[0].model)}", escape(about(rows)), _table(header, body)]
+    parts += _generation(rows)
     taken = [f"{target}: take {recipe}, {reason}" for target, recipe, reason in methods.to_take]
     if taken:
         parts.append(_bullets([escape(each) for each in taken]))
     if methods.order:
         parts.append(escape(f"By accuracy, what cannot be told apart together: {methods.order}"))
     return "\n\n".join(parts)
+
+
+def _generation(rows: list[CaseRow]) -> list[str]:
+    """Of a language model: what generation takes, and why it was not measured of a case."""
+    parts = []
+    if lines := generation.table(rows):
+        table = _table(list(generation.header(rows)), [list(line) for line in lines])
+        parts = [escape(generation.MEANING), table]
+    if told := generation.reasons(rows):
+        parts.append(_bullets([escape(f"generation of {each}") for each in told]))
+    return parts
 
 
 def _case_cells(row: CaseRow, targets: list[tuple[str, str]]) -> list[str]:

@@ -51,8 +51,8 @@ class Task:
     read_by : what of a declaration says how its outputs are read: what to look at where a model
         is no better than chance.
     classes_of : how many classes a file tells apart, ``module:function``.
-    scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask`, `zoo` the
-        module that declares its models.
+    scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask` or
+        `SeveralNetworks`, `zoo` the module that declares its models.
     packages : what its metrics import beside what everything needs.
     order : of the tasks in lists.
     """

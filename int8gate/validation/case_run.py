@@ -20,6 +20,7 @@ from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan
 from int8gate.validation.case_stages import CaseStage
 from int8gate.validation.expectations import Expectations, expectations_of
+from int8gate.validation.generation import is_generated, unmeasured
 from int8gate.validation.npu_entry import npu_entry
 from int8gate.validation.speed import Interleaved
 
@@ -88,6 +89,13 @@ class CaseRun:
     @property
     def timed(self) -> Interleaved:
         return self.result("timed")
+
+    @property
+    def generation(self) -> dict | None:
+        """The record's; None of a task that writes nothing, and without a float model."""
+        if not (self.plan.has_float and is_generated(self.plan)):
+            return None
+        return unmeasured(self.plan) or self.result("generation")
 
     @property
     def imported(self) -> dict | None:

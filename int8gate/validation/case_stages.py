@@ -27,6 +27,7 @@ from int8gate.validation.cached_results import KeptEvaluation
 from int8gate.validation.case_plan import CasePlan, ScoringPlan, plan_scoring
 from int8gate.validation.evaluation import evaluate
 from int8gate.validation.expectations import Expectations
+from int8gate.validation.generation import generated
 from int8gate.validation.metrics.registry import metric, places_of
 from int8gate.validation.noninferiority import enough_samples
 from int8gate.validation.preprocessing_mismatch import fed_otherwise
@@ -84,6 +85,7 @@ def stages_of(plan: CasePlan, expected: Expectations) -> tuple[CaseStage, ...]:
     listed.append(CaseStage("audit", audit, ("scoring",), judged))
     if plan.has_float:
         listed.append(CaseStage("timed", timed, ("float_built", "built")))
+        listed.append(CaseStage("generation", generated, ("float_built", "built", "scoring")))
     return tuple(listed)
 
 

@@ -52,6 +52,8 @@ def accuracy(run: CaseRun) -> Measurement:
     if too_few := _too_few_samples(run):
         return Measurement("accuracy", too_few)
     found = _accuracy(run)
+    if run.recipe.is_reference:  # it has no gate of speed
+        found = _with_generation(run, found)
     if found.result.status in ("failed", "inconclusive"):
         found = _with_way_out(run, found)
     audited = run.audit
@@ -324,6 +326,19 @@ def size(run: CaseRun) -> Measurement:
 
 
 def cpu_speedup(run: CaseRun) -> Measurement:
+    """Latency on this host against float, and of a language model its generation with a cache."""
+    return _with_generation(run, host_latency(run))
+
+
+def _with_generation(run: CaseRun, found: Measurement) -> Measurement:
+    """A gate's measurement with the record's `generation`, of a task that writes something."""
+    if run.generation is None:
+        return found
+    result = gates.generation_gate(run.generation, run.case_id) or found.result
+    return replace(found, result=result, fields=found.fields | {"generation": run.generation})
+
+
+def host_latency(run: CaseRun) -> Measurement:
     """Latency on this host against float, measured in interleaved runs on one thread."""
     if not run.plan.has_float:
         return Measurement("cpu_speedup", _no_float(run), _artifact(run))

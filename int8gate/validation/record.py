@@ -64,6 +64,7 @@ def new_case(model: str, recipe: str, task: str, source_format: str, profile: st
         "integer_ops",
         "size_bytes",
         "cpu",
+        "generation",
     )
     return {
         "model": model,

@@ -121,14 +121,61 @@ class Cpu(Open):
     speedup: FiniteFloat | None
 
 
-class OnTarget(Open):
-    target: str
-    kind: Literal["measured", "modelled", "simulated"]
-
-
 class Artifact(Open):
     path: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Estimate(Open):
+    """A median of rounds with its 95% interval."""
+
+    value: FiniteFloat
+    lower_95: FiniteFloat
+    upper_95: FiniteFloat
+
+
+class TimedStep(Open):
+    """A step of generation in interleaved rounds; a float case has its own figures alone."""
+
+    float: Estimate
+    quantized: Estimate | None
+    speedup: Estimate | None
+    rounds: int
+
+
+class Consistency(Open):
+    """Logits of generation with a cache against those of the scored artifact, on the same tokens;
+    differences are shares of the logits' spread.
+    """
+
+    samples: int
+    tokens: int
+    difference: FiniteFloat
+    quantization: FiniteFloat = Field(description="of the scored artifact to float")
+    largest_logit: FiniteFloat
+    same_tokens: FiniteFloat
+    same_weights: bool
+    allowed: FiniteFloat
+    holds: bool
+
+
+class Generation(Open):
+    """Prefill of a prompt, and decode with a key-value cache; `reason` says why not measured."""
+
+    kind: Literal["measured"] | None
+    host: str | None
+    threads: int | None
+    prompt: int | None = Field(description="tokens")
+    first_token_ms: TimedStep | None
+    tokens_per_s: TimedStep | None
+    consistency: Consistency | None
+    artifacts: dict[str, Artifact] | None
+    reason: str | None
+
+
+class OnTarget(Open):
+    target: str
+    kind: Literal["measured", "modelled", "simulated"]
 
 
 class TriedRecipe(Open):
@@ -195,6 +242,7 @@ class Case(Exact):
     integer_ops: IntegerOps | None
     size_bytes: Size | None
     cpu: Cpu | None
+    generation: Generation | None = Field(default=None, description="of a language model")
     npu: list[OnTarget]
     seconds: dict[str, FiniteFloat | None] | None
     peak_rss_bytes: int | None

@@ -1,6 +1,6 @@
 """Trains compact networks: what `int8gate train NAME` runs before it measures and stores.
 
-    training_task.py     `Stage`, `TrainingTask`: what a task brings
+    training_task.py     `Stage`, `TrainingTask`, `SeveralNetworks`: what a task brings
     loop.py              `train`: the stages, one after another (Keras)
     digits.py            classification and segmentation
     super_resolution.py  super-resolution
@@ -14,7 +14,9 @@ from int8gate.tasks.registry import task
 
 
 def training_of(spec: ModelSpec) -> str:
-    """The `TrainingTask` of a model, as ``module:NAME``; raises ValueError where there is none."""
+    """The `TrainingTask` of a model, or its `SeveralNetworks`, as ``module:NAME``; raises
+    ValueError where there is none.
+    """
     training = spec.training or task(spec.task).training
     if training is None:
         raise ValueError(

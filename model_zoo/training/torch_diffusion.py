@@ -19,7 +19,8 @@ from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.loop import SEED
 from int8gate.model_zoo.training.torch_loop import optimization
-from int8gate.model_zoo.training.training_task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import SeveralNetworks, Stage
+from int8gate.runtimes.torch_program import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -36,8 +37,16 @@ DENOISER = Stage(epochs=24, samples=8192, batch=32, learning_rate=2e-3, final=0.
 
 def train(spec: ModelSpec, network: DiffusionModel, epochs: int | None = None) -> int:
     """Trains all networks of the compact `network`, in place, each stage for at most `epochs`;
-    returns how many epochs all stages took. The same result each time on one thread.
+    returns how many epochs all stages took.
+
+    On one thread: the same weights each time, byte for byte, and on cores that others use many
+    times as fast as on several threads that wait for each other at every small operator.
     """
+    with one_thread():
+        return _train(spec, network, epochs)
+
+
+def _train(spec: ModelSpec, network: DiffusionModel, epochs: int | None) -> int:
     import torch
 
     generator = torch.Generator().manual_seed(SEED)
@@ -45,7 +54,7 @@ def train(spec: ModelSpec, network: DiffusionModel, epochs: int | None = None) -
     for name, stage in (("autoencoder", AUTOENCODER), ("denoiser", DENOISER)):
         stage = replace(stage, epochs=min(stage.epochs, epochs or stage.epochs))
         print(f"{spec.name}: {name}, {stage}", flush=True)
-        pictures, tokens = map(torch.from_numpy, _draw(spec, "train", stage))
+        pictures, tokens = map(torch.from_numpy, _draw(spec, stage))
         if name == "autoencoder":
             _fit_autoencoder(network, pictures, stage, generator)
         else:
@@ -56,9 +65,10 @@ def train(spec: ModelSpec, network: DiffusionModel, epochs: int | None = None) -
     return done
 
 
-def _draw(spec: ModelSpec, split: str, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures float32 (samples, h, w, 1) in 0..1, and their prompts' tokens int32 (samples, t)."""
-    assert split == "train"  # pictures of other splits are not drawn
+def _draw(spec: ModelSpec, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of the training split, float32 (samples, h, w, 1) in 0..1, and their prompts'
+    tokens, int32 (samples, t).
+    """
     side = spec.network("compact").arguments["vae"]["sample_size"]
     pictures, prompts = training_pictures(stage.samples, side, SEED)
     known = {prompt: _tokens(spec, prompt) for prompt in dict.fromkeys(prompts)}
@@ -178,11 +188,4 @@ def _in_batches(
         return torch.cat([function(part) for part in rows.split(batch)])
 
 
-def _loss(spec: ModelSpec):
-    """Of predictions and targets, the mean square error."""
-    from torch.nn.functional import mse_loss
-
-    return mse_loss
-
-
-DIFFUSION = TrainingTask(stages=(AUTOENCODER, DENOISER), draw=_draw, loss=_loss, train=train)
+DIFFUSION = SeveralNetworks(train)

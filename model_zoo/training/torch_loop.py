@@ -18,7 +18,7 @@ from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.torch_networks import build
 from int8gate.model_zoo.training import training_of
 from int8gate.model_zoo.training.loop import PATIENCE, SEED, VALIDATION_SAMPLES, Trained, at_scale
-from int8gate.model_zoo.training.training_task import Stage, TrainingTask
+from int8gate.model_zoo.training.training_task import SeveralNetworks, Stage, TrainingTask
 
 WEIGHT_DECAY = 1e-3
 LARGEST_GRADIENT = 5.0  # norm
@@ -30,8 +30,8 @@ def train(spec: ModelSpec, epochs: int | None = None) -> Trained:
 
     started = time.monotonic()
     torch.manual_seed(SEED)
-    task: TrainingTask = resolve(training_of(spec))
-    if task.train:
+    task: TrainingTask | SeveralNetworks = resolve(training_of(spec))
+    if isinstance(task, SeveralNetworks):
         network = build(spec, "compact")
         epochs_done = task.train(spec, network, epochs)
         return Trained(network.eval(), epochs_done, time.monotonic() - started)

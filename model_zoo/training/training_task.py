@@ -1,4 +1,4 @@
-"""What a task brings to the training loop: stages, data, loss."""
+"""What a task brings to training: stages, data and loss for the loop, or a training of its own."""
 
 from __future__ import annotations
 
@@ -41,8 +41,6 @@ class TrainingTask:
     scored : labels (n, ...) as the model's metric takes them, where those are others.
     metrics : names of Keras metrics to show.
     start : (spec, PyTorch network) sets its first weights where random ones do not learn.
-    train : (spec, PyTorch network, epochs at most) in place of the loop over the stages, where a
-        model is several networks: trains them in place, returns how many epochs that took.
     """
 
     stages: tuple[Stage, ...]
@@ -52,4 +50,14 @@ class TrainingTask:
     scored: Callable[[np.ndarray], np.ndarray] | None = None
     metrics: tuple[str, ...] = ()
     start: Callable[[ModelSpec, object], None] | None = None
-    train: Callable[[ModelSpec, Any, int | None], int] | None = None
+
+
+@dataclass(frozen=True)
+class SeveralNetworks:
+    """How a model of several networks is trained, in place of the loop over one network's stages.
+
+    `train` is called with (spec, PyTorch network that holds them, epochs of a stage at most or
+    None); it trains them in place and returns how many epochs all stages took.
+    """
+
+    train: Callable[[ModelSpec, Any, int | None], int]

@@ -16,7 +16,7 @@ from int8gate.tasks.registry import task, tasks
 
 PICTURES = (1, 3)  # channels of what a data folder gives
 
-FORMATS = ("keras", "saved_model", "onnx", "tflite")
+FORMATS = ("keras", "saved_model", "pytorch", "onnx", "tflite")
 OF_PICTURES = ("size", "channels", "layout", "fit", "interpolation", "colours", "crop", "pad")
 OF_PICTURES += ("enlarge", "mean", "std", "scale", "range", "preprocess")
 

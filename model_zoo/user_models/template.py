@@ -30,6 +30,7 @@ KEY_REMARKS = {
 }
 OF_CTC = {"classes": "the symbols in the outputs' order, a list, or a file with one a line"}
 BYTES = {"int8": (-128, 127), "uint8": (0, 255)}
+LEAST_VOCABULARY = 64  # fewer scores for each token are tags more often than the tokens that follow
 
 
 def takes_arrays(found: ModelFile) -> bool:
@@ -39,18 +40,30 @@ def takes_arrays(found: ModelFile) -> bool:
 
 
 def guessed_task(found: ModelFile) -> str | None:
-    """A reconstruction of the input is an autoencoder's, a row has scores of classes, one number is
-    a value; None where the outputs tell nothing.
+    """A reconstruction of the input is an autoencoder's, scores of a vocabulary for each token are
+    a language model's, a row has scores of classes, one number is a value; None where the outputs
+    tell nothing.
     """
     if len(found.outputs) != 1:
         return None
     (end,), taken = found.outputs, found.inputs[0]
     if len(found.inputs) == 1 and end.shape[1:] == taken.shape[1:]:
         return "anomaly"
+    if len(found.inputs) == 1 and _scores_of_tokens(taken, end):
+        return "language"
     sides = [side for side in end.shape[1:] if side != 1]
     if not end.shape or None in sides or len(sides) > 1:
         return None
     return "regression" if prod(sides) == 1 else "classification"
+
+
+def _scores_of_tokens(taken: End, given: End) -> bool:
+    """Numbers of tokens (n, length), and for each of them scores (n, length, vocabulary)."""
+    if len(taken.shape) != 2 or len(given.shape) != 3 or given.shape[1] != taken.shape[1]:
+        return False
+    vocabulary = given.shape[2] or 0
+    are_numbers = taken.dtype.startswith(("int", "uint")) and taken.scale is None
+    return are_numbers and given.dtype.startswith("float") and vocabulary >= LEAST_VOCABULARY
 
 
 def task_line(task: str | None) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Where every tensor of the quantized model lies in its data file, before one of them is read.
 
 Sizes follow from shapes: a product's weights become blocks, scales and zero points, an embedding
-stays in the checkpoint's own 16 bits and is widened behind its Gather, without a loss, all else
+stays in the checkpoint's own 16 bits and is widened behind its Gather, without a loss, or is read
+from the blocks of the output layer that it is tied to (in 8 bits, see `shared_tables`), all else
 becomes float32. So every range of rows has its place from the start, can be written in any order,
 and written again with the same bytes.
 """
@@ -14,8 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from int8gate.quantizers.out_of_core.checkpoint import TIED, TIED_TO, Checkpoint, Tensor
 from int8gate.quantizers.recipe_type import Recipe
+from int8gate.quantizers.toolchains.onnx import shared_tables
 from int8gate.quantizers.toolchains.onnx.weight_only import bits_of
 
 ALIGNMENT = 4096  # a page: ONNX Runtime maps external data instead of reading it
@@ -105,6 +109,7 @@ def plan_data(
     assert recipe.block is not None
     graph = _GraphEdit(model, checkpoint, bits_of(recipe), recipe.block)
     graph.quantize_products()
+    graph.share_tables()
     graph.widen_embeddings()
     graph.store_others()
     order = {name: position for position, name in enumerate(checkpoint.tensors)}
@@ -163,6 +168,7 @@ class _GraphEdit:
         self.model, self.graph = model, model.graph
         self.tensors, self.bits, self.block = checkpoint.tensors, bits, block
         self.entries: list[Entry] = []
+        self._quantized: dict[str, tuple[str, ...]] = {}  # a product's blocks by its weights
         self._shapes = {
             tensor.name: tuple(tensor.dims)
             for tensor in self.graph.initializer
@@ -178,7 +184,7 @@ class _GraphEdit:
             for node in self.graph.node
             if node.op_type == "Transpose" and node.input[0] in self._shapes
         }
-        quantized: dict[str, tuple[str, ...]] = {}
+        quantized = self._quantized
         for node in list(self.graph.node):
             if node.op_type != "MatMul" or node.input[1] not in turned:
                 continue
@@ -202,6 +208,26 @@ class _GraphEdit:
             node.CopyFrom(product)
         self._drop(lambda node: node.output[0] in turned and turned[node.output[0]] in quantized)
         self.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+    def share_tables(self) -> None:
+        """A Gather from weights that a product multiplies by, too, reads the product's blocks."""
+        from onnx import numpy_helper
+
+        nodes = []
+        for node in self.graph.node:
+            name = node.input[0] if node.op_type == "Gather" else ""
+            if name not in self._quantized or not shared_tables.can_share(
+                self._shapes[name][1], self.bits, self.block
+            ):
+                nodes.append(node)
+                continue
+            shape = f"{name}_rows"
+            if all(tensor.name != shape for tensor in self.graph.initializer):
+                rows = np.array([self._shapes[name][0], -1], np.int64)
+                self.graph.initializer.append(numpy_helper.from_array(rows, shape))
+            nodes += shared_tables.gather_blocks(node, self._quantized[name], shape, self.block)
+        del self.graph.node[:]
+        self.graph.node.extend(nodes)
 
     def widen_embeddings(self) -> None:
         """Behind a Gather of 16-bit weights stands a Cast to float32."""

@@ -53,6 +53,9 @@ class Toolchain(ABC):
     training : trains a float artifact for a recipe (`training/trainer.py`); called with (float
         artifact, its statistics, model, recipe, profile, schedule, imported graph, checkpoint).
         None where the toolchain has none.
+    sharing : gives an artifact the rounded weights of another network's with the same float ones;
+        called with (float artifact, recipe, the other's float artifact, its quantized one). None
+        where no rounding of the toolchain looks at samples.
     taking : copies a file that comes quantized; called with (file). None where none can.
     integer_operators : the record's `integer_ops` of an artifact, called in the worker.
     segmented : ``module:function`` that opens a float artifact, to quantize single layers of it in
@@ -71,6 +74,7 @@ class Toolchain(ABC):
     naming: Stage | None = None
     remedies: Mapping[str, Stage] = MappingProxyType({})
     training: Stage | None = None
+    sharing: Stage | None = None
     taking: Stage | None = None
     integer_operators: Callable
     segmented: str = ""

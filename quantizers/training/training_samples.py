@@ -18,7 +18,7 @@ from int8gate.calibration_data.sample_set import PICTURE, SampleSet
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training import training_of
-from int8gate.model_zoo.training.training_task import TrainingTask
+from int8gate.model_zoo.training.training_task import SeveralNetworks, TrainingTask
 from int8gate.model_zoo.user_models.resolve import TRAINING, own_samples
 from int8gate.runtimes.session import in_layout
 
@@ -38,10 +38,10 @@ def refusal(spec: ModelSpec, profile: str) -> str | None:
     if profile != "compact":
         return f"{spec.name} has training samples of its compact profile alone: leave {profile} out"
     try:
-        task: TrainingTask = resolve(training_of(spec))
+        task: TrainingTask | SeveralNetworks = resolve(training_of(spec))
     except ValueError as error:
         return str(error)
-    if task.train:
+    if isinstance(task, SeveralNetworks):
         return (
             f"{spec.name} is trained as several networks, not as its denoiser alone: choose a "
             "recipe without training"

@@ -34,7 +34,7 @@ def load(file: Path, found) -> None:
 
     from int8gate.model_zoo.torch_networks import read_program
 
-    read_program(file, torch.zeros(*(side or 1 for side in found.inputs[0].shape)))
+    read_program(file, (torch.zeros(*(side or 1 for side in found.inputs[0].shape)),))
 
 
 class Command:

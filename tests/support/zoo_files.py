@@ -6,6 +6,7 @@ Called in a worker process, so that the libraries are imported there once.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from int8gate.engine.plugins import resolve
@@ -26,7 +27,7 @@ KINDS = {  # of every source format, the first of which is the source itself
 def write(name: str, kind: str, profile: str, folder: Path, trained: bool = False) -> Path:
     """The file, of a neutral name, in `folder`; `trained` takes the project's weights."""
     folder.mkdir(parents=True)
-    spec = model(name)
+    spec = _of_one_layer(model(name))
     weights = find_weights(spec, profile, random=not trained)
     if kind == "shipped":
         source = find_quantized_file(spec, profile, None)
@@ -35,6 +36,16 @@ def write(name: str, kind: str, profile: str, folder: Path, trained: bool = Fals
     if found.is_dir() or found.suffix == ".cfg":  # its weights lie beside it
         return found
     return found.rename(folder / f"gadget{found.suffix}")
+
+
+def _of_one_layer(spec):
+    """A full language model with one of its layers, which are copies of each other: what its file
+    takes and gives is the same, and all of them are 13 and 29 GB of random numbers.
+    """
+    if spec.task != "language":
+        return spec
+    sizes = spec.full.arguments | {"num_hidden_layers": 1}
+    return replace(spec, full=replace(spec.full, arguments=sizes))
 
 
 def _of_tensorflow(spec, kind: str, profile: str, weights: Weights, folder: Path) -> Path:

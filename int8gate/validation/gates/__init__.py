@@ -3,7 +3,7 @@
     accuracy.py  the score, and the test of its drop
     fidelity.py  the outputs against the float model's, where nothing is scored
     form.py      operators, size, what goes in and out
-    speed.py     latency on the host and on NPUs
+    speed.py     latency on the host and on NPUs, generation with a cache
     result.py    `GateResult`
 
 A gate never raises for what it judges: it says passed, failed, inconclusive or invalid, with the
@@ -35,6 +35,7 @@ from int8gate.validation.gates.form import (
 from int8gate.validation.gates.result import GateResult, failed, with_origin, with_way_out
 from int8gate.validation.gates.speed import (
     cpu_speed_gate,
+    generation_gate,
     is_arm_host,
     npu_speed_gate,
     simulated_gate,
@@ -50,6 +51,7 @@ __all__ = [
     "float_refused_by",
     "float_refused_gate",
     "floor_gate",
+    "generation_gate",
     "integer_only_gate",
     "io_dtype_gate",
     "is_arm_host",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.gates.result import GateResult, failed
 from int8gate.validation.metrics.registry import Metric
-from int8gate.validation.rerun import rerun
+from int8gate.validation.rerun import REPORT, rerun
 
 NOISE = 0.1  # of a measured speedup, between runs on one host
 
@@ -44,6 +45,24 @@ def cpu_speed_gate(
         "operators without a fast integer kernel on this CPU, or a network too small to gain",
         rerun(case_id, "cpu_speedup", remark="again, on an idle machine"),
     )
+
+
+def generation_gate(generation: dict | None, case_id: str) -> GateResult | None:
+    """Invalid where prefill and decode do not write what the scored network writes: their speed is
+    that of another network. None where they do, or are not measured.
+    """
+    consistency = (generation or {}).get("consistency")
+    if not consistency or consistency["holds"]:
+        return None
+    same = f"{consistency['same_tokens']:.1%} of the tokens are the same"
+    result = failed(
+        f"logits of generation with a cache are {consistency['difference']:.2g} of their spread "
+        f"from those of the scored network, {same} ({consistency['tokens']} tokens)",
+        f"at most {consistency['allowed']:.2g}",
+        "a position, the mask or the cache of prefill or decode: see the model's `steps`",
+        rerun(case_id, "cpu_speedup", REPORT, "both artifacts are in the record"),
+    )
+    return replace(result, status="invalid")
 
 
 def npu_speed_gate(

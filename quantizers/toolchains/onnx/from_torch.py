@@ -42,8 +42,8 @@ def export_torch(
         source = _source(spec, profile, weights, seed, directory)
         model = import_darknet(source, source.with_suffix(".weights")).eval()
     elif spec.own:
-        (picture,) = torch_networks.example(declared)
-        model, repairs = torch_networks.read_program(weights.path, picture, weights.trusted)
+        example = torch_networks.example(declared)
+        model, repairs = torch_networks.read_program(weights.path, example, weights.trusted)
     else:
         model = built(spec, profile, weights, seed)
     save_program(model, torch_networks.example(declared), directory)

@@ -8,6 +8,21 @@ from int8gate.quantizers import ranged
 from int8gate.quantizers.recipe_type import ROUNDED_BY_SAMPLES, Recipe
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx import quantize as onnx_quantize
+from int8gate.quantizers.toolchains.onnx import weight_only
+from int8gate.runtimes import onnx_file
+from int8gate.runtimes.artifact import ONNX
+from int8gate.runtimes.onnx_session import describe
+
+
+def share_weights(
+    float_model: Path, recipe: Recipe, other_float: Path, other: Path, directory: Path
+) -> dict:
+    """Writes the artifact with the rounded weights of another network's; returns its description.
+    See `weight_only.with_weights_of`.
+    """
+    model = weight_only.with_weights_of(float_model, recipe, other_float, other)
+    onnx_file.write(model, directory / ONNX)
+    return describe(directory / ONNX)
 
 
 def calibrate(float_model: Path, samples: Path, kept: Path, jobs: int, directory: Path) -> None:

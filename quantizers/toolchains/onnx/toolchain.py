@@ -36,6 +36,7 @@ class Onnx(Toolchain):
         "bias": Stage("remedy", f"{_HERE}.rounding_remedies:correct_bias"),
         "adaround": Stage("remedy", f"{_HERE}.rounding_remedies:round_adaptively"),
     }
+    sharing = Stage("artifact", f"{_HERE}.stages:share_weights")
     training = Stage("trained", f"{_HERE}.trained_artifact:train")
     integer_operators = staticmethod(onnx_graph.what_ran_as_integer)
     segmented = f"{_HERE}.segments:opened"

@@ -19,14 +19,17 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from int8gate.engine.cache_entry import array_digest
 from int8gate.quantizers.recipe import REFERENCES
 from int8gate.quantizers.recipe_type import INT4, ROUNDED_BY_SAMPLES, Recipe
-from int8gate.quantizers.toolchains.onnx.gptq_rounding import round_weights
+from int8gate.quantizers.toolchains.onnx import shared_tables
+from int8gate.quantizers.toolchains.onnx.gptq_rounding import SUFFIXES, round_weights
 from int8gate.quantizers.toolchains.onnx.graph_view import GraphView, drop_unread_constants
 from int8gate.runtimes import onnx_file
 
@@ -52,6 +55,8 @@ def quantize(
         config = stock.HQQWeightOnlyQuantConfig(block_size=recipe.block, bits=bits)
     else:
         config = stock_settings(bits, recipe.block)
+    shares = bits == shared_tables.BITS and recipe.rounding == "nearest"
+    floats = _products(GraphView(model.graph)) if shares else {}
     before = onnx.ModelProto() if recipe.rounding in ROUNDED_BY_SAMPLES else None
     if before is not None:
         if samples is None or recipe.weights != INT4:
@@ -70,10 +75,59 @@ def quantize(
         quantizer = stock.MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()
     wrapped: Any = quantizer.model  # an `ONNXModel` once it is processed
+    if shares:
+        packed = {f"{name}_Q{bits}": array for name, array in floats.items()}
+        shared_tables.share_tables(wrapped.model, packed, recipe.block)
+        drop_unread_constants(wrapped.model.graph)
     notes: list[str] = []
     if before is not None and samples is not None:
         notes = round_weights(before, wrapped.model, samples, recipe.block)
     return wrapped.model, notes
+
+
+def with_weights_of(float_model: Path, recipe: Recipe, other_float: Path, other: Path) -> Any:
+    """The model quantized by the recipe with the rounded weights that another network's artifact
+    `other` has, made by the same recipe from `other_float`: float weights are alike byte for byte.
+
+    Raises ValueError naming a weight that the other network does not have.
+    """
+    import onnx
+
+    model, _ = quantize(float_model, replace(recipe, rounding="nearest"))
+    known = {digest: name for name, digest in _float_weights(other_float).items()}
+    rounded = {tensor.name: tensor for tensor in onnx.load(str(other)).graph.initializer}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, digest in _float_weights(float_model).items():
+        for suffix in SUFFIXES:
+            mine = stored.get(f"{name}{suffix}")
+            if mine is None:
+                continue  # a product that is not quantized
+            theirs = rounded.get(f"{known.get(digest)}{suffix}")
+            if theirs is None:
+                raise ValueError(
+                    f"{float_model} multiplies by {name}, and {other_float} has no such weight: "
+                    "export both networks from the same weights"
+                )
+            mine.CopyFrom(theirs)
+            mine.name = f"{name}{suffix}"
+    return model
+
+
+def _float_weights(float_model: Path) -> dict[str, str]:
+    """SHA-256 of the constant that each product multiplies by, by name, as `quantize` sees it."""
+    import onnx
+
+    model = onnx.load(str(float_model))
+    _make_products(model.graph)
+    return {name: array_digest(array) for name, array in _products(GraphView(model.graph)).items()}
+
+
+def _products(view: GraphView) -> dict[str, np.ndarray]:
+    """The constant float weights (inputs, outputs) that MatMuls multiply by, by name."""
+    arrays = {
+        node.input[1]: view.array(node, 1) for node in view.graph.node if node.op_type == "MatMul"
+    }
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def bits_of(recipe: Recipe) -> int:

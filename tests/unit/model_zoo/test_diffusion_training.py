@@ -17,12 +17,13 @@ SHORT = Stage(epochs=3, samples=128, batch=32, learning_rate=4e-3, final=0.0)
 
 @pytest.fixture
 def short(monkeypatch):
-    """Short stages, on one thread, on which float sums come out the same each time."""
+    """Short stages, in a process that computes on two threads."""
     monkeypatch.setattr(torch_diffusion, "AUTOENCODER", SHORT)
     monkeypatch.setattr(torch_diffusion, "DENOISER", SHORT)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     yield
+    assert torch.get_num_threads() == 2, "training sets its own number, and sets it back"
     torch.set_num_threads(threads)
 
 

@@ -42,6 +42,7 @@ def write_model(folder) -> None:
     graph = helper.make_graph(nodes, "bigrams", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     save(model, folder / "bigrams.onnx")
+    write_program(weights, folder / "bigrams.pt2")
     text = np.zeros((DOCUMENTS, WINDOWS * LENGTH + 1), np.int64)
     for place in range(1, text.shape[1]):
         drawn = rng.random((DOCUMENTS, 1)) > chances[text[:, place - 1]].cumsum(axis=1)
@@ -59,6 +60,23 @@ def write_model(folder) -> None:
         np.savez(folder / f"{name}.npz", tokens=given, labels=labels, sources=sources)
 
 
+def write_program(weights: dict[str, np.ndarray], path) -> None:
+    """The same network as a PyTorch program."""
+    import torch
+
+    class Bigrams(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.from_numpy(weights["table"]))
+            self.head = torch.nn.Parameter(torch.from_numpy(weights["head"]))
+
+        def forward(self, tokens):
+            return self.table[tokens] @ self.head
+
+    example = (torch.zeros(1, LENGTH, dtype=torch.int64),)
+    torch.export.save(torch.export.export(Bigrams(), example), str(path))
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("language")
@@ -69,6 +87,10 @@ def found(tmp_path_factory) -> dict[str, dict]:
     for name in ("unshifted", "other_tokenizer"):
         told = {"recipes": '["onnx_weight_int8"]', "accuracy": "1.01 * float"}
         tables.append(TABLE.format(name=name, data=name, **told))
+    program = TABLE.format(
+        name="program", data="text", recipes='["onnx_weight_int8"]', accuracy="1.03 * float"
+    )
+    tables.append(program.replace("bigrams.onnx", "bigrams.pt2"))
     (folder / "models.toml").write_text("".join(tables))
     command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "--report=report"]
     command += ["--artifact-cache=cache", "-p", "no:cacheprovider", "-k", "not npu"]
@@ -86,6 +108,13 @@ def test_weights_of_8_bits_pass_by_perplexity(found, recipe):
     assert 1 < accuracy["float"] < 0.5 * accuracy["baseline"]["score"]
     assert accuracy["also"]["next_token"]["float"] > 0.3
     assert case["gates"]["size"] == "passed"
+
+
+def test_a_pytorch_program_takes_tokens(found):
+    program, file = found["program-onnx_weight_int8"], found["text-onnx_weight_int8"]
+    assert program["verdict"] == "passed", program["messages"]
+    assert program["io"]["inputs"][0]["dtype"] == "int64"
+    assert program["accuracy"]["float"] == pytest.approx(file["accuracy"]["float"], rel=1e-6)
 
 
 def test_what_4_bits_lose_fails_in_the_metrics_words(found):

@@ -250,3 +250,23 @@ def test_a_model_of_arrays_gets_the_names_and_shapes_of_its_file(task, inputs, o
     for number, shape in enumerate(inputs):
         sides = ", ".join(map(str, ("n", *shape[1:])))
         assert f"#   taken_{number} ({sides}) float32" in text
+
+
+@pytest.mark.parametrize(
+    ("task", "tokens", "dtype", "output"),
+    [
+        ("language", (1, 128), "int32", (1, 128, 257)),
+        ("language", (None, None), "int64", (None, None, 32000)),
+        (OPEN, (1, 128), "int64", (1, 128, 9)),  # a tag for each token
+        (OPEN, (1, 128), "float32", (1, 128, 257)),  # values, not tokens
+        (OPEN, (1, 128), "int64", (1, 64, 257)),  # another text: a translation
+        ("classification", (1, 128), "int64", (1, 257)),
+    ],
+)
+def test_scores_of_a_vocabulary_for_each_token_are_a_language_model(task, tokens, dtype, output):
+    entry = End("tokens", tokens, dtype)
+    table = proposed(found(output, entry=entry))
+    assert table["task"] == task
+    if task == "language":
+        rule = tasks()["language"].accuracy
+        assert rule in template(Path("gadget.onnx"), found(output, entry=entry))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 import zoo_files
 
@@ -51,11 +52,36 @@ def test_init_reads_what_the_declaration_says(spec, kind, profile, worker, tmp_p
     file = worker.run(*written, timeout_s=500).value
     text = begin(file, output, worker)
     output.write_text(output.read_text().replace('decode = ""', f'decode = "{spec.decode}"'))
+    inputs = spec.network(profile).inputs
+    if inputs:
+        rows = {each.name: np.zeros((2, *each.shape), each.dtype) for each in inputs}
+        np.savez(tmp_path / "samples.npz", **rows, labels=np.zeros((2, *inputs[0].shape), int))
     (own,) = read_zoo(output)
     found = worker.run(inspect, own.file, own.format, timeout_s=100).value
     resolved = resolve(own, found).compact
     shutil.rmtree(folder)
 
+    assert own.task == spec.task
+    assert own.recipes == (("prequantized",) if kind == "shipped" else own.recipes)
+    if inputs:
+        check_arrays(spec, profile, found, own, resolved)
+    else:
+        check_picture(spec, kind, profile, found, own, resolved)
+        assert found.picture[0] in text
+
+
+def check_arrays(spec, profile, found, own, resolved):
+    """Inputs by name, shape and dtype, batch first, as the network of the zoo takes them."""
+    network = spec.network(profile)
+    taken = [(end.name, end.shape[1:], end.dtype) for end in found.inputs]
+    assert taken == [(each.name, each.shape, each.dtype) for each in network.inputs]
+    assert found.outputs[0].shape[-1] == network.classes
+    assert own.takes_arrays
+    assert resolved.inputs == network.inputs
+
+
+def check_picture(spec, kind, profile, found, own, resolved):
+    """Layout, sides, channels, dtype and range of the picture, as the declaration has them."""
     network = spec.network(profile)
     *sides, channels = network.input_shape
     is_converted = kind == "tflite" or (kind == "onnx" and spec.source_format != "onnx")
@@ -66,8 +92,6 @@ def test_init_reads_what_the_declaration_says(spec, kind, profile, worker, tmp_p
     takes_bytes = kind == "shipped" or (spec.task, kind) == ("detection", "pb")
     assert found.inputs[0].dtype == ("uint8" if takes_bytes else "float32")
 
-    assert own.task == spec.task
-    assert own.recipes == (("prequantized",) if kind == "shipped" else own.recipes)
     assert own.size == ((224, 224) if free else None)
     assert resolved.input_shape == (*(own.size or sides), channels)
     if own.task == "classification":
@@ -75,4 +99,3 @@ def test_init_reads_what_the_declaration_says(spec, kind, profile, worker, tmp_p
     if kind == "shipped":
         lowest, highest = own.preprocessing.range
         assert (lowest, highest) == pytest.approx(spec.preprocessing.range)
-    assert layout in text

@@ -55,7 +55,7 @@ def saved(model: nn.Module, path):
 def test_it_computes_what_the_network_does_at_inference(names, tmp_path):
     model = network(*names)
     expected = model.eval()(PICTURE)
-    module, repairs = read_program(saved(model.train(), tmp_path / "trained.pt2"), PICTURE)
+    module, repairs = read_program(saved(model.train(), tmp_path / "trained.pt2"), (PICTURE,))
     torch.testing.assert_close(module(PICTURE), expected)
     torch.testing.assert_close(module(PICTURE), expected)  # nothing counts, nothing draws
     assert "training mode" in repairs[0]
@@ -67,7 +67,7 @@ def test_a_network_at_inference_is_left_alone(tmp_path):
     own_statistics = nn.Sequential(model, nn.Flatten(1), nn.Unflatten(1, (4, 36, 1)))
     own_statistics.append(nn.BatchNorm2d(4, track_running_stats=False)).eval()
     path = saved(own_statistics, tmp_path / "plain.pt2")
-    module, repairs = read_program(path, PICTURE)
+    module, repairs = read_program(path, (PICTURE,))
     torch.testing.assert_close(module(PICTURE), own_statistics(PICTURE))
     assert repairs == []
 
@@ -89,7 +89,7 @@ def test_random_numbers_are_refused(tmp_path):
             return x * torch.empty(1).bernoulli_(0.5)
 
     path = saved(Depth(), tmp_path / "depth.pt2")
-    refused(lambda: read_program(path, PICTURE), path.name, "bernoulli", "model.eval()")
+    refused(lambda: read_program(path, (PICTURE,)), path.name, "bernoulli", "model.eval()")
 
 
 def test_the_report_says_what_was_done(tmp_path):

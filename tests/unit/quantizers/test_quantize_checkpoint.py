@@ -54,9 +54,14 @@ def load_weights(network, model) -> None:
     network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.detach().clone())
     parameters = dict(network.named_parameters(remove_duplicate=False))
     names = [node.input[1] for node in model.graph.node if node.op_type == "MatMulNBits"]
-    for name, blocks in zip(names, stored_blocks(model), strict=True):
+    tables = [node for node in model.graph.node if node.op_type == "GatherBlockQuantized"]
+    scales = {node.input[2] for node in tables}
+    products = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
+    for node, name, blocks in zip(products, names, stored_blocks(model), strict=True):
         weight = parameters[name.rpartition("_Q")[0]]
         weight.data = torch.from_numpy(dequantized(*blocks))
+        if node.input[2] in scales:
+            network.model.embed_tokens.weight = torch.nn.Parameter(weight.data.clone())
 
 
 def logits_of(directory, ids) -> np.ndarray:
@@ -171,6 +176,25 @@ def test_only_the_two_files_remain_and_the_embedding_keeps_16_bits(llama):
     assert len(offsets) > 90
     assert all(offset % 4096 == 0 for offset in offsets)
     assert str(llama.parent).encode() not in (directory / "model.onnx").read_bytes()
+
+
+def test_int8_blocks_of_a_tied_output_layer_are_its_embedding(llama, tmp_path):
+    """Stored once: the 16 bits of each weight go, and logits are those of one rounded table."""
+    made = tmp_path / "int8"
+    quantize_checkpoint(llama, INT8, made)
+    model = onnx.load(str(made / "model.onnx"), load_external_data=False)
+    onnx.checker.check_model(str(made / "model.onnx"))
+    of_vocabulary = [each for each in model.graph.initializer if list(each.dims[:1]) == [320]]
+    names = sorted(tensor.name.partition("weight_")[2] for tensor in of_vocabulary)
+    assert names == ["Q8", "scales", "zero_points"], "the blocks alone"
+    (table,) = [node for node in model.graph.node if node.op_type == "GatherBlockQuantized"]
+    (head,) = [
+        node
+        for node in model.graph.node
+        if node.op_type == "MatMulNBits" and node.input[2] == table.input[2]
+    ]
+    assert table.input[3] == head.input[3]
+    check_logits(made, llama)
 
 
 @pytest.mark.heavy

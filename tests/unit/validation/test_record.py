@@ -28,7 +28,7 @@ FIELDS = [
         "integer_ops",
         "size_bytes",
     ),
-    *("cpu", "npu"),
+    *("cpu", "generation", "npu"),
     "seconds",
     *("peak_rss_bytes", "artifact", "messages", "notes"),
 ]
