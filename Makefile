@@ -17,6 +17,8 @@ FAST = tests/unit/reporting tests/unit/calibration_data $(addprefix tests/unit/e
 	cache.py code_identity.py extras.py names.py packages.py rooms.py worker.py)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 0
+# The tests start pytest hundreds of times: each process would compile our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: gate gate-all test test-fast test-heavy test-real lint types install
 gate: install

@@ -23,7 +23,7 @@ from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.hosts import open_host
 
 BATCH = 50
-DRAWN_AT_ONCE = 4000  # samples kept drawn in memory between evaluations of one data set
+DRAWN_BYTES = 320_000_000  # of a set kept drawn in memory between evaluations of it
 
 
 @dataclass(frozen=True)
@@ -132,16 +132,27 @@ def prepared_samples(scoring: Scoring, count: int) -> tuple[dict[str, np.ndarray
 
 def batches_of(samples: SampleSet, count: int, size: int):
     """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
-    elements = sum(value.size for value in samples.named(0)[0].values())
-    if len(samples) > DRAWN_AT_ONCE or elements > 50_000:
+    bytes_each = sum(value.nbytes for value in samples.named(0)[0].values())
+    if len(samples) * bytes_each > DRAWN_BYTES:
         yield from samples.feeds(size, np.arange(min(count, len(samples))))
         return
-    arrays, labels = _drawn(samples)
+    arrays, labels = kept_samples(samples)
     for start in range(0, min(count, len(labels)), size):
         chosen = slice(start, min(start + size, count))
         yield {name: value[chosen] for name, value in arrays.items()}, labels[chosen]
 
 
 @lru_cache(maxsize=1)
-def _drawn(samples: SampleSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    return next(samples.feeds(len(samples)))
+def kept_samples(samples: SampleSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All samples, written into place some at a time: they are not in memory twice."""
+    arrays: dict[str, np.ndarray] = {}
+    labels: list[np.ndarray] = []
+    done = 0
+    for drawn, of_drawn in samples.feeds(BATCH):
+        for name, value in drawn.items():
+            if not done:
+                arrays[name] = np.empty((len(samples), *value.shape[1:]), value.dtype)
+            arrays[name][done : done + len(value)] = value
+        labels.append(of_drawn)
+        done += len(of_drawn)
+    return arrays, np.concatenate(labels)

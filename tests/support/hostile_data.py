@@ -6,6 +6,7 @@ opened and drawn, as calibration does.
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import zlib
@@ -159,7 +160,17 @@ def _png(width: int, height: int, *chunks: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-BOMB = zlib.compress(bytes(300_000_000), 9)
+@functools.cache
+def _bomb() -> bytes:
+    """300 MB of zeros, compressed: made where a test asks for it, in a second."""
+    return zlib.compress(bytes(300_000_000), 9)
+
+
+def _bomb_in(kind: bytes, before: bytes):
+    """A picture with such a chunk."""
+    return lambda path: _picture(_png(40, 40, _chunk(kind, before + _bomb())))(path)
+
+
 DEEP = b"[" * 200_000 + b"]" * 200_000
 SPECIAL = {
     "table-above": _lines("../outside/secret,1"),
@@ -199,8 +210,8 @@ SPECIAL = {
     "picture-60000": _picture(_png(60_000, 60_000)),
     "picture-of-2-billion": _picture(_png(2**31 - 1, 2**31 - 1)),
     "picture-of-nothing": _picture(_png(0, 0)),
-    "picture-text-bomb": _picture(_png(40, 40, _chunk(b"zTXt", b"Comment\0\0" + BOMB))),
-    "picture-profile-bomb": _picture(_png(40, 40, _chunk(b"iCCP", b"icc\0\0" + BOMB))),
+    "picture-text-bomb": _bomb_in(b"zTXt", b"Comment\0\0"),
+    "picture-profile-bomb": _bomb_in(b"iCCP", b"icc\0\0"),
     "picture-postscript": _picture(b"%!PS-Adobe-3.0 EPSF-3.0\n(touch /tmp/ran) system\n"),
     "picture-svg": _picture(b"<svg xmlns:x='http://www.w3.org/1999/xlink'/>"),
     "picture-length": _picture(_png(40, 40)[:33] + b"\xff\xff\xff\xffIDAT" + bytes(10)),

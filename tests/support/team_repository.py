@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,28 +28,36 @@ def write(folder: Path, with_head: bool = False) -> Path:
     return folder
 
 
-def _write_model(path: Path, with_head: bool) -> None:
-    """A linear classifier of the pictures that `store_pictures` writes, fitted here; a head halves
-    its scores.
-    """
+@cache
+def _fitted() -> tuple[np.ndarray, np.ndarray]:
+    """A kernel (10, channels, side, side) and a bias (10,), float32, of the linear classifier."""
     from sklearn.linear_model import LogisticRegression
 
     pictures, labels = tiny_zoo.digit_pictures("train")
     side = pictures.shape[1]
     rows = (pictures.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2).reshape(len(labels), -1)
     fitted = LogisticRegression(max_iter=200).fit(rows, labels)
+    kernel = fitted.coef_.reshape(10, -1, side, side)
+    return kernel.astype(np.float32), fitted.intercept_.astype(np.float32)
+
+
+def _write_model(path: Path, with_head: bool) -> None:
+    """A linear classifier of the pictures that `store_pictures` writes, fitted here; a head halves
+    its scores.
+    """
+    kernel, bias = _fitted()  # a kernel as large as the picture
+    _, channels, side, _ = kernel.shape
     last = "scores = Flatten (maps)"
     if with_head:
         last = "flat = Flatten (maps)\n    scores = Gemm (flat, half, none)"
     text = f"""
 <ir_version: 8, opset_import: ["" : 17]>
-linear (float[1, {pictures.shape[3]}, {side}, {side}] image) => (float[1, 10] scores) {{
+linear (float[1, {channels}, {side}, {side}] image) => (float[1, 10] scores) {{
     maps = Conv <kernel_shape = [{side}, {side}]> (image, w, b)
     {last}
 }}
 """
-    kernel = fitted.coef_.reshape(10, -1, side, side)  # as large as the picture
-    arrays = {"w": kernel.astype(np.float32), "b": fitted.intercept_.astype(np.float32)}
+    arrays = {"w": kernel, "b": bias}
     if with_head:
         arrays |= {"half": np.eye(10, dtype=np.float32) / 2, "none": np.zeros(10, np.float32)}
     model = onnx_files.with_weights(text, arrays)

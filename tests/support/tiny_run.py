@@ -71,6 +71,10 @@ class Project:
         return subprocess.Popen(arguments, env=environment() | chosen, cwd=ROOT, text=True, **pipes)
 
 
+# Plugins of libraries that are installed beside the project: a run loads them for a second.
+PLUGINS_OF_OTHERS = ("hypothesispytest", "anyio", "jaxtyping")
+
+
 def environment() -> dict[str, str]:
     """This process's, without what would change a run's options or what pytest prints."""
     kept = {
@@ -80,6 +84,7 @@ def environment() -> dict[str, str]:
     }
     return kept | {
         "PYTHONPATH": str(ROOT / "tests/support"),
+        "PYTEST_ADDOPTS": " ".join(f"-p no:{name}" for name in PLUGINS_OF_OTHERS),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "COLUMNS": "160",
     }

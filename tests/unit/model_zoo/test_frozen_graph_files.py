@@ -9,7 +9,6 @@ import pytest
 
 from int8gate.calibration_data.preprocessing import PIXELS
 from int8gate.engine.cache import ArtifactCache
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import ModelSpec, Network
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
@@ -28,12 +27,6 @@ SPEC = ModelSpec(
     paper="none: a test",
 )
 INT8 = RECIPES["tflite_int8"]
-
-
-@pytest.fixture(scope="module")
-def worker():
-    with Worker() as shared:
-        yield shared
 
 
 @pytest.fixture

@@ -84,13 +84,13 @@ def draw_unshifted(split, given, tokenizer) -> Unshifted:
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
+def judged(worker, tmp_path_factory):
     """What the accuracy gate says of the compact LLaMA's float case on a few windows."""
     spec, cache = model("llama_3_2_3b"), ArtifactCache(tmp_path_factory.mktemp("cache"))
 
     def measured(drawn_by: str | None = None) -> Measurement:
         changed = replace(spec, scenes="spoiled" if drawn_by else None)
-        with pytest.MonkeyPatch.context() as patch, Worker() as worker:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setitem(windows.COUNT, "evaluation", {"prose": FEW, "code": FEW})
             patch.setitem(scenes(), "spoiled", Scenes(drawn_by or "", 257))
             pipeline = Pipeline(Settings(), cache, worker)

@@ -7,7 +7,6 @@ import pytest
 from data_folders import refused
 
 from int8gate.cli.init import begin
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.importers.tf1.importer import import_frozen_graph
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.inspection import inspect
@@ -70,11 +69,10 @@ def test_the_only_one_and_the_default_need_no_name(names, tmp_path):
     assert inspect(folder, "saved_model").inputs[0].name == "image"
 
 
-def test_init_takes_the_name_and_writes_it(several, tmp_path):
+def test_init_takes_the_name_and_writes_it(several, worker, tmp_path):
     output = tmp_path / "models.toml"
-    with Worker() as worker:
-        refused(lambda: begin(several, output, worker), "--signature")
-        text = begin(several, output, worker, signature="embed")
+    refused(lambda: begin(several, output, worker), "--signature")
+    text = begin(several, output, worker, signature="embed")
     output.write_text(text.replace('task = ""', 'task = "other"'))  # two outputs do not tell it
     (model,) = read_zoo(output)
     assert model.signature == "embed"

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from onnx_files import cnn, save
 
 from int8gate.cli.init import begin
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.user_models.declaration import FORMAT_OF_SUFFIX, SAVED_MODEL, OwnModel
 from int8gate.model_zoo.user_models.inspection import inspect, picture_of
 from int8gate.model_zoo.user_models.resolve import declared_spec, resolve
@@ -36,12 +35,6 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return own_files.write_all(tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture(scope="module")
-def worker():
-    with Worker() as process:
-        yield process
 
 
 def found_in(file):

@@ -12,7 +12,6 @@ import pytest
 import zoo_files
 
 from int8gate.cli.init import begin
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import zoo
 from int8gate.model_zoo.user_models.inspection import inspect
 from int8gate.model_zoo.user_models.resolve import resolve
@@ -37,12 +36,6 @@ def cases(profile: str):
             quick = profile == "compact" and label in FEW_SECONDS
             marks = () if quick else pytest.mark.heavy
             yield pytest.param(spec, kind, profile, id=f"{label}-{profile}", marks=marks)
-
-
-@pytest.fixture(scope="module")
-def worker():
-    with Worker() as process:
-        yield process
 
 
 @pytest.mark.parametrize(("spec", "kind", "profile"), [*cases("compact"), *cases("full")])

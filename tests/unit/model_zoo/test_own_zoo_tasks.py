@@ -19,7 +19,6 @@ from data_folders import write
 from tiny_run import environment
 
 from int8gate import calibration_data
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import zoo
 
 pytestmark = pytest.mark.heavy
@@ -38,24 +37,23 @@ NEAR = 0.9  # of the known score, which is of other and more samples
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory) -> dict[str, dict]:
+def cases(worker, tmp_path_factory) -> dict[str, dict]:
     """The case records of one run by model."""
     folder = tmp_path_factory.mktemp("own_zoo")
     specs, tables = list(zoo().values()), []
-    with Worker() as worker:
-        for number, (kind, lines) in DECLARED.items():
-            spec = specs[number]
-            place = folder / f"files{number}"
-            asked = (zoo_files.write, spec.name, kind, "compact", place, True)
-            file = worker.run(*asked, timeout_s=500).value
-            for split, count in SAMPLES.items():
-                store(spec, split, count, folder / f"data{number}" / split)
-            free = "" if spec.is_torch else f"size = {list(spec.compact.picture_shape[:2])}\n"
-            tables.append(
-                f'[models.m{number}]\nfile = "{file}"\ntask = "{spec.task}"\n'
-                f'data = "data{number}"\n{lines}\n{free}'
-                'expect = { accuracy = "0.9 * float" }\n'
-            )
+    for number, (kind, lines) in DECLARED.items():
+        spec = specs[number]
+        place = folder / f"files{number}"
+        asked = (zoo_files.write, spec.name, kind, "compact", place, True)
+        file = worker.run(*asked, timeout_s=500).value
+        for split, count in SAMPLES.items():
+            store(spec, split, count, folder / f"data{number}" / split)
+        free = "" if spec.is_torch else f"size = {list(spec.compact.picture_shape[:2])}\n"
+        tables.append(
+            f'[models.m{number}]\nfile = "{file}"\ntask = "{spec.task}"\n'
+            f'data = "data{number}"\n{lines}\n{free}'
+            'expect = { accuracy = "0.9 * float" }\n'
+        )
     (folder / "models.toml").write_text("\n".join(tables))
     command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "--report=report"]
     command += ["-m", "accuracy", "--artifact-cache=none"]

@@ -7,7 +7,6 @@ import pytest
 
 from int8gate.analysis.ladder import rescue
 from int8gate.engine.cache import open_cache
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import model
 from int8gate.model_zoo.weights import SHIPPED
 from int8gate.quantizers.pipeline import Pipeline
@@ -24,7 +23,7 @@ OUTLIER = 30
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
+def pipeline(worker, tmp_path_factory):
     """The shipped network, as long training leaves it: with a dead channel in each block."""
     from safetensors.numpy import load_file, save_file
 
@@ -33,9 +32,8 @@ def pipeline(tmp_path_factory):
     for block in BLOCKS:
         _silence_a_channel(tensors, block)
     save_file(tensors, folder / f"{SPEC.name}.safetensors")
-    with Worker() as worker:
-        cache = open_cache(str(tmp_path_factory.mktemp("cache")))
-        yield Pipeline(Settings(weights_dir=folder), cache, worker)
+    cache = open_cache(str(tmp_path_factory.mktemp("cache")))
+    return Pipeline(Settings(weights_dir=folder), cache, worker)
 
 
 def _silence_a_channel(tensors: dict, block: int) -> None:

@@ -37,12 +37,6 @@ STAGES = ("saved_model", "samples", "statistics", "artifact")
 
 
 @pytest.fixture(scope="module")
-def worker():
-    with Worker() as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> Settings:
     folder = tmp_path_factory.mktemp("tiny")
     return Settings(

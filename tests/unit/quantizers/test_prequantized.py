@@ -10,7 +10,6 @@ import tiny_zoo
 
 from int8gate.engine.cache import ArtifactCache
 from int8gate.engine.file_digest import sha256_of
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.user_models.declaration import OwnModel
 from int8gate.model_zoo.user_models.resolve import declared_spec
 from int8gate.quantizers.diagnosis import ConversionFailed
@@ -32,7 +31,7 @@ PREQUANTIZED = RECIPES["prequantized"]
 class Setting:
     """Folders of weights, one with the quantized file and its twin, one with the file alone."""
 
-    def __init__(self, folder, worker: Worker):
+    def __init__(self, folder, worker):
         self.folder, self.worker = folder, worker
         self.pictures = tiny_zoo.store_pictures(folder / "pictures", 600)
         both = tiny_zoo.store_weights(folder / "both")
@@ -50,9 +49,8 @@ class Setting:
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    with Worker() as worker:
-        yield Setting(tmp_path_factory.mktemp("tiny"), worker)
+def setting(tmp_path_factory, worker):
+    return Setting(tmp_path_factory.mktemp("tiny"), worker)
 
 
 def test_the_file_is_taken_as_it_is(setting):

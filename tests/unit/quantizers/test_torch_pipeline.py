@@ -13,7 +13,6 @@ import tiny_torch
 import tiny_zoo
 
 from int8gate.engine.cache import ArtifactCache
-from int8gate.engine.worker import Worker
 from int8gate.quantizers.calibration import table, thresholds
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES, REFERENCES
@@ -26,12 +25,6 @@ from int8gate.validation.case_run import CaseRun
 FORMATS = {"pytorch": tiny_torch.TORCH, "onnx": tiny_torch.ONNX}
 CASES = ["onnx_fp32", "onnx_dynamic_int8", "onnx_int8", "onnx_int8_mse", "tflite_int8_entropy"]
 INT8 = RECIPES["onnx_int8"]
-
-
-@pytest.fixture(scope="module")
-def worker():
-    with Worker() as shared:
-        yield shared
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from int8gate.analysis.sensitivity import STEP_BY_STEP
 from int8gate.analysis.sensitivity import measure as measure_layers
 from int8gate.calibration_data.synthetic import prompts
 from int8gate.engine.cache import ArtifactCache
-from int8gate.engine.worker import Worker
 from int8gate.model_zoo.registry import model
 from int8gate.quantizers import steps
 from int8gate.quantizers.pipeline import Pipeline
@@ -36,11 +35,11 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judged(cache):
+def judged(cache, worker):
     """The measurement where so many dB are asked for."""
 
     def measured(least_psnr_db: float) -> measure.Measurement:
-        with pytest.MonkeyPatch.context() as patch, Worker() as worker:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setitem(prompts.COUNT, "evaluation", FEW)
             pipeline = Pipeline(Settings(), cache, worker)
             run = CaseRun(SPEC, RECIPE, pipeline)
@@ -68,13 +67,12 @@ def test_pictures_farther_from_floats_fail_though_they_are_read_as_well(judged):
     assert found.fields["accuracy"]["drop"] <= 0.5
 
 
-def test_layers_are_measured_at_the_output_over_calls_of_all_steps(cache):
-    with Worker() as worker:
-        pipeline = Pipeline(Settings(), cache, worker)
-        calls = run_steps(pipeline.steps(SPEC, RECIPE), pipeline.runner)[steps.INPUTS]
-        found = measure_layers(
-            pipeline, SPEC, RECIPE, samples=4, with_metric=True, modes=("wide",), only=["node_silu"]
-        )
+def test_layers_are_measured_at_the_output_over_calls_of_all_steps(cache, worker):
+    pipeline = Pipeline(Settings(), cache, worker)
+    calls = run_steps(pipeline.steps(SPEC, RECIPE), pipeline.runner)[steps.INPUTS]
+    found = measure_layers(
+        pipeline, SPEC, RECIPE, samples=4, with_metric=True, modes=("wide",), only=["node_silu"]
+    )
     assert found.metric is None
     assert found.why_no_metric == STEP_BY_STEP
     assert 20 < found.sqnr_all_db < 100
