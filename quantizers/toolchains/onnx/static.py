@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
+from int8gate.quantizers.file_scales import LayerScales
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import INT4, Recipe
 from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
@@ -41,6 +42,7 @@ _MADE = re.compile(r"([tn])(\d+)(.*)", re.DOTALL)  # t: a tensor, n: a node; and
 
 STATIC = RECIPES["onnx_int8"]  # which tensors get a quantizer where no rule leaves a node float
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
+NO_SCALES: Mapping = {}  # of weights: those of the largest value
 SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
 
@@ -106,14 +108,18 @@ def _rename(graphs: list, of_tensor: Callable, of_node: Callable) -> None:
                         ends[position] = of_tensor(name)
 
 
-def quantize(float_model: Path, recipe: Recipe, ranges: dict):
-    """The quantized `ModelProto`; `ranges` holds every tensor of `marked`."""
+def quantize(
+    float_model: Path, recipe: Recipe, ranges: dict, weights: Mapping[str, LayerScales] = NO_SCALES
+):
+    """The quantized `ModelProto`; `ranges` holds every tensor of `marked`, `weights` the scales of
+    constants that have given ones.
+    """
     import onnx
 
     model = onnx.load(str(float_model))
     kept, widths = kept_by(recipe, model)
     part_constants(model.graph, kept)
-    quantized = quantize_placed(model, place(model, kept), recipe, ranges, widths)
+    quantized = quantize_placed(model, place(model, kept), recipe, ranges, widths, weights)
     if recipe.weights == INT4:
         give_int4_weights(quantized, onnx.load(str(float_model)), recipe)
     return quantized
@@ -129,13 +135,18 @@ def check_mix(float_model: Path, recipe: Recipe, ranges: dict) -> None:
 
 
 def quantize_placed(
-    model, placement: Placement, recipe: Recipe, ranges: dict, widths: ByWidth = NONE
+    model,
+    placement: Placement,
+    recipe: Recipe,
+    ranges: dict,
+    widths: ByWidth = NONE,
+    weights: Mapping[str, LayerScales] = NO_SCALES,
 ):
     """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
 
     `placement` says which of its nodes compute with integers, `widths` which of the others
-    have another than float32. Raises ValueError where `ranges`
-    lacks a tensor that gets a scale of its own.
+    have another than float32, `weights` the scales of constants that have given ones. Raises
+    ValueError where `ranges` lacks a tensor that gets a scale of its own.
     """
     import onnx
 
@@ -145,7 +156,8 @@ def quantize_placed(
     placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
     shapes = shapes_of(model.graph)
-    quantizer = _quantizer(model, placement, recipe, numbered)
+    given = {numbering.number(name): scales for name, scales in weights.items()}
+    quantizer = _quantizer(model, placement, recipe, numbered, given)
     quantized = quantizer.quantize_model()
     for number, marked in quantizer.tensors_to_quantize.items():
         name = numbering.name(number)
@@ -214,7 +226,13 @@ def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str,
     return {numbering.name(name): numbering.name(source_of(name)) for name in found}
 
 
-def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
+def _quantizer(
+    model,
+    placement: Placement,
+    recipe: Recipe,
+    ranges: dict,
+    weights: Mapping[str | None, LayerScales] = NO_SCALES,
+):
     """ONNX Runtime's QDQ quantizer over the nodes that `place` chose."""
     import numpy as np
     from onnxruntime.quantization import QuantType
@@ -247,7 +265,11 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
             for tensor in self.model.initializer():
                 marked = everything.get(tensor.name)
                 if marked and marked.tensor_type is QDQQuantTensorType.WEIGHT:
-                    params = _of_channels(tensor, marked.axis)
+                    params = (
+                        _given(weights[tensor.name], marked.axis)
+                        if tensor.name in weights
+                        else _of_channels(tensor, marked.axis)
+                    )
                     found |= {tensor.name: params} if params else {}
             self.tensors_to_quantize = {k: v for k, v in everything.items() if k not in found}
             try:
@@ -287,6 +309,22 @@ def _quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
         nodes_to_exclude=[],
         op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
         extra_options={"ForceQuantizeNoInputCheck": True},  # moves of the input, such as Flatten
+    )
+
+
+def _given(of: LayerScales, axis: int | None):
+    """Scales that weights came with, along that axis or, None, of all."""
+    import numpy as np
+    from onnx import TensorProto
+    from onnxruntime.quantization.base_quantizer import QuantizationParams
+
+    end = None if axis is not None else 1
+    scales = np.asarray(of.scales[:end], np.float32)
+    zeros = np.asarray(of.zero_points[:end], np.int8)
+    if axis is None:
+        scales, zeros = scales.reshape(()), zeros.reshape(())
+    return QuantizationParams(
+        zero_point=zeros, scale=scales, quant_type=TensorProto.INT8, axis=axis
     )
 
 
