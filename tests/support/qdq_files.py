@@ -45,7 +45,7 @@ class Builder:
         points = np.broadcast_to(np.asarray(zero_point, dtype), scales.shape)
         given = [
             self.constant(f"{tensor}_scale", scales),
-            self.constant(f"{tensor}_zero", np.ascontiguousarray(points)),
+            self.constant(f"{tensor}_zero", np.array(points)),
         ]
         settings = {} if axis is None else {"axis": axis}
         self.node("QuantizeLinear", [tensor, *given], f"{tensor}_q", **settings)
@@ -55,7 +55,8 @@ class Builder:
         result = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "made", [self.input], [result], self.stored)
         sets = [helper.make_opsetid("", opset)]
-        return helper.make_model(graph, opset_imports=sets, ir_version=8)
+        made = helper.make_model(graph, opset_imports=sets, ir_version=8)
+        return onnx.shape_inference.infer_shapes(made)  # the checker wants the output's shape
 
 
 def shipped(
