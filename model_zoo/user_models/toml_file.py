@@ -193,8 +193,6 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
 def _with_checkpoint(where: str, given: dict) -> dict:
     """The keys with the checkpoint of a `qat` table as `file`, which it takes the place of."""
     if "qat" not in given:
-        if "file" not in given:
-            raise ValueError(f'{where}: file is missing: add file = "FILE", the model')
         return given
     if "file" in given:
         raise ValueError(
@@ -250,12 +248,21 @@ def _names_of(where: str, file: Path) -> tuple[str, ...]:
 
 def _checked(where: str, table: dict) -> dict:
     """The keys that a table has, as `Table` reads them."""
+    told = "file is missing"
     try:
-        return checked(Table, table).model_dump(exclude_unset=True)
+        given = checked(Table, table).model_dump(exclude_unset=True)
+        if {"file", "qat"} & given.keys():
+            return given
     except Mistakes as wrong:
-        told = str(wrong.found[0])
+        first = str(wrong.found[0])
+        if first != "task is missing" or {"file", "qat"} & table.keys():
+            told = first
     told = told.replace(" = '', expected", ' = "" is still to be chosen: write')  # `init` left it
     cure = {
+        "file is missing": ': add file = "FILE", the model',
+        "qat: network is missing": ': add network = "module:function", which makes the network as '
+        "it was prepared for training",
+        "qat: checkpoint is missing": ': add checkpoint = "qat.pt", its state dict after training',
         "task is missing": f": add task, one of {names()}",
     }
     raise ValueError(f"{where}: {told}{cure.get(told, '')}")

@@ -105,7 +105,7 @@ class Table(Exact):
     recipes: Texts | None = None
     targets: Texts | None = None
     expect: dict | None = None
-    qat: Annotated[QatTable | None, expected("a table with network and checkpoint")] = None
+    qat: QatTable | None = None
 
 
 class RecipeTable(Exact):

@@ -84,7 +84,9 @@ def pictures(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """float32 (n, h, w, 3) of 0..1, and their classes: where and in which colour it is bright."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
-    values = rng.normal(0.42, 0.1, (count, SIDE, SIDE, 3))
+    coarse = rng.normal(0.42, 0.09, (count, SIDE // 4, SIDE // 4, 3))
+    values = coarse.repeat(4, axis=1).repeat(4, axis=2)  # blocks: noise alone is no picture
+    values += rng.normal(0, 0.02, values.shape)
     for picture, label in zip(values, labels, strict=True):
         if label < 3:
             picture[..., label] += 0.12
@@ -122,6 +124,18 @@ def trained(engine: str = "qnnpack") -> nn.Module:
     return train(prepared(engine))
 
 
+def store_pictures(folder: Path, count: int, seed: int = 11) -> Path:
+    """PNG files, a folder for each class."""
+    from PIL import Image
+
+    values, labels = pictures(count, seed)
+    for number, (picture, label) in enumerate(zip(values, labels, strict=True)):
+        place = folder / f"class_{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((picture * 255).round().astype(np.uint8)).save(place / f"{number}.png")
+    return folder
+
+
 def store(network: nn.Module, path: Path) -> Path:
     torch.save(network.state_dict(), path)
     return path
@@ -140,3 +154,48 @@ def outputs(network: nn.Module, values: np.ndarray) -> np.ndarray:
     """Of pictures (n, h, w, 3), in evaluation mode."""
     with torch.no_grad():
         return network(torch.from_numpy(values.transpose(0, 3, 1, 2).copy())).numpy()
+
+
+@functools.cache
+def trained_pt2e() -> nn.Module:
+    torch.set_num_threads(1)
+    network = prepared_pt2e()
+    values, labels = pictures(600)
+    given, wanted = torch.from_numpy(values.transpose(0, 3, 1, 2).copy()), torch.from_numpy(labels)
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    rng = np.random.default_rng(0)
+    for _ in range(80):
+        rows = rng.integers(0, len(labels), 32)
+        loss = nn.functional.cross_entropy(network(given[rows]), wanted[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network
+
+
+class Plain(nn.Module):
+    """As a program of `torch.export` has it: nothing in it says where it is quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.normalized = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.depth, self.linear = nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.Linear(8, CLASSES)
+
+    def forward(self, picture):
+        first = torch.relu(self.normalized(self.first(picture)))
+        both = first + torch.relu(self.depth(first))
+        return self.linear(both.mean((2, 3)))
+
+
+def prepared_pt2e() -> nn.Module:
+    """PT2E: a program with a free batch, prepared by torchao's quantizer for x86."""
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    torch.manual_seed(0)
+    free = {0: torch.export.Dim("batch", min=1, max=1024)}
+    example = (torch.rand(4, *SHAPE[1:]),)
+    program = torch.export.export(Plain().train(), example, dynamic_shapes=(free,), strict=True)
+    quantizer = x86.X86InductorQuantizer()
+    config = x86.get_default_x86_inductor_quantization_config(is_qat=True)
+    return prepare_qat_pt2e(program.module(), quantizer.set_global(config))

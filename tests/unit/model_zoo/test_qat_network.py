@@ -149,6 +149,29 @@ def test_an_input_of_another_size_is_refused(tmp_path):
     )
 
 
+def test_a_program_of_pt2e_is_written_by_torchao(tmp_path):
+    checkpoint = qat_networks.store(qat_networks.trained_pt2e(), tmp_path / "pt2e.pt")
+    module = qat_network.load(HOOK("prepared_pt2e"), checkpoint)
+    values, labels = qat_networks.pictures(60, seed=3)
+    wanted = qat_networks.outputs(module, values)
+    scales = [
+        float(each.scale)
+        for _, each in module.named_modules()
+        if hasattr(each, "fake_quant_enabled") and each.scale.numel() == 1
+    ]
+    assert qat_network.output_shapes(module, qat_networks.SHAPE) == [(1, qat_networks.CLASSES)]
+    qat_network.to_qdq(module, qat_networks.SHAPE, tmp_path / "qdq.onnx")
+    assert np.mean(exact(tmp_path / "qdq.onnx", values).argmax(1) == wanted.argmax(1)) >= 0.98
+    assert np.mean(wanted.argmax(1) == labels) > 0.8
+    graph = onnx.load(str(tmp_path / "qdq.onnx")).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = {
+        float(stored[node.input[1]]) for node in graph.node if node.op_type == "QuantizeLinear"
+    }
+    assert found
+    assert all(np.isclose(scales, each, rtol=1e-6).any() for each in found)
+
+
 def test_a_converted_network_is_refused(tmp_path, monkeypatch):
     torch.backends.quantized.engine = "qnnpack"
     converted = torch.ao.quantization.convert(copy.deepcopy(qat_networks.trained()))
