@@ -85,20 +85,20 @@ def of_artifact(float_model: Path) -> FileScales | None:
 def carry_over(
     exported: Path,
     float_model: Path,
+    read_exported: Callable[[Path], Network],
     read: Callable[[Path], Network],
     tensors: Callable[[Path], Iterable[str]],
 ) -> None:
     """Writes file_scales.json beside a float artifact, where `exported` has a network with scales.
 
-    `exported` is the importer's directory; `read` opens the artifact as a `Network`, `tensors`
-    names those of its activations that can have a range.
+    `exported` is the importer's directory; `read_exported` and `read` open its ONNX file and the
+    artifact as a `Network`, `tensors` names those of the artifact's activations that can have a
+    range.
     """
     scales = read_scales(exported)
     if scales is None:
         return
-    from int8gate.quantizers.toolchains.onnx import weighted_network
-
-    source, target = weighted_network.read(exported / ONNX), read(float_model)
+    source, target = read_exported(exported / ONNX), read(float_model)
     matched = _matched(scales, source, target, list(tensors(float_model)))
     weights = _weights(scales, source, target)
     taken = set(matched.values())

@@ -13,5 +13,6 @@ from int8gate.runtimes.artifact import ONNX
 def to_onnx(exported: Path, directory: Path) -> dict:
     """`from_torch.to_onnx`, with file_scales.json beside it where the export has scales."""
     described = from_torch.to_onnx(exported, directory)
-    carry_over(exported, directory / ONNX, weighted_network.read, marked)
+    read = weighted_network.read
+    carry_over(exported, directory / ONNX, read, read, marked)
     return described

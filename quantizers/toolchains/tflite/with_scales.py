@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from int8gate.quantizers.file_scales import carry_over
+from int8gate.quantizers.toolchains.onnx import weighted_network as onnx_network
 from int8gate.quantizers.toolchains.tflite import from_onnx, weighted_network
 from int8gate.quantizers.toolchains.tflite.ranges import activations
 from int8gate.runtimes.artifact import TFLITE
@@ -16,6 +17,7 @@ def to_tflite(exported: Path, directory: Path) -> dict:
     carry_over(
         exported,
         directory / TFLITE,
+        onnx_network.read,
         weighted_network.read,
         lambda file: activations(file.read_bytes()),
     )
