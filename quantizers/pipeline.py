@@ -20,7 +20,7 @@ from int8gate.engine.file_digest import sha256_of
 from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
-from int8gate.quantizers import stages, steps
+from int8gate.quantizers import file_scales, stages, steps
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.settings import Settings
@@ -37,6 +37,7 @@ from int8gate.runtimes.artifact import STATISTICS, Artifact, as_artifact, sample
 if TYPE_CHECKING:
     from int8gate.model_zoo.user_models.inspection import ModelFile
 
+RGB = 3  # channels, where nothing says how many
 ALONE = (".safetensors", ".h5", ".pb", ".tflite")  # suffixes of weights that are one file
 
 
@@ -135,13 +136,16 @@ class Pipeline:
         return tuple(output.name for output in self._inspected(spec).outputs)
 
     def _inspected(self, spec: ModelSpec) -> ModelFile:
-        from int8gate.model_zoo.user_models.inspection import ModelFile
+        from int8gate.model_zoo.user_models.inspection import ModelFile, TrainedNetwork
 
         own = spec.own_model
         parts = {"file": self.identity(spec), "ends": [own.inputs, own.outputs, own.signature]}
         ends = own.inputs, own.outputs
-        asked = (own.file, own.format, *ends, self.settings.trust, own.signature)
-        kept = self.runner.run(stages.INSPECTION, parts, lambda: asked)
+        trained = own.qat and TrainedNetwork(own.qat.network, own.size, own.channels or RGB)
+        stage = replace(stages.INSPECTION, named=(own.qat.network,)) if own.qat else None
+        parts |= {"trained": repr(trained)} if trained else {}
+        asked = (own.file, own.format, *ends, self.settings.trust, own.signature, trained)
+        kept = self.runner.run(stage or stages.INSPECTION, parts, lambda: asked)
         return ModelFile.of(kept.meta["result"])
 
     def artifact(self, spec: ModelSpec, recipe: Recipe) -> Built:
@@ -188,6 +192,8 @@ class Pipeline:
     def steps(self, spec: ModelSpec, recipe: Recipe) -> list[Step | Drawn]:
         """What is done for the artifact of a recipe, in this order."""
         toolchain = toolchains.find(recipe.toolchain)
+        if spec.own and self._inspected(spec).has_scales:
+            file_scales.check_recipe(spec.name, recipe)
         if recipe.is_reference:
             listed = [*self._export(spec), self._float(spec, toolchain)]
         else:

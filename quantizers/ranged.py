@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from int8gate.quantizers import file_scales
 from int8gate.quantizers.calibration import shards, table, thresholds
+from int8gate.quantizers.file_scales import FileScales, Shipped
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.training.trained_file import TRAINED, read_ranges
 from int8gate.runtimes.artifact import STATISTICS
@@ -33,11 +35,15 @@ def quantized(
     quantize: Callable[[Mapping[str, thresholds.Range] | None], dict],
     recipe: Recipe,
     statistics: Path | None,
+    of_file: FileScales | None = None,
+    shipped: Callable[[], Shipped] | None = None,
 ) -> dict:
     """The description of the artifact that `quantize` writes of ranges (None without statistics).
 
     With statistics it holds the record's `calibration`: the recipe's method, and of each tensor
-    what it found and chose. Beside those of a trained recipe stand the trained ranges.
+    what it found and chose. Beside those of a trained recipe stand the trained ranges. The ranges
+    that a model came with take the place of calibration's, and `notes` say so; `shipped()` reads
+    what was written. Raises ValueError for a recipe that cannot ship the scales of its weights.
     """
     found = table_of(statistics) if statistics else None
     ranges, method = None, "trained" if recipe.is_trained else recipe.calibration
@@ -45,7 +51,13 @@ def quantized(
         ranges = read_ranges(statistics.with_name(TRAINED))
     elif found:
         ranges = thresholds.ranges_of(found, recipe)
+    if of_file and ranges is not None:
+        file_scales.check_weights(of_file, recipe)
+        ranges = {**ranges, **of_file.ranges}
     described = quantize(ranges)
+    if of_file and shipped and ranges is not None:
+        told = file_scales.notes(of_file, ranges, shipped())
+        described["notes"] = [*described.get("notes", ()), *told]
     if found:
         rows = table.summary(found, ranges)
         described["calibration"] = {"method": method, "tensors": rows}

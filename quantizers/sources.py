@@ -28,6 +28,7 @@ PACKAGES_OF_FORMAT = {  # what reads such a file
     "diffusers": ("torch", "diffusers"),
     "darknet": ("torch",),
     "onnx": ("onnx", "onnxruntime"),
+    "torch_qat": ("torch", "onnxscript", "onnx", "onnxruntime"),
     "tflite": ("ai_edge_litert",),
 }
 PACKAGES_OF_TOOLCHAIN = {
@@ -42,6 +43,7 @@ PACKAGES_BETWEEN = {  # what brings a model of the format there, beside what bot
     ("diffusers", "tflite"): ("litert_torch",),
     ("darknet", "tflite"): ("litert_torch",),
     ("onnx", "tflite"): ("onnx2tf",),
+    ("torch_qat", "tflite"): ("onnx2tf",),
 }
 PACKAGES_OF_ROUNDING = {"hqq": ("torch",)}  # what ONNX Runtime's quantizer solves it with
 PACKAGES_OF_ZOO = ("safetensors", "skimage", "sklearn")  # the zoo's weights and pictures
@@ -148,6 +150,14 @@ _OF_USERS = _OF_ZOO | {
         words="float TFLite file, taken as it is",
         is_reported=False,
         keeps_names=True,
+    ),
+    "torch_qat": Source(
+        name="torch_qat",
+        form=ONNX,
+        export=f"{_FROM_TORCH}:export_trained",
+        kind="program",
+        words="PyTorch network trained quantization-aware, exported with its scales",
+        needs=WRITES_ONNX,
     ),
     "pytorch": replace(_OF_ZOO["pytorch"], words="PyTorch program, exported again"),
 }

@@ -23,6 +23,7 @@ SAME = 2.0**-22
 SAVED_MODEL = "saved_model"  # a directory, as TensorFlow writes it
 PROGRAM = "program.pt2"  # `torch.export`
 ONNX = "model.onnx"
+TRAINED_ONNX = "trained.onnx"  # float, with the fake quantization that it was trained with
 TFLITE = "model.tflite"
 ARTIFACT = {"onnx": ONNX, "tflite": TFLITE}  # by toolchain
 STATISTICS = "statistics.npz"  # of every tensor, from calibration

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from int8gate.calibration_data.preprocessing import Preprocessing
@@ -21,6 +21,7 @@ from int8gate.quantizers.activation_audit import not_compared, worst_first
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Built, Pipeline
 from int8gate.quantizers.sources import source_of
+from int8gate.runtimes.artifact import TRAINED_ONNX
 from int8gate.tasks.registry import task
 from int8gate.validation.around_network import Scoring
 from int8gate.validation.cached_results import KeptEvaluation
@@ -60,10 +61,11 @@ def stages_of(plan: CasePlan, expected: Expectations) -> tuple[CaseStage, ...]:
             CaseStage("float_spec", float_spec),
             CaseStage("exported", exported, ("float_spec",)),
             CaseStage("float_built", float_artifact, ("float_spec",)),
+            CaseStage("compared", compared, ("exported", "float_built")),
             CaseStage(
                 "float_evaluation",
                 evaluate_float,
-                ("float_spec", "exported", "float_built", "scoring", "host"),
+                ("float_spec", "exported", "compared", "scoring", "host"),
             ),
         ]
     if plan.recipe.slow_on_host:
@@ -78,10 +80,10 @@ def stages_of(plan: CasePlan, expected: Expectations) -> tuple[CaseStage, ...]:
     if plan.recipe.is_reference:
         listed.append(CaseStage("evaluation", lambda _, __, scored: scored, ("float_evaluation",)))
     elif plan.has_float:
-        listed.append(CaseStage("evaluation", evaluate_pair, ("float_built", *inputs, "built")))
+        listed.append(CaseStage("evaluation", evaluate_pair, ("compared", *inputs, "built")))
     else:
         listed.append(CaseStage("evaluation", evaluate_alone, ("built", *inputs)))
-    judged = ("float_evaluation", "float_built") if plan.has_float else ("evaluation", "built")
+    judged = ("float_evaluation", "compared") if plan.has_float else ("evaluation", "built")
     listed.append(CaseStage("audit", audit, ("scoring",), judged))
     if plan.has_float:
         listed.append(CaseStage("timed", timed, ("float_built", "built")))
@@ -122,6 +124,18 @@ def float_artifact(plan: CasePlan, pipeline: Pipeline, float_spec: ModelSpec) ->
     return pipeline.artifact(float_spec, plan.toolchain.reference)
 
 
+def compared(plan: CasePlan, pipeline: Pipeline, exported: CacheEntry, built: Built) -> Built:
+    """What a case is compared with: the float artifact or, of a network that came with scales, that
+    network with the fake quantization that it was trained with. The float network within was never
+    trained to compute without.
+    """
+    trained = exported.path / TRAINED_ONNX
+    if plan.recipe.is_reference or not trained.is_file():
+        return built
+    artifact = replace(built.artifact, path=trained, sha256=f"{exported.key} {TRAINED_ONNX}")
+    return replace(built, artifact=artifact)
+
+
 def enough(
     plan: CasePlan,
     scoring: ScoringPlan,
@@ -149,7 +163,11 @@ def evaluate_float(
     scoring: ScoringPlan,
     host: CacheEntry | None,
 ) -> KeptEvaluation:
-    """The float artifact's scores and its fidelity to the network that it was made from."""
+    """The float artifact's scores and its fidelity to the network that it was made from; the scores
+    alone of one that came with scales (`compared`).
+    """
+    if built.artifact.path.name == TRAINED_ONNX:
+        return scores(plan, pipeline, scoring, host, built, scoring.samples)
     reference = exported.key, lambda: exported.path / source_of(float_spec).form
     return scores(plan, pipeline, scoring, host, built, scoring.samples, reference)
 

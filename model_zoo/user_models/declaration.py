@@ -18,6 +18,7 @@ FORMAT_OF_SUFFIX = {
     ".cfg": "darknet",
 }
 SAVED_MODEL = "saved_model"  # a folder
+TORCH_QAT = "torch_qat"  # a checkpoint, and a function that makes its network
 
 
 def format_of(file: Path) -> str:
@@ -36,6 +37,16 @@ def format_of(file: Path) -> str:
 
 
 @dataclass(frozen=True)
+class Qat:
+    """[models.NAME.qat]: `network` (``module:function``) gives a PyTorch network that was prepared
+    for quantization-aware training, `checkpoint` is its state dict after it. See `qat_network`.
+    """
+
+    network: str
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
 class OwnModel:
     """A model file with its task, data and preprocessing.
 
@@ -49,7 +60,8 @@ class OwnModel:
     `recipes` is empty for the format's own. `expect` overrides entries of `expectations.toml`.
     `keys` are those that its table has, for advice on what to delete. `features` is the hook that
     makes features of recordings. `training_data` are what a recipe that trains learns from, as
-    `data` are.
+    `data` are. `qat` says what was trained quantization-aware in PyTorch; `file` is its checkpoint
+    then.
     """
 
     name: str
@@ -78,6 +90,7 @@ class OwnModel:
     keys: tuple[str, ...] = ()
     features: str | None = None
     training_data: Path | None = None
+    qat: Qat | None = None
 
     @property
     def takes_arrays(self) -> bool:
@@ -89,7 +102,7 @@ class OwnModel:
         """The user's own functions by key, each as module:name."""
         preprocess = getattr(self.preprocessing, "hook", None)
         given = {"preprocess": preprocess, "decode": self.decode, "metric": self.metric}
-        given |= {"features": self.features}
+        given |= {"features": self.features, "qat.network": self.qat and self.qat.network}
         return {key: place for key, place in given.items() if place and ":" in place}
 
     def twin(self, size: tuple[int, int], channels: int) -> OwnModel:
@@ -100,4 +113,4 @@ class OwnModel:
     @property
     def format(self) -> str:
         """How the file is read, told by its name alone: see `format_of`."""
-        return FORMAT_OF_SUFFIX.get(self.file.suffix, SAVED_MODEL)
+        return TORCH_QAT if self.qat else FORMAT_OF_SUFFIX.get(self.file.suffix, SAVED_MODEL)

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from int8gate.model_zoo.user_models import untrusted
-from int8gate.model_zoo.user_models.declaration import SAVED_MODEL
+from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, TORCH_QAT
 from int8gate.model_zoo.user_models.tflite_file import check_computes_on_integers, is_quantized
 from int8gate.runtimes.artifact import in_order
 
 CHANNELS = (3, 1, 4)  # of a picture, the likeliest first
 TEXT = ("object", "string", "str")  # dtypes, as NumPy and TensorFlow call them
 CODE_IN = ("keras", "pytorch")  # formats whose files may hold code, which `trust` lets run
-LAYOUT_OF_FORMAT = {"onnx": "nchw", "pytorch": "nchw", "darknet": "nchw"}  # the others': nhwc
+LAYOUT_OF_FORMAT = dict.fromkeys(("onnx", "pytorch", "darknet", TORCH_QAT), "nchw")  # else nhwc
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ class End:
 class ModelFile:
     """The inputs and outputs of a model file, in the file's order, and its format.
 
-    `is_quantized`: its weights or activations are stored in integers already.
+    `is_quantized`: its weights or activations are stored in integers already. `has_scales`: it is
+    a float network with scales of a training or another quantizer (QDQ), which are what ships.
     """
 
     format: str
     inputs: tuple[End, ...]
     outputs: tuple[End, ...]
     is_quantized: bool = False
+    has_scales: bool = False
 
     @classmethod
     def of(cls, described: dict) -> ModelFile:
@@ -71,7 +73,8 @@ class ModelFile:
             tuple(End(**end | {"shape": tuple(end["shape"])}) for end in described[kind])
             for kind in ("inputs", "outputs")
         )
-        return cls(described["format"], inputs, outputs, described["is_quantized"])
+        told = (described[key] for key in ("is_quantized", "has_scales"))
+        return cls(described["format"], inputs, outputs, *told)
 
     @property
     def picture(self) -> tuple[str | None, tuple[int | None, int | None], int | None]:
@@ -79,6 +82,17 @@ class ModelFile:
         and channels; what the file leaves free is None.
         """
         return picture_of(self.inputs[0].shape, LAYOUT_OF_FORMAT.get(self.format, "nhwc"))
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What makes the network of a checkpoint, ``module:function``, and its picture: `size` (h, w),
+    None where that is to be declared, and `channels`.
+    """
+
+    network: str
+    size: tuple[int, int] | None
+    channels: int
 
 
 def picture_of(shape: tuple[int | None, ...], usual: str = "nhwc") -> tuple:
@@ -106,9 +120,10 @@ def inspect(
     outputs: tuple = (),
     trust: bool = False,
     signature: str | None = None,
+    trained: TrainedNetwork | None = None,
 ) -> ModelFile:
     """What the file takes and gives; `inputs` and `outputs` name the ends of a frozen graph,
-    `signature` what of a SavedModel is meant.
+    `signature` what of a SavedModel is meant, `trained` what makes the network of a checkpoint.
 
     With `trust` a Keras model or PyTorch program may hold code. Raises ValueError or OSError naming
     the file, for one that is damaged or of another kind, or asks for absurd memory.
@@ -116,10 +131,12 @@ def inspect(
     file = Path(file)
     trusted = {"trust": True} if trust and format in CODE_IN else {}
     chosen = {"signature": signature} if format == SAVED_MODEL else {}
+    chosen |= {"trained": trained} if format == TORCH_QAT else {}
     with untrusted.reading(file, format):
         found = _READERS[format](file, inputs, outputs, **trusted, **chosen)
         quantized = format == "tflite" and is_quantized(file)
-    found = ModelFile(format, *(tuple(ends) for ends in found), quantized)
+        has_scales = format == TORCH_QAT or (format == "onnx" and _has_pairs(file))
+    found = ModelFile(format, *(tuple(ends) for ends in found), quantized, has_scales)
     untrusted.check_ends(file, (*found.inputs, *found.outputs))
     if not (found.inputs and found.outputs):
         raise ValueError(f"{file} has no {'output' if found.inputs else 'input'}: export it again")
@@ -138,10 +155,11 @@ def describe(
     outputs: tuple,
     trust: bool,
     signature: str | None,
+    trained: TrainedNetwork | None,
     directory: Path,
 ) -> dict:
     """`inspect` as plain values; it writes nothing into `directory`."""
-    return asdict(inspect(file, format, inputs, outputs, trust, signature))
+    return asdict(inspect(file, format, inputs, outputs, trust, signature, trained))
 
 
 def _tflite(file: Path, inputs, outputs):
@@ -173,6 +191,14 @@ def _onnx(file: Path, inputs, outputs):
 
     given = [info for info in graph.input if info.name not in constants]
     return _of_any_batch(list(map(end, given)), list(map(end, graph.output)))
+
+
+def _has_pairs(file: Path) -> bool:
+    import onnx
+
+    from int8gate.model_zoo.importers.onnx.qdq import is_qdq
+
+    return is_qdq(onnx.load(str(file), load_external_data=False))
 
 
 def _of_any_batch(inputs: list[End], outputs: list[End]) -> tuple[list[End], list[End]]:
@@ -253,7 +279,20 @@ def _pytorch(file: Path, inputs, outputs, trust: bool = False):
     return [[end(spec) for spec in specs] for specs in (session.inputs, session.outputs)]
 
 
+def _torch_qat(file: Path, inputs, outputs, trained: TrainedNetwork):
+    from int8gate.model_zoo.user_models import qat_network
+
+    if trained.size is None:
+        free = (None, trained.channels, None, None)
+        return [[End("image", free, "float32")], [End("output", (), "float32")]]
+    shape = (1, trained.channels, *trained.size)
+    shapes = qat_network.output_shapes(qat_network.load(trained.network, file), shape)
+    given = [End(f"output_{number}", sides, "float32") for number, sides in enumerate(shapes)]
+    return [[End("image", shape, "float32")], given]
+
+
 _READERS: dict[str, Callable] = {
+    TORCH_QAT: _torch_qat,
     "tflite": _tflite,
     "onnx": _onnx,
     "keras": _keras,

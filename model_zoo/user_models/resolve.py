@@ -24,6 +24,7 @@ RECIPES = {  # by format: what such a file is brought to, the default first
     "onnx": ("onnx_int8",),
     "darknet": ("onnx_int8",),
     "pytorch": ("onnx_int8",),
+    "torch_qat": ("onnx_int8",),
 }
 OTHERS = ("tflite_int8",)
 
@@ -129,6 +130,7 @@ def _spec(own: OwnModel, network: Network) -> ModelSpec:
         paper="",
         decode=judged.heads.get(own.decode, own.decode) or judged.decode,
         recipes=default_recipes(own),
+        source=own.qat.network if own.qat else None,  # its code makes the network
         own=own,
     )
 

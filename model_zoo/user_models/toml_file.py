@@ -27,7 +27,7 @@ from int8gate.engine.plugins import PYPROJECT, find_modules_in, load_plugins
 from int8gate.engine.schema import Mistakes, checked
 from int8gate.model_zoo.registry import model, zoo
 from int8gate.model_zoo.spec import ModelSpec
-from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, OwnModel, format_of
+from int8gate.model_zoo.user_models.declaration import SAVED_MODEL, OwnModel, Qat, format_of
 from int8gate.model_zoo.user_models.toml_form import (
     Declarations,
     RecipeTable,
@@ -158,13 +158,16 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
             f"{where}: a name has letters, digits and underscores and begins with a letter: it "
             "stands in case ids and file names"
         )
-    given = _checked(where, table)
+    given = _with_checkpoint(where, _checked(where, table))
     for key in PATH_KEYS & given.keys():  # relative to the TOML; links are left as they are
         given[key] = Path(os.path.abspath(path.parent / given[key]))
     files = _taken(given, ("file", "float_file"))
+    if trained := given.pop("qat", None):
+        given["qat"] = Qat(trained["network"], files["file"])
     for key, file in files.items():
-        _check_file(where, key, file)
-    if "signature" in given and SAVED_MODEL not in map(format_of, files.values()):
+        key = "qat.checkpoint" if trained and key == "file" else key
+        _check_file(where, key, file, is_checkpoint=key == "qat.checkpoint")
+    if "signature" in given and (trained or SAVED_MODEL not in map(format_of, files.values())):
         raise ValueError(
             f"{where}: signature = {given['signature']!r:.60} is of a SavedModel, and "
             f"{files['file'].name} is none: leave the key out"
@@ -185,6 +188,18 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
         **files,
         **given,
     )
+
+
+def _with_checkpoint(where: str, given: dict) -> dict:
+    """The keys with the checkpoint of a `qat` table as `file`, which it takes the place of."""
+    if "qat" not in given:
+        return given
+    if "file" in given:
+        raise ValueError(
+            f"{where}: file = {given['file']!r:.60} stands beside a table qat, whose network and "
+            "checkpoint are the model: leave one of them out"
+        )
+    return {**given, "file": given["qat"]["checkpoint"]}
 
 
 def _taken(given: dict, keys: Iterable[str]) -> dict:
@@ -233,13 +248,21 @@ def _names_of(where: str, file: Path) -> tuple[str, ...]:
 
 def _checked(where: str, table: dict) -> dict:
     """The keys that a table has, as `Table` reads them."""
+    told = "file is missing"
     try:
-        return checked(Table, table).model_dump(exclude_unset=True)
+        given = checked(Table, table).model_dump(exclude_unset=True)
+        if {"file", "qat"} & given.keys():
+            return given
     except Mistakes as wrong:
-        told = str(wrong.found[0])
+        first = str(wrong.found[0])
+        if first != "task is missing" or {"file", "qat"} & table.keys():
+            told = first
     told = told.replace(" = '', expected", ' = "" is still to be chosen: write')  # `init` left it
     cure = {
         "file is missing": ': add file = "FILE", the model',
+        "qat: network is missing": ': add network = "module:function", which makes the network as '
+        "it was prepared for training",
+        "qat: checkpoint is missing": ': add checkpoint = "qat.pt", its state dict after training',
         "task is missing": f": add task, one of {names()}",
     }
     raise ValueError(f"{where}: {told}{cure.get(told, '')}")
@@ -256,12 +279,14 @@ def _preprocessing(where: str, given: dict) -> Preprocessing:
     return Hooked(made.mean, made.std, hook) if hook else made
 
 
-def _check_file(where: str, key: str, file: Path) -> None:
+def _check_file(where: str, key: str, file: Path, is_checkpoint: bool = False) -> None:
     if not file.exists():
         beside = file.parent.iterdir() if file.parent.is_dir() else ()
         near = difflib.get_close_matches(file.name, [each.name for each in beside], n=1)
         hint = f", did you mean {near[0]}?" if near else ""
         raise FileNotFoundError(f"{where}: {key}: no {on_a_line(str(file))}{hint}: mend the path")
+    if is_checkpoint:
+        return
     try:
         format_of(file)
     except ValueError as error:

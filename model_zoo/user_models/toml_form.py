@@ -61,10 +61,17 @@ Classes = Annotated[
 ]
 
 
-class Table(Exact):
-    """[models.NAME]; None where it lacks a key."""
+class QatTable(Exact):
+    """[models.NAME.qat]"""
 
-    file: Text
+    network: Hook
+    checkpoint: Text
+
+
+class Table(Exact):
+    """[models.NAME]; None where it lacks a key. `file` may be missing where there is a `qat`."""
+
+    file: Text | None = None
     task: Annotated[str, AfterValidator(_task)]
     data: Text | None = None
     labels: Text | None = None
@@ -98,6 +105,7 @@ class Table(Exact):
     recipes: Texts | None = None
     targets: Texts | None = None
     expect: dict | None = None
+    qat: QatTable | None = None
 
 
 class RecipeTable(Exact):

@@ -28,7 +28,8 @@ OTHER_KINDS = (
 TFLITE = b"TFL3"
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu")
 RUNTIME_DOMAINS = ("com.microsoft",)
-QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QGemm")
+ON_INTEGERS = ("DynamicQuantizeLinear", "QGemm", "ConvInteger")
+PAIRS = ("QuantizeLinear", "DequantizeLinear")  # of a file in QDQ form: see `qdq`
 
 
 def check_functions(path: Path, model) -> None:
@@ -128,8 +129,9 @@ def _itemsize(data_type: int) -> int:
 def read(path: Path):
     """The `ModelProto` of a file, its external data checked but not loaded.
 
-    Raises FileNotFoundError, or ValueError for anything else than one whole float ONNX model whose
-    operators are known: the sentence names the file and the node or tensor.
+    Raises FileNotFoundError, or ValueError for anything else than one whole ONNX model whose
+    operators are known and float, with pairs of QuantizeLinear and DequantizeLinear between them or
+    without: the sentence names the file and the node or tensor.
     """
     path = Path(path)
     model = _parse(path)
@@ -271,12 +273,13 @@ def _check_operators(path: Path, model) -> None:
     for node in (node for graph in onnx_file.graphs_of(model.graph) for node in graph.node):
         domain = "" if node.domain == "ai.onnx" else node.domain
         where = f"{path}: node {node.name or node.output[0]!r} is a {node.op_type}"
-        if domain in RUNTIME_DOMAINS and not _is_quantized(node):
+        if domain in RUNTIME_DOMAINS and (node.op_type in PAIRS or not _is_on_integers(node)):
             continue
-        if _is_quantized(node):
+        if _is_on_integers(node):
             raise ValueError(
-                f"{where}: the model is quantized already, expected float32: bring the model from "
-                "before quantization"
+                f"{where}: the model is quantized already and computes on integers, expected float "
+                "operators: bring the model from before quantization, or one in QDQ form "
+                "(QuantizeLinear and DequantizeLinear around float operators)"
             )
         try:
             defs.get_schema(node.op_type, versions.get(domain, 1), domain)
@@ -289,8 +292,8 @@ def _check_operators(path: Path, model) -> None:
             ) from None
 
 
-def _is_quantized(node) -> bool:
-    return node.op_type in QUANTIZED or node.op_type.startswith(("QLinear", "MatMulInteger"))
+def _is_on_integers(node) -> bool:
+    return node.op_type in ON_INTEGERS or node.op_type.startswith(("QLinear", "MatMulInteger"))
 
 
 def _check_weights(path: Path, model) -> None:

@@ -9,14 +9,17 @@ with the file as it came wherever that one runs.
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from int8gate.engine import memory
 from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
+from int8gate.model_zoo.importers.onnx import qdq
 from int8gate.model_zoo.importers.onnx import repairs as onnx_floats
 from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
+from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, read_scales
 from int8gate.model_zoo.importers.onnx.structure import (
     fixed_shape,
     plainly,
@@ -24,7 +27,7 @@ from int8gate.model_zoo.importers.onnx.structure import (
     unshaped,
 )
 from int8gate.runtimes import onnx_file, ort
-from int8gate.runtimes.artifact import ONNX
+from int8gate.runtimes.artifact import ONNX, TRAINED_ONNX
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 SAME = 1e-4  # largest difference to the file as it came, relative to the output's largest value
@@ -43,6 +46,8 @@ def import_onnx(
     A graph that takes its pictures channels last keeps doing so. Returns the report: ``file``,
     ``nodes``, ``opset``, ``input`` and ``outputs`` with their shapes, ``repairs`` (sentences) and
     ``largest_difference`` to the file as it came (None where that does not run or is too large).
+    Of a file in QDQ form it is the float network within, and what the pairs said goes to
+    `directory`/qdq.json (`qdq_scales`); `directory`/trained.onnx computes what the file does.
 
     Raises FileNotFoundError, or ValueError naming the node, tensor or file that is at fault.
     """
@@ -50,12 +55,60 @@ def import_onnx(
     directory.mkdir(parents=True, exist_ok=True)
     model = onnx_reading.read(source)
     allowed = SAME_AS_HALVES if onnx_floats.has_halves(model) else SAME
-    try:
-        repaired, repairs = _repaired(model, tuple(input_shape), source, inputs)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+    with tempfile.TemporaryDirectory() as scratch:
+        before, found = source, []
+        try:
+            if qdq.is_qdq(model):
+                before, found = Path(scratch) / ONNX, _without_pairs(model, source, directory)
+                onnx_file.write(model, before)
+                model = _loaded(before)
+            repaired, repairs = _repaired(model, tuple(input_shape), before, inputs)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+        report = _written(repaired, [*found, *repairs], source, before, directory, inputs, allowed)
+    if scales := read_scales(directory):
+        _write_trained(directory, scales)
+    return report
+
+
+def _write_trained(directory: Path, scales: QdqScales) -> None:
+    """Writes `directory`/trained.onnx, what a file in QDQ form computes, beside its float network.
+
+    Raises ValueError where it does not run.
+    """
+    import onnx
+
+    model = onnx.load(str(directory / ONNX))
+    qdq.with_fake_quantization(model, scales)
+    onnx_file.write(model, directory / TRAINED_ONNX)
+    ort.open_model(directory / TRAINED_ONNX, ort.options("DISABLE_ALL"))
+
+
+def _without_pairs(model, source: Path, directory: Path) -> list[str]:
+    """Makes a file in QDQ form its float network, in place, and writes its scales beside it."""
+    _load_weights(model, source)
+    scales = qdq.strip(model)
+    scales.write(directory)
+    return [
+        f"The file is in QDQ form: scales of {len(scales.activations)} activations and "
+        f"{len(scales.weights)} weights were read from its QuantizeLinear and DequantizeLinear "
+        "nodes.",
+        *scales.notes,
+    ]
+
+
+def _written(
+    repaired,
+    repairs: list[str],
+    source: Path,
+    before: Path,
+    directory: Path,
+    inputs: dict | None,
+    allowed: float,
+) -> dict:
+    """Writes the repaired model and compares it with that `before`; returns the report."""
     target = directory / ONNX
-    _load_weights(repaired, source)
+    _load_weights(repaired, before)
     if inputs:
         onnx_file.mark_as_arrays(repaired)
     onnx_file.write(repaired, target)
@@ -70,7 +123,7 @@ def import_onnx(
         "input": [written.graph.input[0].name, *shape],
         "outputs": [[info.name, sides_in_words(info)] for info in written.graph.output],
         "repairs": repairs,
-        "largest_difference": None if is_large else _difference(source, target, allowed),
+        "largest_difference": None if is_large else _difference(before, target, allowed),
     }
 
 

@@ -9,6 +9,7 @@ through the importer. These functions run in the worker process (`worker.py`).
 from __future__ import annotations
 
 import logging
+import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,26 @@ def export_onnx(
     picture = (1, declared.input_shape[-1], *declared.size)
     arrays = {each.name: (1, *each.shape) for each in declared.inputs}
     return import_onnx(source, picture, directory, arrays)
+
+
+def export_trained(
+    spec: ModelSpec, profile: str, weights: Weights, seed: int, directory: Path
+) -> dict:
+    """Writes `directory`/model.onnx, the float network of a user's quantization-aware training, and
+    its scales beside it (`qdq_scales`); returns the importer's report.
+    """
+    from int8gate.model_zoo.importers.onnx.importer import import_onnx
+    from int8gate.model_zoo.user_models import qat_network
+
+    declared, trained = spec.network(profile), spec.own_model.qat
+    assert trained is not None
+    picture = (1, declared.input_shape[-1], *declared.size)
+    with tempfile.TemporaryDirectory() as scratch:
+        written = Path(scratch) / "qdq.onnx"
+        module = qat_network.load(trained.network, trained.checkpoint)
+        changed = qat_network.to_qdq(module, picture, written)
+        report = import_onnx(written, picture, directory)
+    return {**report, "file": trained.checkpoint.name, "repairs": changed + report["repairs"]}
 
 
 def to_onnx(exported: Path, directory: Path) -> dict:

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import plainly
+from int8gate.quantizers.file_scales import FileScales
 from int8gate.quantizers.recipe import REFERENCES
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx import static as onnx_static
@@ -30,22 +31,25 @@ def quantize(
     ranges: dict[str, tuple[float, float]] | None,
     directory: Path,
     samples: Path | None = None,
+    of_file: FileScales | None = None,
 ) -> dict:
     """Writes `directory`/model.onnx by the recipe; returns its description (`describe`), with
     `notes` for the record where there are any.
 
     `ranges` gives (low, high) of every tensor of `tensors_to_quantize`; None for dynamic INT8.
-    `samples` are those of a recipe that rounds weights by them.
+    `samples` are those of a recipe that rounds weights by them, `of_file` the scales that the model
+    came with: weights get those, and no tensor that has one takes another's.
     Raises ValueError for a range that is missing, NaN or infinite, for a model that holds nothing
     to quantize, and with what the stock quantizer says where it stops.
     """
     is_static = recipe.activations in ACTIVATIONS
-    chosen = _chosen(float_model, recipe, ranges) if is_static else {}
+    chosen = _chosen(float_model, recipe, ranges, of_file) if is_static else {}
     notes: list[str] = []
     onnx_static.check_mix(float_model, recipe, ranges or {})
     try:
         if is_static:
-            model = onnx_static.quantize(float_model, recipe, chosen)
+            weights = of_file.weights if of_file else {}
+            model = onnx_static.quantize(float_model, recipe, chosen, weights)
         elif recipe.block:
             model, notes = weight_only.quantize(float_model, recipe, samples)
         else:
@@ -70,7 +74,9 @@ def tensors_to_quantize(float_model: Path) -> list[str]:
     return [name for name, of in onnx_static.marked(float_model).items() if name == of]
 
 
-def _chosen(float_model: Path, recipe: Recipe, ranges: dict | None) -> dict:
+def _chosen(
+    float_model: Path, recipe: Recipe, ranges: dict | None, of_file: FileScales | None = None
+) -> dict:
     """The range of every tensor with a quantizer, those that share another's scale included."""
     if ranges is None:
         raise ValueError(f"{recipe.name} needs the ranges of its activations, found none")
@@ -85,6 +91,8 @@ def _chosen(float_model: Path, recipe: Recipe, ranges: dict | None) -> dict:
         )
     # Behind a node that stays float, values that it moves have a scale of their own.
     sources = {name: of if of in ranges else calibrated.get(of, of) for name, of in marked.items()}
+    if of_file:
+        sources |= {name: name for name in sources if name in of_file.ranges}
     for name in sources.values():
         _check_range(name, ranges)
     return {name: ranges[of] for name, of in sources.items()}

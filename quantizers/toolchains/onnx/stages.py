@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.quantizers import ranged
+from int8gate.quantizers import file_scales, ranged
 from int8gate.quantizers.recipe_type import ROUNDED_BY_SAMPLES, Recipe
 from int8gate.quantizers.toolchains.onnx import collector as onnx_collector
 from int8gate.quantizers.toolchains.onnx import quantize as onnx_quantize
 from int8gate.quantizers.toolchains.onnx import weight_only
+from int8gate.quantizers.toolchains.onnx.shipped_scales import shipped_scales
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import ONNX
 from int8gate.runtimes.onnx_session import describe
@@ -38,8 +39,13 @@ def quantize(
     """
     if recipe.rounding in ROUNDED_BY_SAMPLES:
         return onnx_quantize.quantize(float_model, recipe, None, directory, given)
+    of_file = file_scales.of_artifact(float_model)
     return ranged.quantized(
-        lambda ranges: onnx_quantize.quantize(float_model, recipe, ranges, directory),
+        lambda ranges: onnx_quantize.quantize(
+            float_model, recipe, ranges, directory, of_file=of_file
+        ),
         recipe,
         given,
+        of_file,
+        lambda: shipped_scales(directory / ONNX, float_model),
     )

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
+from int8gate.quantizers.file_scales import LayerScales
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import INT4, Recipe
 from int8gate.quantizers.toolchains.onnx.float_nodes import feed_floats, part_constants, shapes_of
@@ -31,7 +32,7 @@ from int8gate.quantizers.toolchains.onnx.placement import (
     move_integers,
     place,
 )
-from int8gate.quantizers.toolchains.onnx.stock_quantizer import stock_quantizer
+from int8gate.quantizers.toolchains.onnx.stock_quantizer import NO_SCALES, stock_quantizer
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.onnx_graph import BY_RECIPE, KEPT_FLOAT
 
@@ -102,14 +103,18 @@ def _rename(graphs: list, of_tensor: Callable, of_node: Callable) -> None:
                         ends[position] = of_tensor(name)
 
 
-def quantize(float_model: Path, recipe: Recipe, ranges: dict):
-    """The quantized `ModelProto`; `ranges` holds every tensor of `marked`."""
+def quantize(
+    float_model: Path, recipe: Recipe, ranges: dict, weights: Mapping[str, LayerScales] = NO_SCALES
+):
+    """The quantized `ModelProto`; `ranges` holds every tensor of `marked`, `weights` the scales of
+    constants that have given ones.
+    """
     import onnx
 
     model = onnx.load(str(float_model))
     kept, widths = kept_by(recipe, model)
     part_constants(model.graph, kept)
-    quantized = quantize_placed(model, place(model, kept), recipe, ranges, widths)
+    quantized = quantize_placed(model, place(model, kept), recipe, ranges, widths, weights)
     if recipe.weights == INT4:
         give_int4_weights(quantized, onnx.load(str(float_model)), recipe)
     return quantized
@@ -125,13 +130,18 @@ def check_mix(float_model: Path, recipe: Recipe, ranges: dict) -> None:
 
 
 def quantize_placed(
-    model, placement: Placement, recipe: Recipe, ranges: dict, widths: ByWidth = NONE
+    model,
+    placement: Placement,
+    recipe: Recipe,
+    ranges: dict,
+    widths: ByWidth = NONE,
+    weights: Mapping[str, LayerScales] = NO_SCALES,
 ):
     """The quantized `ModelProto` of a float one, or of a part of one, which it takes apart.
 
     `placement` says which of its nodes compute with integers, `widths` which of the others
-    have another than float32. Raises ValueError where `ranges`
-    lacks a tensor that gets a scale of its own.
+    have another than float32, `weights` the scales of constants that have given ones. Raises
+    ValueError where `ranges` lacks a tensor that gets a scale of its own.
     """
     import onnx
 
@@ -141,7 +151,8 @@ def quantize_placed(
     placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
     shapes = shapes_of(model.graph)
-    quantizer = stock_quantizer(model, placement, recipe, numbered)
+    given = {numbering.number(name): scales for name, scales in weights.items()}
+    quantizer = stock_quantizer(model, placement, recipe, numbered, given)
     quantized = quantizer.quantize_model()
     for number, marked in quantizer.tensors_to_quantize.items():
         name = numbering.name(number)

@@ -6,18 +6,29 @@ in its loop of Python over the channels; and it knows more operators.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
+from int8gate.quantizers.file_scales import LayerScales
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx.placement import Placement, constant_left_operands
 from int8gate.quantizers.toolchains.onnx.weight_scales import channel_integers, channel_scales
 
+NO_SCALES: Mapping = {}  # of weights: those of the largest value
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
 SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
 
-def stock_quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
-    """ONNX Runtime's QDQ quantizer over the nodes that `place` chose."""
+def stock_quantizer(
+    model,
+    placement: Placement,
+    recipe: Recipe,
+    ranges: dict,
+    weights: Mapping[str | None, LayerScales] = NO_SCALES,
+):
+    """ONNX Runtime's QDQ quantizer over the nodes that `place` chose; `weights` has the scales
+    that some came with, by tensor.
+    """
     import numpy as np
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorData
@@ -59,7 +70,11 @@ def stock_quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
             for tensor in self.model.initializer():
                 marked = everything.get(tensor.name)
                 if marked and marked.tensor_type is QDQQuantTensorType.WEIGHT:
-                    params = _of_channels(tensor, marked.axis)
+                    params = (
+                        _given(weights[tensor.name], marked.axis)
+                        if tensor.name in weights
+                        else _of_channels(tensor, marked.axis)
+                    )
                     found |= {tensor.name: params} if params else {}
             self.tensors_to_quantize = {k: v for k, v in everything.items() if k not in found}
             try:
@@ -117,6 +132,22 @@ def stock_quantizer(model, placement: Placement, recipe: Recipe, ranges: dict):
         nodes_to_exclude=[],
         op_types_to_quantize=sorted({kinds[name] for name in placement.integer}),
         extra_options={"ForceQuantizeNoInputCheck": True},  # moves of the input, such as Flatten
+    )
+
+
+def _given(of: LayerScales, axis: int | None):
+    """Scales that weights came with, along that axis or, None, of all."""
+    import numpy as np
+    from onnx import TensorProto
+    from onnxruntime.quantization.base_quantizer import QuantizationParams
+
+    end = None if axis is not None else 1
+    scales = np.asarray(of.scales[:end], np.float32)
+    zeros = np.asarray(of.zero_points[:end], np.int8)
+    if axis is None:
+        scales, zeros = scales.reshape(()), zeros.reshape(())
+    return QuantizationParams(
+        zero_point=zeros, scale=scales, quant_type=TensorProto.INT8, axis=axis
     )
 
 

@@ -21,14 +21,16 @@ from int8gate.runtimes.artifact import ONNX, PROGRAM
 
 QUANTIZER = "ONNX Runtime's quantizer"
 _HERE = "int8gate.quantizers.toolchains.onnx"
-_TO_ONNX = Stage("artifact", f"{_HERE}.from_torch:to_onnx")
 
 
 class Onnx(Toolchain):
     name = "onnx"
     file = ONNX
     packages = ("onnxruntime",)
-    floats: ClassVar = {PROGRAM: _TO_ONNX, ONNX: _TO_ONNX}
+    floats: ClassVar = {
+        PROGRAM: Stage("artifact", f"{_HERE}.from_torch:to_onnx"),
+        ONNX: Stage("artifact", f"{_HERE}.with_scales:to_onnx"),
+    }
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")
     remedies: ClassVar = {
         "cle": Stage("remedy", f"{_HERE}.remedies:equalize"),

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from int8gate.quantizers.file_scales import FileScales
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import FLOAT32, INT4, Recipe
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.float_operators import note, of_widths
+from int8gate.quantizers.toolchains.tflite.given_scales import with_given_scales
 from int8gate.quantizers.toolchains.tflite.int4_weights import with_int4_weights
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.quantizers.toolchains.tflite.mixed_widths import quantized_mix
@@ -40,13 +42,14 @@ def quantize(
     ranges: Mapping[str, tuple[float, float]],
     pixel_range: tuple[float, float] | None,
     directory: Path,
+    of_file: FileScales | None = None,
 ) -> dict:
     """Writes `directory`/model.tflite, full INT8 by the recipe; returns its description,
     with `notes` for the record.
 
     `float_model` is a float `.tflite`, whoever wrote it, `ranges` are those of its tensors
     (`tflite_collector`, `thresholds`), `pixel_range` is what pixels 0 and 255 become, None of
-    arrays.
+    arrays. Weights get the scales that the model came with, `of_file`, where it has some.
     """
     ranged, notes = with_ranges(*with_near_masks(float_model.read_bytes(), ranges)), []
     if recipe.pixel_ranges and pixel_range is None:
@@ -60,6 +63,9 @@ def quantize(
     quantized, told = quantized_mix(ranged, graph, recipe, chosen, recipe.io)
     if recipe.weights == INT4:
         quantized = with_int4_weights(quantized, ranged, recipe)
+    if of_file:
+        quantized, clipped = with_given_scales(quantized, float_model.read_bytes(), of_file)
+        told = [*told, *clipped]
     (directory / TFLITE).write_bytes(quantized)
     notes += told
     if chosen[FLOAT32]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from int8gate.quantizers import ranged
+from int8gate.quantizers import file_scales, ranged
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.tflite import collector as tflite_collector
 from int8gate.quantizers.toolchains.tflite import convert as tflite
+from int8gate.quantizers.toolchains.tflite.given_scales import shipped_scales
 from int8gate.runtimes import litert
 from int8gate.runtimes.artifact import TFLITE
 
@@ -22,10 +23,15 @@ def quantize(
     float_model: Path, recipe: Recipe, statistics: Path | None, pixel_range, directory: Path
 ) -> dict:
     """Writes the artifact; returns its description and calibration, see `ranged.quantized`."""
+    of_file = file_scales.of_artifact(float_model)
     return ranged.quantized(
-        lambda ranges: tflite.quantize(float_model, recipe, ranges, pixel_range, directory),
+        lambda ranges: tflite.quantize(
+            float_model, recipe, ranges, pixel_range, directory, of_file
+        ),
         recipe,
         statistics,
+        of_file,
+        lambda: shipped_scales(directory / TFLITE),
     )
 
 

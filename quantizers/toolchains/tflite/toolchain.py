@@ -39,7 +39,7 @@ class Tflite(Toolchain):
     floats: ClassVar = {
         SAVED_MODEL: Stage("artifact", f"{_HERE}.convert:to_tflite"),
         PROGRAM: Stage("artifact", f"{_HERE}.from_torch:to_tflite"),
-        ONNX: Stage("artifact", f"{_HERE}.from_onnx:to_tflite"),
+        ONNX: Stage("artifact", f"{_HERE}.with_scales:to_tflite"),
         TFLITE: Stage("artifact", "int8gate.quantizers.network_export:keep_tflite"),
     }
     calibration = Stage("statistics", f"{_HERE}.stages:calibrate")

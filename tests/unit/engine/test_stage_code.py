@@ -279,7 +279,7 @@ def test_what_a_stage_loads_is_reached(team, tmp_path):
             ("int8gate.quantizers.auditing", of_pictures),
         ),
         "inspection": (
-            (inspection.describe, model, "onnx", (), (), False, None, tmp_path),
+            (inspection.describe, model, "onnx", (), (), False, None, None, tmp_path),
             stages.INSPECTION.roots,
         ),
         "calibration": (

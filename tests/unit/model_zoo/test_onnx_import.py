@@ -191,9 +191,9 @@ def test_a_size_that_the_graph_cannot_take_is_refused(tmp_path):
     )
 
 
-def test_a_quantized_file_is_refused(tmp_path):
+def test_a_file_that_computes_on_integers_is_refused(tmp_path):
     model = cnn()
-    model.graph.node[1].op_type = "QuantizeLinear"
+    model.graph.node[1].op_type = "QLinearAdd"
     path = save(model, tmp_path / "theirs.onnx")
     refused(lambda: import_onnx(path, PICTURE, tmp_path / "o"), "relu_1", "quantized already")
 

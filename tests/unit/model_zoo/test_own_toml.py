@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.calibration_data.preprocessing import PIXELS
+from int8gate.model_zoo.user_models.declaration import Qat
 from int8gate.model_zoo.user_models.toml_file import NEEDED, read_pyproject, read_zoo
 from int8gate.model_zoo.user_models.toml_form import Table
 from int8gate.tasks.registry import tasks
@@ -118,6 +119,41 @@ expect = { accuracy = "0.97 * float" }
 )
 def test_what_is_wrong_is_named(zoo, text, words):
     refused(lambda: zoo(text), "models.toml, [models.gadget]", words)
+
+
+QAT = 'task = "classification"\n[models.gadget.qat]\n'
+
+
+def test_a_checkpoint_and_its_function_take_the_place_of_a_file(zoo, tmp_path):
+    (tmp_path / "qat.pt").write_bytes(b"tensors")
+    (model,) = zoo(QAT + 'network = "nets:prepared"\ncheckpoint = "qat.pt"\n')
+    assert model.file == tmp_path / "qat.pt"
+    assert model.qat == Qat("nets:prepared", tmp_path / "qat.pt")
+    assert model.format == "torch_qat"
+    assert model.hooks == {"qat.network": "nets:prepared"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (QAT + 'checkpoint = "gadget.onnx"', "qat: network is missing: add network = "),
+        (QAT + 'network = "nets:prepared"', "qat: checkpoint is missing: add checkpoint = "),
+        (QAT + 'network = "nets"\ncheckpoint = "gadget.onnx"', "module:function"),
+        (QAT + 'network = "n:p"\ncheckpoint = "gadget.onnx"\nnetwrk = 1', "netwrk"),
+        (
+            'file = "gadget.onnx"\n' + QAT + 'network = "n:p"\ncheckpoint = "gadget.onnx"',
+            "file = 'gadget.onnx' stands beside a table qat",
+        ),
+        (LEAST + 'qat = "qat.pt"', "qat: expected a table, found 'qat.pt'"),
+    ],
+)
+def test_what_is_wrong_with_a_qat_table_is_named(zoo, text, words):
+    refused(lambda: zoo(text), "models.toml, [models.gadget]", words)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(zoo):
+    with pytest.raises(FileNotFoundError, match=r"qat\.checkpoint: no .*absent\.pt"):
+        zoo(QAT + 'network = "n:p"\ncheckpoint = "absent.pt"')
 
 
 @pytest.mark.parametrize("task", [name for name, task in tasks().items() if task.heads])

@@ -1,0 +1,433 @@
+"""A file in QDQ form, as quantization-aware training leaves it, to its float network and scales.
+
+QuantizeLinear and DequantizeLinear around float operators are the form in which PyTorch (eager and
+PT2E), NVIDIA ModelOpt, Brevitas, tf2onnx and ONNX Runtime's own quantizer hand on a quantized
+network (ONNX operators, versions 10 to 25). The pairs of activations are taken out, weights become
+the real values that their integers stand for, and what the pairs said goes to `QdqScales`.
+
+A file that computes on integers (QLinearConv, MatMulInteger) has no float network within it, and is
+refused by `checked_file`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from int8gate.model_zoo.importers.onnx.qdq_scales import (
+    LIMITS,
+    ActivationScale,
+    QdqScales,
+    WeightScales,
+)
+from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
+from int8gate.runtimes import onnx_file
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+MOVES = frozenset(  # integers as well as what they stand for
+    {
+        *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split"),
+        *("Gather", "MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile"),
+    }
+)
+BIAS = "int32"
+SHOWN = 3  # names in a sentence
+
+
+def is_qdq(model) -> bool:
+    """Whether a model has QuantizeLinear or DequantizeLinear, also within subgraphs."""
+    return any(
+        node.op_type in (QUANTIZE, DEQUANTIZE)
+        for graph in onnx_file.graphs_of(model.graph)
+        for node in graph.node
+    )
+
+
+def strip(model) -> QdqScales:
+    """Takes the pairs out of a loaded model in QDQ form, in place; returns what they said.
+
+    Its nodes stand in their order, its weights are loaded. Tensors keep their names; what read a
+    dequantized tensor reads the one that was quantized. Of an output the name stays.
+
+    Raises ValueError naming the node for what is no fake quantization to 8 bits: a scale that is
+    computed, of blocks, or no positive number, another width, an activation with a scale for each
+    channel, an operator on integers, an integer input or output.
+    """
+    for inner in list(onnx_file.graphs_of(model.graph))[1:]:
+        for node in inner.node:
+            if node.op_type in (QUANTIZE, DEQUANTIZE):
+                raise ValueError(
+                    f"{_named(node)} stands in a subgraph (If, Loop, Scan), expected pairs in the "
+                    "main graph alone: export the network with its control flow written out"
+                )
+    stripping = _Stripping(model)
+    stripping.run()
+    return stripping.scales
+
+
+def with_fake_quantization(model, scales: QdqScales) -> None:
+    """Puts what the pairs computed into their float network, in place, in float operators.
+
+    Each activation goes through Div, Round, Clip and Mul: what QuantizeLinear and DequantizeLinear
+    give (rounding to even), which no runtime fuses to integer kernels of its own.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, names = model.graph, Names(model.graph)
+    made = {name: node for node in graph.node for name in node.output}
+    outputs = {info.name for info in graph.output}
+    added, before = [], {}
+    for tensor, of in scales.activations.items():
+        low, high = (bound - of.zero_point for bound in of.bounds or LIMITS[of.dtype])
+        constants = []
+        for part, value in (("scale", of.scale), ("low", low), ("high", high)):
+            constants.append(names.new(f"{tensor}_{part}"))
+            stored = numpy_helper.from_array(np.float32(value), constants[-1])
+            graph.initializer.append(stored)
+        scale, *bounds = constants
+        source, result = tensor, names.new(f"{tensor}_rounded")
+        if tensor in outputs and tensor in made:
+            source, result = names.new(f"{tensor}_before"), tensor
+            before[tensor] = source
+        steps = [names.new(f"{tensor}_{part}") for part in ("steps", "whole", "within")]
+        chain = [
+            ("Div", [source, scale], steps[0]),
+            ("Round", steps[:1], steps[1]),
+            ("Clip", [steps[1], *bounds], steps[2]),
+            ("Mul", [steps[2], scale], result),
+        ]
+        for kind, given, end in chain:
+            added.append(helper.make_node(kind, given, [end], names.new(f"{tensor}_{kind}")))
+        if result != tensor:
+            _read_instead(graph, tensor, result)
+    for tensor, source in before.items():
+        ends = made[tensor].output
+        ends[list(ends).index(tensor)] = source
+    graph.node.extend(added)
+    sort_nodes(graph)
+
+
+def _read_instead(graph, tensor: str, other: str) -> None:
+    for inner in onnx_file.graphs_of(graph):
+        for node in inner.node:
+            for place, name in enumerate(node.input):
+                if name == tensor:
+                    node.input[place] = other
+
+
+class _Stripping:
+    """One pass over the nodes in their order, then the edges of those that stay."""
+
+    def __init__(self, model) -> None:
+        self._model, self._graph = model, model.graph
+        self._constants = Constants(model)
+        self._same: dict[str, str] = {}  # a tensor that is gone: what is read in its place
+        self._integers: dict[str, ActivationScale] = {}  # by tensor that holds integers
+        self._narrow: list[str] = []
+        self._wider: dict[str, None] = {}
+        self._inputs = {info.name for info in self._graph.input}
+        self.scales = QdqScales()
+
+    def run(self) -> None:
+        kept = [node for node in self._graph.node if self._stays(node)]
+        del self._graph.node[:]
+        self._graph.node.extend(kept)
+        del self._graph.value_info[:]  # moved integers are floats now
+        self._connect()
+        _drop_unread(self._graph)
+        if self._narrow:
+            self.scales.notes.append(
+                f"{_listed(self._narrow)} had fewer than 8 bits in training (a Clip between Q and "
+                "DQ): the trained scale ships, and values beyond are no longer clipped"
+            )
+        if self._wider:
+            self.scales.notes.append(
+                f"{_listed(list(self._wider))} had pairs of different scales for different "
+                "readers: a tensor ships one scale, the one of the widest range"
+            )
+
+    def _stays(self, node) -> bool:
+        """Whether a node is no part of a pair, which is taken in here."""
+        if node.op_type == QUANTIZE:
+            return self._quantize(node)
+        if node.op_type == DEQUANTIZE:
+            return self._dequantize(node)
+        read = [name for name in node.input if name in self._integers]
+        if not read:
+            return True
+        if node.op_type == "Clip" and node.input[0] in self._integers:
+            self._narrowed(node)
+            return False
+        if node.op_type not in MOVES or read != [node.input[0]]:
+            raise ValueError(
+                f"{_named(node)} computes on integers ({read[0]}), expected a DequantizeLinear "
+                "before it: export the network in QDQ form, with float operators between the pairs"
+            )
+        for name in node.output:
+            self._integers[name] = self._integers[read[0]]
+        return True
+
+    def _narrowed(self, node) -> None:
+        """A Clip of integers: training had fewer than 8 bits."""
+        scale = self._integers[node.input[0]]
+        bounds = list(LIMITS[scale.dtype])
+        for place, name in enumerate(node.input[1:3]):
+            value = self._constants.values(name) if name else None
+            if name and value is None:
+                raise ValueError(f"{_named(node)} has a bound that is computed, expected constants")
+            bounds[place] = bounds[place] if value is None else int(value.item())
+        tensor = self._source(node.input[0])
+        self._narrow.append(tensor)
+        activations = self.scales.activations
+        activations[tensor] = replace(activations[tensor], bounds=(bounds[0], bounds[1]))
+        self._replace(node, scale)
+
+    def _quantize(self, node) -> bool:
+        if self._constants.values(node.input[0]) is not None:
+            return True  # of weights; it goes with its DequantizeLinear, or is read as a constant
+        found = self._activation(node)
+        tensor = self._source(node.input[0])
+        before = self.scales.activations.setdefault(tensor, found)
+        if not before.is_same(found):
+            self._wider[tensor] = None
+            wider = max(before, found, key=lambda each: each.limits[1] - each.limits[0])
+            self.scales.activations[tensor] = wider
+        self._replace(node, self._activation(node))
+        return False
+
+    def _dequantize(self, node) -> bool:
+        stored = self._constants.values(node.input[0])
+        if stored is not None:
+            self._fold(node, stored)
+            return False
+        name = node.input[0]
+        if name not in self._integers:
+            what = "an input of the file" if name in self._inputs else "no QuantizeLinear gives it"
+            raise ValueError(
+                f"{_named(node)} reads the integers {name} ({what}), expected those of a "
+                "QuantizeLinear: export the network with float inputs and outputs"
+            )
+        if not self._integers[name].is_same(self._activation(node)):
+            raise ValueError(
+                f"{_named(node)} has another scale or zero point than the QuantizeLinear of what "
+                "it reads, expected a pair of one scale: the file is damaged, export it again"
+            )
+        self._same[node.output[0]] = self._source(name)
+        return False
+
+    def _replace(self, node, scale: ActivationScale) -> None:
+        self._same[node.output[0]] = self._source(node.input[0])
+        self._integers[node.output[0]] = scale
+
+    def _source(self, name: str) -> str:
+        while name in self._same:
+            name = self._same[name]
+        return name
+
+    def _activation(self, node) -> ActivationScale:
+        scales, zero_points, _ = self._parameters(node)
+        if scales.size != 1:
+            raise ValueError(
+                f"{_named(node)} gives an activation {scales.size} scales, expected one: neither "
+                "runtime has kernels for scales of channels there; train it per tensor"
+            )
+        dtype = str(zero_points.dtype)
+        return ActivationScale(float(scales.item()), int(zero_points.item()), dtype)
+
+    def _parameters(self, node) -> tuple[np.ndarray, np.ndarray, int | None]:
+        """Scales and zero points (channels,) or (1,), and their axis."""
+        found = [self._constants.values(name) for name in node.input[1:3] if name]
+        if any(values is None for values in found):
+            raise ValueError(
+                f"{_named(node)} has a scale or zero point that is computed, expected constants: "
+                "export the network in evaluation mode, its observers frozen"
+            )
+        settings = {entry.name: entry for entry in node.attribute}
+        if "block_size" in settings and settings["block_size"].i:
+            raise ValueError(
+                f"{_named(node)} has scales of blocks, expected one scale or one for each channel"
+            )
+        scales = np.atleast_1d(found[0]).astype(np.float64)
+        if not (np.isfinite(scales).all() and (scales > 0).all()):
+            raise ValueError(
+                f"{_named(node)} has the scale {scales.min():g}, expected positive numbers: its "
+                "observer saw nothing or the training diverged; train it again"
+            )
+        zero_points = np.atleast_1d(found[1]) if len(found) > 1 else self._zeros(node, scales)
+        if str(zero_points.dtype) not in (*LIMITS, BIAS):
+            raise ValueError(
+                f"{_named(node)} quantizes to {zero_points.dtype}, expected int8 or uint8: train "
+                "the network with 8 bits"
+            )
+        axis = settings["axis"].i if "axis" in settings else 1
+        return scales, np.broadcast_to(zero_points, scales.shape), axis if scales.size > 1 else None
+
+    def _zeros(self, node, scales: np.ndarray) -> np.ndarray:
+        """The zero points that are left out: of what is stored, else of uint8."""
+        stored = self._constants.values(node.input[0])
+        kind = np.uint8 if stored is None or stored.dtype.kind == "f" else stored.dtype
+        return np.zeros(scales.shape, kind)
+
+    def _fold(self, node, stored: np.ndarray) -> None:
+        """Weights or a bias as the real values that their integers stand for."""
+        from onnx import numpy_helper
+
+        scales, zero_points, axis = self._parameters(node)
+        axis = None if axis is None else axis % stored.ndim
+        shape = [1] * stored.ndim
+        if axis is not None:
+            shape[axis] = -1
+        points = zero_points.astype(np.int64).reshape(shape)
+        real = (stored.astype(np.int64) - points) * scales.reshape(shape)
+        name = node.output[0]
+        tensor = numpy_helper.from_array(real.astype(np.float32).reshape(stored.shape), name)
+        self._graph.initializer.append(tensor)
+        if str(stored.dtype) != BIAS:
+            points = tuple(zero_points.tolist())
+            found = WeightScales(tuple(scales.tolist()), points, axis, str(stored.dtype))
+            self.scales.weights[name] = found
+
+    def _connect(self) -> None:
+        """Turns every edge that led to a tensor that is gone."""
+        from onnx import helper
+
+        outputs = {info.name for info in self._graph.output}
+        integer = [name for name in outputs if name in self._integers]
+        if integer:
+            raise ValueError(
+                f"output {integer[0]} holds integers, expected a DequantizeLinear before it: "
+                "export the network with float inputs and outputs"
+            )
+        made = {name: node for node in self._graph.node for name in node.output}
+        renamed: dict[str, str] = {}
+        for info in self._graph.output:
+            source = self._source(info.name)
+            if source == info.name:
+                continue
+            if source in made and source not in outputs and source not in renamed:
+                renamed[source] = info.name
+                continue
+            name = Names(self._graph).new(f"{info.name}_is")
+            source = renamed.get(source, source)
+            self._graph.node.append(helper.make_node("Identity", [source], [info.name], name))
+        for graph in onnx_file.graphs_of(self._graph):
+            for node in graph.node:
+                for ends in (node.input, node.output):
+                    for place, name in enumerate(ends):
+                        if name not in outputs or ends is node.input:
+                            source = self._source(name)
+                            ends[place] = renamed.get(source, source)
+            if graph is not self._graph:
+                for info in graph.output:
+                    source = self._source(info.name)
+                    info.name = renamed.get(source, source)
+        activations = self.scales.activations
+        self.scales.activations = {renamed.get(name, name): of for name, of in activations.items()}
+        self._narrow = [renamed.get(name, name) for name in dict.fromkeys(self._narrow)]
+        self._wider = {renamed.get(name, name): None for name in self._wider}
+
+
+class Constants:
+    """The values of a model's tensors that follow from its constants alone, each computed once.
+
+    Exporters write the weights of a pair as they are, transposed, or scaled by a normalization's
+    statistics; scales as constants, or as casts and roots of some.
+    """
+
+    def __init__(self, model) -> None:
+        self._model = model
+        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._made = {name: node for node in model.graph.node for name in node.output if name}
+        self._known: dict[str, np.ndarray | None] = {}
+
+    def values(self, name: str) -> np.ndarray | None:
+        """The values of a tensor; None of one that depends on an input, or is too much to ask."""
+        waiting = [name]
+        while waiting:
+            asked = waiting[-1]
+            if asked in self._known:
+                waiting.pop()
+                continue
+            node = self._made.get(asked)
+            before = [each for each in node.input if each] if node is not None else []
+            unknown = [each for each in before if each not in self._known]
+            if asked in self._stored or node is None or not unknown:
+                self._known[asked] = self._found(asked, node, before)
+                waiting.pop()
+            elif any(self._known.get(each, 0) is None for each in before):
+                self._known[asked] = None
+                waiting.pop()
+            else:
+                waiting += unknown
+        return self._known[name]
+
+    def _found(self, name: str, node, before: list[str]) -> np.ndarray | None:
+        from onnx import numpy_helper
+
+        if name in self._stored:
+            return numpy_helper.to_array(self._stored[name])
+        if node is None or any(self._known[each] is None for each in before):
+            return None
+        if node.op_type != "Constant" and not before:
+            return None  # random numbers, and what else comes from nothing
+        return self._computed(name, node, before)
+
+    def _computed(self, name: str, node, before: list[str]) -> np.ndarray | None:
+        """What ONNX's own definition of the operator gives."""
+        from onnx import helper
+        from onnx.reference import ReferenceEvaluator
+
+        if any(True for _ in onnx_file.graphs_within(node)):
+            return None
+        own = type(node)()
+        own.CopyFrom(node)
+        infos = [
+            helper.make_tensor_value_info(
+                each, helper.np_dtype_to_tensor_dtype(self._known[each].dtype), None
+            )
+            for each in dict.fromkeys(before)
+        ]
+        result = helper.make_tensor_value_info(name, 0, None)
+        graph = helper.make_graph([own], "constant", infos, [result])
+        model = helper.make_model(graph, opset_imports=list(self._model.opset_import))
+        try:
+            (found,) = ReferenceEvaluator(model).run(
+                [name], {each: self._known[each] for each in before}
+            )
+        # It is the operators' definition in Python: what it has none for raises anything.
+        except Exception:
+            return None
+        return np.asarray(found)
+
+
+def _drop_unread(graph) -> None:
+    """Takes out nodes and constants that nothing reads any more, in place."""
+    ends = {info.name for info in graph.output}
+    while True:
+        read = {
+            name
+            for inner in onnx_file.graphs_of(graph)
+            for node in inner.node
+            for name in node.input
+        }
+        read |= {info.name for inner in onnx_file.graphs_of(graph) for info in inner.output} | ends
+        kept = [node for node in graph.node if read.intersection(node.output)]
+        if len(kept) == len(graph.node):
+            break
+        del graph.node[:]
+        graph.node.extend(kept)
+    stored = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(stored)
+
+
+def _named(node) -> str:
+    return f"node {node.name or node.output[0]} ({node.op_type})"
+
+
+def _listed(names: list[str]) -> str:
+    """So many names, and how many there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    what = "tensor" if len(names) == 1 else f"{len(names)} tensors"
+    return f"{what} {', '.join(names[:SHOWN])}{more}"
