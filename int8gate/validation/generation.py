@@ -59,8 +59,8 @@ def unmeasured_reason(plan: CasePlan) -> str | None:
         )
     if recipe.toolchain != "onnx":
         return (
-            "not measured: litert-torch would convert two networks more, which takes longer than "
-            "all else of the case"
+            "not measured: litert-torch would have to convert two networks more, each in the time "
+            "that the case's own takes, minutes on busy cores"
         )
     if recipe.is_mixed:
         return (
@@ -146,8 +146,8 @@ def _consistency(
     found = cached_results.fact(
         pipeline.cache, "generation", parts, find, "int8gate.validation.generation:compared"
     )
-    limit = allowed(plan.recipe, found)
-    return found | {"allowed": limit, "holds": found["difference"] <= limit}
+    limit, difference = allowed(plan.recipe, found), found["difference"]
+    return found | {"allowed": limit, "holds": difference is not None and difference <= limit}
 
 
 def allowed(recipe: Recipe, found: dict) -> float:
@@ -158,7 +158,7 @@ def allowed(recipe: Recipe, found: dict) -> float:
     is_float = recipe.is_reference or recipe.block is not None
     if is_float and found["same_weights"]:
         return ROUNDING
-    return max(ROUNDING, ERRORS * found["quantization"])
+    return max(ROUNDING, ERRORS * (found["quantization"] or 0.0))
 
 
 def compared(
@@ -170,7 +170,8 @@ def compared(
     (standard deviation) of the whole artifact's logits: `difference` that of the steps to it,
     `quantization` its own to the float artifact `real`; `largest_logit` is the largest of one logit
     in its own unit, `same_tokens` the share of places where the likeliest token is the same,
-    `same_weights` whether both steps hold the whole artifact's weights, byte for byte.
+    `same_weights` whether both steps hold the whole artifact's weights, byte for byte. What is not
+    finite is None.
     """
     from int8gate.runtimes.onnx_weights import weights_of
 
@@ -189,7 +190,7 @@ def compared(
         "tokens": int(expected.shape[0] * expected.shape[1]),
         "difference": _share(apart, spread),
         "quantization": _share(expected - floats, spread),
-        "largest_logit": float(np.abs(apart).max()),
+        "largest_logit": _finite(np.abs(apart).max()),
         "same_tokens": float((written.argmax(-1) == expected.argmax(-1)).mean()),
         "same_weights": all(weights_of(each) <= known for each in (prefill, decode)),
     }
@@ -208,7 +209,13 @@ def through_cache(prefill: Session, decode: Session, tokens: np.ndarray, prompt:
     return np.stack(rows)
 
 
-def _share(differences: np.ndarray, spread: float) -> float:
-    """Root mean square, as a share of the spread; infinite where nothing varies but they do."""
+def _share(differences: np.ndarray, spread: float) -> float | None:
+    """Root mean square, as a share of the spread; None where nothing varies but they do."""
     size = float(np.sqrt((differences**2).mean()))
-    return size / spread if spread else (float("inf") if size else 0.0)
+    if not spread:
+        return None if size else 0.0
+    return _finite(size / spread)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

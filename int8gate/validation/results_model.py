@@ -150,9 +150,9 @@ class Consistency(Open):
 
     samples: int
     tokens: int
-    difference: FiniteFloat
-    quantization: FiniteFloat = Field(description="of the scored artifact to float")
-    largest_logit: FiniteFloat
+    difference: FiniteFloat | None = Field(description="null where it is not finite")
+    quantization: FiniteFloat | None = Field(description="of the scored artifact to float")
+    largest_logit: FiniteFloat | None
     same_tokens: FiniteFloat
     same_weights: bool
     allowed: FiniteFloat

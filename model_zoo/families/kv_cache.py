@@ -115,7 +115,9 @@ def prefill(
     a cache of `length` places; `others` are that builder's, which raises what it raises.
     """
     step = Prefill(getattr(causal_lm, of)(inputs, classes, **others), length)
-    (step.prompt,) = inputs[0].shape
+    (prompt,) = inputs[0].shape
+    assert prompt is not None  # of fixed length
+    step.prompt = prompt
     return step
 
 

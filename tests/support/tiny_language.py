@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -43,6 +44,11 @@ def with_stale_cache(decode: Path, target: Path) -> Path:
     return _edited(decode, target, _stale)
 
 
+def not_finite(decode: Path, target: Path) -> Path:
+    """Decode that answers NaN."""
+    return _edited(decode, target, _without_numbers)
+
+
 def _edited(decode: Path, target: Path, edit) -> Path:
     model_ = onnx.load(str(decode))
     edit(model_.graph)
@@ -58,6 +64,14 @@ def _later(graph) -> None:
     one = numpy_helper.from_array(kind.type(1).reshape(1), "one_place")
     graph.initializer.append(one)
     graph.node.insert(0, helper.make_node("Add", [place, "one_place"], ["later"]))
+
+
+def _without_numbers(graph) -> None:
+    logits = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = ["finite_logits" if name == logits else name for name in node.output]
+    graph.initializer.append(numpy_helper.from_array(np.float32([np.nan]), "nan"))
+    graph.node.append(helper.make_node("Add", ["finite_logits", "nan"], [logits]))
 
 
 def _stale(graph) -> None:

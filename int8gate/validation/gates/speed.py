@@ -55,9 +55,11 @@ def generation_gate(generation: dict | None, case_id: str) -> GateResult | None:
     if not consistency or consistency["holds"]:
         return None
     same = f"{consistency['same_tokens']:.1%} of the tokens are the same"
+    apart = consistency["difference"]
     result = failed(
-        f"logits of generation with a cache are {consistency['difference']:.2g} of their spread "
-        f"from those of the scored network, {same} ({consistency['tokens']} tokens)",
+        "logits of generation with a cache are "
+        + ("not finite" if apart is None else f"{apart:.2g} of their spread from the scored ones")
+        + f", {same} ({consistency['tokens']} tokens)",
         f"at most {consistency['allowed']:.2g}",
         "a position, the mask or the cache of prefill or decode: see the model's `steps`",
         rerun(case_id, "cpu_speedup", REPORT, "both artifacts are in the record"),

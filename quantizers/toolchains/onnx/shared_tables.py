@@ -66,7 +66,7 @@ def share_tables(model: Any, weights: dict[str, np.ndarray], block: int) -> None
     for node in graph.node:
         table = constants.get(node.input[0]) if node.op_type == "Gather" else None
         packed = _twin(table, node, weights, products.keys(), block)
-        if packed is None:
+        if table is None or packed is None:
             nodes.append(node)
             continue
         shape = f"{packed}_rows"

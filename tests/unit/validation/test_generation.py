@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,18 @@ def test_a_wrong_place_and_a_stale_cache_are_told(runs, tmp_path, name, fault):
     assert found["same_weights"]
     assert found["difference"] > 1.5 * generation.allowed(run.recipe, found)
     assert found["same_tokens"] < 1
+
+
+def test_what_is_not_finite_does_not_hold(runs, tmp_path):
+    run = runs["onnx_weight_int8"]
+    decode = steps_of(run.pipeline, run.spec, run.recipe).decode.path
+    found = compared(run, tiny_language.not_finite(decode, tmp_path / "decode.onnx"))
+    assert found["difference"] is found["largest_logit"] is None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    limit = generation.allowed(run.recipe, found)
+    result = gates.generation_gate({"consistency": found | {"allowed": limit, "holds": False}}, "x")
+    assert result.status == "invalid"
+    assert "not finite" in result.message
 
 
 def test_other_weights_are_told(runs):
