@@ -16,7 +16,7 @@ from scipy import ndimage
 from int8gate.calibration_data.audit.domain import (
     apart_until_turned,
     figures_of_both,
-    thumbnail,
+    small_copies,
     tints,
 )
 from int8gate.calibration_data.audit.findings import AuditSet, Finding, layout_of, spread
@@ -148,17 +148,18 @@ def signed_figures(pictures: np.ndarray) -> np.ndarray:
     Brightness against the middle; red against blue, green against both; skewness of the brightness
     and of the detail. Of pictures uint8 (n, h, w, c).
     """
-    return np.array([_figures(picture) for picture in pictures]).reshape(-1, 5)
-
-
-def _figures(picture: np.ndarray) -> tuple[float, ...]:
-    small = thumbnail(picture)
+    small = small_copies(pictures)
     grey = small.mean(-1)
-    detail = grey - ndimage.gaussian_filter(grey, 2)
-    return grey.mean() - LEVELS / 2, *tints(small), _skewness(grey), _skewness(detail)
+    detail = grey - ndimage.gaussian_filter(grey, (0, 2, 2))
+    brightness = grey.reshape(len(grey), -1).mean(1) - LEVELS / 2
+    columns = brightness, *tints(small), _skewness(grey), _skewness(detail)
+    return np.column_stack(columns).astype(np.float64)
 
 
-def _skewness(values: np.ndarray) -> float:
-    centred = values - values.mean()
-    width = centred.std()
-    return float((centred**3).mean() / width**3) if width > FLAT else 0.0
+def _skewness(maps: np.ndarray) -> np.ndarray:
+    """Of each map's values, (n,), of maps (n, h, w); 0 where one is flat."""
+    values = maps.reshape(len(maps), -1)
+    centred = values - values.mean(1, keepdims=True)
+    width = centred.std(1)
+    is_flat = width <= FLAT
+    return np.where(is_flat, 0, (centred**3).mean(1) / np.where(is_flat, 1, width) ** 3)

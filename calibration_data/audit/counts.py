@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from int8gate.calibration_data.audit.findings import AuditSet, Finding
 
@@ -74,6 +74,10 @@ def _expected(scored: np.ndarray | None, known: int) -> np.ndarray:
 
 def _missing(counts: np.ndarray, shares: np.ndarray) -> Iterator[Finding]:
     missing = np.flatnonzero((counts == 0) & (shares > 0))
+    if not len(missing):
+        return
+    from scipy import stats  # a second of imports, where a class is missing
+
     chances = (1 - shares) ** counts.sum()
     # so many are missing in a random sample, nearly always
     usual = stats.poisson.isf(BY_CHANCE, max(chances[shares > 0].sum(), 1e-12))
@@ -101,7 +105,8 @@ def _unbalanced(counts: np.ndarray, shares: np.ndarray, calibration) -> Iterator
     # With few samples a class the statistic is not chi-square: its variance grows by 1 / expected.
     freedom = np.count_nonzero(present) - 1
     spread = np.sqrt(2 * freedom + (1 / expected).sum())
-    beyond = freedom + stats.norm.isf(BY_CHANCE) * spread + stats.norm.isf(BY_CHANCE) ** 2
+    deviations = -special.ndtri(BY_CHANCE)  # of a normal distribution, beyond which so few lie
+    beyond = freedom + deviations * spread + deviations**2
     usual = 0.8 * np.sqrt(expected).sum() / 2 / total  # the mean of |counts - expected|
     if chi_square <= beyond or off < UNBALANCED + usual:
         return
