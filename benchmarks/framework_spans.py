@@ -41,7 +41,7 @@ DOORS = {  # module:function to label; the innermost counts
     "int8gate.runtimes.tflite_graph:read_graph": "gates: reading graphs",
     "int8gate.validation.cached_results:read_evaluation": "accuracy: reading kept evaluations",
     "int8gate.validation.cached_results:compared": "accuracy: statistics",
-    "int8gate.validation.measure:accuracy": "accuracy: the rest",
+    "int8gate.validation.accuracy_measurement:accuracy": "accuracy: the rest",
     "int8gate.validation.measure:io_dtype": "gates: io_dtype",
     "int8gate.validation.measure:integer_only": "gates: integer_only",
     "int8gate.validation.measure:size": "gates: size",

@@ -2,7 +2,8 @@
 
     case_plan.py     what a case is, resolved once; case_stages.py what is done with it, in order
     case_run.py      one case on its way: each stage once, and so its failure
-    measure.py       what each gate measures: the door of this room
+    measure.py       what each gate measures: the door of this room (accuracy_measurement.py,
+                     measurement.py)
     gates/           from values to passed, failed, inconclusive or invalid, with a message
     evaluation.py    scores an artifact on the evaluation set (runs in the worker)
     metrics/         accuracy metrics (one registry, one signature)
