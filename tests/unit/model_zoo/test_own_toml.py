@@ -272,8 +272,9 @@ KINDS = {  # by the words of JSON Schema; it has none for a date or a time
 
 
 def kinds_of(schema: dict) -> set[str]:
-    """What a key takes; a whole number stands for any number."""
-    found = set().union(*map(kinds_of, schema.get("anyOf", [])), {schema.get("type")})
+    """What a key takes; a whole number stands for any number, a reference for a table."""
+    kind = "object" if "$ref" in schema else schema.get("type")
+    found = set().union(*map(kinds_of, schema.get("anyOf", [])), {kind})
     return found | ({"integer"} if "number" in found else set())
 
 
