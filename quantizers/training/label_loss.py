@@ -8,7 +8,7 @@ a scalar tensor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from traceback import extract_tb
 
 import numpy as np
@@ -49,7 +49,7 @@ class LabelLoss:
         """`found` are the values (n, ...) of `tensors` for the samples `rows`."""
         labels = self._samples.labels(rows)
         if self._hook is not None:
-            return self._by_hook(found, labels)
+            return self._by_hook(self._hook, found, labels)
         (values,) = found
         if self._spec.task in NUMBERS:
             wanted = torch.from_numpy(np.asarray(labels, np.float32)).reshape(len(rows), -1)
@@ -66,11 +66,13 @@ class LabelLoss:
             raise ValueError(self._misfit(values, labels))
         return F.cross_entropy(scores, wanted)
 
-    def _by_hook(self, found: Sequence[torch.Tensor], labels: np.ndarray) -> torch.Tensor:
+    def _by_hook(
+        self, hook: Callable, found: Sequence[torch.Tensor], labels: np.ndarray
+    ) -> torch.Tensor:
         told = f"qat.loss = {self._place!r}"
         wanted = torch.from_numpy(labels) if labels.dtype.kind in "biuf" else labels
         try:
-            loss = self._hook(found[0] if len(found) == 1 else list(found), wanted)
+            loss = hook(found[0] if len(found) == 1 else list(found), wanted)
         except Exception as error:  # it is not our code: anything
             last = extract_tb(error.__traceback__)[-1]
             raise ValueError(
