@@ -19,7 +19,7 @@ from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.training.differentiable_graph import Graph
 from int8gate.quantizers.training.distillation import class_axes
-from int8gate.quantizers.training.label_tasks import NUMBERS, refusal
+from int8gate.quantizers.training.label_tasks import NUMBERS, refusal, where_of
 from int8gate.quantizers.training.training_samples import TrainingSamples
 
 
@@ -37,7 +37,7 @@ class LabelLoss:
             raise ValueError(why)
         if not samples.has_labels:
             raise ValueError(
-                f"{spec.name}: training_data has no labels, and a training with labels was asked "
+                f"{where_of(spec)}: training_data has no labels, and a training with labels was asked "
                 "for: add labels, or leave it to the float network's answers"
             )
         self._place = spec.own and spec.own.train_loss
@@ -88,7 +88,7 @@ class LabelLoss:
 
     def _misfit(self, values: torch.Tensor, labels: np.ndarray) -> str:
         return (
-            f"{self._spec.name}: outputs {tuple(values.shape)} and labels {np.shape(labels)} do "
+            f"{where_of(self._spec)}: outputs {tuple(values.shape)} and labels {np.shape(labels)} do "
             f"not fit the loss of {self._spec.task}"
             + (f" with {self._classes} classes" if self._classes else "")
             + ': declare one, [models.NAME.qat] loss = "module:function", or train without labels'

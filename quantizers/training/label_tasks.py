@@ -9,6 +9,11 @@ NUMBERS = ("regression",)  # squared errors
 SHARE = 0.5  # of the loss that labels have; the rest is the float network's
 
 
+def where_of(spec: ModelSpec) -> str:
+    """What a message calls a model: the table that declares it, or its name."""
+    return spec.own.where if spec.own else spec.name
+
+
 def refusal(spec: ModelSpec) -> str | None:
     """Why a model cannot learn from labels, and what to do; None where it can."""
     if (spec.own and spec.own.train_loss) or spec.task in (*CLASSES, *NUMBERS):
@@ -16,6 +21,6 @@ def refusal(spec: ModelSpec) -> str | None:
     known = ", ".join((*CLASSES, *NUMBERS))
     cure = 'declare one, [models.NAME.qat] loss = "module:function"' if spec.own else "train it"
     return (
-        f"{spec.name}: a training with labels has no loss for the task {spec.task} (it has one for "
+        f"{where_of(spec)}: a training with labels has no loss for the task {spec.task} (it has one for "
         f"{known}): {cure}{', or' if spec.own else ''} without --train-labels"
     )

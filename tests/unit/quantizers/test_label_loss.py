@@ -64,7 +64,7 @@ class Accuracy(Judge):
 
 
 def spec(task: str = "classification", loss: str | None = None) -> SimpleNamespace:
-    own = SimpleNamespace(train_loss=loss) if loss else None
+    own = SimpleNamespace(train_loss=loss, where="models.toml, [models.gadget]") if loss else None
     return SimpleNamespace(name="gadget", task=task, own=own)
 
 
