@@ -96,7 +96,7 @@ class ModelSpec:
     """A model: task, source format, preprocessing, its two networks, the recipes it goes through.
 
     `source_format` is what its users have: keras, frozen_graph, tflite, pytorch, diffusers, darknet
-    or onnx.
+    or onnx; of a team's own also saved_model or torch_qat.
     The functions are named ``module:function``. `wrapper` puts layers around the built network,
     such as preprocessing that one scale and one zero point cannot express. `graph` makes, of the
     built network with its weights and the `Network`, the TF1 frozen graph that users of a

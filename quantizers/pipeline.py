@@ -30,7 +30,7 @@ from int8gate.quantizers.steps import Calibration, Drawn, Step, Training, arrays
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
 from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
-from int8gate.quantizers.training import training_samples
+from int8gate.quantizers.training import label_tasks, training_samples
 from int8gate.quantizers.training.training_schedule import Schedule
 from int8gate.runtimes.artifact import STATISTICS, Artifact, as_artifact, sample_file
 
@@ -327,7 +327,12 @@ class Pipeline:
     def _training(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Step:
         """Of the float artifact as the remedies left it, from its calibrated ranges on."""
         settings = self.settings
-        profile, schedule = settings.profile, Schedule(budget_s=float(settings.train_budget_s))
+        profile = settings.profile
+        with_labels = settings.train_labels or bool(spec.own and spec.own.train_loss)
+        if with_labels and (why := label_tasks.refusal(spec)):
+            raise ValueError(why)
+        share = label_tasks.SHARE if with_labels else 0.0
+        schedule = Schedule(budget_s=float(settings.train_budget_s), label_share=share)
         parts = {
             "recipe": repr(replace(recipe, name="", summary="")),
             "network": repr((spec.network(profile), spec.preprocessing, spec.task, spec.decode)),

@@ -12,7 +12,8 @@ from int8gate.quantizers.training.training_schedule import DEFAULT_BUDGET_S
 class Settings:
     """Settings of a run. Times in seconds, memory in bytes.
 
-    `trust`: code in a user's own model files may run (Keras's Lambda, pickles in a .pt2).
+    `train_labels`: a training learns from labels, too. `trust`: code in a user's own model files
+    may run (Keras's Lambda, pickles in a .pt2).
     """
 
     profile: str = "compact"
@@ -23,5 +24,6 @@ class Settings:
     stage_timeout_s: float = 900
     calibration_jobs: int = 1
     train_budget_s: float = DEFAULT_BUDGET_S
+    train_labels: bool = False
     seed: int = 0
     trust: bool = False

@@ -87,8 +87,8 @@ def training_of(spec: ModelSpec, profile: str, toolchain: Toolchain) -> Stage:
     if why := training_samples.refusal(spec, profile):
         raise ValueError(why)
     assert toolchain.training is not None  # `check_route`
-    metric = spec.own and spec.own.metric
-    looked_up = (training_samples.drawn_by(spec), JUDGE, spec.decode, metric)
+    hooks = (spec.own.metric, spec.own.train_loss) if spec.own else ()
+    looked_up = (training_samples.drawn_by(spec), JUDGE, spec.decode, *hooks)
     named = (*filter(None, looked_up), *spec.preprocessing.hooks)
     return replace(toolchain.training, named=named)
 

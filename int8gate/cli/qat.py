@@ -34,6 +34,9 @@ def qat(
         typer.Option(help="tflite_qat_int8, onnx_qat_int8, ...; by default the model's first"),
     ] = None,
     budget: Annotated[str, typer.Option(help="of computing, in all: 90s, 3m")] = "3m",
+    labels: Annotated[
+        bool, typer.Option("--labels", help="learn from labels too, not from float alone")
+    ] = False,
     zoo: Zoo = None,
     profile: Profile = "compact",
     weights_dir: WeightsDir = None,
@@ -43,9 +46,10 @@ def qat(
 ) -> None:
     """Train a model's quantized weights and scales towards its float network, without labels.
 
-    It starts from calibration's ranges and ends with the best that a validation part of the
-    training split saw. Killed and called again it goes on. `pytest --recipe NAME` judges the
-    result. Exit code 0 where that part passes the case's accuracy test, 1 where not.
+    With --labels they have half of the loss, where the task or [models.NAME.qat] has one. It
+    starts from calibration's ranges and ends with the best that a validation part of the training
+    split saw. Killed and called again it goes on. `pytest --recipe NAME` judges the result. Exit
+    code 0 where that part passes the case's accuracy test, 1 where not.
     """
     from int8gate.cli.opened_case import case_of, opened_pipeline
     from int8gate.quantizers.declared_recipes import declared_model
@@ -63,6 +67,7 @@ def qat(
         if not chosen.is_trained:
             raise ValueError(f"{recipe} trains nothing: choose one such as tflite_qat_int8")
         settings = {"weights_dir": weights_dir, "trust": trust, "train_budget_s": seconds}
+        settings["train_labels"] = labels
         progress = Progress()
         with opened_pipeline(
             spec, chosen, artifact_cache, profile, watch=progress, **settings

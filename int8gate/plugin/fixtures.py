@@ -32,6 +32,7 @@ def int8_settings(pytestconfig: pytest.Config) -> Settings:
         calibration_jobs=option("int8_calibration_jobs"),
         trust=option("int8_trust"),
         train_budget_s=option("int8_train_budget"),
+        train_labels=option("int8_train_labels"),
     )
 
 

@@ -173,6 +173,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TIME",
         help="of computing for each training: 90s, 3m",
     )
+    option(
+        "--int8-train-labels",
+        action="store_true",
+        help="training learns from labels too, half and half with the float network's answers",
+    )
     option("--int8-artifact-cache", metavar="DIR", help="where artifacts are kept; none: nowhere")
     option(
         "--int8-stage-timeout",

@@ -209,6 +209,9 @@ class Training(Open):
     start: str
     looks: list[dict[str, Any]]
     losses: list[tuple[int, FiniteFloat]]
+    label_share: FiniteFloat | None = Field(
+        default=None, description="of the loss that labels had; the rest is the float network's"
+    )
     agreement: dict[str, Any] | None = Field(
         default=None, description="of fake quantization and the runtime, on the validation part"
     )

@@ -61,7 +61,7 @@ class OwnModel:
     `keys` are those that its table has, for advice on what to delete. `features` is the hook that
     makes features of recordings. `training_data` are what a recipe that trains learns from, as
     `data` are. `qat` says what was trained quantization-aware in PyTorch; `file` is its checkpoint
-    then.
+    then. `train_loss` is a hook: the loss of labels, for recipes that train.
     """
 
     name: str
@@ -91,6 +91,7 @@ class OwnModel:
     features: str | None = None
     training_data: Path | None = None
     qat: Qat | None = None
+    train_loss: str | None = None
 
     @property
     def takes_arrays(self) -> bool:
@@ -103,6 +104,7 @@ class OwnModel:
         preprocess = getattr(self.preprocessing, "hook", None)
         given = {"preprocess": preprocess, "decode": self.decode, "metric": self.metric}
         given |= {"features": self.features, "qat.network": self.qat and self.qat.network}
+        given |= {"qat.loss": self.train_loss}
         return {key: place for key, place in given.items() if place and ":" in place}
 
     def twin(self, size: tuple[int, int], channels: int) -> OwnModel:

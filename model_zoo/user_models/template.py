@@ -107,7 +107,7 @@ def template(
     made = Guess(guessed_task(found)) if are_arrays else guess(found)
     rule = (tasks()[made.task].accuracy if made.task else None) or "0.99 * float"
     lines = [
-        _remark(f"{file.name}: {found.format}{', quantized' if found.is_quantized else ''}"),
+        _remark(f"{file.name}: {found.format}{_state_of(found)}"),
         *(_remark(f"  takes {end}") for end in found.inputs),
         *(_remark(f"  gives {end}") for end in found.outputs),
         f"[models.{name or _name(file)}]",
@@ -119,6 +119,13 @@ def template(
         f'# expect = {{ accuracy = "{rule}" }}',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _state_of(found: ModelFile) -> str:
+    """Whether a file is no plain float model."""
+    if found.is_quantized:
+        return ", quantized"
+    return ", with scales (QDQ), which are what ships" if found.has_scales else ""
 
 
 def _of_pictures(found: ModelFile, made: Guess) -> list[str]:

@@ -37,6 +37,10 @@ from int8gate.model_zoo.user_models.toml_form import (
 from int8gate.tasks.registry import names
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # it stands in case ids, file names and -k
+QAT_KEYS = {  # of a table qat, and what to add where one is missing
+    "network": 'network = "module:function", which makes it as it was prepared for training',
+    "checkpoint": 'checkpoint = "qat.pt", its state dict after training',
+}
 PATH_KEYS = {"file", "float_file", "data", "training_data"}
 HEAD_OF = dict.fromkeys(("box_order", "box_unit", "background"), "corners") | {"blank": "ctc"}
 NEEDED = {  # by heads that cannot do without
@@ -162,8 +166,10 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
     for key in PATH_KEYS & given.keys():  # relative to the TOML; links are left as they are
         given[key] = Path(os.path.abspath(path.parent / given[key]))
     files = _taken(given, ("file", "float_file"))
-    if trained := given.pop("qat", None):
-        given["qat"] = Qat(trained["network"], files["file"])
+    trained, loss = None, None
+    if declared := given.pop("qat", None):
+        trained, loss = declared.get("network"), declared.get("loss")
+        given |= {"qat": Qat(trained, files["file"]) if trained else None, "train_loss": loss}
     for key, file in files.items():
         key = "qat.checkpoint" if trained and key == "file" else key
         _check_file(where, key, file, is_checkpoint=key == "qat.checkpoint")
@@ -192,7 +198,21 @@ def _model(name: str, table: dict, path: Path) -> OwnModel:
 
 def _with_checkpoint(where: str, given: dict) -> dict:
     """The keys with the checkpoint of a `qat` table as `file`, which it takes the place of."""
-    if "qat" not in given:
+    table = given.get("qat")
+    if table is None:
+        return given
+    parts = {key for key in ("network", "checkpoint") if key in table}
+    if parts and "loss" in table:
+        raise ValueError(
+            f"{where}: qat: loss is to train a float file with, and network gives a trained one: "
+            "leave one of them out"
+        )
+    if len(parts) == 1:
+        missing = next(key for key in QAT_KEYS if key not in parts)
+        raise ValueError(f"{where}: qat: {missing} is missing: add {QAT_KEYS[missing]}")
+    if not parts:
+        if "file" not in given:
+            raise ValueError(f'{where}: file is missing: add file = "FILE", the model')
         return given
     if "file" in given:
         raise ValueError(
@@ -260,9 +280,6 @@ def _checked(where: str, table: dict) -> dict:
     told = told.replace(" = '', expected", ' = "" is still to be chosen: write')  # `init` left it
     cure = {
         "file is missing": ': add file = "FILE", the model',
-        "qat: network is missing": ': add network = "module:function", which makes the network as '
-        "it was prepared for training",
-        "qat: checkpoint is missing": ': add checkpoint = "qat.pt", its state dict after training',
         "task is missing": f": add task, one of {names()}",
     }
     raise ValueError(f"{where}: {told}{cure.get(told, '')}")

@@ -62,14 +62,23 @@ Classes = Annotated[
 
 
 class QatTable(Exact):
-    """[models.NAME.qat]"""
+    """[models.NAME.qat]: a trained network and its checkpoint, or a loss to train a file with."""
 
-    network: Hook
-    checkpoint: Text
+    network: Hook | None = None
+    checkpoint: Text | None = None
+    loss: Hook | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> QatTable:
+        if not self.model_fields_set:
+            raise ValueError("network and checkpoint, or loss")
+        return self
 
 
 class Table(Exact):
-    """[models.NAME]; None where it lacks a key. `file` may be missing where there is a `qat`."""
+    """[models.NAME]; None where it lacks a key. `file` may be missing where `qat` has a
+    checkpoint.
+    """
 
     file: Text | None = None
     task: Annotated[str, AfterValidator(_task)]

@@ -5,6 +5,8 @@ training_samples.py      what is trained on, and the validation part
 differentiable_graph.py  a file's operators, constants and scales, whatever its format
 fake_quantized.py        such a graph as a PyTorch module
 distillation.py          what it learns from the float network
+label_tasks.py           which tasks have a loss of their labels
+label_loss.py            that loss, a user's own too
 validation_part.py       what the validation part says of a network, and of the file that ships
 course.py                the loop: looks, checkpoints, how it ends
 trainer.py               from a float artifact to a trained one: what a toolchain's stage calls

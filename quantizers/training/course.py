@@ -21,6 +21,7 @@ import torch
 from int8gate.engine import atomic_file
 from int8gate.quantizers.training.distillation import class_axes, distillation_loss
 from int8gate.quantizers.training.fake_quantized import FakeQuantized
+from int8gate.quantizers.training.label_loss import LabelLoss
 from int8gate.quantizers.training.training_schedule import Schedule
 
 PASSED, BUDGET, STEPS = "within tolerance", "the budget ended", "all steps are done"
@@ -111,7 +112,8 @@ class Training:
     `inputs(rows)` gives the tensors (n, ...) of training samples, of which there are `count`;
     `look(network)` looks at the validation part and gives the fields of a `Look` but step and
     seconds. `first` is such a `Look` at the network as it begins, and the seconds that it took.
-    `checkpoint` is a file that is written as it goes.
+    `checkpoint` is a file that is written as it goes. `label_loss` has the schedule's
+    `label_share` of the loss.
     """
 
     def __init__(
@@ -126,10 +128,12 @@ class Training:
         classes: int | None = None,
         progress: Callable[[str], None] = lambda line: None,
         first: tuple[Look, float] | None = None,
+        label_loss: LabelLoss | None = None,
     ) -> None:
         self.network, self.teacher, self.inputs, self.count = network, teacher, inputs, count
         self._look, self.schedule, self.checkpoint = look, schedule, checkpoint
         self.classes, self.progress, self._first = classes, progress, first
+        self._label_loss = label_loss
         self.course, self._best = Course(), copy.deepcopy(network.state_dict())
         self._ends = network.graph.ends(), teacher.graph.ends()
         self._optimizer = torch.optim.Adam(self._groups())
@@ -195,10 +199,15 @@ class Training:
             group["lr"] = 0.0 if stands else group["rate"] * factor
         rows = self._rows(self.course.step)
         tensors = self.inputs(rows)
-        found = network(*tensors, tensors=self._ends[0])
+        of_labels = self._label_loss.tensors if self._label_loss else ()
+        values = network(*tensors, tensors=(*self._ends[0], *of_labels))
+        found, labelled = values[: len(self._ends[0])], values[len(self._ends[0]) :]
         wanted = self._wanted(rows, tensors)
         axes = class_axes([output.shape for output in wanted], self.classes)
         loss = distillation_loss(found, wanted, axes)
+        if self._label_loss:
+            share = schedule.label_share
+            loss = (1 - share) * loss + share * self._label_loss(labelled, rows)
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.largest_gradient)

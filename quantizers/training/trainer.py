@@ -83,7 +83,8 @@ def train(
     classes = spec.network(profile).classes
     given = samples, judge, classes, schedule, checkpoint, directory
     pixels = spec.preprocessing.range
-    return train_on(tools, float_model, statistics, recipe, *given, pixels)
+    labelled = spec if schedule.label_share else None
+    return train_on(tools, float_model, statistics, recipe, *given, pixels, labelled)
 
 
 def train_on(
@@ -98,13 +99,17 @@ def train_on(
     checkpoint: Path,
     directory: Path,
     pixels: tuple[float, float] | None = None,
+    labelled: ModelSpec | None = None,
 ) -> dict:
-    """`train` on given samples; `judge` has the methods of `validation.training_judge.Judge`."""
+    """`train` on given samples; `judge` has the methods of `validation.training_judge.Judge`,
+    `labelled` says what labels mean where the schedule gives them a share of the loss.
+    """
     import torch
 
     torch.set_num_threads(schedule.threads)
     from int8gate.quantizers.training.course import Look, Training, seconds_used
     from int8gate.quantizers.training.fake_quantized import FakeQuantized
+    from int8gate.quantizers.training.label_loss import LabelLoss
 
     torch.manual_seed(schedule.seed)
     ranges = thresholds.ranges_of(table_of(statistics), recipe)
@@ -141,6 +146,7 @@ def train_on(
         classes,
         tell,
         (first, seconds_used() - began),
+        labelled and LabelLoss(labelled, graph, samples, classes),
     ).run()
     weights = {
         source: values.detach().numpy()
@@ -156,7 +162,7 @@ def train_on(
     write_trained(directory / TRAINED, ranges, scales_of(network))
     shutil.copyfile(statistics, directory / STATISTICS)
     of_pixels = "pixels" if network is not networks[0] else recipe.calibration
-    told = {"start": of_pixels, "agreement": agreement}
+    told = {"start": of_pixels, "agreement": agreement, "label_share": schedule.label_share}
     return {"training": {**course.as_record(), **told}}
 
 

@@ -104,6 +104,10 @@ class TrainingSamples:
         found = [self._before[int(row)] for row in rows]
         return [np.concatenate(column) for column in zip(*found, strict=True)]
 
+    def labels(self, rows: np.ndarray) -> np.ndarray:
+        """Labels (n, ...) of those samples of training, as the model's metric takes them."""
+        return np.asarray(self._labels)[rows]
+
     def validation(self, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The numbers of the validation part's samples and their labels, `batch` at a time."""
         for start in range(self.count, len(self._labels), batch):

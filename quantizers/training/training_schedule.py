@@ -28,6 +28,8 @@ class Schedule:
     looks : how often the validation part is looked at at most, beside the start.
     look_share : of the budget, what these looks may take, by what the first one took.
     patience : so many looks without a gain end it, where the tolerance is out of reach.
+    label_share : of the loss, what labels have (`label_loss.py`); 0 trains towards the float
+        network alone.
     checkpoint_s : seconds between checkpoints.
     threads : of PyTorch; with several, sums differ in their last bits from run to run, and Adam
         makes steps of such differences where gradients are next to nothing.
@@ -46,6 +48,7 @@ class Schedule:
     look_share: float = 0.3
     patience: int = 3
     largest_gradient: float = 1.0
+    label_share: float = 0.0
     checkpoint_s: float = 20.0
     seed: int = 1
     threads: int = 1

@@ -23,12 +23,16 @@ COLLECTORS = {"onnx": onnx_collector, "tflite": tflite_collector}
 CALIBRATION = 40
 
 
-def write_float(form: str, spread: float, path: Path) -> Path:
-    """A separable network of one format, whose channels spread; no class is answered most."""
+def write_float(form: str, spread: float, path: Path, deviation: float | None = None) -> Path:
+    """A separable network of one format, whose channels spread; no class is answered most. Its
+    scores have that standard `deviation`, where it is given.
+    """
     layers = separable_networks.drawn(spread)
     _write(form, layers, path)
     (scores,) = exact_session(path).predict(separable_networks.pictures(64, seed=3))
     layers[-1]["bias"] = -scores.mean(axis=0)
+    factor = 1.0 if deviation is None else deviation / (scores - scores.mean(axis=0)).std()
+    layers[-1] |= {part: factor * layers[-1][part] for part in ("weights", "bias")}
     return _write(form, layers, path)
 
 

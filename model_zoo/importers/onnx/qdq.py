@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from int8gate.model_zoo.importers.onnx.folded_constants import Constants
 from int8gate.model_zoo.importers.onnx.qdq_scales import (
     LIMITS,
     ActivationScale,
@@ -326,79 +327,6 @@ class _Stripping:
         self.scales.activations = {renamed.get(name, name): of for name, of in activations.items()}
         self._narrow = [renamed.get(name, name) for name in dict.fromkeys(self._narrow)]
         self._wider = {renamed.get(name, name): None for name in self._wider}
-
-
-class Constants:
-    """The values of a model's tensors that follow from its constants alone, each computed once.
-
-    Exporters write the weights of a pair as they are, transposed, or scaled by a normalization's
-    statistics; scales as constants, or as casts and roots of some.
-    """
-
-    def __init__(self, model) -> None:
-        self._model = model
-        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._made = {name: node for node in model.graph.node for name in node.output if name}
-        self._known: dict[str, np.ndarray | None] = {}
-
-    def values(self, name: str) -> np.ndarray | None:
-        """The values of a tensor; None of one that depends on an input, or is too much to ask."""
-        waiting = [name]
-        while waiting:
-            asked = waiting[-1]
-            if asked in self._known:
-                waiting.pop()
-                continue
-            node = self._made.get(asked)
-            before = [each for each in node.input if each] if node is not None else []
-            unknown = [each for each in before if each not in self._known]
-            if asked in self._stored or node is None or not unknown:
-                self._known[asked] = self._found(asked, node, before)
-                waiting.pop()
-            elif any(self._known.get(each, 0) is None for each in before):
-                self._known[asked] = None
-                waiting.pop()
-            else:
-                waiting += unknown
-        return self._known[name]
-
-    def _found(self, name: str, node, before: list[str]) -> np.ndarray | None:
-        from onnx import numpy_helper
-
-        if name in self._stored:
-            return numpy_helper.to_array(self._stored[name])
-        if node is None or any(self._known[each] is None for each in before):
-            return None
-        if node.op_type != "Constant" and not before:
-            return None  # random numbers, and what else comes from nothing
-        return self._computed(name, node, before)
-
-    def _computed(self, name: str, node, before: list[str]) -> np.ndarray | None:
-        """What ONNX's own definition of the operator gives."""
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
-
-        if any(True for _ in onnx_file.graphs_within(node)):
-            return None
-        own = type(node)()
-        own.CopyFrom(node)
-        infos = [
-            helper.make_tensor_value_info(
-                each, helper.np_dtype_to_tensor_dtype(self._known[each].dtype), None
-            )
-            for each in dict.fromkeys(before)
-        ]
-        result = helper.make_tensor_value_info(name, 0, None)
-        graph = helper.make_graph([own], "constant", infos, [result])
-        model = helper.make_model(graph, opset_imports=list(self._model.opset_import))
-        try:
-            (found,) = ReferenceEvaluator(model).run(
-                [name], {each: self._known[each] for each in before}
-            )
-        # It is the operators' definition in Python: what it has none for raises anything.
-        except Exception:
-            return None
-        return np.asarray(found)
 
 
 def _drop_unread(graph) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.quantizers.file_scales import carry_over
+from int8gate.quantizers.scale_matching import carry_over
 from int8gate.quantizers.toolchains.onnx import from_torch, weighted_network
 from int8gate.quantizers.toolchains.onnx.static import marked
 from int8gate.runtimes.artifact import ONNX

@@ -82,8 +82,9 @@ def shipped_scales(path: Path) -> Shipped:
     edit, activations, weights = GraphEdit(whole, graph), {}, {}
     for name, index in computed(content).items():
         how = graph.tensors[index].quantization
-        is_one = how is not None and how.scale is not None and len(how.scale) == 1
-        if is_one and edit.dtype(index) in LOW:
+        if how is None or how.scale is None or len(how.scale) != 1:
+            continue
+        if edit.dtype(index) in LOW:
             point = int(how.zeroPoint[0]) - LOW[edit.dtype(index)] + LOW["int8"]
             activations[name] = float(how.scale[0]), point
     for operator in graph.operators:

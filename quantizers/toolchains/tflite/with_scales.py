@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from int8gate.quantizers.file_scales import carry_over
+from int8gate.quantizers.scale_matching import carry_over
 from int8gate.quantizers.toolchains.onnx import weighted_network as onnx_network
 from int8gate.quantizers.toolchains.tflite import from_onnx, weighted_network
 from int8gate.quantizers.toolchains.tflite.ranges import activations

@@ -144,11 +144,24 @@ def test_a_checkpoint_and_its_function_take_the_place_of_a_file(zoo, tmp_path):
             'file = "gadget.onnx"\n' + QAT + 'network = "n:p"\ncheckpoint = "gadget.onnx"',
             "file = 'gadget.onnx' stands beside a table qat",
         ),
+        (LEAST + "qat = {}", "qat = {}, expected network and checkpoint, or loss"),
+        (
+            QAT + 'network = "n:p"\ncheckpoint = "gadget.onnx"\nloss = "n:l"',
+            "qat: loss is to train a float file with",
+        ),
+        ('task = "other"\n[models.gadget.qat]\nloss = "n:l"', "file is missing"),
         (LEAST + 'qat = "qat.pt"', "qat: expected a table, found 'qat.pt'"),
     ],
 )
 def test_what_is_wrong_with_a_qat_table_is_named(zoo, text, words):
     refused(lambda: zoo(text), "models.toml, [models.gadget]", words)
+
+
+def test_a_loss_stands_beside_a_file(zoo):
+    (model,) = zoo(LEAST + '[models.gadget.qat]\nloss = "nets:loss"\n')
+    assert model.format == "onnx"
+    assert (model.qat, model.train_loss) == (None, "nets:loss")
+    assert model.hooks == {"qat.loss": "nets:loss"}
 
 
 def test_a_checkpoint_that_is_not_there_is_named(zoo):
@@ -259,8 +272,9 @@ KINDS = {  # by the words of JSON Schema; it has none for a date or a time
 
 
 def kinds_of(schema: dict) -> set[str]:
-    """What a key takes; a whole number stands for any number."""
-    found = set().union(*map(kinds_of, schema.get("anyOf", [])), {schema.get("type")})
+    """What a key takes; a whole number stands for any number, a reference for a table."""
+    kind = "object" if "$ref" in schema else schema.get("type")
+    found = set().union(*map(kinds_of, schema.get("anyOf", [])), {kind})
     return found | ({"integer"} if "number" in found else set())
 
 

@@ -27,8 +27,23 @@ MODELS = {  # table -> suffix, recipe, more lines
     "unlabelled": ("onnx", "onnx_qat_int8", 'training_data = "training"\nlabels = "none"'),
     "without": ("onnx", "onnx_qat_int8", ""),
     "few": ("onnx", "onnx_qat_int8", 'training_data = "few"'),
+    "labelled": ("onnx", "onnx_qat_int8", f'{GIVEN}\nqat = {{ loss = "losses:of" }}'),
+    "unlabelled_loss": (
+        "onnx",
+        "onnx_qat_int8",
+        f'{GIVEN}\nlabels = "none"\nqat = {{ loss = "losses:of" }}',
+    ),
     "shared": ("onnx", "onnx_qat_int8", 'training_data = "shared"'),
 }
+
+
+LOSSES = """
+import torch
+
+
+def of(outputs, labels):
+    return torch.nn.functional.cross_entropy(outputs, labels.long())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +60,7 @@ def found(tmp_path_factory) -> dict[str, dict]:
         for name, (suffix, recipe, more) in MODELS.items()
     ]
     (folder / "models.toml").write_text("".join(tables))
+    (folder / "losses.py").write_text(LOSSES)
     command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "-m", "accuracy"]
     command += ["--report=report", "--artifact-cache=cache", "-p", "no:cacheprovider"]
     command += ["--min-calibration-samples=50", "--train-budget=4s"]
@@ -67,6 +83,14 @@ def test_a_file_is_trained_and_never_ends_worse_than_it_began(found, name):
     assert case["accuracy"]["samples"] == 200
 
 
+def test_a_loss_of_labels_is_half_of_what_it_learns_by(found):
+    training = found["labelled"]["training"]
+    assert training, found["labelled"]["reason"]
+    assert training["label_share"] == 0.5
+    assert training["steps"] > 0
+    assert found["gadget"]["training"]["label_share"] == 0
+
+
 def test_without_labels_it_learns_from_the_float_networks_answers(found):
     training = found["unlabelled"]["training"]
     assert training["steps"] > 0, found["unlabelled"]["messages"]
@@ -77,6 +101,7 @@ def test_without_labels_it_learns_from_the_float_networks_answers(found):
     ("name", "said"),
     [
         ("without", "training_data is missing: add a folder or file as data has"),
+        ("unlabelled_loss", "training_data has no labels"),
         ("few", "training_data holds 20 samples, expected at least 64"),
         ("shared", "is among those of evaluation, which must not be trained on"),
     ],

@@ -1,0 +1,26 @@
+"""Which tasks have a loss of their labels. Loads nothing heavy."""
+
+from __future__ import annotations
+
+from int8gate.model_zoo.spec import ModelSpec
+
+CLASSES = ("classification", "segmentation")  # cross-entropy
+NUMBERS = ("regression",)  # squared errors
+SHARE = 0.5  # of the loss that labels have; the rest is the float network's
+
+
+def where_of(spec: ModelSpec) -> str:
+    """What a message calls a model: the table that declares it, or its name."""
+    return spec.own.where if spec.own else spec.name
+
+
+def refusal(spec: ModelSpec) -> str | None:
+    """Why a model cannot learn from labels, and what to do; None where it can."""
+    if (spec.own and spec.own.train_loss) or spec.task in (*CLASSES, *NUMBERS):
+        return None
+    known = ", ".join((*CLASSES, *NUMBERS))
+    cure = 'declare one, [models.NAME.qat] loss = "module:function"' if spec.own else "train it"
+    return (
+        f"{where_of(spec)}: a training with labels has no loss for the task {spec.task} (it has one for "
+        f"{known}): {cure}{', or' if spec.own else ''} without --train-labels"
+    )
