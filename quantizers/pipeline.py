@@ -10,7 +10,6 @@ weights, calibration samples, recipe, library versions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,18 +19,16 @@ from int8gate.engine.file_digest import sha256_of
 from int8gate.engine.worker import Worker
 from int8gate.model_zoo.spec import PREQUANTIZED, ModelSpec
 from int8gate.model_zoo.weights import Weights, find_quantized_file, find_weights
-from int8gate.quantizers import file_scales, stages, steps
+from int8gate.quantizers import artifact_steps, file_scales, stages, steps
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.settings import Settings
 from int8gate.quantizers.sources import source_of
 from int8gate.quantizers.stage import StageRunner
-from int8gate.quantizers.steps import Calibration, Drawn, Step, Training, arrays_of, run_steps
+from int8gate.quantizers.steps import Drawn, Step, run_steps
 from int8gate.quantizers.toolchains import registry as toolchains
 from int8gate.quantizers.toolchains import toolchain as kinds
-from int8gate.quantizers.toolchains.toolchain import Quantization, Toolchain
-from int8gate.quantizers.training import label_tasks, training_samples
-from int8gate.quantizers.training.training_schedule import Schedule
+from int8gate.quantizers.toolchains.toolchain import Toolchain
 from int8gate.runtimes.artifact import STATISTICS, Artifact, as_artifact, sample_file
 
 if TYPE_CHECKING:
@@ -195,22 +192,24 @@ class Pipeline:
         if spec.own and self._inspected(spec).has_scales:
             file_scales.check_recipe(spec.name, recipe)
         if recipe.is_reference:
-            listed = [*self._export(spec), self._float(spec, toolchain)]
+            listed = [*self._export(spec), artifact_steps.float_artifact(spec, toolchain)]
         else:
             quantization = toolchain.quantization(recipe)
             listed = self._export(spec)
             if quantization.reads == kinds.FLOAT:
-                listed.append(self._float(spec, toolchain))
+                listed.append(artifact_steps.float_artifact(spec, toolchain))
             if quantization.takes:
                 listed += self._samples(spec, "calibration")
             if quantization.takes == kinds.STATISTICS:
-                listed.append(self._calibration(toolchain))
-            listed += self._remedies(recipe, toolchain)
+                listed.append(artifact_steps.calibration(toolchain))
+            listed += artifact_steps.remedies(recipe, toolchain)
             if recipe.is_trained:
-                listed.append(self._training(spec, recipe, toolchain))
-            listed.append(self._quantization(spec, recipe, quantization))
+                listed.append(
+                    artifact_steps.training(spec, recipe, toolchain, self.settings, self.data)
+                )
+            listed.append(artifact_steps.quantization(spec, recipe, quantization))
         if spec.own and toolchain.naming and not source_of(spec).keeps_names:
-            listed.append(self._naming(spec, listed[-1].name, toolchain))
+            listed.append(artifact_steps.naming(self._inspected(spec), listed[-1].name, toolchain))
         return listed
 
     def exported(self, spec: ModelSpec) -> CacheEntry:
@@ -227,8 +226,12 @@ class Pipeline:
         split "evaluation": on `activation_audit.SAMPLES` of it, for the audit.
         """
         chosen = toolchains.find(toolchain)
-        listed = [*self._export(spec), self._float(spec, chosen), *self._samples(spec, split)]
-        listed.append(self._calibration(chosen))
+        listed = [
+            *self._export(spec),
+            artifact_steps.float_artifact(spec, chosen),
+            *self._samples(spec, split),
+        ]
+        listed.append(artifact_steps.calibration(chosen))
         return run_steps(listed, self.runner)[steps.STATISTICS]
 
     def _export(self, spec: ModelSpec) -> list[Step | Drawn]:
@@ -254,10 +257,6 @@ class Pipeline:
                 parts,
             ),
         ]
-
-    def _float(self, spec: ModelSpec, toolchain: Toolchain) -> Step:
-        stage = toolchain.floats[source_of(spec).form]
-        return Step(steps.FLOAT, stage, lambda exported: (exported.path,), (steps.EXPORTED,))
 
     def _samples(self, spec: ModelSpec, split: str) -> list[Step | Drawn]:
         """The samples as they reach the network, as the step `INPUTS`."""
@@ -290,117 +289,6 @@ class Pipeline:
             ),
             (split,),
             {"network": repr(network), "weights": self.identity(spec), "seed": settings.seed},
-        )
-
-    def _calibration(self, toolchain: Toolchain, remedies: tuple[str, ...] = ()) -> Step:
-        """Of the float artifact as the first `remedies` left it."""
-        return Calibration(
-            steps.after(steps.STATISTICS, remedies),
-            toolchain.calibration,
-            lambda float_model, inputs: (float_model.path / toolchain.file, arrays_of(inputs)),
-            (steps.after(steps.FLOAT, remedies), steps.INPUTS),
-        )
-
-    def _remedies(self, recipe: Recipe, toolchain: Toolchain) -> Iterator[Step]:
-        """Each changes the float artifact, which is calibrated anew behind it."""
-        for count, name in enumerate(recipe.remedies):
-            before, behind = recipe.remedies[:count], recipe.remedies[: count + 1]
-            asked = replace(recipe, remedies=before)
-            yield Step(
-                steps.after(steps.FLOAT, behind),
-                toolchain.remedies[name],
-                lambda float_model, statistics, inputs, asked=asked: (
-                    float_model.path / toolchain.file,
-                    statistics.path / STATISTICS,
-                    arrays_of(inputs),
-                    asked,
-                ),
-                (
-                    steps.after(steps.FLOAT, before),
-                    steps.after(steps.STATISTICS, before),
-                    steps.INPUTS,
-                ),
-                {"remedy": name, "recipe": repr(replace(asked, name="", summary=""))},
-            )
-            yield self._calibration(toolchain, behind)
-
-    def _training(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Step:
-        """Of the float artifact as the remedies left it, from its calibrated ranges on."""
-        settings = self.settings
-        profile = settings.profile
-        with_labels = settings.train_labels or bool(spec.own and spec.own.train_loss)
-        if with_labels and (why := label_tasks.refusal(spec)):
-            raise ValueError(why)
-        share = label_tasks.SHARE if with_labels else 0.0
-        schedule = Schedule(budget_s=float(settings.train_budget_s), label_share=share)
-        parts = {
-            "recipe": repr(replace(recipe, name="", summary="")),
-            "network": repr((spec.network(profile), spec.preprocessing, spec.task, spec.decode)),
-            "schedule": repr(schedule),
-        }
-        stage = stages.training_of(spec, profile, toolchain)
-        if spec.own:
-            splits = (training_samples.SPLIT, "calibration", "evaluation")
-            digests = [self.data.known(spec, each).digest for each in splits]
-            parts["own"] = [digests, spec.own.metric, repr(sorted(spec.own.expect.items()))]
-        return Training(
-            steps.TRAINED,
-            stage,
-            lambda float_model, statistics, exported: (
-                float_model.path / toolchain.file,
-                statistics.path / STATISTICS,
-                spec,
-                recipe,
-                profile,
-                schedule,
-                exported.path if source_of(spec).is_cut else None,
-            ),
-            (
-                steps.after(steps.FLOAT, recipe.remedies),
-                steps.after(steps.STATISTICS, recipe.remedies),
-                steps.EXPORTED,
-            ),
-            parts,
-            schedule.budget_s,
-        )
-
-    def _quantization(self, spec: ModelSpec, recipe: Recipe, quantization: Quantization) -> Step:
-        pixels = spec.preprocessing.range
-        if quantization.reads == kinds.FLOAT:
-            file = toolchains.find(recipe.toolchain).file
-            read, behind = (steps.after(steps.FLOAT, recipe.remedies), file), (pixels,)
-        else:
-            read, behind = (steps.EXPORTED, source_of(spec).form), ()
-        statistics = steps.after(steps.STATISTICS, recipe.remedies)
-        if recipe.is_trained:
-            read, statistics = (steps.TRAINED, read[1]), steps.TRAINED
-        taken = {
-            kinds.STATISTICS: (statistics, lambda entry: entry.path / STATISTICS),
-            kinds.SAMPLES: (steps.INPUTS, arrays_of),
-        }.get(quantization.takes)
-
-        def arguments(source: CacheEntry, *found: CacheEntry) -> tuple:
-            given = taken[1](*found) if taken else None
-            return (source.path / read[1], recipe, given, *behind)
-
-        return Step(
-            steps.QUANTIZED,
-            quantization.stage,
-            arguments,
-            (read[0], *([taken[0]] if taken else [])),
-            {"recipe": repr(recipe), "pixel_range": pixels},
-        )
-
-    def _naming(self, spec: ModelSpec, converted: str, toolchain: Toolchain) -> Step:
-        """A user's model gets the names that its file has for inputs and outputs."""
-        found = self._inspected(spec)
-        names = [[end.name for end in ends] for ends in (found.inputs, found.outputs)]
-        return Step(
-            steps.NAMED,
-            toolchain.naming,
-            lambda entry: (entry.path / toolchain.file, *names),
-            (converted,),
-            {"names": names},
         )
 
     def _prequantized(self, spec: ModelSpec, recipe: Recipe, toolchain: Toolchain) -> Built:
