@@ -37,8 +37,8 @@ class LabelLoss:
             raise ValueError(why)
         if not samples.has_labels:
             raise ValueError(
-                f"{where_of(spec)}: training_data has no labels, and a training with labels was asked "
-                "for: add labels, or leave it to the float network's answers"
+                f"{where_of(spec)}: training_data has no labels, and a training with labels "
+                "was asked for: add labels, or leave it to the float network's answers"
             )
         self._place = spec.own and spec.own.train_loss
         self._hook = resolve(self._place) if self._place else None
@@ -88,8 +88,8 @@ class LabelLoss:
 
     def _misfit(self, values: torch.Tensor, labels: np.ndarray) -> str:
         return (
-            f"{where_of(self._spec)}: outputs {tuple(values.shape)} and labels {np.shape(labels)} do "
-            f"not fit the loss of {self._spec.task}"
+            f"{where_of(self._spec)}: outputs {tuple(values.shape)} and labels {np.shape(labels)} "
+            f"do not fit the loss of {self._spec.task}"
             + (f" with {self._classes} classes" if self._classes else "")
             + ': declare one, [models.NAME.qat] loss = "module:function", or train without labels'
         )

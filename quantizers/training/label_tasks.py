@@ -21,6 +21,6 @@ def refusal(spec: ModelSpec) -> str | None:
     known = ", ".join((*CLASSES, *NUMBERS))
     cure = 'declare one, [models.NAME.qat] loss = "module:function"' if spec.own else "train it"
     return (
-        f"{where_of(spec)}: a training with labels has no loss for the task {spec.task} (it has one for "
-        f"{known}): {cure}{', or' if spec.own else ''} without --train-labels"
+        f"{where_of(spec)}: a training with labels has no loss for the task {spec.task} (it has "
+        f"one for {known}): {cure}{', or' if spec.own else ''} without --train-labels"
     )

@@ -191,7 +191,9 @@ class _Rescaling:
         real = self._network.constant(_name(tensors[index]))
         if real is None or real.dtype != np.float32 or real.shape != tuple(tensors[index].shape):
             before = np.asarray(tensors[index].quantization.scale, np.float64)
-            real = self._edit.values(index) * before  # rounded once already
+            stored = self._edit.values(index)
+            assert stored is not None  # a layer whose weights are constant has such a bias
+            real = stored * before  # rounded once already
         scales = np.asarray(tensors[weights].quantization.scale, np.float64)
         steps = (scales * float(tensors[read].quantization.scale[0])).astype(np.float32)
         limits = np.iinfo(np.int32)
