@@ -32,6 +32,7 @@ PACKAGES = {
     "tensorflow": ("tensorflow", ("tflite", "keras")),
     "tf_keras": ("tf-keras", ("keras", "tflite")),
     "torch": ("torch", ("torch",)),
+    "torchao": ("torchao", ("torch",)),
     "transformers": ("transformers", ("zoo",)),
 }
 MOST = 4  # names in a sentence
