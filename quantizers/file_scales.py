@@ -91,6 +91,14 @@ def check_recipe(name: str, recipe: Recipe) -> None:
         )
 
 
+def why_unchanged(name: str) -> str:
+    """Why no remedy and no other width is for a model that came with scales, and what is."""
+    return (
+        f"{name} came with scales (QDQ), which ship as they are, and remedies and other widths "
+        "change them: train it further, or give the float model"
+    )
+
+
 def check_weights(of_file: FileScales, recipe: Recipe) -> None:
     """Raises ValueError where weights with a scale for each channel would get one for all."""
     for name, of in of_file.weights.items():

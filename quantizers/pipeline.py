@@ -132,6 +132,10 @@ class Pipeline:
         """Those of an own model's file, in its order."""
         return tuple(output.name for output in self._inspected(spec).outputs)
 
+    def has_scales(self, spec: ModelSpec) -> bool:
+        """Whether a model came with scales of its own (`file_scales`), which are what ships."""
+        return bool(spec.own and self._inspected(spec).has_scales)
+
     def _inspected(self, spec: ModelSpec) -> ModelFile:
         from int8gate.model_zoo.user_models.inspection import ModelFile, TrainedNetwork
 
@@ -189,7 +193,7 @@ class Pipeline:
     def steps(self, spec: ModelSpec, recipe: Recipe) -> list[Step | Drawn]:
         """What is done for the artifact of a recipe, in this order."""
         toolchain = toolchains.find(recipe.toolchain)
-        if spec.own and self._inspected(spec).has_scales:
+        if self.has_scales(spec):
             file_scales.check_recipe(spec.name, recipe)
         if recipe.is_reference:
             listed = [*self._export(spec), artifact_steps.float_artifact(spec, toolchain)]

@@ -31,6 +31,7 @@ from int8gate.analysis.ladder_results import (
     helped,
 )
 from int8gate.analysis.rungs import Rung, rungs
+from int8gate.quantizers.file_scales import why_unchanged
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.recipe_type import FLOAT32, INT16
 from int8gate.targets.registry import HOST, find, taking
@@ -84,6 +85,8 @@ class _Climb:
                 f"{run.case_id}: {recipe.name} takes no calibrated ranges, and remedies are for "
                 "recipes that do: name such a case"
             )
+        if run.pipeline.has_scales(run.spec):
+            raise ValueError(why_unchanged(run.case_id))
         started, base = time.monotonic(), Tried(recipe.name, "the case itself")
         self._judged(run, base)
         base.seconds = time.monotonic() - started

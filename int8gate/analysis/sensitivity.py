@@ -28,6 +28,7 @@ from int8gate.engine.worker import WorkerError
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers import steps
 from int8gate.quantizers.diagnosis import ConversionFailed
+from int8gate.quantizers.file_scales import why_unchanged
 from int8gate.quantizers.layer import Layer
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe_type import INT8, Recipe
@@ -175,6 +176,8 @@ class _Work:
         if samples < 1:
             raise ValueError(f"{samples} samples: a measurement takes at least one")
         check_route(plan.spec, recipe)
+        if pipeline.has_scales(plan.spec):
+            raise ValueError(why_unchanged(spec.name))
         scoring, host = run.scoring, run.result("host")
         steps_of_loop = STEP_BY_STEP if plan.network.drawn else None
         self.why_no_metric = scoring.unscored_reason or steps_of_loop

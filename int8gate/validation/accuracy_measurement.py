@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from int8gate.model_zoo.user_models.declaration import OwnModel
+from int8gate.quantizers.file_scales import why_unchanged
 from int8gate.tasks.registry import task
 from int8gate.validation import cached_results, causes, gates, preprocessing_mismatch
 from int8gate.validation.cached_results import KeptEvaluation
@@ -55,6 +56,8 @@ def _with_way_out(run: CaseRun, found: Measurement) -> Measurement:
         result = gates.with_origin(result, origin["sentence"])
     if run.recipe.is_calibrated:
         command = rerun(run.case_id, "accuracy", RESCUE, "tries remedies, the cheapest first")
+        if run.pipeline.has_scales(run.spec):
+            command = f"none: {why_unchanged(run.spec.name)}"
         result = gates.with_way_out(result, origin["operators"] if origin else [], command)
     told = {"error_origin": origin} if origin else {}
     return replace(found, result=result, fields=found.fields | told)

@@ -38,8 +38,8 @@ TABLES = (
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[str, dict]:
-    """The case records of one run."""
+def team(tmp_path_factory) -> Path:
+    """A folder with the networks and pictures, and a run's report and cache."""
     folder = tmp_path_factory.mktemp("team")
     checkpoint = qat_networks.store(qat_networks.trained(), folder / "qat.pt")
     module = qat_network.load("qat_networks:prepared", checkpoint)
@@ -55,7 +55,13 @@ def found(tmp_path_factory) -> dict[str, dict]:
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
     )
     assert (folder / "report").is_dir(), done.stdout + done.stderr
-    return cases(folder / "report")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(team) -> dict[str, dict]:
+    """The case records of the run."""
+    return cases(team / "report")
 
 
 def on_integers() -> onnx.ModelProto:
@@ -90,3 +96,28 @@ def test_what_cannot_ship_them_says_so_in_a_sentence(found, case, said):
     record = found[case]
     assert record["verdict"] == "error"
     assert said in record["reason"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["rescue", "written-tflite_int8"], 2),
+        (["sensitivity", "written", "--recipe", "tflite_int8"], 1),
+        (["mix", "written-tflite_int8"], 2),
+    ],
+)
+def test_nothing_that_changes_its_scales_is_tried(team, command, code):
+    call = "from int8gate.cli.app import app; app()"
+    given = [*command, "--zoo", "models.toml", "--artifact-cache", "cache"]
+    done = subprocess.run(
+        [sys.executable, "-c", call, *given],
+        cwd=team,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    told = " ".join((done.stdout + done.stderr).split())
+    assert "came with scales (QDQ), which ship as they are" in told
+    assert "Traceback" not in told
