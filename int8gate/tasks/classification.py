@@ -18,4 +18,5 @@ TASK = Task(
     scenes={"classification": Scenes("int8gate.calibration_data.synthetic.scenes:draw", 10)},
     training="int8gate.model_zoo.training.digits:CLASSIFICATION",
     zoo="int8gate.model_zoo.classification",
+    label_loss="cross_entropy",
 )

@@ -10,4 +10,5 @@ TASK = Task(
     arrays="values",
     decode="int8gate.model_zoo.user_models.decoding:rows",
     read_by="the order and the units of the outputs' values against the labels'",
+    label_loss="squared_error",
 )

@@ -16,4 +16,5 @@ TASK = Task(
     scenes={"segmentation": Scenes("int8gate.calibration_data.synthetic.scenes:draw", 2)},
     training="int8gate.model_zoo.training.digits:SEGMENTATION",
     zoo="int8gate.model_zoo.segmentation",
+    label_loss="cross_entropy",
 )

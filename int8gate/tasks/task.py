@@ -53,6 +53,9 @@ class Task:
     classes_of : how many classes a file tells apart, ``module:function``.
     scenes : the zoo's data by name, the task's own first, `training` its `TrainingTask` or
         `SeveralNetworks`, `zoo` the module that declares its models.
+    label_loss : what a training with labels adds of outputs as the network gives them
+        (`training.label_loss`): "cross_entropy" of classes, of pixels too, "squared_error" of
+        numbers; None where there is none.
     packages : what its metrics import beside what everything needs.
     order : of the tasks in lists.
     """
@@ -84,6 +87,7 @@ class Task:
     scenes: dict[str, Scenes] = field(default_factory=dict)
     training: str | None = None
     zoo: str | None = None
+    label_loss: str | None = None
     packages: tuple[str, ...] = ()
 
     @property

@@ -19,8 +19,9 @@ from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.quantizers.training.differentiable_graph import Graph
 from int8gate.quantizers.training.distillation import class_axes
-from int8gate.quantizers.training.label_tasks import NUMBERS, refusal, where_of
+from int8gate.quantizers.training.label_tasks import refusal, where_of
 from int8gate.quantizers.training.training_samples import TrainingSamples
+from int8gate.tasks.registry import task
 
 
 class LabelLoss:
@@ -51,7 +52,7 @@ class LabelLoss:
         if self._hook is not None:
             return self._by_hook(self._hook, found, labels)
         (values,) = found
-        if self._spec.task in NUMBERS:
+        if task(self._spec.task).label_loss == "squared_error":
             wanted = torch.from_numpy(np.asarray(labels, np.float32)).reshape(len(rows), -1)
             values = values.reshape(len(rows), -1)
             if values.shape != wanted.shape:

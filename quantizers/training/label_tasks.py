@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from int8gate.model_zoo.spec import ModelSpec
+from int8gate.tasks.registry import task, tasks
 
-CLASSES = ("classification", "segmentation")  # cross-entropy
-NUMBERS = ("regression",)  # squared errors
 SHARE = 0.5  # of the loss that labels have; the rest is the float network's
 
 
@@ -16,9 +15,9 @@ def where_of(spec: ModelSpec) -> str:
 
 def refusal(spec: ModelSpec) -> str | None:
     """Why a model cannot learn from labels, and what to do; None where it can."""
-    if (spec.own and spec.own.train_loss) or spec.task in (*CLASSES, *NUMBERS):
+    if (spec.own and spec.own.train_loss) or task(spec.task).label_loss:
         return None
-    known = ", ".join((*CLASSES, *NUMBERS))
+    known = ", ".join(name for name, each in tasks().items() if each.label_loss)
     cure = 'declare one, [models.NAME.qat] loss = "module:function"' if spec.own else "train it"
     return (
         f"{where_of(spec)}: a training with labels has no loss for the task {spec.task} (it has "

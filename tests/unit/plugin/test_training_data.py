@@ -76,7 +76,7 @@ def test_a_file_is_trained_and_never_ends_worse_than_it_began(found, name):
     case = found[name]
     training = case["training"]
     assert training, case["reason"]
-    assert training["steps"] > 0
+    assert training["steps"] > 0, training
     start, *later = training["looks"]
     best = next(look for look in (start, *later) if look["step"] == training["best_step"])
     assert best["drop"] <= start["drop"]
@@ -87,7 +87,7 @@ def test_a_loss_of_labels_is_half_of_what_it_learns_by(found):
     training = found["labelled"]["training"]
     assert training, found["labelled"]["reason"]
     assert training["label_share"] == 0.5
-    assert training["steps"] > 0
+    assert training["steps"] > 0, training
     assert found["gadget"]["training"]["label_share"] == 0
 
 

@@ -251,7 +251,8 @@ def test_a_full_disk_is_one_sentence(source, tmp_path):
 
 def python(code: str, **settings) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__)])}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
+    # -B: Python 3.11 puts a module's bytecode in its place though a limit has cut it short.
+    command = [sys.executable, "-B", "-c", textwrap.dedent(code)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, **settings)
 
 
