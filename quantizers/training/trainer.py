@@ -119,11 +119,12 @@ def train_on(
     starts = [ranges]
     if pixels is not None and (snapped := tools.snapped(float_model, ranges, pixels)) != ranges:
         starts.append(snapped)
-    networks, looks = [], []
-    began = seconds_used()
+    networks, looks, looked_s = [], [], 0.0
     for start in starts:
         networks.append(FakeQuantized(trainable_graph(tools, float_model, recipe, start)))
+        began = seconds_used()  # what quantizes, and its imports, is no look
         looks.append(Look(0, 0.0, **look(networks[-1])))
+        looked_s += seconds_used() - began
     network, first = networks[0], looks[0]
     for other, seen in zip(networks[1:], looks[1:], strict=True):
         if seen.is_better_than(first):
@@ -145,7 +146,7 @@ def train_on(
         checkpoint,
         classes,
         tell,
-        (first, seconds_used() - began),
+        (first, looked_s),
         labelled and LabelLoss(labelled, graph, samples, classes),
     ).run()
     weights = {
