@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_every_scale_and_zero_point_that_ships_is_the_trained_one(trained):
     assert content["weights"].keys() == quantized.keys()
     for name, scales in content["weights"].items():
         np.testing.assert_allclose(quantized[name].scales, scales, rtol=1e-6)
+
+
+def test_what_quantizes_takes_nothing_of_the_budget(tmp_path):
+    """TensorFlow's import alone took longer than a short one: no step was left."""
+
+    def slow(*arguments):
+        end = time.process_time() + 2.0
+        while time.process_time() < end:
+            pass
+        return given.tools.quantize(*arguments)
+
+    given = Given("onnx", tmp_path)
+    short = replace(SHORT, budget_s=1.0, steps=2000)
+    course = given.train("slow", short, tools=replace(given.tools, quantize=slow))
+    assert course["steps"] > 0
+    assert course["seconds"] < 2
 
 
 def test_scales_and_weights_were_trained(trained):
