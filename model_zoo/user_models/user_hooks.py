@@ -55,11 +55,7 @@ def decoded(
     try:
         found = function(outputs, network, **given)
     except Exception as error:  # it is not our code: anything
-        last = extract_tb(error.__traceback__)[-1]
-        raise ValueError(
-            f"decode = {place!r} raised {type(error).__name__}: {error} ({Path(last.filename).name}"
-            f", line {last.lineno})"
-        ) from error
+        raise ValueError(raised(f"decode = {place!r}", error)) from error
     count = len(outputs[0])
     if not isinstance(found, np.ndarray) or found.shape[:1] != (count,):
         what = f"shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
@@ -68,6 +64,13 @@ def decoded(
             f"with a row for each, ({count}, ...)"
         )
     return found
+
+
+def raised(told: str, error: Exception) -> str:
+    """On one line what a user's function raised, and where, behind `told`, which names it."""
+    last = extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}, line {last.lineno}"
+    return f"{told} raised {type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 def _source(module: str) -> Path | None:

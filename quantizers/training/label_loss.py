@@ -9,7 +9,6 @@ a scalar tensor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from traceback import extract_tb
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 
 from int8gate.engine.plugins import resolve
 from int8gate.model_zoo.spec import ModelSpec
+from int8gate.model_zoo.user_models.user_hooks import raised
 from int8gate.quantizers.training.differentiable_graph import Graph
 from int8gate.quantizers.training.distillation import class_axes
 from int8gate.quantizers.training.label_tasks import refusal, where_of
@@ -75,11 +75,7 @@ class LabelLoss:
         try:
             loss = hook(found[0] if len(found) == 1 else list(found), wanted)
         except Exception as error:  # it is not our code: anything
-            last = extract_tb(error.__traceback__)[-1]
-            raise ValueError(
-                f"{told} raised {type(error).__name__}: {' '.join(str(error).split())} "
-                f"(line {last.lineno})"
-            ) from error
+            raise ValueError(raised(told, error)) from error
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
             what = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ValueError(
