@@ -173,6 +173,8 @@ class _Mixing:
                 self.is_cut = True
                 return
             able = [name for name in names if (name, width) not in self.failed]
+            if not able:
+                continue
             found = worst_layers(self.run, left, width, able)
             self.noise |= {(r.layer.name, width): _noise(r.sqnr_alone_db) for r in found.rows}
             self.failed |= {(name, width): why for name, why in found.failed.items()}

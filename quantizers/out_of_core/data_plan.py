@@ -15,8 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from int8gate.quantizers.out_of_core.checkpoint import TIED, TIED_TO, Checkpoint, Tensor
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx import shared_tables
@@ -211,7 +209,6 @@ class _GraphEdit:
 
     def share_tables(self) -> None:
         """A Gather from weights that a product multiplies by, too, reads the product's blocks."""
-        from onnx import numpy_helper
 
         nodes = []
         for node in self.graph.node:
@@ -221,11 +218,8 @@ class _GraphEdit:
             ):
                 nodes.append(node)
                 continue
-            shape = f"{name}_rows"
-            if all(tensor.name != shape for tensor in self.graph.initializer):
-                rows = np.array([self._shapes[name][0], -1], np.int64)
-                self.graph.initializer.append(numpy_helper.from_array(rows, shape))
-            nodes += shared_tables.gather_blocks(node, self._quantized[name], shape, self.block)
+            blocks, rows = self._quantized[name], self._shapes[name][0]
+            nodes += shared_tables.gather_blocks(self.graph, node, blocks, rows, self.block)
         del self.graph.node[:]
         self.graph.node.extend(nodes)
 

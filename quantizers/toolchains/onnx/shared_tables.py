@@ -26,13 +26,18 @@ def can_share(width: int, bits: int, block: int) -> bool:
     return bits == BITS and width % block == 0
 
 
-def gather_blocks(gather: Any, blocks: tuple[str, ...], shape: str, block: int) -> list[Any]:
-    """The nodes that take the place of a Gather of rows: `blocks` name packed weights, scales and
-    zero points as MatMulNBits has them, `shape` the constant (rows, -1).
+def gather_blocks(
+    graph: Any, gather: Any, blocks: tuple[str, ...], rows: int, block: int
+) -> list[Any]:
+    """The nodes that take the place of a Gather of a table's `rows`: `blocks` name packed weights,
+    scales and zero points as MatMulNBits has them. The graph gets the constant that they read.
     """
-    from onnx import helper
+    from onnx import helper, numpy_helper
 
     packed, scales, zero_points = blocks
+    shape = f"{packed}_rows"
+    if all(tensor.name != shape for tensor in graph.initializer):
+        graph.initializer.append(numpy_helper.from_array(np.array([rows, -1], np.int64), shape))
     flat = f"{gather.output[0]}_blocks"
     read = helper.make_node(
         "GatherBlockQuantized",
@@ -53,8 +58,6 @@ def share_tables(model: Any, weights: dict[str, np.ndarray], block: int) -> None
     the product's blocks, in place. `weights` are the float ones (inputs, outputs) of each product's
     packed weights, by their name.
     """
-    from onnx import helper, numpy_helper
-
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     products = {
@@ -69,18 +72,9 @@ def share_tables(model: Any, weights: dict[str, np.ndarray], block: int) -> None
         if table is None or packed is None:
             nodes.append(node)
             continue
-        shape = f"{packed}_rows"
-        if shape not in constants:
-            rows = np.array([table.dims[0], -1], np.int64)
-            graph.initializer.append(numpy_helper.from_array(rows, shape))
-            constants[shape] = graph.initializer[-1]
-        nodes += gather_blocks(node, products[packed], shape, block)
-    if len(nodes) == len(graph.node):
-        return
+        nodes += gather_blocks(graph, node, products[packed], table.dims[0], block)
     del graph.node[:]
     graph.node.extend(nodes)
-    if not any(entry.domain == "com.microsoft" for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
 def _twin(table, node, weights: dict[str, np.ndarray], products, block: int) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, enum_names
+from int8gate.quantizers.toolchains.tflite.layer_list import ONE_SCALE_KERNELS
 from int8gate.quantizers.toolchains.tflite.ranges import computed
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS
 from int8gate.quantizers.training.differentiable_graph import (
@@ -36,15 +37,8 @@ INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)}
 RELU = 1  # ActivationFunctionType
 ROUNDED_TWICE = ("CONV_2D",)  # of int4 weights: by LiteRT's own kernels, not by XNNPACK's
 LEAST_RANGE = 5e-7  # half of it: TensorFlow's quantizer widens a range of less than 1e-6
-KEEP_SCALE = frozenset(  # what they write has the scale of what they read
-    {
-        *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PAD", "PADV2"),
-        *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "GATHER"),
-        *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
-        *("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "TILE", "MAXIMUM", "MINIMUM"),
-        *("REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "MEAN"),
-    }
-)
+# What they write has the scale of what they read.
+KEEP_SCALE = ONE_SCALE_KERNELS | {"RELU", "RELU6", "MEAN"}
 
 
 def read(path: Path, float_model: Path) -> Graph:

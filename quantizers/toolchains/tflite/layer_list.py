@@ -21,6 +21,15 @@ MOVES = frozenset(  # values as they are, or some of them
         *("REDUCE_MIN", "CAST", "QUANTIZE", "DEQUANTIZE", "FILL", "SHAPE", "EMBEDDING_LOOKUP"),
     }
 )
+ONE_SCALE_KERNELS = frozenset(  # they compute on integers of one scale, read and written
+    {
+        *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PAD", "PADV2"),
+        *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "GATHER", "MIRROR_PAD"),
+        *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+        *("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "TILE", "MAXIMUM", "MINIMUM"),
+        *("REDUCE_MAX", "REDUCE_MIN"),
+    }
+)
 ACTIVATIONS = frozenset({"RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"})
 
 

@@ -10,6 +10,7 @@ Others are refused by their names.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from int8gate.quantizers.recipe_type import INT4, INT16, Recipe
@@ -33,6 +34,7 @@ def check_forms(recipe: Recipe, width: str, operators: Sequence[Operator]) -> No
             )
 
 
+@cache
 def has_form(opcode: str, width: str) -> bool:
     """Whether AI Edge Quantizer can give an operator that width, one of `BITS`."""
     from ai_edge_quantizer import algorithm_manager, qtyping
