@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.engine.errors import some_of
 from int8gate.quantizers.recipe_type import EIGHT_BITS, INT8, Recipe
 
 FILE_SCALES = "file_scales.json"
 SAME_SCALE = 1e-6  # relative
-SHOWN = 3  # names in a sentence
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def notes(
         f"Scales of {same} of {len(ranged)} activations and of the weights of {len(kept)} of "
         f"{of_file.layers} layers are those that the file came with; "
         + (
-            f"{count} {'was' if count == 1 else 'were'} calibrated ({_listed(calibrated)})"
+            f"{count} {'was' if count == 1 else 'were'} calibrated ({some_of(calibrated)})"
             if calibrated
             else "none was calibrated"
         ),
@@ -151,7 +151,7 @@ def notes(
         name = differing[0]
         low, high = of_file.ranges[name]
         told.append(
-            f"{len(differing)} of the activations ({_listed(differing)}) with another scale than "
+            f"{len(differing)} of the activations ({some_of(differing)}) with another scale than "
             f"the file's: {name} has {shipped.activations[name][0]:.6g} in place of "
             f"{(high - low) / 255:.6g}, which its operator fixes or shares with another tensor"
         )
@@ -161,11 +161,11 @@ def notes(
     if unread:
         told.append(
             f"{len(unread)} of the scales that it came with are of tensors that are not rounded "
-            f"here ({_listed(unread)})"
+            f"here ({some_of(unread)})"
         )
     other = [name for name in of_file.weights if name not in kept]
     if other:
-        told.append(f"the weights {_listed(other)} have other scales than the file's")
+        told.append(f"the weights {some_of(other)} have other scales than the file's")
     return told
 
 
@@ -178,8 +178,3 @@ def _ships(limits: tuple[float, float], scale: float, zero_point: int) -> bool:
     low, high = limits
     step = (high - low) / 255
     return abs(scale / step - 1) <= SAME_SCALE and round(-128 - low / step) == zero_point
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"

@@ -2,7 +2,7 @@
 
 Errors carry the last words of the task. `again` raises the same failure anew. `plain_text` makes
 the text of others fit for a terminal: names in model files and folders are anybody's. `instead`
-says what an unknown name may have meant.
+says what an unknown name may have meant, `some_of` names the first of many.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import difflib
 import itertools
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +127,12 @@ def _rebuilt(error: Exception) -> Exception:
     twin.args = error.args
     twin.__dict__.update(error.__dict__)
     return twin
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """`a, b, c and 4 more`: the first of the names, and how many others there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def instead(unknown: str, known: Iterable[str]) -> str:

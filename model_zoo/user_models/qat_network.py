@@ -19,11 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from int8gate.engine.errors import some_of
 from int8gate.engine.plugins import resolve
 
 OPSET = 20
 EXPORTED = ((0, 255), (-128, 127), (0, 127))  # integers that the exporter has an operator for
-SHOWN, LONGEST = 3, 200  # names in a sentence, characters of another library's
+LONGEST = 200  # characters of another library's sentence
 STATE = ("state_dict", "model")  # keys under which trainers keep one
 
 
@@ -152,7 +153,7 @@ def _load_state(module, checkpoint: Path, told: str) -> None:
     for names, what in ((found.missing_keys, "lacks"), (found.unexpected_keys, "also has")):
         if names:
             raise ValueError(
-                f"{where} {what} {_listed(names)}, which {told} "
+                f"{where} {what} {some_of(names)}, which {told} "
                 f"{'has' if what == 'lacks' else 'has not'}: save the state dict of that network, "
                 "prepared as it was trained"
             )
@@ -211,7 +212,7 @@ def _check_observers(used: dict) -> None:
             unseen.append(name)
     if unseen:
         raise ValueError(
-            f"the observers {_listed(unseen)} have seen nothing ({len(unseen)} of {len(used)}), so "
+            f"the observers {some_of(unseen)} have seen nothing ({len(unseen)} of {len(used)}), so "
             "that their scales are no trained ones: train or run the prepared network before its "
             "checkpoint is saved"
         )
@@ -254,7 +255,7 @@ def _make_plain(module, used: dict) -> list[str]:
     if not wider:
         return []
     return [
-        f"{_listed(wider)} had fewer than 8 bits in training: the trained scale ships, and values "
+        f"{some_of(wider)} had fewer than 8 bits in training: the trained scale ships, and values "
         "beyond are no longer clipped."
     ]
 
@@ -321,8 +322,3 @@ def _quiet() -> Iterator[None]:
 def _said(error: Exception) -> str:
     """An error of somebody's library, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"

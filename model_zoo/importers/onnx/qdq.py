@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from int8gate.engine.errors import some_of
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
 from int8gate.model_zoo.importers.onnx.qdq_scales import (
     LIMITS,
@@ -22,7 +23,7 @@ from int8gate.model_zoo.importers.onnx.qdq_scales import (
     QdqScales,
     WeightScales,
 )
-from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
+from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs, sort_nodes
 from int8gate.runtimes import onnx_file
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -33,7 +34,6 @@ MOVES = frozenset(  # integers as well as what they stand for
     }
 )
 BIAS = "int32"
-SHOWN = 3  # names in a sentence
 
 
 def is_qdq(model) -> bool:
@@ -194,7 +194,7 @@ class _Stripping:
             self._wider[tensor] = None
             wider = max(before, found, key=lambda each: each.limits[1] - each.limits[0])
             self.scales.activations[tensor] = wider
-        self._replace(node, self._activation(node))
+        self._replace(node, found)
         return False
 
     def _dequantize(self, node) -> bool:
@@ -333,13 +333,8 @@ def _drop_unread(graph) -> None:
     """Takes out nodes and constants that nothing reads any more, in place."""
     ends = {info.name for info in graph.output}
     while True:
-        read = {
-            name
-            for inner in onnx_file.graphs_of(graph)
-            for node in inner.node
-            for name in node.input
-        }
-        read |= {info.name for inner in onnx_file.graphs_of(graph) for info in inner.output} | ends
+        read = {name for node in graph.node for name in node.input} | ends
+        read |= read_by_subgraphs(graph)
         kept = [node for node in graph.node if read.intersection(node.output)]
         if len(kept) == len(graph.node):
             break
@@ -356,6 +351,5 @@ def _named(node) -> str:
 
 def _listed(names: list[str]) -> str:
     """So many names, and how many there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     what = "tensor" if len(names) == 1 else f"{len(names)} tensors"
-    return f"{what} {', '.join(names[:SHOWN])}{more}"
+    return f"{what} {some_of(names)}"

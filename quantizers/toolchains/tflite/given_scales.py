@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.file_scales import FileScales, LayerScales, Shipped
+from int8gate.engine.errors import some_of
+from int8gate.quantizers.file_scales import SAME_SCALE, FileScales, LayerScales, Shipped
 from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_tensors
+from int8gate.quantizers.toolchains.tflite.layer_list import ONE_SCALE_KERNELS
 from int8gate.quantizers.toolchains.tflite.ranges import computed
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS, TfliteNetwork
 from int8gate.runtimes.tflite_graph import opened, written
@@ -27,18 +29,7 @@ MOST = 127
 # The axis of outputs in a layer's weights; others have kernels for one scale alone.
 AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 LOW = {"int8": -128, "uint8": 0}
-SAME_SCALE = 1e-6  # relative
-SHOWN = 3  # names in a sentence
 FIXED = ("LOGISTIC", "SOFTMAX", "LOG_SOFTMAX", "TANH", "L2_NORMALIZATION")  # scales of outputs
-KEEP_SCALE = frozenset(  # their kernels compute on integers of one scale
-    {
-        *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PAD", "PADV2"),
-        *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "GATHER", "MIRROR_PAD"),
-        *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
-        *("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "TILE", "MAXIMUM", "MINIMUM"),
-        *("REDUCE_MAX", "REDUCE_MIN"),
-    }
-)
 PARTING = ("SPLIT", "SPLIT_V", "UNPACK")  # they keep the scale of what they read
 
 
@@ -68,7 +59,7 @@ def with_given_scales(
     if rescaling.symmetric:
         count = sum(rescaling.symmetric.values())
         notes.append(
-            f"{count} channels of the weights {', '.join(list(rescaling.symmetric)[:SHOWN])} had a "
+            f"{count} channels of the weights {some_of(list(rescaling.symmetric))} had a "
             "zero point, which TFLite's weights have not: their scale is that of their largest "
             "weight"
         )
@@ -134,7 +125,7 @@ class _Rescaling:
                 self._touched.add(index)
         for operator in list(self._graph.operators):
             ends = {*map(int, operator.outputs), *map(int, _inputs(operator))}
-            if self._edit.opcode(operator) in KEEP_SCALE and ends & self._touched:
+            if self._edit.opcode(operator) in ONE_SCALE_KERNELS and ends & self._touched:
                 self._join(operator)
 
     def give_weights(self, name: str, of: LayerScales) -> None:
