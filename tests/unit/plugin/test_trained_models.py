@@ -11,10 +11,19 @@ import onnx
 import pytest
 import qat_networks
 import qdq_files
+from in_process import InProcess
 from onnx import helper
 from tiny_run import cases, environment
 
+from int8gate.engine.cache import ArtifactCache
 from int8gate.model_zoo.user_models import qat_network
+from int8gate.quantizers.declared_recipes import declared_model
+from int8gate.quantizers.pipeline import Pipeline
+from int8gate.quantizers.recipe import recipe
+from int8gate.quantizers.settings import Settings
+from int8gate.validation import gates, measure
+from int8gate.validation.case_run import CaseRun
+from int8gate.validation.gates import GateResult
 
 TABLE = """
 [models.{name}]
@@ -121,3 +130,17 @@ def test_nothing_that_changes_its_scales_is_tried(team, command, code):
     told = " ".join((done.stdout + done.stderr).split())
     assert "came with scales (QDQ), which ship as they are" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("status", ["failed", "inconclusive"])
+def test_a_failure_names_no_command_that_would_be_refused(team, monkeypatch, status):
+    """The gate is made to fail; what stands behind it is what is tested."""
+    failing = GateResult(status, "too much is lost")
+    monkeypatch.setattr(gates, "accuracy_gate", lambda *_: failing)
+    cache = ArtifactCache(team / "cache")
+    pipeline = Pipeline(Settings(min_calibration_samples=50), cache, InProcess())
+    spec = declared_model("written", team / "models.toml")
+    told = measure.accuracy(CaseRun(spec, recipe("tflite_int8"), pipeline)).result.message
+    assert told.startswith("too much is lost")
+    assert "rescue: none: written came with scales (QDQ)" in told
+    assert "pytest" not in told
