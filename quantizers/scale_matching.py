@@ -195,6 +195,7 @@ def _times_factor(
     steps = rows / new[:, None]
     if np.abs(steps - np.round(steps)).max(initial=0) > SAME_STEPS:
         return None
-    points = np.where(turned, -points, points)
+    # -(q - z) is (-1 - q) - (-1 - z): within int8, as -z need not be. Symmetric weights stay so.
+    points = np.where(turned & (points != 0), -1 - points, points)
     is_one = is_one and len(set(new.tolist())) == 1
     return LayerScales(tuple(new.tolist()), tuple(map(int, points)), is_one)

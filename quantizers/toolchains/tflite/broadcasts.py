@@ -3,7 +3,7 @@
 PyTorch's `expand` becomes BROADCAST_TO where something reads the larger tensor: so grouped-query
 attention gives each key and value head to several query heads. Vela 5.2 knows no BROADCAST_TO and
 leaves it to the CPU, between operators of the NPU; the same tensor concatenated with itself it
-takes. Both move values as they are.
+takes. Both move values as they are. (onnx2tf multiplies by ones for ONNX's Expand.)
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import numpy as np
 
 from int8gate.model_zoo.importers.onnx.structure import Names
 from int8gate.quantizers.toolchains.onnx.prepare import fold
-from int8gate.quantizers.toolchains.tflite.broadcasts import with_concatenations
 from int8gate.quantizers.toolchains.tflite.onnx2tf_runner import converted
 from int8gate.quantizers.toolchains.tflite.onnx_forms import rewrite_for_tflite
 from int8gate.runtimes import onnx_file, ort
@@ -253,9 +252,7 @@ def _difference(wanted: np.ndarray, found: np.ndarray) -> str:
 
 
 def _with_names_of(source: Path, model: bytes) -> bytes:
-    """The `.tflite` with the ONNX file's names of inputs and outputs, where they are free, and with
-    repetitions as CONCATENATION.
-    """
+    """The `.tflite` with the ONNX file's names of inputs and outputs, where they are free."""
     import onnx
 
     theirs = onnx.load(str(source), load_external_data=False).graph
@@ -274,7 +271,6 @@ def _with_names_of(source: Path, model: bytes) -> bytes:
             if name not in taken:
                 taken.add(name)
                 graph.tensors[index].name = name
-    with_concatenations(whole)
     return written(whole)
 
 

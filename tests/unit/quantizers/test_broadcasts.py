@@ -14,7 +14,8 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite.broadcasts import MOST, with_concatenations
 from int8gate.quantizers.toolchains.tflite.collector import close, collect
 from int8gate.quantizers.toolchains.tflite.convert import quantize
-from int8gate.runtimes.artifact import TFLITE
+from int8gate.quantizers.toolchains.tflite.from_torch import to_tflite
+from int8gate.runtimes.artifact import PROGRAM, TFLITE
 from int8gate.runtimes.litert import LiteRTSession
 from int8gate.runtimes.tflite_graph import graph_of, opened, read_graph, written
 from int8gate.targets.ethos_u import estimate
@@ -118,3 +119,22 @@ def test_of_grouped_query_attention_an_npu_takes_every_operator(tmp_path):
         assert not [o for o in read_graph(folder / TFLITE).operators if o.outputs[0].is_float]
         left[name] = estimate(folder / TFLITE, "ethos_u85_512", folder).cpu_ops
     assert left == {"before": 1, "after": 0}
+
+
+def test_an_expansion_of_pytorch_comes_without_a_broadcast(tmp_path):
+    import torch
+
+    class Attention(torch.nn.Module):
+        def forward(self, picture):
+            keys = torch.relu(picture).flatten(2).reshape(1, 2, 1, 4, 16)
+            every = keys.expand(1, 2, 3, 4, 16).reshape(1, 6, 4, 16)
+            return every @ every.transpose(2, 3)
+
+    example = (torch.rand(1, 8, 4, 4) - 0.5,)
+    torch.export.save(torch.export.export(Attention().eval(), example), str(tmp_path / PROGRAM))
+    to_tflite(tmp_path, tmp_path)
+    assert kinds((tmp_path / TFLITE).read_bytes())["CONCATENATION"] == 1
+    assert not kinds((tmp_path / TFLITE).read_bytes())["BROADCAST_TO"]
+    picture = np.ascontiguousarray(example[0].permute(0, 2, 3, 1).numpy())
+    (found,) = LiteRTSession(tmp_path / TFLITE).predict(picture)
+    np.testing.assert_allclose(found, Attention()(*example).numpy(), atol=1e-5)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 import qat_networks
 import qdq_files
+from onnx import numpy_helper
 
 from int8gate.model_zoo.user_models import qat_network
 from int8gate.quantizers import file_scales
@@ -167,3 +169,40 @@ def test_recipes_that_would_ship_other_scales_are_refused(recipe, why):
 @pytest.mark.parametrize("recipe", ["onnx_int8", "onnx_fp32", "tflite_int8_percentile"])
 def test_recipes_that_ship_them_are_not(recipe):
     file_scales.check_recipe("gadget", RECIPES[recipe])
+
+
+@pytest.mark.parametrize("factor", [1.0, -2.0], ids=["alone", "a_negative_normalization_folded"])
+@pytest.mark.parametrize("points", [[0, 0, 0], [-128, 127, 5], [0, -128, -3]])
+def test_weights_with_zero_points_stay_what_they_are(tmp_path, points, factor):
+    """Of each channel, as PyTorch's fused observer has them where weights are of one sign."""
+    rng, points = np.random.default_rng(0), np.array(points, np.int8)
+    stored = rng.integers(-127, 128, (3, 3, 3, 3)).astype(np.int8)
+    scales = np.array([0.01, 0.02, 0.005], np.float32)
+    made = qdq_files.Builder()
+    image = made.pair("image", 1 / 255, -128, "int8")
+    for name, values in (("w", stored), ("w_scale", scales), ("w_zero", points)):
+        made.constant(name, values)
+    given = ["w", "w_scale", "w_zero"]
+    made.node("DequantizeLinear", given, "w_real", axis=0)
+    made.node("Conv", [image, "w_real"], "maps", pads=[1] * 4)
+    for name, value in (("gamma", factor), ("beta", 0.5), ("mean", 0.0), ("variance", 1.0)):
+        made.constant(name, np.full(3, value, np.float32))
+    normalized = ["maps", "gamma", "beta", "mean", "variance"]
+    made.node("BatchNormalization", normalized, "normal", epsilon=0.0)
+    onnx.save(made.model(made.pair("normal", 0.1, 0, "int8")), str(tmp_path / "qdq.onnx"))
+    path, _ = qdq_files.shipped(tmp_path / "qdq.onnx", (1, 3, 8, 8), "onnx", tmp_path)
+    graph = onnx.load(str(path)).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    (found,) = (
+        [arrays[name] for name in node.input]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and arrays.get(node.input[0], points).ndim == 4
+    )
+    np.testing.assert_allclose(real(*found), factor * real(stored, scales, points), atol=1e-6)
+    np.testing.assert_allclose(found[1], scales * abs(factor), rtol=1e-6)
+
+
+def real(integers: np.ndarray, scales: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Weights (outputs, ...) of int8, in float64."""
+    rows = integers.reshape(len(integers), -1).astype(np.float64)
+    return ((rows - points[:, None]) * scales[:, None].astype(np.float64)).reshape(integers.shape)
