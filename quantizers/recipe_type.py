@@ -32,7 +32,7 @@ REMEDIES = {
     "smooth": "SmoothQuant: outliers of a token stream go into the weights behind it",
     "adaround": "AdaRound: weights are rounded so that each layer's output errs least",
 }
-SCALES = ("affine", "symmetric", "power_of_two")  # of activations: what silicon may ask for
+SCALES = ("affine", "symmetric", "power_of_two")  # what silicon may ask for
 ROUNDINGS = {  # of weights in blocks
     "nearest": "scale and zero point by the extremes of a block, rounded to the nearest",
     "hqq": "half-quadratic: zero points that bring the error's large values down, without samples",

@@ -40,7 +40,7 @@ OUTLIERS = 0.01
 _ROWS = 128  # candidates at a time, so that the temporaries stay in a core's cache
 _TIE = 1e-9  # nats; divergences closer than this differ by rounding only
 
-AFFINE, SYMMETRIC, POWER_OF_TWO = SCALES  # of activations
+AFFINE, SYMMETRIC, POWER_OF_TWO = SCALES
 
 Range = tuple[float, float]
 # A narrower range would have a step that is not a normal float32 number; it is taken for all zeros.
@@ -211,8 +211,14 @@ def widened(found: Range, scales: str, is_unsigned: bool = False) -> Range:
     low, high = (0, 255) if is_unsigned and found[0] >= 0 else (-128, 127)
     step = max(-found[0] / 127, found[1] / high, NARROWEST)
     if scales == POWER_OF_TWO:
-        step = 2.0 ** math.ceil(math.log2(step))
+        step = float(powers_of_two(np.float64(step)))
     return low * step, high * step
+
+
+def powers_of_two(steps: np.ndarray | np.float64) -> np.ndarray:
+    """The least powers of two that are no smaller, float64 of the shape of positive `steps`."""
+    fraction, exponent = np.frexp(steps)
+    return np.ldexp(1.0, np.where(fraction == 0.5, exponent - 1, exponent))
 
 
 def _cut(stats: TensorStatistics, below: float, above: float) -> Range:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from int8gate.quantizers.calibration.thresholds import AFFINE, POWER_OF_TWO, powers_of_two, widened
 from int8gate.quantizers.file_scales import LayerScales
 from int8gate.quantizers.recipe_type import Recipe
 from int8gate.quantizers.toolchains.onnx.placement import Placement, constant_left_operands
@@ -78,9 +79,14 @@ def stock_quantizer(
                     found |= {tensor.name: params} if params else {}
             self.tensors_to_quantize = {k: v for k, v in everything.items() if k not in found}
             try:
-                return super()._calc_initializer_quant_params() | found
+                found = super()._calc_initializer_quant_params() | found
             finally:
                 self.tensors_to_quantize = everything
+            if recipe.scales != AFFINE:
+                for tensor in self.model.initializer():
+                    if tensor.name in found and tensor.name not in weights:
+                        found[tensor.name] = _of_silicon(tensor, found[tensor.name], recipe.scales)
+            return found
 
         def _add_qdq_nodes_for_initializer(self, weight_proto) -> None:
             name = weight_proto.name
@@ -148,6 +154,29 @@ def _given(of: LayerScales, axis: int | None):
         scales, zeros = scales.reshape(()), zeros.reshape(())
     return QuantizationParams(
         zero_point=zeros, scale=scales, quant_type=TensorProto.INT8, axis=axis
+    )
+
+
+def _of_silicon(tensor, params, scales: str):
+    """What the stock quantizer found for a constant, in `scales` that silicon asks for.
+
+    Weights (int8) are symmetric already; constants of other operators have the dtype of activations
+    and get such a scale as these.
+    """
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+    from onnxruntime.quantization.base_quantizer import QuantizationParams
+
+    step, point = params["scale"], params["zero_point"]
+    if point.any() or params["quant_type"] == TensorProto.UINT8:
+        values, is_unsigned = numpy_helper.to_array(tensor), point.dtype == np.uint8
+        low, high = widened((float(values.min()), float(values.max())), scales, is_unsigned)
+        step = np.asarray((high - low) / 255, step.dtype)
+        point = np.asarray(round(np.iinfo(point.dtype).min - low / float(step)), point.dtype)
+    elif scales == POWER_OF_TWO:
+        step = powers_of_two(step).astype(step.dtype)
+    return QuantizationParams(
+        zero_point=point, scale=step, quant_type=params["quant_type"], axis=params.get("axis")
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from int8gate.quantizers.calibration.thresholds import AFFINE
 from int8gate.quantizers.file_scales import FileScales
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import FLOAT32, INT4, Recipe
@@ -18,6 +19,7 @@ from int8gate.quantizers.toolchains.tflite.int4_weights import with_int4_weights
 from int8gate.quantizers.toolchains.tflite.int16_forms import with_int16_forms
 from int8gate.quantizers.toolchains.tflite.mixed_widths import quantized_mix
 from int8gate.quantizers.toolchains.tflite.ranges import snapped_to_pixels, with_ranges
+from int8gate.quantizers.toolchains.tflite.silicon_scales import with_silicon_scales
 from int8gate.runtimes.artifact import SAVED_MODEL, TFLITE, in_order
 from int8gate.runtimes.litert import describe
 from int8gate.runtimes.tflite_graph import read_graph
@@ -63,6 +65,8 @@ def quantize(
     quantized, told = quantized_mix(ranged, graph, recipe, chosen, recipe.io)
     if recipe.weights == INT4:
         quantized = with_int4_weights(quantized, ranged, recipe)
+    if recipe.scales != AFFINE:
+        quantized = with_silicon_scales(quantized, float_model.read_bytes(), recipe.scales)
     if of_file:
         quantized, clipped = with_given_scales(quantized, float_model.read_bytes(), of_file)
         told = [*told, *clipped]

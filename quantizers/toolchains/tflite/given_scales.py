@@ -19,15 +19,19 @@ import numpy as np
 
 from int8gate.engine.errors import some_of
 from int8gate.quantizers.file_scales import SAME_SCALE, FileScales, LayerScales, Shipped
-from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit, drop_unused_tensors
+from int8gate.quantizers.toolchains.tflite.graph_edit import GraphEdit
 from int8gate.quantizers.toolchains.tflite.layer_list import ONE_SCALE_KERNELS
 from int8gate.quantizers.toolchains.tflite.ranges import computed
+from int8gate.quantizers.toolchains.tflite.rounded_constants import (
+    AXES,
+    MOST,
+    RoundedConstants,
+    along,
+    name_of,
+)
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS, TfliteNetwork
-from int8gate.runtimes.tflite_graph import opened, written
+from int8gate.runtimes.tflite_graph import opened
 
-MOST = 127
-# The axis of outputs in a layer's weights; others have kernels for one scale alone.
-AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 LOW = {"int8": -128, "uint8": 0}
 FIXED = ("LOGISTIC", "SOFTMAX", "LOG_SOFTMAX", "TANH", "L2_NORMALIZATION")  # scales of outputs
 PARTING = ("SPLIT", "SPLIT_V", "UNPACK")  # they keep the scale of what they read
@@ -83,26 +87,19 @@ def shipped_scales(path: Path) -> Shipped:
         if place is not None:
             tensor = graph.tensors[int(operator.inputs[place])]
             if tensor.quantization is not None and tensor.quantization.scale is not None:
-                weights[_name(tensor)] = np.asarray(tensor.quantization.scale, np.float32)
+                weights[name_of(tensor)] = np.asarray(tensor.quantization.scale, np.float32)
     return Shipped(activations, weights)
 
 
-class _Rescaling:
-    """One quantized file in object form, changed in place; `network` is its float file."""
+class _Rescaling(RoundedConstants):
+    """Gives tensors and weights the scales of a training."""
 
     def __init__(self, quantized: bytes, network: TfliteNetwork) -> None:
-        self._whole, self._network = opened(quantized), network
-        self._graph = self._whole.subgraphs[0]
-        self._edit = GraphEdit(self._whole, self._graph)
+        super().__init__(quantized, network)
         self._index = computed(quantized)
-        self._touched: set[int] = set()  # tensors whose scales are others now
         self.clipped: dict[str, int] = {}  # weights, by layer
         self.symmetric: dict[str, int] = {}  # channels, by layer
         self.added = 0
-
-    def content(self) -> bytes:
-        drop_unused_tensors(self._whole)  # and the buffers of what was rounded before
-        return written(self._whole)
 
     def give_activations(self, ranges: Mapping[str, tuple[float, float]]) -> None:
         """Gives tensors the scale and zero point of their range, and joins operators to them."""
@@ -145,7 +142,7 @@ class _Rescaling:
         is_one = of.is_per_tensor and (axis is None or len(tensor.quantization.scale) == 1)
         scales = self._symmetric(name, of, values, axis)
         scales = scales[:1] if is_one else scales
-        steps = np.round(values.astype(np.float64) / _along(scales, values.ndim, axis))
+        steps = np.round(values.astype(np.float64) / along(scales, values.ndim, axis))
         self.clipped[name] = int((np.abs(steps) > MOST).sum())
         stored = np.clip(steps, -MOST, MOST).astype(np.int8)
         self._store(index, stored, scales, axis or 0)
@@ -165,31 +162,6 @@ class _Rescaling:
             widest = np.maximum(largest, np.finfo(np.float32).tiny * MOST) / MOST
             scales[has_point] = widest[has_point]
         return scales
-
-    def round_biases(self) -> None:
-        """Rounds the biases of layers whose data or weights have other scales now."""
-        for operator in self._graph.operators:
-            kind = self._edit.opcode(operator)
-            data, weights, bias = PRODUCTS.get(kind, (0, None, None))
-            if bias is None or len(operator.inputs) <= bias or operator.inputs[bias] < 0:
-                continue
-            read, of, index = (int(operator.inputs[each]) for each in (data, weights, bias))
-            if {read, of} & self._touched and self._edit.dtype(index) == "int32":
-                self._round_bias(read, of, index)
-
-    def _round_bias(self, read: int, weights: int, index: int) -> None:
-        tensors = self._graph.tensors
-        real = self._network.constant(_name(tensors[index]))
-        if real is None or real.dtype != np.float32 or real.shape != tuple(tensors[index].shape):
-            before = np.asarray(tensors[index].quantization.scale, np.float64)
-            stored = self._edit.values(index)
-            assert stored is not None  # a layer whose weights are constant has such a bias
-            real = stored * before  # rounded once already
-        scales = np.asarray(tensors[weights].quantization.scale, np.float64)
-        steps = (scales * float(tensors[read].quantization.scale[0])).astype(np.float32)
-        limits = np.iinfo(np.int32)
-        stored = np.clip(np.round(real / steps.astype(np.float64)), limits.min, limits.max)
-        self._store(index, stored.astype(np.int32), steps, 0)
 
     def _join(self, operator) -> None:
         """Lets an operator that keeps a scale read and write one."""
@@ -233,32 +205,6 @@ class _Rescaling:
         is_near = abs(first.scale[0] / second.scale[0] - 1) <= SAME_SCALE
         return bool(is_near and int(first.zeroPoint[0]) == int(second.zeroPoint[0]))
 
-    def _weights_of(self, operator) -> str | None:
-        """The name of a layer's weights, None of what is no layer."""
-        place = PRODUCTS.get(self._edit.opcode(operator), (0, None, None))[1]
-        return None if place is None else _name(self._graph.tensors[int(operator.inputs[place])])
-
-    def _store(self, index: int, values: np.ndarray, scales: np.ndarray, axis: int) -> None:
-        tensor = self._graph.tensors[index]
-        tensor.buffer = self._edit.add_buffer(np.ascontiguousarray(values).tobytes())
-        how = tensor.quantization
-        how.scale, how.zeroPoint = scales, np.zeros(len(scales), np.int64)
-        how.quantizedDimension = axis if len(scales) > 1 else 0
-        how.min = how.max = None
-        self._touched.add(index)
-
 
 def _inputs(operator) -> list:
     return [] if operator.inputs is None else operator.inputs
-
-
-def _name(tensor) -> str:
-    return bytes(tensor.name or b"").decode(errors="replace")
-
-
-def _along(scales: np.ndarray, rank: int, axis: int | None) -> np.ndarray:
-    """float64 scales that broadcast along an axis."""
-    shape = [1] * rank
-    if axis is not None and len(scales) > 1:
-        shape[axis] = -1
-    return scales.astype(np.float64).reshape(shape)

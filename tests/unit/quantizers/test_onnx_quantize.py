@@ -77,6 +77,11 @@ def test_activations_have_the_scales_that_silicon_asks_for(tmp_path, scales):
         scale, zero_point = (constants[name] for name in node.input[1:3])
         assert zero_point in (0, 128)
         assert scales == "symmetric" or np.frexp(scale)[0] == 0.5
+    for node in graph.node:  # weights, biases, and a constant that is added
+        if node.op_type == "DequantizeLinear":
+            scale, zero_point = (constants[name] for name in node.input[1:3])
+            assert np.isin(zero_point, (0, 128)).all(), node.name
+            assert scales == "symmetric" or (np.frexp(scale)[0] == 0.5).all(), node.name
     session = OnnxSession(tmp_path / ONNX)
     assert sqnr_db(OnnxSession(path).predict(samples)[0], session.predict(samples)[0]) > 15
 

@@ -13,6 +13,7 @@ from int8gate.quantizers.toolchains.tflite.collector import collect
 from int8gate.quantizers.toolchains.tflite.convert import quantize
 from int8gate.quantizers.toolchains.tflite.differentiable import read
 from int8gate.runtimes.artifact import TFLITE
+from int8gate.runtimes.tflite_graph import opened
 
 
 @pytest.mark.parametrize("scales", ["symmetric", "power_of_two"])
@@ -34,3 +35,52 @@ def test_every_activation_has_the_scale_that_was_asked_for(tmp_path, scales):
         exact_session(file).predict(samples)[0] for file in (path, tmp_path / "quantized" / TFLITE)
     )
     assert 10 * np.log10(wanted.var() / np.mean((wanted - found) ** 2)) > 12
+
+
+def _operands(path):
+    """Writes a float network whose layers and other operators read constants of many forms."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(3)
+
+    def constant(*shape, low=-1.0, high=1.0):
+        return tf.constant(random.uniform(low, high, shape), tf.float32)
+
+    def network(x):
+        x = tf.nn.conv2d(x, constant(3, 3, 3, 8), 1, "SAME") + constant(8)
+        x = tf.nn.relu(x) + constant(1, 16, 16, 8, low=0.1, high=3.0)  # all above zero
+        x = tf.nn.depthwise_conv2d(x, constant(3, 3, 8, 1), [1, 1, 1, 1], "SAME")
+        x = x * constant(1, 1, 1, 8, low=-0.7, high=0.1)
+        x = tf.concat([x, constant(1, 16, 16, 2)], axis=3)
+        x = tf.nn.relu(x) - constant(10, low=-5, high=-4)  # all below zero
+        x = tf.reshape(tf.reduce_mean(x, [1, 2]), [1, 10])
+        return tf.matmul(x, constant(10, 5)) + constant(5)  # of a softmax TFLite fixes the scale
+
+    wanted = tf.TensorSpec([1, 16, 16, 3], tf.float32)
+    function = tf.function(network).get_concrete_function(wanted)
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+    return path
+
+
+@pytest.mark.parametrize("scales", ["symmetric", "power_of_two"])
+def test_every_constant_has_the_scale_that_was_asked_for(tmp_path, scales):
+    path, samples = _operands(tmp_path / TFLITE), separable_networks.pictures(20)
+    np.save(tmp_path / "samples.npy", samples)
+    recipe = RECIPES[f"tflite_int8_{scales}"]
+    ranges = thresholds.ranges_of(collect(path, tmp_path / "samples.npy"), recipe)
+    (tmp_path / "quantized").mkdir()
+    quantize(path, recipe, ranges, None, tmp_path / "quantized")
+    kinds = set()
+    for tensor in opened((tmp_path / "quantized" / TFLITE).read_bytes()).subgraphs[0].tensors:
+        how = tensor.quantization
+        if how is None or how.scale is None:
+            continue
+        kinds.add(tensor.type)
+        assert not any(how.zeroPoint), tensor.name
+        if scales == "power_of_two":
+            assert (np.frexp(how.scale)[0] == 0.5).all(), tensor.name
+    wanted, found = (
+        exact_session(file).predict(samples)[0] for file in (path, tmp_path / "quantized" / TFLITE)
+    )
+    assert len(kinds) > 1, "integers of 8 and of 32 bits"
+    assert 10 * np.log10(wanted.var() / np.mean((wanted - found) ** 2)) > 25
