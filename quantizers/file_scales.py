@@ -83,7 +83,7 @@ def check_recipe(name: str, recipe: Recipe) -> None:
     elif recipe.activations not in EIGHT_BITS or recipe.weights != INT8:
         why = f"has {recipe.weights} weights and {recipe.activations} activations"
     elif recipe.scales != "affine":
-        why = f"makes scales of activations {recipe.scales.replace('_', ' ')}"
+        why = f"makes scales {recipe.scales.replace('_', ' ')}"
     if why:
         raise ValueError(
             f"{name} came with scales (QDQ), and {recipe.name} {why}: choose onnx_int8, "

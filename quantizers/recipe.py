@@ -113,12 +113,12 @@ for _each in (
     ),
     _tflite(
         "tflite_int8_symmetric",
-        "full INT8, zero points of activations are 0",
+        "full INT8, zero points are 0",
         scales="symmetric",
     ),
     _tflite(
         "tflite_int8_power_of_two",
-        "full INT8, scales of activations are powers of two, zero points 0",
+        "full INT8, scales are powers of two, of weights too, zero points 0",
         scales="power_of_two",
     ),
     _reference("onnx"),
@@ -171,12 +171,12 @@ for _each in (
     ),
     _onnx(
         "onnx_int8_symmetric",
-        "static INT8 (QDQ), zero points of activations are 128, or 0 where none is below",
+        "static INT8 (QDQ), zero points are 128, or 0 where none is below",
         scales="symmetric",
     ),
     _onnx(
         "onnx_int8_power_of_two",
-        "static INT8 (QDQ), scales of activations are powers of two, zero points 128 or 0",
+        "static INT8 (QDQ), scales are powers of two, of weights too, zero points 128 or 0",
         scales="power_of_two",
     ),
     _onnx(

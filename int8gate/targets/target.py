@@ -31,7 +31,7 @@ class Target(ABC):
     provider : ONNX Runtime's execution provider that computes as the target does; None without.
     larger : the target to try where this one is too slow; None where there is none.
     per_channel : whether weights may have a scale for each channel.
-    scales : what the scales of activations may be, of `recipe.SCALES`.
+    scales : what scales may be, of `recipe.SCALES`.
     widths : what single operators of an 8-bit file may have on it besides (`recipe.WIDTHS`), those
         that cost least first; none where it takes files of one width alone. Without float32 or
         float16 it runs integers alone.

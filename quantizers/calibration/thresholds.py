@@ -26,7 +26,6 @@ Where the talk is silent:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
