@@ -88,8 +88,8 @@ class Recipe:
     `slow_on_host`: runs on reference kernels on this host, so that it is scored on a smaller
     sample. `remedies` are names in `REMEDIES`, in the order in which they are done. `per_channel`:
     a convolution's weights have a scale for each output channel. `scales`: one of `SCALES`, to
-    which calibrated ranges and the scales of constants are widened. `pixel_ranges`: pictures get the
-    range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
+    which calibrated ranges and the scales of constants are widened. `pixel_ranges`: pictures get
+    the range of their pixels instead of the calibrated one. `is_prequantized`: the model comes as a
     quantized file, which is taken as it is. `is_trained`: weights and ranges are trained
     (`training/`), which starts from the calibrated ones. `block`: how many weights of a matrix
     product, along its input, share a scale; they alone are quantized then, rounded as `rounding`

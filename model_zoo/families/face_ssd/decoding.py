@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.model_zoo.boxes import standing
 from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import Network
 
@@ -31,7 +32,7 @@ def _of_picture(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     for number, of_class in enumerate(scores.T):
         order = np.argsort(-of_class, kind="stable")[:CANDIDATES]
         order = order[of_class[order] >= LEAST_SCORE]
-        kept = order[_unsuppressed(boxes[order])]
+        kept = order[standing(boxes[order], OVERLAP)]
         numbers = np.full(len(kept), number)
         found.append(np.column_stack([numbers, of_class[kept], boxes[kept]]))
     rows = np.concatenate(found)
@@ -39,13 +40,3 @@ def _of_picture(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     padded = np.full((MOST_DETECTIONS, 6), -1, np.float32)
     padded[: len(rows)] = rows
     return padded
-
-
-def _unsuppressed(boxes: np.ndarray) -> list[int]:
-    """Which of `boxes` (k, 4), the best first, remain: none overlaps a better one that remains."""
-    overlap = ssd_anchors.iou(boxes, boxes)
-    kept: list[int] = []
-    for number in range(len(boxes)):
-        if not (overlap[number, kept] > OVERLAP).any():
-            kept.append(number)
-    return kept

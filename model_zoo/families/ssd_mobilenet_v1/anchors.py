@@ -50,18 +50,6 @@ def decode(codes: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
-def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (..., B, 4) with others (..., O, 4): (..., B, O).
-
-    Zero where a box is empty.
-    """
-    boxes, others = boxes[..., :, None, :], others[..., None, :, :]
-    corners = np.maximum(boxes[..., :2], others[..., :2])
-    common = np.clip(np.minimum(boxes[..., 2:], others[..., 2:]) - corners, 0, None).prod(-1)
-    areas = [np.clip(b[..., 2:] - b[..., :2], 0, None).prod(-1) for b in (boxes, others)]
-    return common / np.maximum(areas[0] + areas[1] - common, 1e-9)
-
-
 def _of_map(level: int, cells: list[int]) -> np.ndarray:
     scales, ratios = np.array(shapes(level)).T
     extent = np.stack([scales / ratios**0.5, scales * ratios**0.5], axis=-1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from int8gate.calibration_data.synthetic.detection_scenes import EASY, HARD, DetectionScenes
+from int8gate.model_zoo.boxes import iou
 from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import ModelSpec
 from int8gate.model_zoo.training.training_task import Stage, TrainingTask
@@ -39,7 +40,7 @@ def encode(spec: ModelSpec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     anchors = ssd_anchors.anchors(spec.network("compact").size)
     real = labels[..., 0] >= 0
-    overlap = np.where(real[..., None], ssd_anchors.iou(labels[..., 1:], anchors[None]), -1)
+    overlap = np.where(real[..., None], iou(labels[..., 1:], anchors[None]), -1)
     chosen = overlap.argmax(1)  # (n, A): the best box of each anchor
     matched = overlap.max(1) >= MATCHED_FROM
     sample, box = np.nonzero(real)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from int8gate.model_zoo.boxes import standing
+
 MOST_DETECTIONS = 100  # of a picture: COCO counts no more
 LEAST_SCORE = 0.005  # Darknet's threshold when it measures mAP
 CANDIDATES = 300  # of a picture, surest first, that suppression looks at
@@ -68,19 +70,5 @@ def suppressed(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     order = np.argsort(-sure, kind="stable")[:CANDIDATES]
     place, category, sure = place[order], category[order], sure[order]
     boxes = boxes[place]
-    rivals = (_iou(boxes) > OVERLAP) & (category[:, None] == category[None])
-    stands = np.ones(len(order), bool)
-    for number in range(len(order)):
-        if stands[number]:
-            stands[number + 1 :] &= ~rivals[number, number + 1 :]
-    kept = np.flatnonzero(stands)[:MOST_DETECTIONS]
+    kept = np.flatnonzero(standing(boxes, OVERLAP, category))[:MOST_DETECTIONS]
     return np.column_stack([category[kept], sure[kept], boxes[kept]])
-
-
-def _iou(boxes: np.ndarray) -> np.ndarray:
-    """Of every box (k, 4) with every other: (k, k)."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(-1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    return common / np.maximum(areas[:, None] + areas[None] - common, 1e-9)

@@ -63,7 +63,7 @@ def test_boxes_bound_the_ink_exactly(index, size):
 @given(indices, st.sampled_from(LOADED), st.sampled_from(SIZES))
 @settings(max_examples=40, deadline=None)
 def test_labels_are_boxes_inside_the_scene_that_do_not_overlap(index, split, size):
-    from int8gate.model_zoo.families.ssd_mobilenet_v1.anchors import iou
+    from int8gate.model_zoo.boxes import iou
 
     image, label = DetectionScenes(split, size, 3, 300).sample(index)
     assert image.shape == (*size, 3)

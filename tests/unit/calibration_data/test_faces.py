@@ -38,7 +38,7 @@ def real_rows(label: np.ndarray) -> np.ndarray:
 @given(indices, st.sampled_from(LOADED), st.sampled_from(SIZES))
 @settings(max_examples=30, deadline=None)
 def test_labels_are_boxes_inside_the_scene_that_do_not_overlap(index, split, size):
-    from int8gate.model_zoo.families.ssd_mobilenet_v1.anchors import iou
+    from int8gate.model_zoo.boxes import iou
 
     image, label = FaceScenes(split, size, 3, 300).sample(index)
     assert image.shape == (*size, 3)

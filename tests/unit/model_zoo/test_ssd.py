@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_boxes import overlap
 
+from int8gate.model_zoo.boxes import iou
 from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import Network
 
@@ -65,13 +67,6 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def overlap(one, other) -> float:
-    height, width = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
-    common = max(height, 0) * max(width, 0)
-    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other))
-    return common / (areas - common)
-
-
 def suppressed(boxes: np.ndarray, scores: np.ndarray, wanted: int) -> list[list[float]]:
     """What Liu et al. describe, one box after another: rows [class, score, box], best first."""
     kept = []
@@ -102,16 +97,6 @@ def test_decoding_undoes_encoding(boxes, first):
     codes = ssd_anchors.encode(boxes, at)
     np.testing.assert_allclose(ssd_anchors.decode(codes, at), boxes, atol=1e-4)
     np.testing.assert_allclose(ssd_anchors.encode(at, at), 0, atol=1e-4)
-
-
-@given(st.lists(box, min_size=1, max_size=4), st.lists(box, min_size=1, max_size=4))
-def test_intersection_over_union(boxes, others):
-    found = ssd_anchors.iou(np.array(boxes), np.array(others))
-    np.testing.assert_allclose(found, [[overlap(b, o) for o in others] for b in boxes], atol=1e-6)
-
-
-def test_an_empty_box_overlaps_nothing():
-    assert ssd_anchors.iou(np.full((1, 4), -1.0), ANCHORS).max() == 0
 
 
 def test_a_row_for_every_anchor(network):
@@ -161,7 +146,7 @@ def test_training_aims_at_the_labels(objects):
     wanted = label[0, : len(objects)]
     apart = np.abs(found[:, None] - wanted[None]).max(-1, initial=0)
     assert (apart.min(1, initial=9) < 1e-3).all(), "a target that is no object"
-    best = ssd_anchors.iou(wanted[:, 1:], anchors).argmax(1)
+    best = iou(wanted[:, 1:], anchors).argmax(1)
     if len(set(best)) == len(best):  # two boxes may want the same anchor
         assert (apart.min(0, initial=9) < 1e-3).all(), "an object that no anchor answers for"
 
