@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from int8gate.model_zoo.boxes import iou
 from int8gate.model_zoo.families.face_ssd.decoding import MOST_DETECTIONS, OVERLAP, decode
 from int8gate.model_zoo.families.ssd_mobilenet_v1 import anchors as ssd_anchors
 from int8gate.model_zoo.spec import Network
@@ -159,7 +160,7 @@ def test_decoding_keeps_the_best_of_what_overlaps(boxes, seed):
     for number in np.argsort(-scores):
         one = np.array([boxes[number]])
         others = np.array([boxes[other] for other in kept]).reshape(-1, 4)
-        overlap = ssd_anchors.iou(one, others).max(initial=0)
+        overlap = iou(one, others).max(initial=0)
         if abs(overlap - OVERLAP) < 1e-3:
             return  # too close to call after rounding
         if overlap <= OVERLAP:
