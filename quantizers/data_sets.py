@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate import calibration_data
+from int8gate.calibration_data.drawn_samples import DrawnSamples, is_kept
 from int8gate.calibration_data.sample_set import SampleSet, Subset, check_calibration
 from int8gate.engine import code_identity
 from int8gate.engine.cache import ArtifactCache, CacheEntry
@@ -49,6 +50,16 @@ class DataSets:
         if key not in self._opened:
             self._opened[key] = open_samples(spec, split, self.settings)
         return self._opened[key]
+
+    def evaluation(self, spec: ModelSpec) -> SampleSet:
+        """The samples of evaluation; the project's own pictures from a file that models share."""
+        samples = self.samples(spec, "evaluation")
+        is_own = not _is_drawn(spec, self.settings) or _is_text(spec, self.settings)
+        if is_own or not is_kept(samples):
+            return samples
+        digest = self.known(spec, "evaluation").digest
+        entry = self.runner.run(stages.DRAWN, {"samples": digest}, lambda: (samples,))
+        return DrawnSamples(samples, entry.path)
 
     def check(self, spec: ModelSpec) -> None:
         """Reads a user's pictures of both splits, once; raises one ValueError with all faults."""
@@ -107,7 +118,9 @@ class DataSets:
     def scored(self, spec: ModelSpec) -> CacheEntry:
         """Preprocessed samples of evaluation, as many as the audit of activations takes."""
         few = Subset(self.samples(spec, "evaluation"), activation_audit.SAMPLES)
-        return self._prepared(spec, few.digest(), lambda: few)
+        return self._prepared(
+            spec, few.digest(), lambda: Subset(self.evaluation(spec), activation_audit.SAMPLES)
+        )
 
     def _prepared(self, spec: ModelSpec, digest: str, drawn: Callable[[], SampleSet]) -> CacheEntry:
         """Samples with that digest, preprocessed; of a graph that takes pixels, as they are."""

@@ -4,13 +4,13 @@ pictures of a user are files like any other.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from int8gate.calibration_data.arrays.opening import ArraySamples
+from int8gate.calibration_data.drawn_samples import write_batches
 from int8gate.calibration_data.folders import FolderSamples
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
@@ -33,7 +33,7 @@ def prepare(
 
     count = len(drawn.named(0)[0])
     if count == 1:
-        _write_batches(directory / SAMPLES, of_input(0), len(drawn))
+        write_batches(directory / SAMPLES, of_input(0), len(drawn))
         return
     whole = {f"input_{place}": np.concatenate(list(of_input(place))) for place in range(count)}
     np.savez(directory / SEVERAL, **whole)
@@ -42,20 +42,3 @@ def prepare(
 def check_pictures(samples: FolderSamples | ArraySamples, directory: Path) -> None:
     """Reads every sample and label; raises one ValueError with all that is wrong with them."""
     samples.check()
-
-
-def _write_batches(path: Path, batches: Iterator[np.ndarray], count: int) -> None:
-    """An `.npy` file of `count` samples, of which a batch at a time is in memory.
-
-    Not through a memory map: a full disk would be a bus error.
-    """
-    first = next(batches)
-    header = {
-        "descr": np.lib.format.dtype_to_descr(first.dtype),
-        "fortran_order": False,
-        "shape": (count, *first.shape[1:]),
-    }
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for batch in itertools.chain([first], batches):
-            file.write(np.ascontiguousarray(batch, first.dtype).data)

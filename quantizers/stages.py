@@ -24,6 +24,8 @@ _HERE = "int8gate.quantizers"
 INSPECTION = Stage("inspection", "int8gate.model_zoo.user_models.inspection:describe")
 # with (a set of a folder's pictures)
 PICTURE_CHECK = Stage("picture_check", f"{_HERE}.sample_stages:check_pictures")
+# with (the project's own set of pictures)
+DRAWN = Stage("drawn_samples", "int8gate.calibration_data.drawn_samples:write")
 # with (the directory of an export with a part for the host, samples)
 INPUTS = Stage("network_inputs", f"{_HERE}.host_inputs:network_inputs")
 # with (statistics of calibration, of evaluation, recipe, pixel range)

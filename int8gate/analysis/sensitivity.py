@@ -220,7 +220,7 @@ class _Work:
             recipe.all_in(width),
             pixels,
             Scoring(
-                pipeline.data.samples(plan.spec, "evaluation"),
+                pipeline.data.evaluation(plan.spec),
                 plan.spec.preprocessing,
                 asked,
                 *around,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.calibration_data.drawn_samples import MOST_BYTES
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.plugins import resolve
@@ -23,7 +24,6 @@ from int8gate.model_zoo.user_models.user_hooks import decoded
 from int8gate.runtimes.hosts import open_host
 
 BATCH = 50
-DRAWN_BYTES = 320_000_000  # of a set kept drawn in memory between evaluations of it
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def prepared_samples(scoring: Scoring, count: int) -> tuple[dict[str, np.ndarray
 def batches_of(samples: SampleSet, count: int, size: int):
     """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
     bytes_each = sum(value.nbytes for value in samples.named(0)[0].values())
-    if len(samples) * bytes_each > DRAWN_BYTES:
+    if len(samples) * bytes_each > MOST_BYTES:
         yield from samples.feeds(size, np.arange(min(count, len(samples))))
         return
     arrays, labels = kept_samples(samples)

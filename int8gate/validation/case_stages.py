@@ -246,7 +246,7 @@ def scores(
     }
 
     def build(directory: Path) -> dict:
-        samples = pipeline.data.samples(spec, "evaluation")
+        samples = pipeline.data.evaluation(spec)
         around = (plan.network, decode, host and host.path)
         asked = Scoring(samples, spec.preprocessing, metrics, *around, *compared)
         real = reference[1]() if reference else None

@@ -24,7 +24,7 @@ def error_origin(run: CaseRun) -> dict | None:
         return None
     spec = run.spec
     host = run.result("host")
-    samples = run.pipeline.data.samples(spec, "evaluation")
+    samples = run.pipeline.data.evaluation(spec)
     around = (run.plan.network, None, host and host.path)
     scoring = Scoring(samples, spec.preprocessing, (), *around)
     files = (run.float_built.artifact.path, run.built.artifact.path)

@@ -16,6 +16,7 @@ from int8gate.calibration_data.preprocessing import UNIT
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.cache import ArtifactCache, CacheWarning
 from int8gate.engine.worker import Worker, WorkerCrashed
+from int8gate.model_zoo.registry import model
 from int8gate.quantizers.data_sets import DataSets
 from int8gate.quantizers.diagnosis import ConversionFailed
 from int8gate.quantizers.pipeline import Pipeline
@@ -228,6 +229,17 @@ class Broken(SampleSet):
         image = image.astype(np.float32)
         image[0, 0, 0] = self.value if index == 7 else image[0, 0, 0]
         return image, label
+
+
+def test_models_that_take_the_same_pictures_share_one_drawing(worker, tmp_path):
+    pipeline = Pipeline(Settings(), ArtifactCache(tmp_path), worker)
+    for name in ("fsrcnn", "fsrcnn_published"):
+        read = pipeline.data.evaluation(model(name))
+        wanted = pipeline.data.samples(model(name), "evaluation")
+        assert (len(read), read.digest()) == (len(wanted), wanted.digest())
+        for found, drawn in zip(read.sample(70), wanted.sample(70), strict=True):
+            np.testing.assert_array_equal(found, drawn)
+    assert len(list(tmp_path.glob("drawn_samples/*/*"))) == 1
 
 
 @pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])

@@ -51,7 +51,7 @@ def read(samples: Counting, count: int, size: int) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.parametrize("length", [1, 49, 50, 51, 120])
 @pytest.mark.parametrize("size", [1, 50, 64])
 def test_batches_are_the_samples_in_order(monkeypatch, limit, length, size):
-    monkeypatch.setattr(around_network, "DRAWN_BYTES", limit)
+    monkeypatch.setattr(around_network, "MOST_BYTES", limit)
     for count in (1, length, length + 5):
         pictures, labels = read(Counting(length), count, size)
         wanted = np.arange(min(count, length))
@@ -62,7 +62,7 @@ def test_batches_are_the_samples_in_order(monkeypatch, limit, length, size):
 @pytest.mark.parametrize("length", [120, 4001])
 def test_a_set_that_fits_into_memory_is_drawn_once(monkeypatch, length):
     """By its bytes: how many samples it has, or how large one is, says little by itself."""
-    monkeypatch.setattr(around_network, "DRAWN_BYTES", length * BYTES)
+    monkeypatch.setattr(around_network, "MOST_BYTES", length * BYTES)
     samples = Counting(length)
     for _ in range(3):
         read(samples, length, 50)
@@ -70,7 +70,7 @@ def test_a_set_that_fits_into_memory_is_drawn_once(monkeypatch, length):
 
 
 def test_a_larger_set_is_not_kept(monkeypatch):
-    monkeypatch.setattr(around_network, "DRAWN_BYTES", 120 * BYTES - 1)
+    monkeypatch.setattr(around_network, "MOST_BYTES", 120 * BYTES - 1)
     samples = Counting(120)
     for _ in range(2):
         read(samples, 120, 50)
@@ -80,4 +80,4 @@ def test_a_larger_set_is_not_kept(monkeypatch):
 
 @pytest.mark.parametrize("picture", [(128, 128, 3), (160, 160, 3)])
 def test_four_thousand_pictures_of_the_compact_zoo_are_kept(picture):
-    assert 4000 * np.prod(picture) <= around_network.DRAWN_BYTES
+    assert 4000 * np.prod(picture) <= around_network.MOST_BYTES
