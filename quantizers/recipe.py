@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from int8gate.quantizers.recipe_type import (
+    AFFINE,
     ALL_GATES,
     ALL_OPERATORS,
     INT4,
@@ -264,14 +265,14 @@ def trained_recipes(declared: Iterable[str]) -> list[str]:
 
 
 def may_be_named(name: str, declared: Iterable[str]) -> bool:
-    """Whether a model that declares these recipes takes one that a command names: one that trains
-    or has int4 weights, where a declared one goes through its toolchain.
+    """Whether a model that declares these recipes takes one that a command names: one that trains,
+    has int4 weights or scales for some silicon, where a declared one goes through its toolchain.
     """
     chosen = find(name)
     bases = (find(each) for each in declared)
     if chosen is None or not chosen.is_calibrated:
         return False
-    if not chosen.is_trained and chosen.weights != INT4:
+    if not chosen.is_trained and chosen.weights != INT4 and chosen.scales == AFFINE:
         return False
     return any(base.is_calibrated and base.toolchain == chosen.toolchain for base in bases if base)
 

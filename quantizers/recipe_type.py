@@ -32,7 +32,7 @@ REMEDIES = {
     "smooth": "SmoothQuant: outliers of a token stream go into the weights behind it",
     "adaround": "AdaRound: weights are rounded so that each layer's output errs least",
 }
-SCALES = ("affine", "symmetric", "power_of_two")  # what silicon may ask for
+AFFINE, SYMMETRIC, POWER_OF_TWO = SCALES = ("affine", "symmetric", "power_of_two")  # of silicon
 ROUNDINGS = {  # of weights in blocks
     "nearest": "scale and zero point by the extremes of a block, rounded to the nearest",
     "hqq": "half-quadratic: zero points that bring the error's large values down, without samples",
@@ -109,7 +109,7 @@ class Recipe:
     is_prequantized: bool = False
     is_trained: bool = False
     calibration: str = "min_max"
-    scales: str = "affine"
+    scales: str = AFFINE
     block: int | None = None
     rounding: str = "nearest"
     remedies: tuple[str, ...] = ()

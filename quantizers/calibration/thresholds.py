@@ -32,14 +32,13 @@ import numpy as np
 
 from int8gate.quantizers.calibration import expected_error
 from int8gate.quantizers.calibration.statistics import TensorStatistics, magnitudes
-from int8gate.quantizers.recipe_type import SCALES, Recipe
+from int8gate.quantizers.recipe_type import AFFINE, POWER_OF_TWO, Recipe
 
 CANDIDATES = 2048
 OUTLIERS = 0.01
 _ROWS = 128  # candidates at a time, so that the temporaries stay in a core's cache
 _TIE = 1e-9  # nats; divergences closer than this differ by rounding only
 
-AFFINE, SYMMETRIC, POWER_OF_TWO = SCALES
 
 Range = tuple[float, float]
 # A narrower range would have a step that is not a normal float32 number; it is taken for all zeros.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.quantizers.recipe_type import Recipe
+from int8gate.quantizers.recipe_type import AFFINE, POWER_OF_TWO, Recipe
 from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.runtimes.sessions import open_session
 from int8gate.validation.expectations import Expectations
@@ -36,6 +36,7 @@ _CHANGED = "the converter changed the type of an input or output that is a numbe
 _FLOAT_BORDER = "the converter kept a float border"
 _OTHER_BORDER = "the file was quantized to another type than the recipe's"
 _NO_SCALE = "the converter gave a border no scale that can be used"
+_NO_SUCH_SCALE = "the quantizer gave the input another scale than the recipe's"
 _PIXELS = "the calibration pictures do not span 0..255"
 
 
@@ -84,7 +85,8 @@ def io_dtype_gate(
 ) -> GateResult:
     """Declared dtypes, and a scale and zero point that mean something.
 
-    `pixel_range` is what pixel 0 and pixel 255 become; with it, an 8-bit input must map raw pixels.
+    `pixel_range` is what pixel 0 and pixel 255 become; with it, an 8-bit input must map raw pixels,
+    and one in the scales that some silicon asks for must hold them all.
     Outputs that are numbers in the float artifact (classes of an ArgMax, places of a TopK) have no
     scale and keep their dtype, and so do inputs that are (tokens, categories).
     """
@@ -107,8 +109,12 @@ def io_dtype_gate(
         elif not numbers and recipe.io != "float32" and (wrong := _scale_problems(kind, spec)):
             found.setdefault(_NO_SCALE, []).extend(wrong)
     is_of_bytes = pixel_range and artifact.inputs[0].dtype in ("int8", "uint8")
-    if not found and is_of_bytes and (wrong := _pixel_problems(artifact.inputs[0], pixel_range)):
-        found[_PIXELS] = wrong
+    if not found and pixel_range and is_of_bytes:
+        spec, is_affine = artifact.inputs[0], recipe.scales == AFFINE
+        if not is_affine and (wrong := _silicon_problems(spec, recipe.scales)):
+            found[_NO_SUCH_SCALE] = wrong
+        elif wrong := (_pixel_problems if is_affine else _span_problems)(spec, pixel_range):
+            found[_PIXELS] = wrong
     if not found:
         return GateResult("passed")
     return failed(
@@ -158,6 +164,31 @@ def _pixel_problems(spec: TensorSpec, pixel_range: tuple[float, float]) -> list[
     if abs(at_zero) > ZERO_POINT_LEVELS:
         return [f"input {spec.name} stores pixel 0 as level {at_zero:.1f} instead of 0"]
     return []
+
+
+def _silicon_problems(spec: TensorSpec, scales: str) -> list[str]:
+    """Of an input in the scales that some silicon asks for: levels with zero in their middle."""
+    scale, zero_point = spec.quantization
+    if zero_point != _middle(spec):
+        return [f"input {spec.name} has zero point {zero_point} and not {_middle(spec)}"]
+    if scales == POWER_OF_TWO and np.frexp(scale)[0] != 0.5:
+        return [f"input {spec.name} has scale {scale:.6g}, which is no power of two"]
+    return []
+
+
+def _span_problems(spec: TensorSpec, pixel_range: tuple[float, float]) -> list[str]:
+    """Of such an input: raw pixels are no levels of it, but it holds what they become."""
+    most = max(map(abs, pixel_range)) / (np.iinfo(spec.dtype).max - _middle(spec))
+    scale, _ = spec.quantization
+    if scale >= most * (1 - SCALE_TOLERANCE):
+        return []
+    low, high = pixel_range
+    return [f"input {spec.name} has scale {scale:.6g}; {low:g}..{high:g} needs {most:.6g}"]
+
+
+def _middle(spec: TensorSpec) -> int:
+    limits = np.iinfo(spec.dtype)
+    return (int(limits.min) + int(limits.max) + 1) // 2
 
 
 def float_refused_by(model: Path, case_id: str) -> GateResult:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from int8gate.quantizers.calibration.thresholds import AFFINE, POWER_OF_TWO, powers_of_two, widened
+from int8gate.quantizers.calibration.thresholds import powers_of_two, widened
 from int8gate.quantizers.file_scales import LayerScales
-from int8gate.quantizers.recipe_type import Recipe
+from int8gate.quantizers.recipe_type import AFFINE, POWER_OF_TWO, Recipe
 from int8gate.quantizers.toolchains.onnx.placement import Placement, constant_left_operands
 from int8gate.quantizers.toolchains.onnx.weight_scales import channel_integers, channel_scales
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from int8gate.quantizers.calibration.thresholds import AFFINE
 from int8gate.quantizers.file_scales import FileScales
 from int8gate.quantizers.recipe import RECIPES
-from int8gate.quantizers.recipe_type import FLOAT32, INT4, Recipe
+from int8gate.quantizers.recipe_type import AFFINE, FLOAT32, INT4, Recipe
 from int8gate.quantizers.toolchains.tflite.attention_masks import with_near_masks
 from int8gate.quantizers.toolchains.tflite.float_operators import note, of_widths
 from int8gate.quantizers.toolchains.tflite.given_scales import with_given_scales

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.quantizers.calibration.thresholds import POWER_OF_TWO, powers_of_two, widened
+from int8gate.quantizers.calibration.thresholds import powers_of_two, widened
+from int8gate.quantizers.recipe_type import POWER_OF_TWO
 from int8gate.quantizers.toolchains.tflite.layer_list import ONE_SCALE_KERNELS
 from int8gate.quantizers.toolchains.tflite.rounded_constants import (
     AXES,

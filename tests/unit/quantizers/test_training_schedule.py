@@ -72,6 +72,8 @@ def test_what_may_be_trained_of_a_model():
     assert trained_recipes(model("vit").recipes) == ["tflite_qat_int8", "onnx_qat_int8"]
     assert may_be_named("tflite_qat_int8_per_tensor", model("unet").recipes)
     assert may_be_named("tflite_qat_int8x4", model("unet").recipes)
+    assert may_be_named("tflite_int8_power_of_two", model("unet").recipes)
+    assert not may_be_named("onnx_int8_symmetric", model("unet").recipes)
     assert not may_be_named("onnx_qat_int8", model("unet").recipes)
     assert not may_be_named("tflite_int8", declared)
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import platform
 import re
-import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from gate_messages import CASE, ITEMS, artifact, assert_failed
 
 from int8gate.engine import host
-from int8gate.model_zoo.registry import zoo
 from int8gate.plugin.xfails import judged
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.recipe_type import ALL_GATES
-from int8gate.runtimes.artifact import Artifact, TensorSpec
 from int8gate.validation import gates
 from int8gate.validation.expectations import Expectations
 from int8gate.validation.fidelity import OutputFidelity
-from int8gate.validation.gates import fidelity, form
+from int8gate.validation.gates import fidelity
 from int8gate.validation.metrics.registry import metric
 from int8gate.validation.noninferiority import NonInferiority
 
@@ -34,45 +30,6 @@ EXPECTED = Expectations(
     npu_coverage=0.9,
 )
 INT8, UINT8 = RECIPES["tflite_int8"], RECIPES["tflite_uint8"]
-CASE = f"{next(iter(zoo()))}-tflite_int8"
-PARTS = ("measured: ", "allowed: ", "likely cause: ", "next: pytest ")
-ITEMS = [
-    f"test_{gate}[{model}-{recipe}{'-ethos_u85_512' if gate == 'npu_speedup' else ''}]"
-    for model, spec in zoo().items()
-    for recipe in spec.recipes
-    for gate in RECIPES[recipe].gates
-]
-
-
-COMMAND = r"next: pytest (?P<cases>(?:--int8-case \S+ )+)-m (?P<gate>\w+)"
-
-
-def selected(message: str) -> set[str]:
-    """The tests of the zoo that the command of a failure runs: those of whole case ids."""
-    found = re.search(COMMAND, message)
-    cases = shlex.split(found["cases"].replace("--int8-case", ""))
-    of_gate = [item for item in ITEMS if item.startswith(f"test_{found['gate']}[")]
-    labels = {item: item.partition("[")[2].removesuffix("]") for item in of_gate}
-    return {
-        item
-        for item, label in labels.items()
-        for case in cases
-        if fnmatch.fnmatchcase(label.removesuffix("-ethos_u85_512"), case)
-    }
-
-
-def assert_failed(result: gates.GateResult, *facts: str) -> None:
-    """Failed, with its four parts, the facts among them, and a command that selects a test."""
-    assert result.status == "failed"
-    lines = result.message.splitlines()
-    assert [line.startswith(part) for line, part in zip(lines, PARTS, strict=True)] == [True] * 4
-    assert all(len(line) > len(part) for line, part in zip(lines, PARTS, strict=True))
-    for fact in facts:
-        assert fact in result.message
-    assert not re.search(r"None|nan|\d\.0*[1-9]\d{6}", result.message), (
-        "a figure as nobody reads it"
-    )
-    assert 0 < len(selected(result.message)) < len(RECIPES), result.message
 
 
 def test_items_are_those_of_the_zoo():
@@ -180,95 +137,6 @@ def test_answers_are_gated_by_task(task, least):
     below = judge(np.nextafter(least, 0))
     assert_failed(below, f"{least:.1%} of the answers", f"{least:.0%} of the answers")
     assert judge(0.5, replace(EXPECTED, least_agreement=0.5)).status == "passed"
-
-
-def artifact(dtype="int8", scale=1 / 255, zero_point=-128) -> Artifact:
-    taken = TensorSpec("image", (1, 8, 8, 3), dtype, scale, zero_point)
-    given = TensorSpec("classes", (1, 10), dtype, scale, zero_point)
-    return Artifact(Path("model.tflite"), "", "tflite", (taken,), (given,))
-
-
-def io_gate(found: Artifact, recipe=INT8, pixel_range=(0.0, 1.0)) -> gates.GateResult:
-    return gates.io_dtype_gate(found, recipe, pixel_range, CASE)
-
-
-def test_io_gate_takes_what_was_declared():
-    assert io_gate(artifact()).status == "passed"
-    assert io_gate(artifact("uint8", zero_point=0), UINT8).status == "passed"
-    assert io_gate(artifact("int16", zero_point=0), RECIPES["tflite_int16x8"]).status == "passed"
-    in_float = artifact("float32", None, None)
-    assert io_gate(in_float, RECIPES["tflite_fp32"]).status == "passed"
-    assert io_gate(artifact(scale=5.0), pixel_range=None).status == "passed"
-
-
-@pytest.mark.parametrize(
-    ("found", "facts"),
-    [
-        (artifact("float32", None, None), ("input image is float32", "declares int8")),
-        (artifact("uint8", zero_point=0), ("input image is uint8",)),
-        (artifact(dtype="int8", scale=None), ("has scale",)),
-        (artifact(scale=0.0), ("input image has scale 0",)),
-        (artifact(scale=-1.0), ("scale -1",)),
-        (artifact(scale=math.inf), ("scale inf",)),
-        (artifact(zero_point=-129), ("zero point -129, outside int8",)),
-    ],
-)
-def test_io_gate_refuses(found, facts):
-    result = io_gate(found)
-    if found.inputs[0].scale is None and found.inputs[0].dtype == "int8":
-        assert "scale None" in result.message  # None is the finding here
-        result = replace(result, message=result.message.replace("None", "absent"))
-    assert_failed(result, *facts)
-
-
-def test_io_gate_looks_at_outputs_too():
-    in_float = TensorSpec("classes", (1, 10), "float32")
-    assert_failed(io_gate(replace(artifact(), outputs=(in_float,))), "output classes is float32")
-
-
-@pytest.mark.parametrize("numbers", ["int64", "int32", "bool"])
-def test_io_gate_takes_numbers_as_the_float_model_gives_them(numbers):
-    """Those of an ArgMax or a TopK: no scale, and the dtype that they had."""
-    places = TensorSpec("places", (1, 3), numbers)
-    found = replace(artifact(), outputs=(*artifact().outputs, places))
-    value = TensorSpec("classes", (1, 10), "float32")
-    real = replace(artifact("float32", None, None), outputs=(value, places))
-    judge = gates.io_dtype_gate
-    assert judge(found, INT8, (0.0, 1.0), CASE, real).status == "passed"
-    assert judge(found, INT8, (0.0, 1.0), CASE).status == "passed", "of a file that comes quantized"
-    changed = replace(found, outputs=(found.outputs[0], replace(places, dtype="float32")))
-    refused = judge(changed, INT8, (0.0, 1.0), CASE, real)
-    assert_failed(refused, f"places is float32, in the float model {numbers}", "a number, not a")
-    lost = replace(found, outputs=(places, places))
-    refused = judge(lost, INT8, (0.0, 1.0), CASE, real)
-    assert_failed(refused, f"output places is {numbers}, tflite_int8 declares int8")
-
-
-def test_io_gate_names_the_cause_of_what_it_found():
-    in_float = artifact("float32", None, None)
-    assert "kept a float border" in io_gate(in_float).message
-    assert "do not span 0..255" not in io_gate(in_float).message
-    assert "do not span 0..255" in io_gate(artifact(scale=2 / 255)).message
-    assert "no scale" in io_gate(artifact(scale=0.0)).message
-
-
-@pytest.mark.parametrize("off", [-1, 1])
-def test_io_gate_scale_must_map_raw_pixels(off):
-    limit = form.SCALE_TOLERANCE
-    within, beyond = (1 + off * limit * f for f in (0.99, 1.01))
-    assert io_gate(artifact(scale=within / 255)).status == "passed"
-    assert_failed(io_gate(artifact(scale=beyond / 255)), "raw pixels need 0.00392157")
-
-
-@pytest.mark.parametrize("off", [-1, 1])
-def test_io_gate_zero_point_must_map_pixel_0(off):
-    """SIGNED_UNIT's pixel 0 is -1: level 0.5 with zero point 0, as a converter rounds it."""
-    exact = artifact(scale=2 / 255, zero_point=0)
-    assert io_gate(exact, pixel_range=(-1.0, 1.0)).status == "passed"
-    beyond = artifact(scale=2 / 255, zero_point=2 * off)
-    level = 0.5 + 2 * off
-    result = io_gate(beyond, pixel_range=(-1.0, 1.0))
-    assert_failed(result, f"stores pixel 0 as level {level} instead of 0")
 
 
 def test_integer_only_gate():
