@@ -23,7 +23,7 @@ from int8gate.quantizers.steps import run_steps
 from int8gate.validation import measure
 from int8gate.validation.case_run import CaseRun
 
-FEW = 30
+FEW = 10
 
 
 SPEC, RECIPE = model("flux_1_schnell"), RECIPES["onnx_int8"]
