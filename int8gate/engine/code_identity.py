@@ -18,6 +18,7 @@ import ast
 import functools
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from pathlib import Path
 
 OURS = frozenset(("int8gate",))
 INSTALLED = frozenset(("site-packages", "dist-packages"))
+# Of a line of a distribution's RECORD: the folder, or the module, at the top.
+_AT_THE_TOP = re.compile(r"^(?:([^/,\n]+)/|([^/,\n]+)\.py,)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -209,17 +212,22 @@ def distributions_of(package: str) -> tuple[str, ...]:
 
     `metadata.packages_distributions` answers the same of all packages, in ten times the time.
     """
-    found = set()
+    return tuple(sorted({name for name, installed in _installed() if package in installed}))
+
+
+@functools.cache
+def _installed() -> list[tuple[str, set[str]]]:
+    """Each distribution with the top-level packages and modules that it installs."""
+    found = []
     for distribution in metadata.distributions():
         listed = distribution.read_text("top_level.txt")
         if listed is not None:
-            is_in = package in listed.split()
+            installed = set(listed.split())
         else:
             record = distribution.read_text("RECORD") or ""
-            is_in = f"\n{package}/" in f"\n{record}" or f"\n{package}.py," in f"\n{record}"
-        if is_in:
-            found.add(distribution.name)
-    return tuple(sorted(found))
+            installed = {folder or module for folder, module in _AT_THE_TOP.findall(record)}
+        found.append((distribution.name, installed))
+    return found
 
 
 def _imports(content: bytes, module: str, is_package: bool) -> Iterator[str]:

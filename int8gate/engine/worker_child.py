@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import cast
 
 from int8gate.engine import extras
+from int8gate.engine.framework_imports import spare_optional_libraries
 from int8gate.engine.plugins import resolve
 
 _LINE_BUFFERED = 1  # stdio.h, _IOLBF
@@ -43,6 +44,7 @@ def serve(connection: Connection, scratch: str, plugins: tuple[str, ...] = ()) -
     _die_with_parent(scratch)
     os.environ["TMPDIR"] = tempfile.tempdir = scratch
     _keep_last_words()
+    spare_optional_libraries()
     os.dup2(sys.stdin.fileno(), 0)  # where multiprocessing opened /dev/null
     _write_output_to(os.devnull)
     connection.send("ready")

@@ -21,7 +21,7 @@ def repacked(sound: Callable, change: Callable, method: int = zipfile.ZIP_STORED
             names = archive.namelist()
             members = {name.removeprefix(root): archive.read(name) for name in names}
         change(members, path)
-        with zipfile.ZipFile(path, "w", method) as archive:
+        with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
             for name, content in members.items():
                 archive.writestr(f"{root}{name}", content)
 

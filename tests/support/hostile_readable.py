@@ -57,7 +57,7 @@ def _declared(text: str):
 def _archived(**members: bytes):
     def content() -> bytes:
         file = io.BytesIO()
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, inside in members.items():
                 archive.writestr(f"{name}.npy", inside)
         return file.getvalue()

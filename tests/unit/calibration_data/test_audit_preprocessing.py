@@ -29,7 +29,7 @@ def halved(inputs: np.ndarray) -> np.ndarray:
 
 def sets(own, scored=None, with_pictures=False):
     """Disjoint halves of scenes, preprocessed by the functions."""
-    parts = scenes("evaluation", 300)[::2], scenes("evaluation", 300)[1::2]
+    parts = scenes("evaluation", 200)[::2], scenes("evaluation", 200)[1::2]
     return tuple(
         AuditSet(part if with_pictures else None, np.ascontiguousarray(how(part), np.float32))
         for part, how in zip(parts, (own, scored or own), strict=True)
@@ -89,7 +89,7 @@ def test_colours_in_another_order(name):
 
 
 def test_pictures_decoded_in_another_order():
-    one, other = scenes("evaluation", 300)[::2], scenes("evaluation", 300)[1::2]
+    one, other = scenes("evaluation", 200)[::2], scenes("evaluation", 200)[1::2]
     assert "channel_order" in faults(np.ascontiguousarray(one[..., ::-1]), other)
     assert "channel_order" not in faults(one, other)
     grey = np.repeat(one[..., :1], 3, axis=-1)
@@ -144,13 +144,13 @@ DOMAINS = {
 
 @pytest.mark.parametrize("change", DOMAINS.values(), ids=list(DOMAINS))
 def test_pictures_of_another_kind(change):
-    one, other = scenes("evaluation", 300)[::2], scenes("evaluation", 300)[1::2]
+    one, other = scenes("evaluation", 200)[::2], scenes("evaluation", 200)[1::2]
     finding = kinds(change(one), other)["domain_mismatch"]
     assert finding.severity == "warning"
     assert "medians" in finding.evidence
 
 
 def test_pictures_of_the_same_kind():
-    one, other = scenes("evaluation", 300)[::2], scenes("evaluation", 300)[1::2]
+    one, other = scenes("evaluation", 200)[::2], scenes("evaluation", 200)[1::2]
     assert "domain_mismatch" not in faults(one, other)
     assert "domain_mismatch" not in faults(scenes(), other), "the scenes' own splits"

@@ -17,8 +17,7 @@ LIMITS = (f"--stage-timeout={TIME_LIMIT_S}", f"--memory-limit={MEMORY_LIMIT_GB}"
 ONCE_EACH = [
     ("export_onnx", "segfault"),
     ("findings", "memory"),
-    ("calibrate", "kill"),
-]  # a hang takes its time limit: it stands in the heavy tests
+]  # a hang takes its time limit: it stands in the heavy tests, with all the others
 OF_ONNX = [stage for stage in (*STAGES_OF_ALL_GATES, *STAGES_OF_A_GATE) if stage != "entry"]
 COMPILED = """
 [models.{name}]

@@ -126,7 +126,13 @@ def tree(tmp_path_factory) -> Tree:
     return Tree(root, code, identities, reached)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    "module",
+    [  # every fourth by default
+        pytest.param(module, marks=[pytest.mark.heavy] * (number % 4 > 0))
+        for number, module in enumerate(MODULES)
+    ],
+)
 def test_an_edited_module_changes_the_keys_of_what_reaches_it(tree, module):
     file = place_of(module, tree.root)
     source = file.read_bytes()

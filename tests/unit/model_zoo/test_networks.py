@@ -102,6 +102,7 @@ def test_narrow_keeps_the_topology_and_scales_filters(networks):
     assert wide.get_layer("first").filters == 40
 
 
+@pytest.mark.heavy  # by default: a small one is narrowed, above
 def test_narrowed_networks_of_the_zoo_are_those_of_their_paper(fresh, networks):
     for name, network in fresh.items():
         spec = model(name)

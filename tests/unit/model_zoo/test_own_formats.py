@@ -27,7 +27,7 @@ def cases(tmp_path_factory) -> dict[str, dict]:
     files = own_files.write_all(folder)
     floats = np.random.default_rng(0).normal(0, 0.1, FILTERS).astype(np.float32)
     (folder / "gadget.weights").write_bytes(weights_file(floats))
-    pictures = tiny_zoo.store_pictures(folder / "classes", 600)
+    pictures = tiny_zoo.store_pictures(folder / "classes", 260)
     for number, file in enumerate(pictures.rglob("*.png")):
         (folder / "pictures").mkdir(exist_ok=True)
         file.rename(folder / "pictures" / f"{number}.png")

@@ -36,9 +36,9 @@ def cases(tmp_path_factory) -> dict[str, dict]:
     """The case records of one run by model."""
     folder = tmp_path_factory.mktemp("tasks")
     own_tasks.write_models(folder)
-    own_tasks.write_scenes(folder / "scenes", 640)
-    own_tasks.write_pairs(folder / "pairs", 520)
-    own_tasks.write_lines(folder / "lines", 700)
+    own_tasks.write_scenes(folder / "scenes", 440)
+    own_tasks.write_pairs(folder / "pairs", 340)
+    own_tasks.write_lines(folder / "lines", 460)
     tables = [_table(name, lines) for name, lines in TASKS.items()]
     for name, (right, change) in WRONG.items():
         tables.append(_table(name, f'file = "{right}.onnx"\n{TASKS[right]}', change))

@@ -149,9 +149,13 @@ def test_an_input_of_another_size_is_refused(tmp_path):
     )
 
 
-def test_a_program_of_pt2e_is_written_by_torchao(tmp_path):
-    checkpoint = qat_networks.store(qat_networks.trained_pt2e(), tmp_path / "pt2e.pt")
-    module = qat_network.load(HOOK("prepared_pt2e"), checkpoint)
+@pytest.mark.parametrize(
+    "function", ["prepared_pt2e", pytest.param("normalized_pt2e", marks=pytest.mark.heavy)]
+)
+def test_a_program_of_pt2e_is_written_by_torchao(tmp_path, function):
+    trained = qat_networks.trained_pt2e(getattr(qat_networks, function)())
+    checkpoint = qat_networks.store(trained, tmp_path / "pt2e.pt")
+    module = qat_network.load(HOOK(function), checkpoint)
     values, labels = qat_networks.pictures(60, seed=3)
     wanted = qat_networks.outputs(module, values)
     scales = [

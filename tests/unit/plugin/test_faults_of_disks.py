@@ -102,6 +102,7 @@ DAMAGES = {  # kind of entry, file in it, what happens to it
 }
 
 
+@pytest.mark.heavy  # by default: engine/test_cache.py, and a pipeline's entries
 def test_damaged_entries_are_built_again(repository, calm):
     cache = repository / "damaged"
     shutil.copytree(calm.cache, cache)

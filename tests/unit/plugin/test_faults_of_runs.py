@@ -72,6 +72,7 @@ def test_killed_at_a_random_moment(calm, seed):
     check_rerun(calm, [killed], cache)
 
 
+@pytest.mark.heavy  # by default: test_run_verdicts.py, of gates that convert nothing
 def test_killed_worker_of_xdist_loses_no_record(calm):
     """One of two processes of a run dies in the middle of a case."""
     victim, *others = calm.repository.cases()

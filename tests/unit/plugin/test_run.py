@@ -140,6 +140,7 @@ def test_benchmark_history_holds_the_record_and_its_times(whole, project):
     assert "PytestBenchmarkWarning" not in whole.stdout
 
 
+@pytest.mark.heavy  # by default: a regression under -n2 in test_run_verdicts.py
 def test_processes_in_parallel_give_the_same_verdicts(whole, project):
     done = project.run(
         "-n", "2", "--report", project / "parallel",

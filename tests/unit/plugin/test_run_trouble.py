@@ -99,6 +99,7 @@ def test_random_weights_prove_nothing(project):
     assert "it works now" not in done.stdout
 
 
+@pytest.mark.heavy  # by default: test_faults_of_runs.py interrupts one, too
 def test_interrupted_run_leaves_what_it_found(project):
     """Ctrl-C after the first case; then the same again, from the cache."""
     report, logged = project / "interrupted", project / "interrupted.log"

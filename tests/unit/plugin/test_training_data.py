@@ -63,7 +63,7 @@ def found(tmp_path_factory) -> dict[str, dict]:
     (folder / "losses.py").write_text(LOSSES)
     command = [sys.executable, "-m", "pytest", "--zoo=models.toml", "-m", "accuracy"]
     command += ["--report=report", "--artifact-cache=cache", "-p", "no:cacheprovider"]
-    command += ["--min-calibration-samples=50", "--train-budget=4s"]
+    command += ["--min-calibration-samples=50", "--train-budget=2s"]
     done = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
     )

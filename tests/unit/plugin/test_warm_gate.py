@@ -64,10 +64,9 @@ def few(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(settings, few) -> list[measure.Measurement]:
-    with Worker() as worker:
-        run = CaseRun(TINY, UINT8, Pipeline(settings, few, worker))
-        return [gate(run) for gate in GATES]
+def measured(settings, few, worker) -> list[measure.Measurement]:
+    run = CaseRun(TINY, UINT8, Pipeline(settings, few, worker))
+    return [gate(run) for gate in GATES]
 
 
 @pytest.fixture

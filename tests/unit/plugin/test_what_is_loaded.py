@@ -45,9 +45,11 @@ def loaded(tmp_path):
     (tmp_path / "tells_modules.py").write_text(PLUGIN)
 
     def run(*args: str) -> set[str]:
-        command = [sys.executable, "-m", "pytest", "-p", "tells_modules", "-k", "unet", *args]
+        command = [sys.executable, "-m", "pytest", "-p", "tells_modules", *args]
         plain = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
-        environ = plain | {"PYTHONPATH": str(tmp_path), "LOADED": str(tmp_path / "loaded.json")}
+        path = os.pathsep.join([str(tmp_path), str(CHECKOUT / "tests/support")])
+        environ = plain | {"PYTHONPATH": path, "LOADED": str(tmp_path / "loaded.json")}
+        environ["TINY_MODELS"] = "tiny"  # where a run has the plugin of tiny models
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env=environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return set(json.loads((tmp_path / "loaded.json").read_text()))
@@ -56,7 +58,7 @@ def loaded(tmp_path):
 
 
 def test_collection_loads_no_room_that_measures(loaded):
-    found = loaded("--collect-only")
+    found = loaded("--collect-only", "-k", "unet")
     assert "int8gate.plugin.cases" in found, "the list is that of the run"
     later = {*AT_EXECUTION, *IN_THE_WORKER}
     assert found.isdisjoint(later), sorted(found & later)
@@ -64,7 +66,8 @@ def test_collection_loads_no_room_that_measures(loaded):
 
 def test_the_process_of_a_run_loads_no_converter(loaded, tmp_path):
     found = loaded(
-        "--recipe", "tflite_int8", "-m", "size", f"--artifact-cache={tmp_path / 'cache'}"
+        *("-p", "tiny_zoo_plugin", "--weights=random", "--recipe=tflite_fp32", "-m", "io_dtype"),
+        f"--artifact-cache={tmp_path / 'cache'}",
     )
     assert "int8gate.validation.measure" in found
     assert found.isdisjoint(IN_THE_WORKER), sorted(found.intersection(IN_THE_WORKER))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import separable_networks
+import trained_networks
 
 from int8gate.analysis.ladder import rescue
 from int8gate.engine.cache import open_cache
 from int8gate.model_zoo.registry import model
 from int8gate.model_zoo.weights import SHIPPED
+from int8gate.quantizers.calibration import thresholds
+from int8gate.quantizers.calibration.table import read_table
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.settings import Settings
@@ -79,6 +85,7 @@ def test_the_ladder_recovers_what_one_scale_a_tensor_costs(pipeline):
     assert ladder.tried[-1].gain >= 0.9 * gap
 
 
+@pytest.mark.heavy
 def test_the_spread_is_of_the_layer_with_the_dead_channel(pipeline):
     artifact = pipeline.artifact(SPEC, RECIPES["tflite_int8"]).artifact
     spread = channel_spread(artifact.path)
@@ -86,7 +93,26 @@ def test_the_spread_is_of_the_layer_with_the_dead_channel(pipeline):
     assert spread.ratio > 20
 
 
-def test_a_file_of_per_tensor_weights_has_no_spread(pipeline):
-    artifact = pipeline.artifact(SPEC, RECIPES["tflite_int8_per_tensor"]).artifact
+def quantized(folder: Path, wide: int, recipe: str) -> Path:
+    """A small network, one of whose channels in layer `wide` has weights far beyond the others'."""
+    layers = separable_networks.drawn(spread=1.0)
+    layers[wide]["weights"][0] *= OUTLIER
+    model = separable_networks.write_tflite(layers, "relu", folder / "float.tflite")
+    statistics = trained_networks.write_statistics("tflite", model, folder / "statistics.npz")
+    ranges = thresholds.ranges(read_table(statistics), "min_max")
+    tools = trained_networks.TOOLS["tflite"]
+    tools.quantize(model, RECIPES[recipe], ranges, folder)
+    return folder / tools.file
+
+
+@pytest.mark.parametrize("wide", [1, 4], ids=["depthwise", "pointwise"])
+def test_the_spread_is_of_the_layer_with_a_wide_channel(tmp_path, wide):
+    spread = channel_spread(quantized(tmp_path, wide, "tflite_int8"))
+    assert spread.tensor == f"Relu_{wide}", "weights are called as the layer's end is"
+    assert spread.ratio > OUTLIER / 2
+
+
+def test_a_file_of_per_tensor_weights_has_no_spread(tmp_path):
+    file = quantized(tmp_path, 1, "tflite_int8_per_tensor")
     with pytest.raises(ValueError, match="no weight tensor with a scale for each channel"):
-        channel_spread(artifact.path)
+        channel_spread(file)

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from int8gate.engine.cache import ArtifactCache
-from int8gate.engine.worker import Worker
 from int8gate.quantizers.generation_steps import steps_of
 from int8gate.quantizers.pipeline import Pipeline
 from int8gate.quantizers.recipe import recipe
@@ -41,10 +40,9 @@ PROMPT = tiny_language.LENGTH // 2
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    with Worker() as worker:
-        cache = ArtifactCache(tmp_path_factory.mktemp("cache"))
-        yield Pipeline(Settings(random_weights=True), cache, worker)
+def pipeline(tmp_path_factory, worker):
+    cache = ArtifactCache(tmp_path_factory.mktemp("cache"))
+    return Pipeline(Settings(random_weights=True), cache, worker)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 """A case whose network the host calls step by step, FLUX on a few samples: its accuracy gate looks
 at the pictures, too, and its layers are measured over the calls of all steps.
+
+Half a minute exports FLUX as the zoo has it. By default the zoo's own gates ask for its pictures'
+PSNR, `test_pictures.py` tests what decides then, and layers are those of a smaller FLUX.
 """
 
 from __future__ import annotations
@@ -8,12 +11,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_diffusion
+from safetensors.numpy import save_file
 
 from int8gate.analysis.layer_runs import _some_calls
 from int8gate.analysis.sensitivity import STEP_BY_STEP
 from int8gate.analysis.sensitivity import measure as measure_layers
 from int8gate.calibration_data.synthetic import prompts
 from int8gate.engine.cache import ArtifactCache
+from int8gate.model_zoo import torch_networks
 from int8gate.model_zoo.registry import model
 from int8gate.quantizers import steps
 from int8gate.quantizers.pipeline import Pipeline
@@ -50,6 +56,7 @@ def judged(cache, worker):
     return measured
 
 
+@pytest.mark.heavy
 def test_pictures_as_near_as_is_asked_for_pass_and_are_kept(judged):
     found = judged(25.0)
     assert found.result.status == "passed", found.result.message
@@ -60,6 +67,7 @@ def test_pictures_as_near_as_is_asked_for_pass_and_are_kept(judged):
     assert accuracy["pictures"]["float"] != accuracy["pictures"]["quantized"]
 
 
+@pytest.mark.heavy
 def test_pictures_farther_from_floats_fail_though_they_are_read_as_well(judged):
     found = judged(70.0)
     assert found.result.status == "failed"
@@ -67,11 +75,14 @@ def test_pictures_farther_from_floats_fail_though_they_are_read_as_well(judged):
     assert found.fields["accuracy"]["drop"] <= 0.5
 
 
-def test_layers_are_measured_at_the_output_over_calls_of_all_steps(cache, worker):
-    pipeline = Pipeline(Settings(), cache, worker)
-    calls = run_steps(pipeline.steps(SPEC, RECIPE), pipeline.runner)[steps.INPUTS]
+def test_layers_are_measured_at_the_output_over_calls_of_all_steps(cache, worker, tmp_path):
+    spec = tiny_diffusion.small("flux_1_schnell")
+    drawn = torch_networks.tensors_of(tiny_diffusion.built("flux_1_schnell"))
+    save_file(drawn, tmp_path / "flux_1_schnell.safetensors")
+    pipeline = Pipeline(Settings(weights_dir=tmp_path), cache, worker)
+    calls = run_steps(pipeline.steps(spec, RECIPE), pipeline.runner)[steps.INPUTS]
     found = measure_layers(
-        pipeline, SPEC, RECIPE, samples=4, with_metric=True, modes=("wide",), only=["node_silu"]
+        pipeline, spec, RECIPE, samples=4, with_metric=True, modes=("wide",), only=["node_silu"]
     )
     assert found.metric is None
     assert found.why_no_metric == STEP_BY_STEP
@@ -79,4 +90,4 @@ def test_layers_are_measured_at_the_output_over_calls_of_all_steps(cache, worker
     (row,) = found.rows
     assert row.sqnr_wide_db >= found.sqnr_all_db
     times = _some_calls(steps.arrays_of(calls), 40)[1]
-    assert len(np.unique(times, axis=0)) == SPEC.compact.arguments["steps"]
+    assert len(np.unique(times, axis=0)) == spec.compact.arguments["steps"]

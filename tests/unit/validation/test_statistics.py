@@ -49,17 +49,21 @@ def too_many(false_passes: int, simulations: int) -> bool:
     return binomtest(false_passes, simulations, 0.05, alternative="greater").pvalue < 0.001
 
 
+def heavy(*scenario):
+    return pytest.param(*scenario, marks=pytest.mark.heavy)
+
+
 HARD = [
     (Top1(1000, 0.005, symmetric=0.0, drop=0.005), 400),
     (Top1(300, 0.005, symmetric=0.01, drop=0.005), 400),
-    (Top1(4000, 0.02, symmetric=0.03, drop=0.02), 400),
+    heavy(Top1(4000, 0.02, symmetric=0.03, drop=0.02), 400),
     (Top1(1000, 0.02, symmetric=0.01, drop=0.02, cluster=10), 400),
-    (Top1(4000, 0.01, symmetric=0.01, drop=0.01, cluster=10, mixed=True), 200),
+    heavy(Top1(4000, 0.01, symmetric=0.01, drop=0.01, cluster=10, mixed=True), 200),
     (MeanIou(300, 0.02, 0.02, "pictures"), 200),
     (MeanIou(2000, 0.02, 0.02, "rare class", presence=0.02), 80),
     (MeanIou(1000, 0.02, 0.02, "large pictures", presence=0.03), 100),
     (Detections(1000, 0.02, 0.02, "rare class", presence=0.05), 30),
-    (Detections(4000, 0.02, 0.02, "pictures", classes=1, metric="oks_ap"), 60),
+    heavy(Detections(4000, 0.02, 0.02, "pictures", classes=1, metric="oks_ap"), 60),
 ]
 
 
