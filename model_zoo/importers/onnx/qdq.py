@@ -17,13 +17,14 @@ import numpy as np
 
 from int8gate.engine.errors import some_of
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
+from int8gate.model_zoo.importers.onnx.qdq_parameters import BIAS, Parameters, named
 from int8gate.model_zoo.importers.onnx.qdq_scales import (
     LIMITS,
     ActivationScale,
     QdqScales,
     WeightScales,
 )
-from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs, sort_nodes
+from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
 from int8gate.runtimes import onnx_file
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -33,7 +34,6 @@ MOVES = frozenset(  # integers as well as what they stand for
         *("Gather", "MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile"),
     }
 )
-BIAS = "int32"
 
 
 def is_qdq(model) -> bool:
@@ -59,62 +59,12 @@ def strip(model) -> QdqScales:
         for node in inner.node:
             if node.op_type in (QUANTIZE, DEQUANTIZE):
                 raise ValueError(
-                    f"{_named(node)} stands in a subgraph (If, Loop, Scan), expected pairs in the "
+                    f"{named(node)} stands in a subgraph (If, Loop, Scan), expected pairs in the "
                     "main graph alone: export the network with its control flow written out"
                 )
     stripping = _Stripping(model)
     stripping.run()
     return stripping.scales
-
-
-def with_fake_quantization(model, scales: QdqScales) -> None:
-    """Puts what the pairs computed into their float network, in place, in float operators.
-
-    Each activation goes through Div, Round, Clip and Mul: what QuantizeLinear and DequantizeLinear
-    give (rounding to even), which no runtime fuses to integer kernels of its own.
-    """
-    from onnx import helper, numpy_helper
-
-    graph, names = model.graph, Names(model.graph)
-    made = {name: node for node in graph.node for name in node.output}
-    outputs = {info.name for info in graph.output}
-    added, before = [], {}
-    for tensor, of in scales.activations.items():
-        low, high = (bound - of.zero_point for bound in of.bounds or LIMITS[of.dtype])
-        constants = []
-        for part, value in (("scale", of.scale), ("low", low), ("high", high)):
-            constants.append(names.new(f"{tensor}_{part}"))
-            stored = numpy_helper.from_array(np.float32(value), constants[-1])
-            graph.initializer.append(stored)
-        scale, *bounds = constants
-        source, result = tensor, names.new(f"{tensor}_rounded")
-        if tensor in outputs and tensor in made:
-            source, result = names.new(f"{tensor}_before"), tensor
-            before[tensor] = source
-        steps = [names.new(f"{tensor}_{part}") for part in ("steps", "whole", "within")]
-        chain = [
-            ("Div", [source, scale], steps[0]),
-            ("Round", steps[:1], steps[1]),
-            ("Clip", [steps[1], *bounds], steps[2]),
-            ("Mul", [steps[2], scale], result),
-        ]
-        for kind, given, end in chain:
-            added.append(helper.make_node(kind, given, [end], names.new(f"{tensor}_{kind}")))
-        if result != tensor:
-            _read_instead(graph, tensor, result)
-    for tensor, source in before.items():
-        ends = made[tensor].output
-        ends[list(ends).index(tensor)] = source
-    graph.node.extend(added)
-    sort_nodes(graph)
-
-
-def _read_instead(graph, tensor: str, other: str) -> None:
-    for inner in onnx_file.graphs_of(graph):
-        for node in inner.node:
-            for place, name in enumerate(node.input):
-                if name == tensor:
-                    node.input[place] = other
 
 
 class _Stripping:
@@ -123,6 +73,7 @@ class _Stripping:
     def __init__(self, model) -> None:
         self._model, self._graph = model, model.graph
         self._constants = Constants(model)
+        self._parameters = Parameters(self._constants)
         self._same: dict[str, str] = {}  # a tensor that is gone: what is read in its place
         self._integers: dict[str, ActivationScale] = {}  # by tensor that holds integers
         self._narrow: list[str] = []
@@ -162,7 +113,7 @@ class _Stripping:
             return False
         if node.op_type not in MOVES or read != [node.input[0]]:
             raise ValueError(
-                f"{_named(node)} computes on integers ({read[0]}), expected a DequantizeLinear "
+                f"{named(node)} computes on integers ({read[0]}), expected a DequantizeLinear "
                 "before it: export the network in QDQ form, with float operators between the pairs"
             )
         for name in node.output:
@@ -176,7 +127,7 @@ class _Stripping:
         for place, name in enumerate(node.input[1:3]):
             value = self._constants.values(name) if name else None
             if name and value is None:
-                raise ValueError(f"{_named(node)} has a bound that is computed, expected constants")
+                raise ValueError(f"{named(node)} has a bound that is computed, expected constants")
             bounds[place] = bounds[place] if value is None else int(value.item())
         tensor = self._source(node.input[0])
         self._narrow.append(tensor)
@@ -187,7 +138,7 @@ class _Stripping:
     def _quantize(self, node) -> bool:
         if self._constants.values(node.input[0]) is not None:
             return True  # of weights; it goes with its DequantizeLinear, or is read as a constant
-        found = self._activation(node)
+        found = self._parameters.of_activation(node)
         tensor = self._source(node.input[0])
         before = self.scales.activations.setdefault(tensor, found)
         if not before.is_same(found):
@@ -206,12 +157,12 @@ class _Stripping:
         if name not in self._integers:
             what = "an input of the file" if name in self._inputs else "no QuantizeLinear gives it"
             raise ValueError(
-                f"{_named(node)} reads the integers {name} ({what}), expected those of a "
+                f"{named(node)} reads the integers {name} ({what}), expected those of a "
                 "QuantizeLinear: export the network with float inputs and outputs"
             )
-        if not self._integers[name].is_same(self._activation(node)):
+        if not self._integers[name].is_same(self._parameters.of_activation(node)):
             raise ValueError(
-                f"{_named(node)} has another scale or zero point than the QuantizeLinear of what "
+                f"{named(node)} has another scale or zero point than the QuantizeLinear of what "
                 "it reads, expected a pair of one scale: the file is damaged, export it again"
             )
         self._same[node.output[0]] = self._source(name)
@@ -226,55 +177,11 @@ class _Stripping:
             name = self._same[name]
         return name
 
-    def _activation(self, node) -> ActivationScale:
-        scales, zero_points, _ = self._parameters(node)
-        if scales.size != 1:
-            raise ValueError(
-                f"{_named(node)} gives an activation {scales.size} scales, expected one: neither "
-                "runtime has kernels for scales of channels there; train it per tensor"
-            )
-        dtype = str(zero_points.dtype)
-        return ActivationScale(float(scales.item()), int(zero_points.item()), dtype)
-
-    def _parameters(self, node) -> tuple[np.ndarray, np.ndarray, int | None]:
-        """Scales and zero points (channels,) or (1,), and their axis."""
-        found = [self._constants.values(name) for name in node.input[1:3] if name]
-        if any(values is None for values in found):
-            raise ValueError(
-                f"{_named(node)} has a scale or zero point that is computed, expected constants: "
-                "export the network in evaluation mode, its observers frozen"
-            )
-        settings = {entry.name: entry for entry in node.attribute}
-        if "block_size" in settings and settings["block_size"].i:
-            raise ValueError(
-                f"{_named(node)} has scales of blocks, expected one scale or one for each channel"
-            )
-        scales = np.atleast_1d(found[0]).astype(np.float64)
-        if not (np.isfinite(scales).all() and (scales > 0).all()):
-            raise ValueError(
-                f"{_named(node)} has the scale {scales.min():g}, expected positive numbers: its "
-                "observer saw nothing or the training diverged; train it again"
-            )
-        zero_points = np.atleast_1d(found[1]) if len(found) > 1 else self._zeros(node, scales)
-        if str(zero_points.dtype) not in (*LIMITS, BIAS):
-            raise ValueError(
-                f"{_named(node)} quantizes to {zero_points.dtype}, expected int8 or uint8: train "
-                "the network with 8 bits"
-            )
-        axis = settings["axis"].i if "axis" in settings else 1
-        return scales, np.broadcast_to(zero_points, scales.shape), axis if scales.size > 1 else None
-
-    def _zeros(self, node, scales: np.ndarray) -> np.ndarray:
-        """The zero points that are left out: of what is stored, else of uint8."""
-        stored = self._constants.values(node.input[0])
-        kind = np.uint8 if stored is None or stored.dtype.kind == "f" else stored.dtype
-        return np.zeros(scales.shape, kind)
-
     def _fold(self, node, stored: np.ndarray) -> None:
         """Weights or a bias as the real values that their integers stand for."""
         from onnx import numpy_helper
 
-        scales, zero_points, axis = self._parameters(node)
+        scales, zero_points, axis = self._parameters.of_channels(node)
         axis = None if axis is None else axis % stored.ndim
         shape = [1] * stored.ndim
         if axis is not None:
@@ -330,7 +237,10 @@ class _Stripping:
 
 
 def _drop_unread(graph) -> None:
-    """Takes out nodes and constants that nothing reads any more, in place."""
+    """Takes out nodes and constants that nothing reads any more, in place; of a constant that is
+    also listed among the inputs (as Brevitas lists them) that entry, too.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
     ends = {info.name for info in graph.output}
     while True:
         read = {name for node in graph.node for name in node.input} | ends
@@ -343,10 +253,8 @@ def _drop_unread(graph) -> None:
     stored = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(stored)
-
-
-def _named(node) -> str:
-    return f"node {node.name or node.output[0]} ({node.op_type})"
+    for info in [info for info in graph.input if info.name in constants]:
+        graph.input.remove(info)
 
 
 def _listed(names: list[str]) -> str:

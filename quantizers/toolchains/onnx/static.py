@@ -32,6 +32,7 @@ from int8gate.quantizers.toolchains.onnx.placement import (
     move_integers,
     place,
 )
+from int8gate.quantizers.toolchains.onnx.saturation import activation_bounds, give_bounds_back
 from int8gate.quantizers.toolchains.onnx.stock_quantizer import NO_SCALES, stock_quantizer
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.onnx_graph import BY_RECIPE, KEPT_FLOAT
@@ -150,7 +151,7 @@ def quantize_placed(
     numbering = Numbering(model)
     placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
-    shapes = shapes_of(model.graph)
+    shapes, bounds = shapes_of(model.graph), activation_bounds(model.graph)
     given = {numbering.number(name): scales for name, scales in weights.items()}
     quantizer = stock_quantizer(model, placement, recipe, numbered, given)
     quantized = quantizer.quantize_model()
@@ -163,6 +164,7 @@ def quantize_placed(
             )
     feed_floats(quantized.graph, placement.by_recipe, shapes)
     move_integers(quantized.graph)
+    give_bounds_back(quantized.graph, bounds)
     sort_nodes(quantized.graph)
     numbering.restore(quantized)
     del quantized.metadata_props[:]
