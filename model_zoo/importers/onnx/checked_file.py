@@ -80,13 +80,13 @@ def check_tensors(path: Path, model) -> None:
     for sparse in model.graph.sparse_initializer:
         itemsize = _itemsize(sparse.values.data_type)
         memory.check_tensor(str(path), sparse.values.name[:80], sparse.dims, itemsize)
-    for info in _inferred(model):
+    for info in inferred(model):
         if (shape := fixed_shape(info)) is not None:
             itemsize = _itemsize(info.type.tensor_type.elem_type)
             memory.check_tensor(str(path), info.name[:80], shape, itemsize)
 
 
-def _inferred(model) -> list:
+def inferred(model) -> list:
     """Every tensor of which a shape is told or follows from others."""
     import onnx
 

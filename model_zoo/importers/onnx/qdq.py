@@ -16,24 +16,21 @@ from dataclasses import replace
 import numpy as np
 
 from int8gate.engine.errors import some_of
+from int8gate.model_zoo.importers.onnx.checked_file import inferred
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
 from int8gate.model_zoo.importers.onnx.qdq_parameters import BIAS, Parameters, named
+from int8gate.model_zoo.importers.onnx.qdq_passing import MOVES, pass_scales
 from int8gate.model_zoo.importers.onnx.qdq_scales import (
     LIMITS,
     ActivationScale,
     QdqScales,
     WeightScales,
 )
+from int8gate.model_zoo.importers.onnx.rounded_constants import find_rounded
 from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
 from int8gate.runtimes import onnx_file
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-MOVES = frozenset(  # integers as well as what they stand for
-    {
-        *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split"),
-        *("Gather", "MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile"),
-    }
-)
 
 
 def is_qdq(model) -> bool:
@@ -71,6 +68,8 @@ class _Stripping:
     """One pass over the nodes in their order, then the edges of those that stay."""
 
     def __init__(self, model) -> None:
+        from onnx import TensorProto
+
         self._model, self._graph = model, model.graph
         self._constants = Constants(model)
         self._parameters = Parameters(self._constants)
@@ -78,6 +77,11 @@ class _Stripping:
         self._integers: dict[str, ActivationScale] = {}  # by tensor that holds integers
         self._narrow: list[str] = []
         self._wider: dict[str, None] = {}
+        self._floats = {
+            info.name
+            for info in inferred(model)
+            if info.type.tensor_type.elem_type == TensorProto.FLOAT
+        }
         self._inputs = {info.name for info in self._graph.input}
         self.scales = QdqScales()
 
@@ -88,15 +92,21 @@ class _Stripping:
         del self._graph.value_info[:]  # moved integers are floats now
         self._connect()
         _drop_unread(self._graph)
+        pass_scales(self._graph, self.scales)
+        if folded := find_rounded(self._graph, self.scales):
+            self.scales.notes.append(
+                f"the weights {some_of(folded)} came without a pair and lie on a grid of at most "
+                "127 steps, as tools leave them that compute the pair: its step ships"
+            )
         if self._narrow:
             self.scales.notes.append(
-                f"{_listed(self._narrow)} had fewer than 8 bits in training (a Clip between Q and "
-                "DQ): the trained scale ships, and values beyond are no longer clipped"
+                f"{_listed(self._narrow)} had fewer than 256 steps in training (a Clip between Q "
+                "and DQ): the trained scale ships, and values beyond are no longer clipped"
             )
         if self._wider:
             self.scales.notes.append(
-                f"{_listed(list(self._wider))} had pairs of different scales for different "
-                "readers: a tensor ships one scale, the one of the widest range"
+                f"{_listed(list(self._wider))} had pairs of different scales, one behind "
+                "another or for different readers: a tensor ships one, that of the widest range"
             )
 
     def _stays(self, node) -> bool:
@@ -107,7 +117,7 @@ class _Stripping:
             return self._dequantize(node)
         read = [name for name in node.input if name in self._integers]
         if not read:
-            return True
+            return not self._is_no_cast(node)
         if node.op_type == "Clip" and node.input[0] in self._integers:
             self._narrowed(node)
             return False
@@ -120,6 +130,18 @@ class _Stripping:
             self._integers[name] = self._integers[read[0]]
         return True
 
+    def _is_no_cast(self, node) -> bool:
+        """Whether a node casts float32 to float32, as PyTorch's exporter puts it around pairs."""
+        from onnx import TensorProto
+
+        targets = [entry.i for entry in node.attribute if entry.name == "to"]
+        if node.op_type != "Cast" or targets != [TensorProto.FLOAT]:
+            return False
+        if node.input[0] not in self._floats:
+            return False
+        self._same[node.output[0]] = self._source(node.input[0])
+        return True
+
     def _narrowed(self, node) -> None:
         """A Clip of integers: training had fewer than 8 bits."""
         scale = self._integers[node.input[0]]
@@ -129,6 +151,9 @@ class _Stripping:
             if name and value is None:
                 raise ValueError(f"{named(node)} has a bound that is computed, expected constants")
             bounds[place] = bounds[place] if value is None else int(value.item())
+        if tuple(bounds) == LIMITS[scale.dtype]:
+            self._replace(node, scale)
+            return
         tensor = self._source(node.input[0])
         self._narrow.append(tensor)
         activations = self.scales.activations

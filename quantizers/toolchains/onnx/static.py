@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
@@ -187,11 +187,12 @@ def _numbered(placement: Placement, numbering: Numbering) -> Placement:
     )
 
 
-def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
+def marked(float_model: Path, recipe: Recipe = STATIC, own: Collection[str] = ()) -> dict[str, str]:
     """The activations that get a quantizer, each with the tensor whose scale it takes.
 
     That is the tensor itself, for one that only moves values (a reshape's output) where they come
-    from, and for one that goes into a concatenation alone what is concatenated.
+    from, and for one that goes into a concatenation alone what is concatenated. Those of `own` have
+    scales of their own.
     """
     import onnx
 
@@ -199,17 +200,20 @@ def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     kept, _ = kept_by(recipe, model)
     placement = place(model, kept)
     scales = concatenated_scales(model.graph, placement)
-    found = marked_in(model, placement, recipe)
-    return {name: scales.get(of, of) for name, of in found.items()}
+    found = marked_in(model, placement, recipe, own)
+    return {name: of if of in own else scales.get(of, of) for name, of in found.items()}
 
 
-def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str, str]:
+def marked_in(
+    model, placement: Placement, recipe: Recipe = STATIC, own: Collection[str] = ()
+) -> dict[str, str]:
     """`marked` of a loaded model, or of a part of one, whose names are others afterwards."""
     from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     numbering = Numbering(model)
     placement = _numbered(placement, numbering)
     quantizer = stock_quantizer(model, placement, recipe, {})
+    given = set(map(numbering.number, own))
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
             CreateQDQQuantizer(quantizer, node).quantize()
@@ -218,6 +222,8 @@ def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str,
 
     def source_of(name: str) -> str:
         shared = found[name].quant_para_provider
-        return source_of(shared.input_name) if shared else name
+        if shared is None or name in given:
+            return name
+        return source_of(shared.input_name)
 
     return {numbering.name(name): numbering.name(source_of(name)) for name in found}
