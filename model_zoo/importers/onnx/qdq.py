@@ -121,6 +121,9 @@ class _Stripping:
         if node.op_type == "Clip" and node.input[0] in self._integers:
             self._narrowed(node)
             return False
+        if node.op_type == "Cast" and _target(node) == self._integers[read[0]].dtype:
+            self._replace(node, self._integers[read[0]])  # PyTorch's eager mode writes such
+            return False
         if node.op_type not in MOVES or read != [node.input[0]]:
             raise ValueError(
                 f"{named(node)} computes on integers ({read[0]}), expected a DequantizeLinear "
@@ -132,12 +135,9 @@ class _Stripping:
 
     def _is_no_cast(self, node) -> bool:
         """Whether a node casts float32 to float32, as PyTorch's exporter puts it around pairs."""
-        from onnx import TensorProto
-
-        targets = [entry.i for entry in node.attribute if entry.name == "to"]
-        if node.op_type != "Cast" or targets != [TensorProto.FLOAT]:
+        if node.op_type != "Cast" or node.input[0] not in self._floats:
             return False
-        if node.input[0] not in self._floats:
+        if _target(node) != "float32":
             return False
         self._same[node.output[0]] = self._source(node.input[0])
         return True
@@ -280,6 +280,14 @@ def _drop_unread(graph) -> None:
     graph.initializer.extend(stored)
     for info in [info for info in graph.input if info.name in constants]:
         graph.input.remove(info)
+
+
+def _target(node) -> str:
+    """The dtype that a Cast gives."""
+    from onnx import helper
+
+    (target,) = (entry.i for entry in node.attribute if entry.name == "to")
+    return str(helper.tensor_dtype_to_np_dtype(target))
 
 
 def _listed(names: list[str]) -> str:

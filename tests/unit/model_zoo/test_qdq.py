@@ -140,7 +140,7 @@ def test_integers_may_be_moved_and_clipped_between_q_and_dq():
     wanted = run(model, picture())
     scales = qdq.strip(model)
     assert scales.activations["image"].bounds == (0, 127)
-    assert "fewer than 8 bits" in scales.notes[0]
+    assert "fewer than 256 steps" in scales.notes[0]
     with_fake_quantization(model, scales)
     assert np.allclose(run(model, picture()), wanted, atol=1e-6)
 
