@@ -57,7 +57,7 @@ class Tool:
     """`script` writes the files of `ships`, and those of `refused`, each with words of why.
 
     `folds`: normalizations stand behind its convolutions, and the scales of the weights take their
-    factors on.
+    factors on. What ONNX Runtime does not run comes with the answers of its tool beside it (.npy).
     """
 
     needs: tuple[str, ...]
@@ -72,7 +72,7 @@ TOOLS = {
         ("aimet-onnx==2.42.0", *AIMET_NEEDS),
         "write_aimet.py",
         ("qdq", "stored_integers", "signed"),
-        (("16_bits", "quantizes to uint16, expected int8 or uint8"),),
+        (("with_16_bits", "quantizes to uint16, expected int8 or uint8"),),
     ),
     "brevitas": Tool(
         ("brevitas==0.13.4", *BREVITAS_NEEDS),
@@ -107,8 +107,8 @@ TOOLS = {
     "nncf": Tool(
         ("nncf==3.4.0", "pydot==3.0.4", "ninja==1.13.0"),
         "write_nncf.py",
-        ("onnx", "onnx_mixed"),
-        (("torch_unstripped", "FakeQuantize of the domain 'org.openvinotoolkit'"),),
+        ("onnx", "onnx_mixed", "torch", "torch_unstripped"),
+        folds=True,
     ),
     "onnxruntime": Tool(
         (),
@@ -118,7 +118,7 @@ TOOLS = {
             *("dedicated_pairs", "float_bias", "outputs_left_float", "contrib_operators"),
         ),
         (
-            ("16_bits", "quantizes to int16, expected int8 or uint8"),
+            ("with_16_bits", "quantizes to int16, expected int8 or uint8"),
             ("on_integers", "computes on integers"),
         ),
     ),
@@ -133,6 +133,7 @@ TOOLS = {
         ("eager_x86", "eager_qnnpack", "pt2e", "pt2e_qat"),
     ),
 }
+UNROUNDED = ("onnx_entropy", "onnx_float16")  # ModelOpt leaves the weights of one layer float
 CHANNELS_LAST = ("tfmot",)  # files whose input has them so
 SHIPS = [(tool, name) for tool, each in TOOLS.items() for name in each.ships]
 REFUSED = [(tool, *why) for tool, each in TOOLS.items() for why in each.refused]
@@ -186,8 +187,22 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run_of(tmp_path_factory):
-    """A function from a tool to its run."""
-    return cache(lambda name: Run(name, tmp_path_factory.mktemp(name)))
+    """A function from a tool to its run, which is tried once."""
+
+    @cache
+    def tried(name: str) -> Run | BaseException:
+        try:
+            return Run(name, tmp_path_factory.mktemp(name))
+        except (AssertionError, subprocess.TimeoutExpired, pytest.skip.Exception) as error:
+            return error
+
+    def run(name: str) -> Run:
+        found = tried(name)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    return run
 
 
 def evaluation() -> tuple[np.ndarray, np.ndarray]:
@@ -230,7 +245,8 @@ def test_a_real_export_ships_its_own_scales(run_of, tool, setting, recipe):
     judged = {gate: record["gates"][gate] for gate in GATES}
     assert judged == dict.fromkeys(GATES, "passed"), record["reason"]
     told = " ".join(record["notes"])
-    assert "are those that the file came with" in told
+    if run.file(setting).with_suffix(".npy").exists():
+        return
     said = said_by(run.file(setting), evaluation()[0][:1])
     found = shipped_by(run.artifact(setting, recipe))
     assert not [name for name in missing(said, found.activations) if name not in told]
@@ -242,7 +258,8 @@ def test_a_real_export_ships_its_own_scales(run_of, tool, setting, recipe):
 @pytest.mark.parametrize(("tool", "setting"), SHIPS)
 def test_the_artifact_answers_as_the_file_does(run_of, tool, setting, recipe):
     run, (pixels, labels) = run_of(tool), evaluation()
-    wanted = answers(run.file(setting), pixels).argmax(1)
+    kept = run.file(setting).with_suffix(".npy")
+    wanted = (np.load(kept) if kept.exists() else answers(run.file(setting), pixels)).argmax(1)
     assert np.mean(wanted == labels) > 0.95  # it was trained
     last = setting in CHANNELS_LAST
     given = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)) if last else pixels

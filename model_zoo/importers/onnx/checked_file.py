@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import memory
+from int8gate.model_zoo.importers.onnx.openvino_pairs import to_pairs
 from int8gate.model_zoo.importers.onnx.structure import fixed_shape, plainly, sort_nodes
 from int8gate.runtimes import onnx_file
 
@@ -140,6 +141,7 @@ def read(path: Path):
         check_functions(path, model)
         model = _inlined(path, model)
         _check_external(path, model)  # of constants that stood in a function
+    to_pairs(path, model)
     _check_operators(path, model)
     check_tensors(path, model)
     _check_weights(path, model)

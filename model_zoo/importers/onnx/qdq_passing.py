@@ -42,9 +42,10 @@ def pass_scales(graph, scales: QdqScales) -> None:
         for name in node.input:
             readers[name].append(node)
     fixed = {info.name for info in graph.output} | read_by_subgraphs(graph)
+    inputs = {info.name for info in graph.input}
     for node in graph.node:
         if node.op_type == "Relu" and len(readers[node.input[0]]) == 1:
-            _behind_relu(node.input[0], node.output[0], activations, fixed)
+            _behind_relu(node.input[0], node.output[0], activations, fixed | inputs)
     constants = {tensor.name for tensor in graph.initializer}
     for node in reversed(graph.node):
         if node.op_type not in (*MOVES, JOINS):

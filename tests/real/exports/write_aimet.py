@@ -31,7 +31,7 @@ SETTINGS = {
     "bias_int32": lambda to: qdq(to, export_int32_bias=True),
     "opset_20": lambda to: qdq(to, opset=20),
     "normalizations_left": lambda to: qdq(to, folds=False),
-    "16_bits": lambda to: qdq(to, opset=20, types={"activation_type": "int16"}),
+    "with_16_bits": lambda to: qdq(to, opset=20, types={"activation_type": "int16"}),
 }
 
 if __name__ == "__main__":

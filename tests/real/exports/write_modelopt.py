@@ -40,8 +40,6 @@ def of_onnx(target: Path, **settings) -> None:
 SETTINGS = {
     "torch": of_torch,
     "torch_qat": lambda to: of_torch(to, trains=True),
-    "torch_dynamo": lambda to: of_torch(to, dynamo=True, opset_version=20),
-    "torch_smoothquant": lambda to: of_torch(to, "INT8_SMOOTHQUANT_CFG"),
     "onnx_entropy": lambda to: of_onnx(to, calibration_method="entropy"),
     "onnx_max": lambda to: of_onnx(to, calibration_method="max"),
     "onnx_float16": lambda to: of_onnx(to, high_precision_dtype="fp16"),

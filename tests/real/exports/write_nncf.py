@@ -11,8 +11,9 @@ from pathlib import Path
 os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")  # it compiles for minutes, once
 
 import nncf
+import numpy as np
 import onnx
-from digits_network import digits_network, export, feeds, float_file, main, train
+from digits_network import digits_network, export, feeds, float_file, for_evaluation, main, train
 
 
 def of_onnx(target: Path, **settings) -> None:
@@ -32,6 +33,9 @@ def of_torch(target: Path, strips: bool = True, **settings) -> None:
     if strips:
         quantized = nncf.strip(quantized, do_copy=False, example_input=samples[0])
     export(quantized, target, **({"opset_version": 17} | settings))
+    with torch.no_grad():  # ONNX Runtime has no kernel for OpenVINO's operators in it
+        scores = quantized(torch.from_numpy(for_evaluation()[0]))
+    np.save(target.with_suffix(".npy"), scores.numpy())
 
 
 SETTINGS = {
@@ -40,7 +44,6 @@ SETTINGS = {
     "onnx_for_npu": lambda to: of_onnx(to, target_device=nncf.TargetDevice.NPU),
     "torch": of_torch,
     "torch_unstripped": lambda to: of_torch(to, strips=False),
-    "torch_dynamo": lambda to: of_torch(to, dynamo=True, opset_version=20),
 }
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ SETTINGS = {
         to, OpTypesToExcludeOutputQuantization=["Conv", "Gemm", "Add"]
     ),
     "contrib_operators": lambda to: written(to, UseQDQContribOps=True),
-    "16_bits": lambda to: written(to, QuantType.QInt16, S8, UseQDQContribOps=True),
+    "with_16_bits": lambda to: written(to, QuantType.QInt16, S8, UseQDQContribOps=True),
     "on_integers": lambda to: written(to, form=QuantFormat.QOperator),
 }
 
