@@ -151,11 +151,11 @@ def import_frozen_graph(
     """
     from int8gate.model_zoo.importers.tf1 import cut as cutting
     from int8gate.model_zoo.importers.tf1 import cut_network as network
-    from int8gate.model_zoo.importers.tf1 import graph_ends, leftovers, simplify
+    from int8gate.model_zoo.importers.tf1 import graph_ends, graphs, simplify
 
     source = read_graph_def(path)
-    check_untrained(str(path), leftovers.without_leftovers(source).node)
     ends, graph_def, repairs = graph_ends.find_ends(source, inputs, outputs, Path(path).name)
+    check_untrained(str(path), graphs.extract(graph_def, ends.outputs).node)
     named = (*cut[0], *cut[1]) if cut else ()
     simplified, more = simplify.simplify(graph_def, ends, samples, keep=named)
     try:
