@@ -132,6 +132,7 @@ TOOLS = {
         "write_torch.py",
         ("eager_x86", "eager_qnnpack", "pt2e", "pt2e_qat"),
     ),
+    "torch_fake_quantized": Tool((), "write_torch.py", ("eager_fake_quantized",), folds=True),
 }
 UNROUNDED = ("onnx_entropy", "onnx_float16")  # ModelOpt leaves the weights of one layer float
 CHANNELS_LAST = ("tfmot",)  # files whose input has them so
@@ -145,7 +146,7 @@ class Run:
     def __init__(self, name: str, folder: Path) -> None:
         self.tool, self.folder = TOOLS[name], folder
         try:
-            python = made(Environment(self.tool.needs), ROOT / name.removesuffix("_torch"))
+            python = made(Environment(self.tool.needs), ROOT / (*self.tool.needs, "ours")[0])
         except Absent as error:
             pytest.skip(f"{name}: {error}")
         names = [*self.tool.ships, *(name for name, _ in self.tool.refused)]

@@ -18,6 +18,7 @@ import numpy as np
 from int8gate.engine.errors import some_of
 from int8gate.model_zoo.importers.onnx.checked_file import inferred
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
+from int8gate.model_zoo.importers.onnx.folded_quotients import fold_quotients
 from int8gate.model_zoo.importers.onnx.qdq_parameters import BIAS, Parameters, named
 from int8gate.model_zoo.importers.onnx.qdq_passing import MOVES, pass_scales
 from int8gate.model_zoo.importers.onnx.qdq_scales import (
@@ -91,6 +92,7 @@ class _Stripping:
         self._graph.node.extend(kept)
         del self._graph.value_info[:]  # moved integers are floats now
         self._connect()
+        fold_quotients(self._graph)
         _drop_unread(self._graph)
         pass_scales(self._graph, self.scales)
         if folded := find_rounded(self._graph, self.scales):

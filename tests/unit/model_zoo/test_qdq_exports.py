@@ -180,6 +180,28 @@ def test_weights_whose_pair_was_computed_are_known_by_their_grid(factor):
     assert "came without a pair and lie on a grid" in scales.notes[0]
 
 
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_what_a_qat_convolution_divides_by_goes_into_its_normalization(has_bias):
+    """PyTorch 2.13, `torch.onnx.export(dynamo=False)` of a prepared network that is not converted:
+    weights times the factor of the normalization, their pair, Conv, Div by it, (Add,) and the
+    normalization.
+    """
+    made, rng = Builder(SHAPE), np.random.default_rng(1)
+    maps = convolution(made, made.pair("image", 0.01, 0, "int8"), "conv")
+    made.constant("factor", rng.uniform(0.3, 2, (1, 6, 1, 1)).astype(np.float32))
+    made.node("Div", [maps, "factor"], "divided")
+    if has_bias:
+        made.constant("bias", rng.normal(size=(1, 6, 1, 1)).astype(np.float32))
+        made.node("Add", ["divided", "bias"], "with_bias")
+    for name in ("gain", "offset", "mean", "variance"):
+        made.constant(name, rng.uniform(0.5, 2, 6).astype(np.float32))
+    given = ["with_bias" if has_bias else "divided", "gain", "offset", "mean", "variance"]
+    model = made.model(made.node("BatchNormalization", given, "result"))
+    stripped(model)
+    assert not {node.op_type for node in model.graph.node} & {"Add"}
+    assert sum(node.op_type == "Div" for node in model.graph.node) == 1  # of the picture's rounding
+
+
 def with_openvino(levels: int, low: float = -1.0) -> onnx.ModelProto:
     """A FakeQuantize of the picture and one of the weights, 255 levels."""
     made, domain = Builder(SHAPE), "org.openvinotoolkit"
