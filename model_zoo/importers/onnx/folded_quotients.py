@@ -32,8 +32,9 @@ def fold_quotients(graph) -> None:
     def before(name: str, kind: str):
         """The node of that kind that gives a tensor which nothing else reads, else None."""
         node = made.get(name)
-        is_alone = node is not None and len(readers[name]) == 1 and name not in ends
-        return node if is_alone and node.op_type == kind else None
+        if node is None or node.op_type != kind or len(readers[name]) != 1 or name in ends:
+            return None
+        return node
 
     def of_channels(node, count: int) -> np.ndarray | None:
         """The second operand of a node, (count,) float64, where it is a constant of channels."""

@@ -29,7 +29,9 @@ def find_rounded(graph, scales: QdqScales) -> list[str]:
     found = []
     for node in graph.node:
         axis = _axis_of_outputs(node)
-        name = node.input[1] if axis is not None else ""
+        if axis is None:
+            continue
+        name = node.input[1]
         if name not in stored or name in scales.weights or name in found:
             continue
         values = numpy_helper.to_array(stored[name])
