@@ -40,8 +40,14 @@ ENVIRONMENTS = {
 
 
 def python_of(name: str, root: Path) -> Path:
-    """The interpreter of an environment; raises Absent where pip does not bring what it needs."""
-    wanted, folder = ENVIRONMENTS[name], root.expanduser().absolute() / name
+    """The interpreter of a peer's environment; raises Absent as `made` does."""
+    return made(ENVIRONMENTS[name], root.expanduser().absolute() / name)
+
+
+def made(wanted: Environment, folder: Path) -> Path:
+    """The interpreter of an environment, which is made where it is not there yet; raises Absent
+    where pip does not bring what it needs.
+    """
     python = folder / "bin" / "python"
     if (folder / DONE).is_file():
         return python

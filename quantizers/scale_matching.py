@@ -20,6 +20,7 @@ import numpy as np
 from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, WeightScales, read_scales
 from int8gate.quantizers.file_scales import FILE_SCALES, FileScales, LayerScales
 from int8gate.quantizers.remedies.float_network import Network, WeightedLayer
+from int8gate.runtimes import onnx_file
 from int8gate.runtimes.artifact import ONNX
 
 SAMPLES = 3
@@ -45,7 +46,8 @@ def carry_over(
     if scales is None:
         return
     source, target = read_exported(exported / ONNX), read(float_model)
-    matched = _matched(scales, source, target, list(tensors(float_model)))
+    are_arrays = onnx_file.are_arrays(exported / ONNX)
+    matched = _matched(scales, source, target, list(tensors(float_model)), are_arrays)
     weights = _weights(scales, source, target)
     taken = set(matched.values())
     found = FileScales(
@@ -60,7 +62,7 @@ def carry_over(
 
 
 def _matched(
-    scales: QdqScales, source: Network, target: Network, tensors: list[str]
+    scales: QdqScales, source: Network, target: Network, tensors: list[str], are_arrays: bool
 ) -> dict[str, str]:
     """For tensors of the artifact which of the file's they are, by name, else by their values."""
     matched = {name: name for name in tensors if name in scales.activations}
@@ -68,7 +70,7 @@ def _matched(
     if not rest or len(set(matched.values())) == len(scales.activations):
         return matched
     with tempfile.TemporaryDirectory() as scratch:
-        samples = _random_samples(scales, source, Path(scratch))
+        samples = _random_samples(scales, source, Path(scratch), are_arrays)
         theirs = _fingerprints(source, samples, list(scales.activations))
         ours = _fingerprints(target, samples, rest)
     for name, of_ours in ours.items():
@@ -79,8 +81,10 @@ def _matched(
     return {name: matched[name] for name in tensors if name in matched}
 
 
-def _random_samples(scales: QdqScales, source: Network, folder: Path) -> Path:
-    """A file of a few samples: random values of the range that each input has."""
+def _random_samples(scales: QdqScales, source: Network, folder: Path, are_arrays: bool) -> Path:
+    """A file of a few samples: random values of the range that each input has, in its layout where
+    they `are_arrays`, a picture with its channels last.
+    """
     rng, arrays = np.random.default_rng(0), {}
     for name in source.inputs:
         shape = (SAMPLES, *source.shape(name)[1:])
@@ -90,7 +94,7 @@ def _random_samples(scales: QdqScales, source: Network, folder: Path) -> Path:
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"
     (values,) = arrays.values()
-    if values.ndim == 4:  # a picture, as calibration has it
+    if values.ndim == 4 and not are_arrays:  # a picture, as calibration has it
         values = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
     np.save(folder / "samples.npy", values)
     return folder / "samples.npy"

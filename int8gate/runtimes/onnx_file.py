@@ -95,6 +95,14 @@ def mark_as_arrays(model) -> None:
     mark.key = mark.value = ARRAYS
 
 
+def are_arrays(path: Path) -> bool:
+    """Whether an ONNX file's inputs are arrays and no picture; optimizers forget that mark."""
+    import onnx
+
+    read = onnx.load(str(path), load_external_data=False)
+    return any(entry.key == ARRAYS for entry in read.metadata_props)
+
+
 def write(model, path: Path) -> None:
     """Writes a loaded model; the weights of a large one go to ``<name>.data`` beside it.
 

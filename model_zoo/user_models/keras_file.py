@@ -12,12 +12,14 @@ import contextlib
 import inspect
 import io
 import math
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from int8gate.engine import memory
+from int8gate.model_zoo.importers.tf1.trained_ranges import WHAT_TO_DO
 from int8gate.model_zoo.user_models import keras2_file
 from int8gate.runtimes import archive
 from int8gate.runtimes.artifact import in_order
@@ -26,6 +28,7 @@ CODE = ("Lambda", "lambda", "safe_mode", "deserialization")  # in what Keras say
 MOST_SAID = 160  # characters of what Keras says, which may be pages
 WEIGHTS = "model.weights.h5"  # in a .keras archive
 MOST_TEXT = 10**8  # bytes of the archive's JSON
+TRAINED = re.compile("Quantize(Layer|Wrapper(V2)?|Annotate)")  # tfmot's, of its training
 SLACK = 2**24  # bytes of variables that are not stored: seeds, counters
 
 
@@ -205,6 +208,11 @@ def _cause(error: Exception) -> str:
         )
     if "No model config found" in said:
         return "it holds weights without a network: save the whole model (model.save)"
+    if trained := TRAINED.search(said):
+        return (
+            "it was trained quantization-aware by tensorflow-model-optimization (a layer "
+            f"{trained[0]}), and calibration would replace its ranges: {WHAT_TO_DO}"
+        )
     if "Could not locate class" in said or "Unknown layer" in said:
         return f"it has a layer that Keras does not know ({reason}): export it as a SavedModel"
     return f"it is truncated, damaged or no Keras model ({reason}): save it again"

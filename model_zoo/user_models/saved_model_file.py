@@ -23,7 +23,7 @@ def signature(folder: Path, name: str | None = None):
 
     Without a name `serving_default`, or the only one. Raises ValueError naming the folder for one
     that is no SavedModel, that has no such signature or several to choose from, whose files lie
-    elsewhere, or whose graph would touch files or other processes.
+    elsewhere, whose graph would touch files or other processes, or holds trained ranges.
     """
     import tensorflow as tf
 
@@ -90,6 +90,7 @@ def _parsed(folder: Path):
 def _check_graph(folder: Path, meta) -> None:
     """Searches all of it, and for savers what is run: a graph holds those of its own weights."""
     from int8gate.model_zoo.importers.tf1 import untrusted_graph
+    from int8gate.model_zoo.importers.tf1.trained_ranges import check_untrained
 
     graph, where = meta.graph_def, str(folder)
     everything = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
@@ -97,7 +98,9 @@ def _check_graph(folder: Path, meta) -> None:
     untrusted_graph.check_nodes(
         where, (node for node in everything if not untrusted_graph.is_saving(node))
     )
-    untrusted_graph.check_nodes(where, untrusted_graph.reached(graph, _run(meta)))
+    run = list(untrusted_graph.reached(graph, _run(meta)))
+    untrusted_graph.check_nodes(where, run)
+    check_untrained(where, run)
     for node in meta.object_graph_def.nodes:
         if node.HasField("variable"):
             sides = [side.size for side in node.variable.shape.dim]

@@ -66,13 +66,17 @@ def shipped(
     folder: Path,
     recipe: str | None = None,
     samples: np.ndarray | None = None,
+    inputs: dict[str, tuple[int, ...]] | None = None,
 ) -> tuple[Path, dict]:
-    """The artifact of a toolchain, and its description: imported, calibrated, quantized."""
+    """The artifact of a toolchain, and its description: imported, calibrated, quantized.
+
+    `inputs`: of a network that takes arrays, which `samples` are then.
+    """
     name, to_float, stages = STAGES[toolchain]
     parts = {part: folder / f"{toolchain}_{part}" for part in ("export", "float", "table", "out")}
     for part in parts.values():
         part.mkdir(parents=True, exist_ok=True)
-    import_onnx(file, shape, parts["export"])
+    import_onnx(file, shape, parts["export"], inputs)
     to_float(parts["export"], parts["float"])
     if samples is None:
         samples = np.random.default_rng(0).random((4, *shape[2:], shape[1]), np.float32)

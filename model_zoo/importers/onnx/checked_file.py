@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import memory
+from int8gate.model_zoo.importers.onnx.openvino_pairs import to_pairs
 from int8gate.model_zoo.importers.onnx.structure import fixed_shape, plainly, sort_nodes
 from int8gate.runtimes import onnx_file
 
@@ -80,13 +81,13 @@ def check_tensors(path: Path, model) -> None:
     for sparse in model.graph.sparse_initializer:
         itemsize = _itemsize(sparse.values.data_type)
         memory.check_tensor(str(path), sparse.values.name[:80], sparse.dims, itemsize)
-    for info in _inferred(model):
+    for info in inferred(model):
         if (shape := fixed_shape(info)) is not None:
             itemsize = _itemsize(info.type.tensor_type.elem_type)
             memory.check_tensor(str(path), info.name[:80], shape, itemsize)
 
 
-def _inferred(model) -> list:
+def inferred(model) -> list:
     """Every tensor of which a shape is told or follows from others."""
     import onnx
 
@@ -140,6 +141,7 @@ def read(path: Path):
         check_functions(path, model)
         model = _inlined(path, model)
         _check_external(path, model)  # of constants that stood in a function
+    to_pairs(path, model)
     _check_operators(path, model)
     check_tensors(path, model)
     _check_weights(path, model)

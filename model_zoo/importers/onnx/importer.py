@@ -19,6 +19,7 @@ from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
 from int8gate.model_zoo.importers.onnx import qdq
 from int8gate.model_zoo.importers.onnx import repairs as onnx_floats
 from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
+from int8gate.model_zoo.importers.onnx.fake_quantization import with_fake_quantization
 from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, read_scales
 from int8gate.model_zoo.importers.onnx.structure import (
     fixed_shape,
@@ -79,7 +80,7 @@ def _write_trained(directory: Path, scales: QdqScales) -> None:
     import onnx
 
     model = onnx.load(str(directory / ONNX))
-    qdq.with_fake_quantization(model, scales)
+    with_fake_quantization(model, scales)
     onnx_file.write(model, directory / TRAINED_ONNX)
     ort.open_model(directory / TRAINED_ONNX, ort.options("DISABLE_ALL"))
 

@@ -16,24 +16,22 @@ from dataclasses import replace
 import numpy as np
 
 from int8gate.engine.errors import some_of
+from int8gate.model_zoo.importers.onnx.checked_file import inferred
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
+from int8gate.model_zoo.importers.onnx.folded_quotients import fold_quotients
+from int8gate.model_zoo.importers.onnx.qdq_parameters import BIAS, Parameters, named
+from int8gate.model_zoo.importers.onnx.qdq_passing import MOVES, pass_scales
 from int8gate.model_zoo.importers.onnx.qdq_scales import (
     LIMITS,
     ActivationScale,
     QdqScales,
     WeightScales,
 )
-from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs, sort_nodes
+from int8gate.model_zoo.importers.onnx.rounded_constants import find_rounded
+from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
 from int8gate.runtimes import onnx_file
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-MOVES = frozenset(  # integers as well as what they stand for
-    {
-        *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split"),
-        *("Gather", "MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile"),
-    }
-)
-BIAS = "int32"
 
 
 def is_qdq(model) -> bool:
@@ -59,7 +57,7 @@ def strip(model) -> QdqScales:
         for node in inner.node:
             if node.op_type in (QUANTIZE, DEQUANTIZE):
                 raise ValueError(
-                    f"{_named(node)} stands in a subgraph (If, Loop, Scan), expected pairs in the "
+                    f"{named(node)} stands in a subgraph (If, Loop, Scan), expected pairs in the "
                     "main graph alone: export the network with its control flow written out"
                 )
     stripping = _Stripping(model)
@@ -67,66 +65,24 @@ def strip(model) -> QdqScales:
     return stripping.scales
 
 
-def with_fake_quantization(model, scales: QdqScales) -> None:
-    """Puts what the pairs computed into their float network, in place, in float operators.
-
-    Each activation goes through Div, Round, Clip and Mul: what QuantizeLinear and DequantizeLinear
-    give (rounding to even), which no runtime fuses to integer kernels of its own.
-    """
-    from onnx import helper, numpy_helper
-
-    graph, names = model.graph, Names(model.graph)
-    made = {name: node for node in graph.node for name in node.output}
-    outputs = {info.name for info in graph.output}
-    added, before = [], {}
-    for tensor, of in scales.activations.items():
-        low, high = (bound - of.zero_point for bound in of.bounds or LIMITS[of.dtype])
-        constants = []
-        for part, value in (("scale", of.scale), ("low", low), ("high", high)):
-            constants.append(names.new(f"{tensor}_{part}"))
-            stored = numpy_helper.from_array(np.float32(value), constants[-1])
-            graph.initializer.append(stored)
-        scale, *bounds = constants
-        source, result = tensor, names.new(f"{tensor}_rounded")
-        if tensor in outputs and tensor in made:
-            source, result = names.new(f"{tensor}_before"), tensor
-            before[tensor] = source
-        steps = [names.new(f"{tensor}_{part}") for part in ("steps", "whole", "within")]
-        chain = [
-            ("Div", [source, scale], steps[0]),
-            ("Round", steps[:1], steps[1]),
-            ("Clip", [steps[1], *bounds], steps[2]),
-            ("Mul", [steps[2], scale], result),
-        ]
-        for kind, given, end in chain:
-            added.append(helper.make_node(kind, given, [end], names.new(f"{tensor}_{kind}")))
-        if result != tensor:
-            _read_instead(graph, tensor, result)
-    for tensor, source in before.items():
-        ends = made[tensor].output
-        ends[list(ends).index(tensor)] = source
-    graph.node.extend(added)
-    sort_nodes(graph)
-
-
-def _read_instead(graph, tensor: str, other: str) -> None:
-    for inner in onnx_file.graphs_of(graph):
-        for node in inner.node:
-            for place, name in enumerate(node.input):
-                if name == tensor:
-                    node.input[place] = other
-
-
 class _Stripping:
     """One pass over the nodes in their order, then the edges of those that stay."""
 
     def __init__(self, model) -> None:
+        from onnx import TensorProto
+
         self._model, self._graph = model, model.graph
         self._constants = Constants(model)
+        self._parameters = Parameters(self._constants)
         self._same: dict[str, str] = {}  # a tensor that is gone: what is read in its place
         self._integers: dict[str, ActivationScale] = {}  # by tensor that holds integers
         self._narrow: list[str] = []
         self._wider: dict[str, None] = {}
+        self._floats = {
+            info.name
+            for info in inferred(model)
+            if info.type.tensor_type.elem_type == TensorProto.FLOAT
+        }
         self._inputs = {info.name for info in self._graph.input}
         self.scales = QdqScales()
 
@@ -136,16 +92,23 @@ class _Stripping:
         self._graph.node.extend(kept)
         del self._graph.value_info[:]  # moved integers are floats now
         self._connect()
+        fold_quotients(self._graph)
         _drop_unread(self._graph)
+        pass_scales(self._graph, self.scales)
+        if folded := find_rounded(self._graph, self.scales):
+            self.scales.notes.append(
+                f"the weights {some_of(folded)} came without a pair and lie on a grid of at most "
+                "127 steps, as tools leave them that compute the pair: its step ships"
+            )
         if self._narrow:
             self.scales.notes.append(
-                f"{_listed(self._narrow)} had fewer than 8 bits in training (a Clip between Q and "
-                "DQ): the trained scale ships, and values beyond are no longer clipped"
+                f"{_listed(self._narrow)} had fewer than 256 steps in training (a Clip between Q "
+                "and DQ): the trained scale ships, and values beyond are no longer clipped"
             )
         if self._wider:
             self.scales.notes.append(
-                f"{_listed(list(self._wider))} had pairs of different scales for different "
-                "readers: a tensor ships one scale, the one of the widest range"
+                f"{_listed(list(self._wider))} had pairs of different scales, one behind "
+                "another or for different readers: a tensor ships one, that of the widest range"
             )
 
     def _stays(self, node) -> bool:
@@ -156,17 +119,29 @@ class _Stripping:
             return self._dequantize(node)
         read = [name for name in node.input if name in self._integers]
         if not read:
-            return True
+            return not self._is_no_cast(node)
         if node.op_type == "Clip" and node.input[0] in self._integers:
             self._narrowed(node)
             return False
+        if node.op_type == "Cast" and _target(node) == self._integers[read[0]].dtype:
+            self._replace(node, self._integers[read[0]])  # PyTorch's eager mode writes such
+            return False
         if node.op_type not in MOVES or read != [node.input[0]]:
             raise ValueError(
-                f"{_named(node)} computes on integers ({read[0]}), expected a DequantizeLinear "
+                f"{named(node)} computes on integers ({read[0]}), expected a DequantizeLinear "
                 "before it: export the network in QDQ form, with float operators between the pairs"
             )
         for name in node.output:
             self._integers[name] = self._integers[read[0]]
+        return True
+
+    def _is_no_cast(self, node) -> bool:
+        """Whether a node casts float32 to float32, as PyTorch's exporter puts it around pairs."""
+        if node.op_type != "Cast" or node.input[0] not in self._floats:
+            return False
+        if _target(node) != "float32":
+            return False
+        self._same[node.output[0]] = self._source(node.input[0])
         return True
 
     def _narrowed(self, node) -> None:
@@ -176,8 +151,11 @@ class _Stripping:
         for place, name in enumerate(node.input[1:3]):
             value = self._constants.values(name) if name else None
             if name and value is None:
-                raise ValueError(f"{_named(node)} has a bound that is computed, expected constants")
+                raise ValueError(f"{named(node)} has a bound that is computed, expected constants")
             bounds[place] = bounds[place] if value is None else int(value.item())
+        if tuple(bounds) == LIMITS[scale.dtype]:
+            self._replace(node, scale)
+            return
         tensor = self._source(node.input[0])
         self._narrow.append(tensor)
         activations = self.scales.activations
@@ -187,7 +165,7 @@ class _Stripping:
     def _quantize(self, node) -> bool:
         if self._constants.values(node.input[0]) is not None:
             return True  # of weights; it goes with its DequantizeLinear, or is read as a constant
-        found = self._activation(node)
+        found = self._parameters.of_activation(node)
         tensor = self._source(node.input[0])
         before = self.scales.activations.setdefault(tensor, found)
         if not before.is_same(found):
@@ -206,12 +184,12 @@ class _Stripping:
         if name not in self._integers:
             what = "an input of the file" if name in self._inputs else "no QuantizeLinear gives it"
             raise ValueError(
-                f"{_named(node)} reads the integers {name} ({what}), expected those of a "
+                f"{named(node)} reads the integers {name} ({what}), expected those of a "
                 "QuantizeLinear: export the network with float inputs and outputs"
             )
-        if not self._integers[name].is_same(self._activation(node)):
+        if not self._integers[name].is_same(self._parameters.of_activation(node)):
             raise ValueError(
-                f"{_named(node)} has another scale or zero point than the QuantizeLinear of what "
+                f"{named(node)} has another scale or zero point than the QuantizeLinear of what "
                 "it reads, expected a pair of one scale: the file is damaged, export it again"
             )
         self._same[node.output[0]] = self._source(name)
@@ -226,55 +204,11 @@ class _Stripping:
             name = self._same[name]
         return name
 
-    def _activation(self, node) -> ActivationScale:
-        scales, zero_points, _ = self._parameters(node)
-        if scales.size != 1:
-            raise ValueError(
-                f"{_named(node)} gives an activation {scales.size} scales, expected one: neither "
-                "runtime has kernels for scales of channels there; train it per tensor"
-            )
-        dtype = str(zero_points.dtype)
-        return ActivationScale(float(scales.item()), int(zero_points.item()), dtype)
-
-    def _parameters(self, node) -> tuple[np.ndarray, np.ndarray, int | None]:
-        """Scales and zero points (channels,) or (1,), and their axis."""
-        found = [self._constants.values(name) for name in node.input[1:3] if name]
-        if any(values is None for values in found):
-            raise ValueError(
-                f"{_named(node)} has a scale or zero point that is computed, expected constants: "
-                "export the network in evaluation mode, its observers frozen"
-            )
-        settings = {entry.name: entry for entry in node.attribute}
-        if "block_size" in settings and settings["block_size"].i:
-            raise ValueError(
-                f"{_named(node)} has scales of blocks, expected one scale or one for each channel"
-            )
-        scales = np.atleast_1d(found[0]).astype(np.float64)
-        if not (np.isfinite(scales).all() and (scales > 0).all()):
-            raise ValueError(
-                f"{_named(node)} has the scale {scales.min():g}, expected positive numbers: its "
-                "observer saw nothing or the training diverged; train it again"
-            )
-        zero_points = np.atleast_1d(found[1]) if len(found) > 1 else self._zeros(node, scales)
-        if str(zero_points.dtype) not in (*LIMITS, BIAS):
-            raise ValueError(
-                f"{_named(node)} quantizes to {zero_points.dtype}, expected int8 or uint8: train "
-                "the network with 8 bits"
-            )
-        axis = settings["axis"].i if "axis" in settings else 1
-        return scales, np.broadcast_to(zero_points, scales.shape), axis if scales.size > 1 else None
-
-    def _zeros(self, node, scales: np.ndarray) -> np.ndarray:
-        """The zero points that are left out: of what is stored, else of uint8."""
-        stored = self._constants.values(node.input[0])
-        kind = np.uint8 if stored is None or stored.dtype.kind == "f" else stored.dtype
-        return np.zeros(scales.shape, kind)
-
     def _fold(self, node, stored: np.ndarray) -> None:
         """Weights or a bias as the real values that their integers stand for."""
         from onnx import numpy_helper
 
-        scales, zero_points, axis = self._parameters(node)
+        scales, zero_points, axis = self._parameters.of_channels(node)
         axis = None if axis is None else axis % stored.ndim
         shape = [1] * stored.ndim
         if axis is not None:
@@ -330,7 +264,10 @@ class _Stripping:
 
 
 def _drop_unread(graph) -> None:
-    """Takes out nodes and constants that nothing reads any more, in place."""
+    """Takes out nodes and constants that nothing reads any more, in place; of a constant that is
+    also listed among the inputs (as Brevitas lists them) that entry, too.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
     ends = {info.name for info in graph.output}
     while True:
         read = {name for node in graph.node for name in node.input} | ends
@@ -343,10 +280,16 @@ def _drop_unread(graph) -> None:
     stored = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(stored)
+    for info in [info for info in graph.input if info.name in constants]:
+        graph.input.remove(info)
 
 
-def _named(node) -> str:
-    return f"node {node.name or node.output[0]} ({node.op_type})"
+def _target(node) -> str:
+    """The dtype that a Cast gives."""
+    from onnx import helper
+
+    (target,) = (entry.i for entry in node.attribute if entry.name == "to")
+    return str(helper.tensor_dtype_to_np_dtype(target))
 
 
 def _listed(names: list[str]) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from int8gate.model_zoo.importers.tf1.trained_ranges import check_untrained
+
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "TemporaryVariable"}
 OPERATOR = re.compile(r"[A-Za-z0-9_.>]+")
 LARGEST = 2**31  # protobuf's limit for one message
@@ -143,15 +145,17 @@ def import_frozen_graph(
     preprocessing.pb and postprocessing.pb (only when there is one), import.json. Returns what
     import.json holds.
 
-    Raises ValueError when the file is not a frozen graph, when its ends or its cut cannot be told,
-    or when the network cannot be separated from control flow: the sentence names the node.
+    Raises ValueError when the file is not a frozen graph or holds trained ranges, when its ends or
+    its cut cannot be told, or when the network cannot be separated from control flow: the sentence
+    names the node.
     """
     from int8gate.model_zoo.importers.tf1 import cut as cutting
     from int8gate.model_zoo.importers.tf1 import cut_network as network
-    from int8gate.model_zoo.importers.tf1 import graph_ends, simplify
+    from int8gate.model_zoo.importers.tf1 import graph_ends, graphs, simplify
 
     source = read_graph_def(path)
     ends, graph_def, repairs = graph_ends.find_ends(source, inputs, outputs, Path(path).name)
+    check_untrained(str(path), graphs.extract(graph_def, ends.outputs).node)
     named = (*cut[0], *cut[1]) if cut else ()
     simplified, more = simplify.simplify(graph_def, ends, samples, keep=named)
     try:

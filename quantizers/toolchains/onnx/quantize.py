@@ -80,10 +80,11 @@ def _chosen(
     """The range of every tensor with a quantizer, those that share another's scale included."""
     if ranges is None:
         raise ValueError(f"{recipe.name} needs the ranges of its activations, found none")
-    calibrated = onnx_static.marked(float_model)
+    own = of_file.ranges if of_file else ()
+    calibrated = onnx_static.marked(float_model, own=own)
     if not calibrated:
         raise ValueError(f"{float_model.name} holds no convolution or matrix product to quantize")
-    marked = onnx_static.marked(float_model, recipe) if recipe.is_mixed else calibrated
+    marked = onnx_static.marked(float_model, recipe, own) if recipe.is_mixed else calibrated
     if not marked:
         raise ValueError(
             f"{recipe.name} leaves every operator of {float_model.name} float: choose "
@@ -91,8 +92,6 @@ def _chosen(
         )
     # Behind a node that stays float, values that it moves have a scale of their own.
     sources = {name: of if of in ranges else calibrated.get(of, of) for name, of in marked.items()}
-    if of_file:
-        sources |= {name: name for name in sources if name in of_file.ranges}
     for name in sources.values():
         _check_range(name, ranges)
     return {name: ranges[of] for name, of in sources.items()}

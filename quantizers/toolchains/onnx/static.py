@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from int8gate.model_zoo.importers.onnx.structure import sort_nodes, tensor_names
@@ -32,6 +32,7 @@ from int8gate.quantizers.toolchains.onnx.placement import (
     move_integers,
     place,
 )
+from int8gate.quantizers.toolchains.onnx.saturation import activation_bounds, give_bounds_back
 from int8gate.quantizers.toolchains.onnx.stock_quantizer import NO_SCALES, stock_quantizer
 from int8gate.runtimes import onnx_file
 from int8gate.runtimes.onnx_graph import BY_RECIPE, KEPT_FLOAT
@@ -150,7 +151,7 @@ def quantize_placed(
     numbering = Numbering(model)
     placement = _numbered(placement, numbering)
     numbered = {numbering.number(name): limits for name, limits in ranges.items()}
-    shapes = shapes_of(model.graph)
+    shapes, bounds = shapes_of(model.graph), activation_bounds(model.graph)
     given = {numbering.number(name): scales for name, scales in weights.items()}
     quantizer = stock_quantizer(model, placement, recipe, numbered, given)
     quantized = quantizer.quantize_model()
@@ -163,6 +164,7 @@ def quantize_placed(
             )
     feed_floats(quantized.graph, placement.by_recipe, shapes)
     move_integers(quantized.graph)
+    give_bounds_back(quantized.graph, bounds)
     sort_nodes(quantized.graph)
     numbering.restore(quantized)
     del quantized.metadata_props[:]
@@ -185,11 +187,12 @@ def _numbered(placement: Placement, numbering: Numbering) -> Placement:
     )
 
 
-def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
+def marked(float_model: Path, recipe: Recipe = STATIC, own: Collection[str] = ()) -> dict[str, str]:
     """The activations that get a quantizer, each with the tensor whose scale it takes.
 
     That is the tensor itself, for one that only moves values (a reshape's output) where they come
-    from, and for one that goes into a concatenation alone what is concatenated.
+    from, and for one that goes into a concatenation alone what is concatenated. Those of `own` have
+    scales of their own.
     """
     import onnx
 
@@ -197,17 +200,20 @@ def marked(float_model: Path, recipe: Recipe = STATIC) -> dict[str, str]:
     kept, _ = kept_by(recipe, model)
     placement = place(model, kept)
     scales = concatenated_scales(model.graph, placement)
-    found = marked_in(model, placement, recipe)
-    return {name: scales.get(of, of) for name, of in found.items()}
+    found = marked_in(model, placement, recipe, own)
+    return {name: of if of in own else scales.get(of, of) for name, of in found.items()}
 
 
-def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str, str]:
+def marked_in(
+    model, placement: Placement, recipe: Recipe = STATIC, own: Collection[str] = ()
+) -> dict[str, str]:
     """`marked` of a loaded model, or of a part of one, whose names are others afterwards."""
     from onnxruntime.quantization.registry import CreateQDQQuantizer
 
     numbering = Numbering(model)
     placement = _numbered(placement, numbering)
     quantizer = stock_quantizer(model, placement, recipe, {})
+    given = set(map(numbering.number, own))
     for node in list(quantizer.model.nodes()):
         if quantizer.should_quantize_node(node):
             CreateQDQQuantizer(quantizer, node).quantize()
@@ -216,6 +222,8 @@ def marked_in(model, placement: Placement, recipe: Recipe = STATIC) -> dict[str,
 
     def source_of(name: str) -> str:
         shared = found[name].quant_para_provider
-        return source_of(shared.input_name) if shared else name
+        if shared is None or name in given:
+            return name
+        return source_of(shared.input_name)
 
     return {numbering.name(name): numbering.name(source_of(name)) for name in found}

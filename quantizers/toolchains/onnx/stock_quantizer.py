@@ -17,6 +17,7 @@ from int8gate.quantizers.toolchains.onnx.weight_scales import channel_integers, 
 
 NO_SCALES: Mapping = {}  # of weights: those of the largest value
 ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8"}  # a recipe's, and ONNX Runtime's name
+OWN_SCALE_KERNELS = ("AveragePool",)  # the stock quantizer lets it share its input's scale
 SAME_AS_INPUT = ("DepthToSpace", "SpaceToDepth", "Tile", "Expand")  # unknown to the stock quantizer
 
 
@@ -53,6 +54,15 @@ def stock_quantizer(
         def quantize_activation_tensor(self, tensor_name: str) -> None:
             if tensor_name not in floats:
                 super().quantize_activation_tensor(tensor_name)
+
+        def quantize_output_same_as_input(
+            self, output_name: str, input_name: str, node_name: str
+        ) -> None:
+            has_own = given.get(output_name) != given.get(input_name)
+            if has_own and kinds[node_name] in OWN_SCALE_KERNELS:
+                self.quantize_activation_tensor(output_name)
+            else:
+                super().quantize_output_same_as_input(output_name, input_name, node_name)
 
         def quantize_weight_tensor(self, tensor_name: str) -> None:
             if tensor_name in operands:  # as an activation: no kernel multiplies int8 by uint8
@@ -122,6 +132,7 @@ def stock_quantizer(
     operands = constant_left_operands(model.graph)
     # It asks for the range of tensors that it then merges into others: theirs is never read.
     everything = (name for node in model.graph.node for name in (*node.input, *node.output))
+    given = ranges
     ranges = dict.fromkeys(filter(None, everything), (0.0, 1.0)) | ranges
     kinds = {node.name: node.op_type for node in model.graph.node}
     return Quantizer(

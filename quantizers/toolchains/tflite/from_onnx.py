@@ -41,7 +41,7 @@ def to_tflite(source: Path, directory: Path) -> dict:
 
     source = source / ONNX if source.is_dir() else source
     target = directory / TFLITE
-    reference, are_arrays = _reference(source), _are_arrays(source)
+    reference, are_arrays = _reference(source), onnx_file.are_arrays(source)
     with tempfile.TemporaryDirectory() as folder:
         folded = _folded(source, Path(folder))
         if wrong := _compared(reference, folded, target, are_arrays):
@@ -86,14 +86,6 @@ def _compared(reference: tuple, folded: Path, target: Path, are_arrays: bool) ->
                 f"({_difference(wanted, found)})"
             )
     return ""
-
-
-def _are_arrays(model: Path) -> bool:
-    """Whether an ONNX file's inputs are arrays and no picture; optimizers forget that mark."""
-    import onnx
-
-    read = onnx.load(str(model), load_external_data=False)
-    return any(entry.key == onnx_file.ARRAYS for entry in read.metadata_props)
 
 
 def _inputs_of(model: Path) -> list[str]:

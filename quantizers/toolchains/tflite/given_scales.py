@@ -34,7 +34,9 @@ from int8gate.runtimes.tflite_graph import opened
 
 LOW = {"int8": -128, "uint8": 0}
 FIXED = ("LOGISTIC", "SOFTMAX", "LOG_SOFTMAX", "TANH", "L2_NORMALIZATION")  # scales of outputs
-PARTING = ("SPLIT", "SPLIT_V", "UNPACK")  # they keep the scale of what they read
+# Given another scale behind: those that part what they read, and means, whose terms lie outside of
+# the range that they have themselves.
+RESCALED_BEHIND = ("SPLIT", "SPLIT_V", "UNPACK", "AVERAGE_POOL_2D", "RESIZE_BILINEAR")
 
 
 def with_given_scales(
@@ -51,8 +53,8 @@ def with_given_scales(
     notes = []
     if rescaling.added:
         notes.append(
-            f"{rescaling.added} QUANTIZE were put before operators that keep a scale: what they "
-            "read was trained in another one"
+            f"{rescaling.added} QUANTIZE were put beside operators that keep a scale: what they "
+            "read was trained in another one than what they give"
         )
     clipped = [count for count in rescaling.clipped.values() if count]
     if clipped:
@@ -166,7 +168,7 @@ class _Rescaling(RoundedConstants):
     def _join(self, operator) -> None:
         """Lets an operator that keeps a scale read and write one."""
         outputs, inputs = list(map(int, operator.outputs)), list(map(int, _inputs(operator)))
-        if self._edit.opcode(operator) in PARTING:
+        if self._edit.opcode(operator) in RESCALED_BEHIND:
             (read,) = (index for index in inputs if index >= 0 and self._is_integer(index))
             for place, index in enumerate(outputs):
                 if not self._is_same(read, index):

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from qdq_files import Builder, shipped
 
 from int8gate.model_zoo.importers.onnx import qdq
+from int8gate.model_zoo.importers.onnx.fake_quantization import with_fake_quantization
 from int8gate.model_zoo.importers.onnx.importer import import_onnx
 from int8gate.model_zoo.importers.onnx.qdq_scales import read_scales
 from int8gate.quantizers.toolchains.onnx.shipped_scales import shipped_scales
@@ -108,7 +109,7 @@ def test_the_float_network_has_the_rounded_weights_and_no_pairs(tmp_path):
     steps = stored["w_dq"] / np.reshape(scales.weights["w_dq"].scales, (-1, 1, 1, 1))
     assert np.allclose(steps, np.round(steps), atol=1e-3)
     assert not np.allclose(run(model, picture()), wanted, atol=1e-6)
-    qdq.with_fake_quantization(model, scales)
+    with_fake_quantization(model, scales)
     assert np.allclose(run(model, picture()), wanted, atol=1e-6)
 
 
@@ -119,7 +120,7 @@ def test_an_output_behind_a_pair_keeps_its_name():
     scales = qdq.strip(model)
     onnx.checker.check_model(model)
     assert "scores_dq" in scales.activations
-    qdq.with_fake_quantization(model, scales)
+    with_fake_quantization(model, scales)
     assert [info.name for info in model.graph.output] == ["scores_dq"]
     assert np.allclose(run(model, picture()), wanted, atol=1e-6)
 
@@ -139,8 +140,8 @@ def test_integers_may_be_moved_and_clipped_between_q_and_dq():
     wanted = run(model, picture())
     scales = qdq.strip(model)
     assert scales.activations["image"].bounds == (0, 127)
-    assert "fewer than 8 bits" in scales.notes[0]
-    qdq.with_fake_quantization(model, scales)
+    assert "fewer than 256 steps" in scales.notes[0]
+    with_fake_quantization(model, scales)
     assert np.allclose(run(model, picture()), wanted, atol=1e-6)
 
 
@@ -154,7 +155,7 @@ def test_a_bias_of_int32_is_folded():
     wanted = run(model, picture())
     scales = qdq.strip(model)
     assert "b" not in scales.weights
-    qdq.with_fake_quantization(model, scales)
+    with_fake_quantization(model, scales)
     assert np.allclose(run(model, picture()), wanted, atol=1e-6)
 
 
