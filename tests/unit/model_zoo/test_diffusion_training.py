@@ -42,7 +42,7 @@ def errors_of(network) -> tuple[float, float]:
     return float(reconstruction), float(prediction)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(NAMES[0], marks=pytest.mark.heavy), *NAMES[1:]])
 def test_a_short_training_lowers_both_losses_the_same_way_twice(short, name, capsys):
     trained = torch_loop.train(small(name))
     assert trained.epochs == 2 * SHORT.epochs

@@ -67,6 +67,7 @@ def test_networks_take_and_give_what_is_declared(fresh):
         assert network(noise(size)).shape == expected, name
 
 
+@pytest.mark.heavy  # by default: the names are those of the weights that are shipped, below
 def test_tensors_have_names_of_their_own_and_keep_them(fresh, networks):
     """Weights files go by these names: one counted up by Keras would be another in each process."""
     for name, network in fresh.items():

@@ -166,6 +166,7 @@ def test_hooks_stand_beside_the_declaration(repository):
     assert changed.returncode == 1, "the hook's code is part of what is cached"
 
 
+@pytest.mark.heavy  # by default: test_run_verdicts.py, test_github_example.py
 def test_a_regression_from_the_baseline_fails(repository):
     recorded = run(repository, "--zoo=models.toml", "--update-baseline")
     assert recorded.returncode == 0, recorded.stdout
@@ -198,6 +199,7 @@ def test_an_exception_holds_until_its_day(repository):
     assert "expired on 9999" not in " ".join(done.stdout.split())
 
 
+@pytest.mark.heavy  # by default: test_run_verdicts.py, and tests of the two commands
 def test_saved_runs_are_a_history_and_a_gate(repository):
     saved = run(repository, "--zoo=models.toml", "--benchmark-autosave")
     assert saved.returncode == 0, saved.stdout

@@ -21,6 +21,10 @@ FAMILIES = {
 }
 
 
+# Their declarations are MobileNet V2's, and as its own are nothing but the scaling to -1..1.
+OF_MOBILENET_V2 = ("InceptionV3", "ResNet50V2")
+
+
 def published_by(builder: str):
     """The `preprocess_input` that the builder's users call: of the module that defines it."""
     import keras
@@ -29,7 +33,20 @@ def published_by(builder: str):
     return importlib.import_module(f"keras.applications.{module}").preprocess_input
 
 
-@pytest.mark.parametrize("builder", FAMILIES)
+def test_those_left_to_the_heavy_run_declare_what_mobilenet_v2_does():
+    for builder in OF_MOBILENET_V2:
+        spec, other = FAMILIES[builder], FAMILIES["MobileNetV2"]
+        assert spec.preprocessing == other.preprocessing
+        assert spec.wrapper is other.wrapper is None
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        pytest.param(builder, marks=[pytest.mark.heavy] * (builder in OF_MOBILENET_V2))
+        for builder in FAMILIES
+    ],
+)
 def test_the_declared_preprocessing_is_the_librarys(builder):
     """The declaration and what stands inside the network together are `preprocess_input`."""
     import keras

@@ -85,6 +85,7 @@ def test_three_pictures_are_no_calibration_set(project, tmp_path):
     assert "at least 100: add samples" in said[0]
 
 
+@pytest.mark.heavy  # by default: test_run_verdicts.py
 def test_random_weights_prove_nothing(project):
     done = project.run(
         "--weights", "random", "--recipe", "tflite_int8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tiny_zoo import TINY
 from int8gate.calibration_data.preprocessing import UNIT
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.cache import ArtifactCache, CacheWarning
+from int8gate.engine.framework_imports import OPTIONAL
 from int8gate.engine.worker import Worker, WorkerCrashed
 from int8gate.model_zoo.registry import model
 from int8gate.quantizers.data_sets import DataSets
@@ -267,6 +269,11 @@ def quantize_infinity(float_model: Path) -> None:
     mlir_quantize(ranged, input_data_type=tf.int8, output_data_type=tf.int8)
 
 
+def loaded_libraries() -> set[str]:
+    """In the worker."""
+    return {name.partition(".")[0] for name in sys.modules}
+
+
 def test_converter_that_segfaults_takes_its_worker_along_and_no_more(pipeline, settings, tmp_path):
     float_model = pipeline.artifact(TINY, RECIPES["tflite_fp32"]).artifact.path
     with Worker() as worker:
@@ -276,6 +283,9 @@ def test_converter_that_segfaults_takes_its_worker_along_and_no_more(pipeline, s
         assert again.artifact(TINY, INT8).artifact.sha256 == (
             pipeline.artifact(TINY, INT8).artifact.sha256
         )
+        loaded = worker.run(loaded_libraries, timeout_s=120).value
+    assert {"keras", "tensorflow"} <= loaded
+    assert not loaded & set(OPTIONAL), "half of the time that importing TensorFlow takes"
 
 
 @pytest.mark.parametrize("name", ["onnx_int8", "onnx_fp32"])
