@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,31 +13,54 @@ from int8gate.runtimes import program_archive
 from int8gate.runtimes.artifact import TensorSpec
 from int8gate.runtimes.session import UNKNOWN, ChannelsFirstSession
 
+# Operators that hold scales: of fake quantization, of PT2E, of torchao, of eager mode.
+QUANTIZED = re.compile(
+    r"(fake_quantize_per|quantized_decomposed\W+|(de)?quantize_(affine|per_))\w*|\bquantized\.\w+"
+)
 ONLY = "model"  # what `torch.export.save` calls the program of an archive
 
 
 def read(path: Path, trust: bool = False):
     """The `torch.export.ExportedProgram` of a file.
 
-    Raises ValueError naming a damaged one and, without `trust`, one that would run code of its own
-    to be loaded: see `program_archive`.
+    Raises ValueError naming a damaged one, one with quantized operators and, without `trust`, one
+    that would run code of its own to be loaded: see `program_archive`.
     """
-    import torch
-    from torch.export.pt2_archive._package import load_pt2  # without the old formats, all pickles
-
     try:
-        if trust:
-            return torch.export.load(str(path))
-        program_archive.check(path)
-        return load_pt2(str(path)).exported_programs[ONLY]
+        program = _loaded(path, trust)
     except OSError:
         raise
     # The archive is parsed by Python: a damaged one raises whatever its values provoke.
     except Exception as error:
         if str(error).startswith(str(path)):
             raise
-        said = " ".join(str(error).split())[:160] or type(error).__name__
+        said = " ".join(str(error).split())
+        if found := QUANTIZED.search(said):
+            raise _quantized(path, found[0]) from error
+        said = said[:160] or type(error).__name__
         raise ValueError(f"{path} is no whole PyTorch program ({said}): export it again") from error
+    for node in program.graph.nodes:
+        if found := QUANTIZED.search(str(node.target)):
+            raise _quantized(path, found[0])
+    return program
+
+
+def _loaded(path: Path, trust: bool):
+    import torch
+    from torch.export.pt2_archive._package import load_pt2  # without the old formats, all pickles
+
+    if trust:
+        return torch.export.load(str(path))
+    program_archive.check(path)
+    return load_pt2(str(path)).exported_programs[ONLY]
+
+
+def _quantized(path: Path, operator: str) -> ValueError:
+    return ValueError(
+        f"{path} was quantized in PyTorch (it calls {operator}), and calibration would replace its "
+        "scales: export it as ONNX in QDQ form (torch.onnx.export with dynamo=True) and give that "
+        "file"
+    )
 
 
 class TorchProgramSession(ChannelsFirstSession):

@@ -70,13 +70,15 @@ def _steps(rows: np.ndarray) -> np.ndarray | None:
     rows = rows.astype(np.float64)
     largest = np.abs(rows).max(axis=1)
     steps = np.zeros(len(rows))
+    few = rows[:, : 2 * FEWEST]  # most rows that lie on no grid show it there
     for count in range(1, MOST + 1):
         open_ = np.flatnonzero((steps == 0) & (largest > 0))
         if not len(open_):
             break
-        whole = rows[open_] * (count / largest[open_, None])
-        fits = np.abs(whole - np.round(whole)).max(axis=1) <= NEAR
-        steps[open_[fits]] = largest[open_[fits]] / count
+        for part in (few, rows):
+            whole = part[open_] * (count / largest[open_, None])
+            open_ = open_[np.abs(whole - np.round(whole)).max(axis=1) <= NEAR]
+        steps[open_] = largest[open_] / count
     if (steps[largest > 0] == 0).any() or not steps.any():
         return None
     return np.where(steps > 0, steps, steps.max())

@@ -14,6 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from int8gate.model_zoo.user_models import qat_network
+from int8gate.runtimes import torch_program
 
 HOOK = "qat_networks:{}".format
 
@@ -184,3 +185,16 @@ def test_a_converted_network_is_refused(tmp_path, monkeypatch):
         lambda: qat_network.load(HOOK("prepared"), tmp_path / "any.pt"),
         "was converted to integers",
     )
+
+
+class Rounding(torch.nn.Module):
+    def forward(self, image):
+        return torch.fake_quantize_per_tensor_affine(image, 0.1, 0, 0, 255)
+
+
+def test_a_program_that_rounds_is_refused(tmp_path):
+    """As a prepared network of PyTorch 2.13 is saved; one of `convert_pt2e` is not even read."""
+    program = torch.export.export(Rounding(), (torch.rand(qat_networks.SHAPE),))
+    torch.export.save(program, str(tmp_path / "rounding.pt2"))
+    told = "rounding.pt2 was quantized in PyTorch (it calls fake_quantize_per_tensor_affine)"
+    refused(lambda: torch_program.read(tmp_path / "rounding.pt2"), told)
