@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from int8gate.model_zoo.importers.onnx.qdq_scales import LIMITS, QdqScales
-from int8gate.model_zoo.importers.onnx.structure import Names, sort_nodes
-from int8gate.runtimes import onnx_file
+from int8gate.model_zoo.importers.onnx.structure import Names, read_instead, sort_nodes
 
 
 def with_fake_quantization(model, scales: QdqScales) -> None:
@@ -43,17 +42,9 @@ def with_fake_quantization(model, scales: QdqScales) -> None:
         for kind, given, end in chain:
             added.append(helper.make_node(kind, given, [end], names.new(f"{tensor}_{kind}")))
         if result != tensor:
-            _read_instead(graph, tensor, result)
+            read_instead(graph, tensor, result)
     for tensor, source in before.items():
         ends = made[tensor].output
         ends[list(ends).index(tensor)] = source
     graph.node.extend(added)
     sort_nodes(graph)
-
-
-def _read_instead(graph, tensor: str, other: str) -> None:
-    for inner in onnx_file.graphs_of(graph):
-        for node in inner.node:
-            for place, name in enumerate(node.input):
-                if name == tensor:
-                    node.input[place] = other

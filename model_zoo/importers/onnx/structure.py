@@ -69,6 +69,15 @@ def read_by_node(node) -> set[str]:
     return read - made
 
 
+def read_instead(graph, tensor: str, other: str) -> None:
+    """Has all that reads a tensor read another one, also within subgraphs."""
+    for inner in onnx_file.graphs_of(graph):
+        for node in inner.node:
+            for place, name in enumerate(node.input):
+                if name == tensor:
+                    node.input[place] = other
+
+
 def sort_nodes(graph) -> bool:
     """Puts each node behind those whose results it reads, in place; False where one was before.
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from int8gate.model_zoo.importers.onnx.structure import read_instead
 from int8gate.quantizers.toolchains.onnx.placement import ACTIVATIONS
 
 Bounds = tuple[float, float]
@@ -66,14 +67,7 @@ def give_bounds_back(graph, bounds: Mapping[str, Bounds]) -> int:
             given.append(f"{whole}_{part}")
             graph.initializer.append(numpy_helper.from_array(np.array(value), given[-1]))
         within = f"{whole}_within"
-        _read_instead(graph, whole, within)
+        read_instead(graph, whole, within)
         added.append(helper.make_node("Clip", [whole, *given], [within], f"{whole}_Clip"))
     graph.node.extend(added)
     return len(added)
-
-
-def _read_instead(graph, tensor: str, other: str) -> None:
-    for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name == tensor:
-                node.input[place] = other
