@@ -1,6 +1,6 @@
 """Scales that a network came with (a file in QDQ form), as ranges and scales of a float artifact.
 
-The importer leaves the float network and what its pairs said (`importers/onnx/qdq.py`);
+The importer leaves the float network and what its pairs said (`importers/onnx/qdq`);
 `scale_matching.py` finds the tensors and weights of a toolchain's float artifact that they are of.
 
 `file_scales.json` stands beside the float artifact. The quantizer takes its ranges in place of

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, WeightScales, read_scales
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import QdqScales, WeightScales, read_scales
 from int8gate.quantizers.file_scales import FILE_SCALES, FileScales, LayerScales
 from int8gate.quantizers.remedies.float_network import Network, WeightedLayer
 from int8gate.runtimes import onnx_file

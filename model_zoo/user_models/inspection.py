@@ -196,7 +196,7 @@ def _onnx(file: Path, inputs, outputs):
 def _has_pairs(file: Path) -> bool:
     import onnx
 
-    from int8gate.model_zoo.importers.onnx.qdq import is_qdq
+    from int8gate.model_zoo.importers.onnx.qdq.stripping import is_qdq
 
     return is_qdq(onnx.load(str(file), load_external_data=False))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine import memory
-from int8gate.model_zoo.importers.onnx.openvino_pairs import to_pairs
+from int8gate.model_zoo.importers.onnx.qdq.openvino_pairs import to_pairs
 from int8gate.model_zoo.importers.onnx.structure import fixed_shape, plainly, sort_nodes
 from int8gate.runtimes import onnx_file
 

@@ -16,11 +16,10 @@ import numpy as np
 
 from int8gate.engine import memory
 from int8gate.model_zoo.importers.onnx import checked_file as onnx_reading
-from int8gate.model_zoo.importers.onnx import qdq
-from int8gate.model_zoo.importers.onnx import repairs as onnx_floats
 from int8gate.model_zoo.importers.onnx import repairs as onnx_repairs
-from int8gate.model_zoo.importers.onnx.fake_quantization import with_fake_quantization
-from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, read_scales
+from int8gate.model_zoo.importers.onnx.qdq.fake_quantization import with_fake_quantization
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import QdqScales, read_scales
+from int8gate.model_zoo.importers.onnx.qdq.stripping import is_qdq, strip
 from int8gate.model_zoo.importers.onnx.structure import (
     fixed_shape,
     plainly,
@@ -55,11 +54,11 @@ def import_onnx(
     source, directory = Path(source), Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     model = onnx_reading.read(source)
-    allowed = SAME_AS_HALVES if onnx_floats.has_halves(model) else SAME
+    allowed = SAME_AS_HALVES if onnx_repairs.has_halves(model) else SAME
     with tempfile.TemporaryDirectory() as scratch:
         before, found = source, []
         try:
-            if qdq.is_qdq(model):
+            if is_qdq(model):
                 before, found = Path(scratch) / ONNX, _without_pairs(model, source, directory)
                 onnx_file.write(model, before)
                 model = _loaded(before)
@@ -88,7 +87,7 @@ def _write_trained(directory: Path, scales: QdqScales) -> None:
 def _without_pairs(model, source: Path, directory: Path) -> list[str]:
     """Makes a file in QDQ form its float network, in place, and writes its scales beside it."""
     _load_weights(model, source)
-    scales = qdq.strip(model)
+    scales = strip(model)
     scales.write(directory)
     return [
         f"The file is in QDQ form: scales of {len(scales.activations)} activations and "
@@ -147,7 +146,7 @@ def explain(report: dict) -> list[str]:
 def _repaired(model, shape: tuple[int, ...], source: Path, inputs: dict | None = None):
     """The model in the first layout and batch that runs, and what was done to it."""
     repairs = [*onnx_repairs.free_constants(model), *onnx_repairs.name_nodes(model)]
-    repairs += onnx_floats.in_float32(model, source.parent)
+    repairs += onnx_repairs.in_float32(model, source.parent)
     if onnx_repairs.opset_of(model) < onnx_repairs.OLDEST_OPSET:
         _load_constants(model, source)
     if inputs:

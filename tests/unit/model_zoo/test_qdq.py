@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from qdq_files import Builder, shipped
 
-from int8gate.model_zoo.importers.onnx import qdq
-from int8gate.model_zoo.importers.onnx.fake_quantization import with_fake_quantization
 from int8gate.model_zoo.importers.onnx.importer import import_onnx
-from int8gate.model_zoo.importers.onnx.qdq_scales import read_scales
+from int8gate.model_zoo.importers.onnx.qdq import stripping
+from int8gate.model_zoo.importers.onnx.qdq.fake_quantization import with_fake_quantization
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import read_scales
 from int8gate.quantizers.toolchains.onnx.shipped_scales import shipped_scales
 
 SHAPE = (1, 3, 8, 8)
@@ -102,7 +102,7 @@ def test_no_scale_is_lost_on_the_way_through_a_float_network(
 def test_the_float_network_has_the_rounded_weights_and_no_pairs(tmp_path):
     model = two_layers().model("scores")
     wanted = run(model, picture())
-    scales = qdq.strip(model)
+    scales = stripping.strip(model)
     assert not {node.op_type for node in model.graph.node} & set(PAIRS)
     assert set(scales.activations) == {"image", "relu"}
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -117,7 +117,7 @@ def test_an_output_behind_a_pair_keeps_its_name():
     made = two_layers()
     model = made.model(made.pair("scores", 0.1, 128, "uint8"))
     wanted = run(model, picture())
-    scales = qdq.strip(model)
+    scales = stripping.strip(model)
     onnx.checker.check_model(model)
     assert "scores_dq" in scales.activations
     with_fake_quantization(model, scales)
@@ -138,7 +138,7 @@ def test_integers_may_be_moved_and_clipped_between_q_and_dq():
     made.node("Relu", ["real"], "result")
     model = made.model("result")
     wanted = run(model, picture())
-    scales = qdq.strip(model)
+    scales = stripping.strip(model)
     assert scales.activations["image"].bounds == (0, 127)
     assert "fewer than 256 steps" in scales.notes[0]
     with_fake_quantization(model, scales)
@@ -153,7 +153,7 @@ def test_a_bias_of_int32_is_folded():
     made.nodes.insert(0, helper.make_node("DequantizeLinear", ["b_q", "b_s"], ["b"], "b_", axis=0))
     model = made.model("scores")
     wanted = run(model, picture())
-    scales = qdq.strip(model)
+    scales = stripping.strip(model)
     assert "b" not in scales.weights
     with_fake_quantization(model, scales)
     assert np.allclose(run(model, picture()), wanted, atol=1e-6)
@@ -221,7 +221,7 @@ def test_readers_with_other_scales_share_the_widest_and_the_record_says_so():
     made.node("QuantizeLinear", ["image", "s2", "z2"], "other_q")
     made.node("DequantizeLinear", ["other_q", "s2", "z2"], "other")
     made.node("Add", [one, "other"], "sum")
-    scales = qdq.strip(made.model("sum"))
+    scales = stripping.strip(made.model("sum"))
     assert scales.activations["image"].scale == pytest.approx(0.03)
     assert "image had pairs of different scales" in scales.notes[0]
 

@@ -13,10 +13,10 @@ from export_checks import answers
 from onnx import TensorProto, helper, numpy_helper
 from qdq_files import Builder, shipped
 
-from int8gate.model_zoo.importers.onnx import qdq
-from int8gate.model_zoo.importers.onnx.fake_quantization import with_fake_quantization
 from int8gate.model_zoo.importers.onnx.importer import import_onnx
-from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, read_scales
+from int8gate.model_zoo.importers.onnx.qdq import stripping
+from int8gate.model_zoo.importers.onnx.qdq.fake_quantization import with_fake_quantization
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import QdqScales, read_scales
 from int8gate.quantizers.toolchains.onnx.shipped_scales import shipped_scales
 from int8gate.quantizers.toolchains.tflite.given_scales import shipped_scales as of_tflite
 from int8gate.runtimes.onnx_graph import what_ran_as_integer
@@ -44,7 +44,7 @@ def convolution(made: Builder, given: str, result: str, inputs: int = 3, seed: i
 def stripped(model: onnx.ModelProto) -> QdqScales:
     """What the pairs said; the float network with them put back computes what the file did."""
     wanted = run(model)
-    scales = qdq.strip(model)
+    scales = stripping.strip(model)
     with_fake_quantization(model, scales)
     assert np.allclose(run(model), wanted, atol=1e-5)
     return scales

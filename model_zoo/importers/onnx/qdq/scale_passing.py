@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from int8gate.model_zoo.importers.onnx.qdq_scales import ActivationScale, QdqScales
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import ActivationScale, QdqScales
 from int8gate.model_zoo.importers.onnx.structure import read_by_subgraphs
 
 MOVES = frozenset(  # integers as well as what they stand for

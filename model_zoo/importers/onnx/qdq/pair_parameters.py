@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
-from int8gate.model_zoo.importers.onnx.qdq_scales import LIMITS, ActivationScale
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import LIMITS, ActivationScale
 
 BIAS = "int32"
 

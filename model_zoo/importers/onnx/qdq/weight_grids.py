@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.model_zoo.importers.onnx.qdq_scales import QdqScales, WeightScales
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import QdqScales, WeightScales
 
 MOST = 127  # steps of a weight, on either side
 NEAR = 2e-4  # of a step: what float32 leaves of a whole number up to 127, and more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8gate.model_zoo.importers.onnx.qdq_scales import LIMITS, QdqScales
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import LIMITS, QdqScales
 from int8gate.model_zoo.importers.onnx.structure import Names, read_instead, sort_nodes
 
 

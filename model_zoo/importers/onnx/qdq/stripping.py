@@ -18,16 +18,16 @@ import numpy as np
 from int8gate.engine.errors import some_of
 from int8gate.model_zoo.importers.onnx.checked_file import inferred
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
-from int8gate.model_zoo.importers.onnx.folded_quotients import fold_quotients
-from int8gate.model_zoo.importers.onnx.qdq_parameters import BIAS, Parameters, named
-from int8gate.model_zoo.importers.onnx.qdq_passing import MOVES, pass_scales
-from int8gate.model_zoo.importers.onnx.qdq_scales import (
+from int8gate.model_zoo.importers.onnx.qdq.folded_quotients import fold_quotients
+from int8gate.model_zoo.importers.onnx.qdq.pair_parameters import BIAS, Parameters, named
+from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import (
     LIMITS,
     ActivationScale,
     QdqScales,
     WeightScales,
 )
-from int8gate.model_zoo.importers.onnx.rounded_constants import find_rounded
+from int8gate.model_zoo.importers.onnx.qdq.scale_passing import MOVES, pass_scales
+from int8gate.model_zoo.importers.onnx.qdq.weight_grids import find_rounded
 from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
 from int8gate.runtimes import onnx_file
 

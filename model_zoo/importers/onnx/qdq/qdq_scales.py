@@ -1,6 +1,6 @@
 """Scales and zero points of an ONNX file in QDQ form: what a training or another quantizer chose.
 
-`qdq.json` stands beside the float file that the importer leaves (`qdq.py`):
+`qdq.json` stands beside the float file that the importer leaves (`stripping.py`):
 
     {"activations": {tensor: {"scale": 0.02, "zero_point": 3, "dtype": "uint8", "bounds": null}},
      "weights": {tensor: {"scales": [...], "zero_points": [...], "axis": 0, "dtype": "int8"}},
