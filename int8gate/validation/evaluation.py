@@ -101,8 +101,8 @@ def evaluate(
             if rows:
                 predictions = around.after(real, outputs)
                 answers.add(predictions, labels)
-                for name, found in rows.items():
-                    found.append(metric(name).sample_statistics(predictions, labels))
+                for name, found in _statistics(list(rows), predictions, labels).items():
+                    rows[name].append(found)
         except NotFinite as error:
             raise ValueError(which_output(outputs, around.names(session), done)) from error
         distinct.add(outputs[0])
@@ -143,6 +143,15 @@ def evaluate(
         "fidelity": fidelity.rows() if compared else None,
         "agreement": fidelity.agreement(),
     }
+
+
+def _statistics(
+    names: list[str], predictions: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The rows of metrics by name; what several take (the matches of all APs) is found once."""
+    of_metric = {name: metric(name).sample_statistics for name in names}
+    found = {each: each(predictions, labels) for each in dict.fromkeys(of_metric.values())}
+    return {name: found[each] for name, each in of_metric.items()}
 
 
 class _Shown:
