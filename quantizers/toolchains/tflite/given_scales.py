@@ -27,6 +27,7 @@ from int8gate.quantizers.toolchains.tflite.rounded_constants import (
     MOST,
     RoundedConstants,
     along,
+    inputs_of,
     name_of,
 )
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS, TfliteNetwork
@@ -123,7 +124,7 @@ class _Rescaling(RoundedConstants):
                 how.scale, how.zeroPoint = np.float32([step]), np.int64([point])
                 self._touched.add(index)
         for operator in list(self._graph.operators):
-            ends = {*map(int, operator.outputs), *map(int, _inputs(operator))}
+            ends = {*map(int, operator.outputs), *inputs_of(operator)}
             if self._edit.opcode(operator) in ONE_SCALE_KERNELS and ends & self._touched:
                 self._join(operator)
 
@@ -167,7 +168,7 @@ class _Rescaling(RoundedConstants):
 
     def _join(self, operator) -> None:
         """Lets an operator that keeps a scale read and write one."""
-        outputs, inputs = list(map(int, operator.outputs)), list(map(int, _inputs(operator)))
+        outputs, inputs = list(map(int, operator.outputs)), inputs_of(operator)
         if self._edit.opcode(operator) in RESCALED_BEHIND:
             (read,) = (index for index in inputs if index >= 0 and self._is_integer(index))
             for place, index in enumerate(outputs):
@@ -206,7 +207,3 @@ class _Rescaling(RoundedConstants):
         first, second = (self._graph.tensors[each].quantization for each in (one, other))
         is_near = abs(first.scale[0] / second.scale[0] - 1) <= SAME_SCALE
         return bool(is_near and int(first.zeroPoint[0]) == int(second.zeroPoint[0]))
-
-
-def _inputs(operator) -> list:
-    return [] if operator.inputs is None else operator.inputs

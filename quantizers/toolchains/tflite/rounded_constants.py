@@ -9,6 +9,7 @@ from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS, Tfl
 from int8gate.runtimes.tflite_graph import opened, written
 
 MOST = 127  # steps of a weight, either way (TFLite's quantization specification)
+BIASES = {"int32": 2**31 - 1, "int64": 2**62 - 1}  # the largest that is stored
 # The axis of outputs in a layer's weights; others have kernels for one scale alone.
 AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 
@@ -16,8 +17,8 @@ AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_C
 class RoundedConstants:
     """One quantized file in object form, changed in place; `network` is its float file.
 
-    int32 biases have the steps of the data times those of the weights: `round_biases` rounds those
-    again whose data or weights have other scales than before.
+    Biases, int32 or beside int16 data int64, have the steps of the data times those of the weights:
+    `round_biases` rounds those again whose data or weights have other scales than before.
     """
 
     def __init__(self, quantized: bytes, network: TfliteNetwork) -> None:
@@ -38,22 +39,29 @@ class RoundedConstants:
             if bias is None or len(operator.inputs) <= bias or operator.inputs[bias] < 0:
                 continue
             read, of, index = (int(operator.inputs[each]) for each in (data, weights, bias))
-            if {read, of} & self._touched and self._edit.dtype(index) == "int32":
+            if {read, of} & self._touched and self._edit.dtype(index) in BIASES:
                 self._round_bias(read, of, index)
 
     def _round_bias(self, read: int, weights: int, index: int) -> None:
         tensors = self._graph.tensors
-        real = self._network.constant(name_of(tensors[index]))
-        if real is None or real.dtype != np.float32 or real.shape != tuple(tensors[index].shape):
-            before = np.asarray(tensors[index].quantization.scale, np.float64)
-            stored = self._edit.values(index)
-            assert stored is not None  # a layer whose weights are constant has such a bias
-            real = stored * before  # rounded once already
         scales = np.asarray(tensors[weights].quantization.scale, np.float64)
         steps = (scales * float(tensors[read].quantization.scale[0])).astype(np.float32)
-        limits = np.iinfo(np.int32)
-        stored = np.clip(np.round(real / steps.astype(np.float64)), limits.min, limits.max)
-        self._store(index, stored.astype(np.int32), steps, 0)
+        most = BIASES[self._edit.dtype(index)]
+        stored = np.clip(np.round(self._real(index) / steps.astype(np.float64)), -most - 1, most)
+        self._store(index, stored.astype(self._edit.dtype(index)), steps, 0)
+
+    def _real(self, index: int) -> np.ndarray:
+        """A constant's values, float64: the float file's, or those that its integers stand for."""
+        tensor = self._graph.tensors[index]
+        real = self._network.constant(name_of(tensor))
+        if real is not None and real.dtype == np.float32 and real.shape == tuple(tensor.shape):
+            return real.astype(np.float64)
+        stored, how = self._edit.values(index), tensor.quantization
+        assert stored is not None  # callers ask for constants alone
+        axis = int(how.quantizedDimension or 0)
+        steps = along(np.asarray(how.scale, np.float64), stored.ndim, axis)
+        points = along(np.asarray(how.zeroPoint, np.float64), stored.ndim, axis)
+        return (stored.astype(np.float64) - points) * steps
 
     def _weights_of(self, operator) -> str | None:
         """The name of a layer's weights, None of what is no layer."""
@@ -69,6 +77,11 @@ class RoundedConstants:
         how.quantizedDimension = axis if len(scales) > 1 else 0
         how.min = how.max = None
         self._touched.add(index)
+
+
+def inputs_of(operator) -> list:
+    """The numbers of the tensors that an operator reads, of a file in object form; -1: left out."""
+    return [] if operator.inputs is None else list(map(int, operator.inputs))
 
 
 def name_of(tensor) -> str:

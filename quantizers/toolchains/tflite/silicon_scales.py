@@ -18,7 +18,7 @@ from int8gate.quantizers.toolchains.tflite.rounded_constants import (
     MOST,
     RoundedConstants,
     along,
-    name_of,
+    inputs_of,
 )
 from int8gate.quantizers.toolchains.tflite.weighted_network import PRODUCTS, TfliteNetwork
 
@@ -64,13 +64,13 @@ class _SiliconScales(RoundedConstants):
     def round_operands(self) -> None:
         """Rounds the constants of other operators: one scale, its zero point 0."""
         moved = {
-            int(index)
+            index
             for operator in self._graph.operators
             if self._edit.opcode(operator) in ONE_SCALE_KERNELS
-            for index in operator.inputs
+            for index in inputs_of(operator)
         }
         for operator in self._graph.operators:
-            for index in map(int, () if operator.inputs is None else operator.inputs):
+            for index in inputs_of(operator):
                 if index < 0 or index in self._weights | moved | self._touched:
                     continue
                 if self._is_constant(index):
@@ -85,16 +85,3 @@ class _SiliconScales(RoundedConstants):
         how = self._graph.tensors[index].quantization
         is_rounded = self._edit.dtype(index) == "int8" and how is not None and how.scale is not None
         return is_rounded and self._edit.values(index) is not None
-
-    def _real(self, index: int) -> np.ndarray:
-        """float64 values: the float file's, or those that the integers stand for."""
-        tensor = self._graph.tensors[index]
-        real = self._network.constant(name_of(tensor))
-        if real is not None and real.dtype == np.float32 and real.shape == tuple(tensor.shape):
-            return real.astype(np.float64)
-        stored, how = self._edit.values(index), tensor.quantization
-        assert stored is not None  # `_is_constant`
-        axis = int(how.quantizedDimension or 0)
-        steps = along(np.asarray(how.scale, np.float64), stored.ndim, axis)
-        points = along(np.asarray(how.zeroPoint, np.float64), stored.ndim, axis)
-        return (stored.astype(np.float64) - points) * steps

@@ -12,6 +12,7 @@ from int8gate.quantizers.recipe import RECIPES
 from int8gate.quantizers.toolchains.tflite.collector import collect
 from int8gate.quantizers.toolchains.tflite.convert import quantize
 from int8gate.quantizers.toolchains.tflite.differentiable import read
+from int8gate.quantizers.toolchains.tflite.layer_list import layers as layers_of
 from int8gate.runtimes.artifact import TFLITE
 from int8gate.runtimes.tflite_graph import opened
 
@@ -83,4 +84,26 @@ def test_every_constant_has_the_scale_that_was_asked_for(tmp_path, scales):
         exact_session(file).predict(samples)[0] for file in (path, tmp_path / "quantized" / TFLITE)
     )
     assert len(kinds) > 1, "integers of 8 and of 32 bits"
+    assert 10 * np.log10(wanted.var() / np.mean((wanted - found) ** 2)) > 25
+
+
+def test_a_layer_in_int16_has_a_bias_in_the_steps_of_its_weights(tmp_path):
+    """Its bias is int64: it goes with its weights, whose scales became powers of two."""
+    path, samples = _operands(tmp_path / TFLITE), separable_networks.pictures(20)
+    np.save(tmp_path / "samples.npy", samples)
+    chosen = RECIPES["tflite_int8_power_of_two"]
+    ranges = thresholds.ranges_of(collect(path, tmp_path / "samples.npy"), chosen)
+    layers = [each.name for each in layers_of(path) if "CONV" in each.kind]
+    mixed = chosen.with_widths("mixed", {"int16": layers})
+    (tmp_path / "quantized").mkdir()
+    quantize(path, mixed, ranges, None, tmp_path / "quantized")
+    graph = opened((tmp_path / "quantized" / TFLITE).read_bytes()).subgraphs[0]
+    biased = [[graph.tensors[i] for i in each.inputs] for each in graph.operators]
+    steps = [[each.quantization.scale for each in of] for of in biased if len(of) == 3]
+    assert len(steps) == 3, "two convolutions and a matrix product"
+    for data, weights, bias in steps:
+        np.testing.assert_allclose(bias, data * weights, rtol=1e-6)
+    wanted, found = (
+        exact_session(file).predict(samples)[0] for file in (path, tmp_path / "quantized" / TFLITE)
+    )
     assert 10 * np.log10(wanted.var() / np.mean((wanted - found) ** 2)) > 25
