@@ -227,6 +227,7 @@ def with_openvino(levels: int, low: float = -1.0) -> onnx.ModelProto:
 def test_fake_quantization_of_openvino_is_read_as_pairs(tmp_path):
     """NNCF 3.4, `torch.onnx.export` of what `nncf.quantize` gives of a PyTorch network."""
     onnx.save(with_openvino(256), str(tmp_path / "made.onnx"))
+    assert stripping.is_qdq(with_openvino(256)), "so that what changes scales is refused"
     import_onnx(tmp_path / "made.onnx", SHAPE, tmp_path / "out")
     scales = read_scales(tmp_path / "out")
     assert scales is not None

@@ -28,11 +28,11 @@ def to_pairs(path: Path, model) -> None:
     from int8gate.model_zoo.importers.onnx.folded_constants import Constants
 
     graph = model.graph
-    if not any(_is_fake_quantization(node) for node in graph.node):
+    if not any(is_fake_quantization(node) for node in graph.node):
         return
     constants, nodes = Constants(model), []
     for node in graph.node:
-        if not _is_fake_quantization(node):
+        if not is_fake_quantization(node):
             nodes.append(node)
             continue
         scales, points, axis = _parameters(path, node, constants)
@@ -50,7 +50,8 @@ def to_pairs(path: Path, model) -> None:
     graph.node.extend(nodes)
 
 
-def _is_fake_quantization(node) -> bool:
+def is_fake_quantization(node) -> bool:
+    """Whether a node is OpenVINO's."""
     return node.op_type == KIND and node.domain == DOMAIN
 
 

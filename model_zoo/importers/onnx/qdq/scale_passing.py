@@ -14,18 +14,13 @@ from collections import defaultdict
 from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import ActivationScale, QdqScales
 from int8gate.model_zoo.importers.onnx.structure import read_by_subgraphs
 
-MOVES = frozenset(  # integers as well as what they stand for
-    {
-        *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split"),
-        *("Gather", "MaxPool", "DepthToSpace", "SpaceToDepth", "Expand", "Tile"),
-    }
-)
 KEEPS = frozenset(  # every value, in another order or shape
     {
         *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"),
         *("DepthToSpace", "SpaceToDepth"),
     }
 )
+MOVES = KEEPS | {"Slice", "Split", "Gather", "MaxPool", "Expand", "Tile"}  # integers as well
 JOINS = "Concat"
 
 

@@ -19,6 +19,7 @@ from int8gate.engine.errors import some_of
 from int8gate.model_zoo.importers.onnx.checked_file import inferred
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
 from int8gate.model_zoo.importers.onnx.qdq.folded_quotients import fold_quotients
+from int8gate.model_zoo.importers.onnx.qdq.openvino_pairs import is_fake_quantization
 from int8gate.model_zoo.importers.onnx.qdq.pair_parameters import BIAS, Parameters, named
 from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import (
     LIMITS,
@@ -35,9 +36,11 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
 def is_qdq(model) -> bool:
-    """Whether a model has QuantizeLinear or DequantizeLinear, also within subgraphs."""
+    """Whether a model has QuantizeLinear or DequantizeLinear, also within subgraphs, or OpenVINO's
+    FakeQuantize, which becomes such as it is read.
+    """
     return any(
-        node.op_type in (QUANTIZE, DEQUANTIZE)
+        node.op_type in (QUANTIZE, DEQUANTIZE) or is_fake_quantization(node)
         for graph in onnx_file.graphs_of(model.graph)
         for node in graph.node
     )
