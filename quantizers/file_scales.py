@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from int8gate.engine.errors import some_of
-from int8gate.quantizers.recipe_type import EIGHT_BITS, INT8, Recipe
+from int8gate.quantizers.recipe_type import AFFINE, EIGHT_BITS, INT8, Recipe
 
 FILE_SCALES = "file_scales.json"
 SAME_SCALE = 1e-6  # relative
@@ -82,7 +82,7 @@ def check_recipe(name: str, recipe: Recipe) -> None:
         why = f"changes the weights that they are of (+{recipe.remedies[0]})"
     elif recipe.activations not in EIGHT_BITS or recipe.weights != INT8:
         why = f"has {recipe.weights} weights and {recipe.activations} activations"
-    elif recipe.scales != "affine":
+    elif recipe.scales != AFFINE:
         why = f"makes scales {recipe.scales.replace('_', ' ')}"
     if why:
         raise ValueError(

@@ -15,7 +15,9 @@ from int8gate.quantizers.recipe_type import (
     ALL_GATES,
     ALL_OPERATORS,
     INT4,
+    POWER_OF_TWO,
     REMEDIES,
+    SYMMETRIC,
     Recipe,
     Rule,
 )
@@ -115,12 +117,12 @@ for _each in (
     _tflite(
         "tflite_int8_symmetric",
         "full INT8, zero points are 0",
-        scales="symmetric",
+        scales=SYMMETRIC,
     ),
     _tflite(
         "tflite_int8_power_of_two",
         "full INT8, scales are powers of two, of weights too, zero points 0",
-        scales="power_of_two",
+        scales=POWER_OF_TWO,
     ),
     _reference("onnx"),
     _onnx(
@@ -173,12 +175,12 @@ for _each in (
     _onnx(
         "onnx_int8_symmetric",
         "static INT8 (QDQ), zero points are 128, or 0 where none is below",
-        scales="symmetric",
+        scales=SYMMETRIC,
     ),
     _onnx(
         "onnx_int8_power_of_two",
         "static INT8 (QDQ), scales are powers of two, of weights too, zero points 128 or 0",
-        scales="power_of_two",
+        scales=POWER_OF_TWO,
     ),
     _onnx(
         "onnx_smoothquant_int8",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from int8gate.calibration_data.drawn_samples import MOST_BYTES
+from int8gate.calibration_data.drawn_samples import MOST_BYTES, DrawnSamples
 from int8gate.calibration_data.preprocessing import Preprocessing
 from int8gate.calibration_data.sample_set import SampleSet
 from int8gate.engine.plugins import resolve
@@ -131,9 +131,9 @@ def prepared_samples(scoring: Scoring, count: int) -> tuple[dict[str, np.ndarray
 
 
 def batches_of(samples: SampleSet, count: int, size: int):
-    """`size` at a time, in order; a set of ordinary size is drawn once for the model's recipes."""
+    """`size` at a time, in order; a set of ordinary size is read once for all recipes."""
     bytes_each = sum(value.nbytes for value in samples.named(0)[0].values())
-    if len(samples) * bytes_each > MOST_BYTES:
+    if isinstance(samples, DrawnSamples) or len(samples) * bytes_each > MOST_BYTES:
         yield from samples.feeds(size, np.arange(min(count, len(samples))))
         return
     arrays, labels = kept_samples(samples)

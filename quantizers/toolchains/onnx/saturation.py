@@ -41,9 +41,9 @@ def activation_bounds(graph) -> dict[str, Bounds]:
     return found
 
 
-def give_bounds_back(graph, bounds: Mapping[str, Bounds]) -> int:
+def give_bounds_back(graph, bounds: Mapping[str, Bounds]) -> None:
     """Puts a Clip behind each QuantizeLinear of a tensor whose Relu or Clip is gone and whose
-    integers reach beyond its `bounds`, in place; returns how many. Nodes may be out of order then.
+    integers reach beyond its `bounds`, in place. Nodes may be out of order then.
     """
     from onnx import helper, numpy_helper
 
@@ -70,4 +70,3 @@ def give_bounds_back(graph, bounds: Mapping[str, Bounds]) -> int:
         read_instead(graph, whole, within)
         added.append(helper.make_node("Clip", [whole, *given], [within], f"{whole}_Clip"))
     graph.node.extend(added)
-    return len(added)
