@@ -13,10 +13,15 @@ import numpy as np
 
 from int8gate.engine import memory
 from int8gate.model_zoo.importers.onnx.qdq.openvino_pairs import to_pairs
-from int8gate.model_zoo.importers.onnx.structure import fixed_shape, plainly, sort_nodes
+from int8gate.model_zoo.importers.onnx.structure import (
+    SMALL,
+    fixed_shape,
+    inferred,
+    plainly,
+    sort_nodes,
+)
 from int8gate.runtimes import onnx_file
 
-SMALL = 2**10  # bytes of a tensor whose values shape inference may look at
 MOST_NODES = 10**6  # of a model whose functions are written out
 WIDEST = 8  # times the bytes that a packed tensor takes in the file (4 bits to 4 bytes)
 
@@ -85,37 +90,6 @@ def check_tensors(path: Path, model) -> None:
         if (shape := fixed_shape(info)) is not None:
             itemsize = _itemsize(info.type.tensor_type.elem_type)
             memory.check_tensor(str(path), info.name[:80], shape, itemsize)
-
-
-def inferred(model) -> list:
-    """Every tensor of which a shape is told or follows from others."""
-    import onnx
-
-    try:
-        graph = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
-    # What contradicts itself is told by the checks that follow.
-    except Exception:
-        graph = model.graph
-    return [*graph.input, *graph.output, *graph.value_info]
-
-
-def _without_weights(model):
-    """The model with the shapes of its large constants, not their values."""
-    import onnx
-
-    bare = onnx.ModelProto(ir_version=model.ir_version)
-    bare.opset_import.extend(model.opset_import)
-    graph = bare.graph
-    for field in ("node", "input", "output", "value_info"):
-        getattr(graph, field).extend(getattr(model.graph, field))
-    for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= SMALL:
-            graph.initializer.append(tensor)
-        else:
-            kept = graph.initializer.add(name=tensor.name, data_type=tensor.data_type)
-            kept.dims.extend(tensor.dims)
-            kept.data_location = tensor.EXTERNAL
-    return bare
 
 
 def _itemsize(data_type: int) -> int:

@@ -16,6 +16,7 @@ from int8gate.runtimes import onnx_file
 _AT_NODE = re.compile(r"running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
 _ASSERTED = re.compile(r"^\S*onnxruntime\S*:\d+ .*? was false\. ")
 _LONGEST = 220  # characters
+SMALL = 2**10  # bytes of a tensor whose values shape inference may look at
 
 
 class Names:
@@ -153,6 +154,37 @@ def unshaped(model) -> list[str]:
     known = {info.name for info in infos if fixed_shape(info) is not None}
     produced = (name for node in model.graph.node for name in node.output if name)
     return [name for name in produced if name not in known]
+
+
+def inferred(model) -> list:
+    """Every tensor of which a shape is told or follows from others."""
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
+    # What contradicts itself is told by the checks that follow.
+    except Exception:
+        graph = model.graph
+    return [*graph.input, *graph.output, *graph.value_info]
+
+
+def _without_weights(model):
+    """The model with the shapes of its large constants, not their values."""
+    import onnx
+
+    bare = onnx.ModelProto(ir_version=model.ir_version)
+    bare.opset_import.extend(model.opset_import)
+    graph = bare.graph
+    for field in ("node", "input", "output", "value_info"):
+        getattr(graph, field).extend(getattr(model.graph, field))
+    for tensor in model.graph.initializer:
+        if tensor.ByteSize() <= SMALL:
+            graph.initializer.append(tensor)
+        else:
+            kept = graph.initializer.add(name=tensor.name, data_type=tensor.data_type)
+            kept.dims.extend(tensor.dims)
+            kept.data_location = tensor.EXTERNAL
+    return bare
 
 
 def fixed_shape(info) -> tuple[int, ...] | None:

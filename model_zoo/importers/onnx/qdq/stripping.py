@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 
 from int8gate.engine.errors import some_of
-from int8gate.model_zoo.importers.onnx.checked_file import inferred
 from int8gate.model_zoo.importers.onnx.folded_constants import Constants
 from int8gate.model_zoo.importers.onnx.qdq.folded_quotients import fold_quotients
 from int8gate.model_zoo.importers.onnx.qdq.openvino_pairs import is_fake_quantization
@@ -29,7 +28,7 @@ from int8gate.model_zoo.importers.onnx.qdq.qdq_scales import (
 )
 from int8gate.model_zoo.importers.onnx.qdq.scale_passing import MOVES, pass_scales
 from int8gate.model_zoo.importers.onnx.qdq.weight_grids import find_rounded
-from int8gate.model_zoo.importers.onnx.structure import Names, read_by_subgraphs
+from int8gate.model_zoo.importers.onnx.structure import Names, inferred, read_by_subgraphs
 from int8gate.runtimes import onnx_file
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
